@@ -1,0 +1,20 @@
+// Package replica is one server's mind: the map of clients, what is news, whom
+// to tell, and which neighbours are alive. It is plain values and functions, with
+// no I/O, no goroutines and no clock of its own: lines, beats and ticks go in,
+// lines, beats and events come out. So a whole herd can be run in a test by one
+// seeded queue, and the server around it only has to carry bytes.
+//
+// How a record moves. Merging a record into the Map tells whether it was news:
+// whether it changed the map. News is marked as wanted in the outbox of every
+// edge but the one it came over; nothing else ever is. That alone ends every
+// loop of the flood, without hop counts and without lists of what was seen: a
+// record that comes round again is a duplicate, changes nothing, and stops.
+//
+// An outbox holds no lines, only which clients' records are wanted, so that
+// newer news of a client replaces older, and a neighbour that is away costs two
+// bits and a queue slot a client and no more. Fill turns what is wanted into a
+// frame, the text that travels over an edge.
+//
+// A Replica is not for use by several goroutines at once; the server holds a
+// lock around it, never across I/O.
+package replica

@@ -1,0 +1,98 @@
+package replica
+
+import (
+	"bytes"
+	"iter"
+
+	"herd/node/wire"
+)
+
+// ID numbers the clients of one Map in the order in which it first heard of
+// them, from 0. Clients are never forgotten, so an ID stays good.
+type ID uint32
+
+// Outcome is what merging a record came to.
+type Outcome uint8
+
+// The outcomes. Only News changes a map.
+const (
+	Stale     Outcome = iota // older than what we hold
+	Duplicate                // equal to what we hold
+	News
+)
+
+// Map holds for each client the record that wins. Merging is commutative,
+// associative and idempotent, so maps that were given the same records in any
+// order are equal. The zero Map is empty and ready.
+type Map struct {
+	ids     map[string]ID
+	entries []entry
+}
+
+type entry struct {
+	line string
+	rank wire.Rank
+}
+
+// Merge puts r in the map if it wins there. It keeps a copy of r's bytes.
+func (m *Map) Merge(r wire.Record) (ID, Outcome) {
+	id, known := m.ids[string(r.Client)]
+	if !known {
+		if m.ids == nil {
+			m.ids = make(map[string]ID)
+		}
+		id = ID(len(m.entries))
+		m.ids[string(r.Client)] = id
+		m.entries = append(m.entries, entry{string(r.Line), r.Rank})
+		return id, News
+	}
+	e := &m.entries[id]
+	switch c := r.Rank.Compare(e.rank); {
+	case c < 0:
+		return id, Stale
+	case c == 0: // only the lines can tell, as wire.Compare has it
+		if string(r.Line) == e.line {
+			return id, Duplicate
+		}
+		if string(r.Line) < e.line {
+			return id, Stale
+		}
+	}
+	*e = entry{string(r.Line), r.Rank}
+	return id, News
+}
+
+// Get returns the record's line, without LF, that wins for a client.
+func (m *Map) Get(client []byte) (line string, ok bool) {
+	id, ok := m.ids[string(client)]
+	if !ok {
+		return "", false
+	}
+	return m.entries[id].line, true
+}
+
+// Len is how many clients the map holds.
+func (m *Map) Len() int { return len(m.entries) }
+
+// Lines yields the records' lines, in the order of IDs. The map must not change
+// meanwhile.
+func (m *Map) Lines() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range m.entries {
+			if !yield(m.entries[i].line) {
+				return
+			}
+		}
+	}
+}
+
+// eachLine calls do for each non-empty line of frame, which need not end in LF.
+func eachLine(frame []byte, do func(line []byte)) {
+	for len(frame) > 0 {
+		line, rest, _ := bytes.Cut(frame, []byte("\n"))
+		if len(line) > 0 {
+			do(line)
+		}
+		frame = rest
+	}
+}

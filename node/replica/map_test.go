@@ -1,0 +1,161 @@
+package replica
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"herd/node/wire"
+)
+
+// record draws records of few clients, times and receipts, so that collisions of
+// every kind are common.
+var record = rapid.Custom(func(t *rapid.T) wire.Record {
+	difference := rapid.SampledFrom([]string{"+0.000000000", "+1.000000000", "-1.000000000", "-61.000000000", "-90.000000000"}).Draw(t, "difference")
+	line := fmt.Sprintf("AT %s %s %s +1+1 %d", rapid.SampledFrom([]string{"A", "B", "C"}).Draw(t, "server"), difference,
+		rapid.SampledFrom([]string{"kiwi", "emu"}).Draw(t, "client"), rapid.IntRange(100, 104).Draw(t, "time"))
+	r, err := wire.ParseRecord([]byte(line))
+	if err != nil {
+		t.Fatalf("ParseRecord(%q): %v", line, err)
+	}
+	return r
+})
+
+func mapOf(records []wire.Record) *Map {
+	var m Map
+	for _, r := range records {
+		m.Merge(r)
+	}
+	return &m
+}
+
+func sortedLines(m *Map) []string { return slices.Sorted(m.Lines()) }
+
+// TestMergeInAnyOrder: commutative, associative and idempotent come to this: the
+// same records in any order, any of them again, make equal maps; and what is
+// kept is what wire.Compare says.
+func TestMergeInAnyOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		records := rapid.SliceOf(record).Draw(t, "records")
+		again := append(rapid.Permutation(records).Draw(t, "permuted"), rapid.SliceOf(rapid.SampledFrom(append(records, wire.Record{}))).Draw(t, "repeated")...)
+		again = slices.DeleteFunc(again, func(r wire.Record) bool { return r.Line == nil })
+		a, b := mapOf(records), mapOf(again)
+		if !slices.Equal(sortedLines(a), sortedLines(b)) {
+			t.Fatalf("%q in another order is %q", sortedLines(a), sortedLines(b))
+		}
+		best := map[string]wire.Record{}
+		for _, r := range records {
+			if old, ok := best[string(r.Client)]; !ok || wire.Compare(r, old) > 0 {
+				best[string(r.Client)] = r
+			}
+		}
+		for client, r := range best {
+			if got, _ := a.Get([]byte(client)); got != string(r.Line) {
+				t.Fatalf("map keeps %q, wire.Compare says %q", got, r.Line)
+			}
+		}
+		if len(best) != a.Len() {
+			t.Fatalf("map holds %d clients, want %v", a.Len(), slices.Collect(maps.Keys(best)))
+		}
+	})
+}
+
+// TestMergeOutcome: news is exactly what changes the map.
+func TestMergeOutcome(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var m Map
+		for _, r := range rapid.SliceOf(record).Draw(t, "records") {
+			before, _ := m.Get(r.Client)
+			_, outcome := m.Merge(r)
+			after, _ := m.Get(r.Client)
+			if (outcome == News) != (before != after) || (outcome == Duplicate) != (before == string(r.Line)) {
+				t.Fatalf("merging %q onto %q gave outcome %d and %q", r.Line, before, outcome, after)
+			}
+		}
+	})
+}
+
+// TestMergeCopies: the map keeps no hold on the caller's bytes.
+func TestMergeCopies(t *testing.T) {
+	line := []byte("AT A +0.000000000 kiwi +1+1 100")
+	want := string(line)
+	r, err := wire.ParseRecord(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := mapOf([]wire.Record{r})
+	for i := range line {
+		line[i] = 'x'
+	}
+	if got, ok := m.Get([]byte("kiwi")); !ok || got != want {
+		t.Errorf("after the caller's buffer changed, Get = %q, %v, want %q", got, ok, want)
+	}
+}
+
+// TestOutbox holds the outbox against a plain list.
+func TestOutbox(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var o outbox
+		var queue []ID // as the outbox promises: where an ID stands is where it was first queued
+		wanted := map[ID]bool{}
+		id := rapid.Custom(func(t *rapid.T) ID { return ID(rapid.IntRange(0, 200).Draw(t, "id")) })
+		t.Repeat(map[string]func(*rapid.T){
+			"want": func(t *rapid.T) {
+				id := id.Draw(t, "id")
+				o.want(id)
+				wanted[id] = true
+				if !slices.Contains(queue, id) {
+					queue = append(queue, id)
+				}
+			},
+			"drop": func(t *rapid.T) {
+				id := id.Draw(t, "id")
+				o.drop(id)
+				delete(wanted, id)
+			},
+			"pop": func(t *rapid.T) {
+				got, ok := o.next()
+				for len(queue) > 0 && !wanted[queue[0]] {
+					queue = queue[1:]
+				}
+				if ok != (len(queue) > 0) || ok && got != queue[0] {
+					t.Fatalf("next = %d, %v, want the first of %v", got, ok, queue)
+				}
+				if ok {
+					o.pop(got)
+					delete(wanted, got)
+					queue = queue[1:]
+				}
+			},
+			"": func(t *rapid.T) {
+				if o.length != len(wanted) {
+					t.Fatalf("length = %d, want %d", o.length, len(wanted))
+				}
+			},
+		})
+	})
+}
+
+// TestOutboxIsBoundedByClients: any number of updates of few clients, to a
+// neighbour that takes none or few of them, cost no more than the clients do.
+func TestOutboxIsBoundedByClients(t *testing.T) {
+	const clients, updates = 3000, 1_000_000
+	var o outbox
+	for i := range updates {
+		o.want(ID(i % clients))
+		if i%3 == 0 {
+			o.drop(ID(i * 7 % clients))
+		}
+		if i%5 == 0 {
+			if id, ok := o.next(); ok {
+				o.pop(id)
+			}
+		}
+	}
+	if o.length > clients || cap(o.queue) > 8*clients {
+		t.Errorf("%d updates of %d clients: %d wait, in a queue of %d slots", updates, clients, o.length, cap(o.queue))
+	}
+}

@@ -1,0 +1,281 @@
+package replica
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"herd/node/wire"
+)
+
+const us, them = 100, 200 // epochs
+
+func newPair(maxClients int) *Replica {
+	return New(Config{Name: "A", Neighbours: []string{"B", "C"}, Epoch: us, Topology: 7, MaxClients: maxClients})
+}
+
+func beatOf(epoch, seq uint64) wire.Beat {
+	return wire.Beat{Epoch: epoch, Seq: seq, Format: wire.Format, Topology: 7}
+}
+
+func say(t *testing.T, r *Replica, command string, at int64) string {
+	t.Helper()
+	line, _, err := r.IAmAt(nil, wire.ParseCommand([]byte(command)), time.Unix(at, 0))
+	if err != nil {
+		t.Fatalf("IAmAt(%q): %v", command, err)
+	}
+	return string(line)
+}
+
+func fill(r *Replica, e int) string {
+	frame, _, lines := r.Fill(e, nil, 1<<20)
+	if lines > 0 {
+		r.Sent(e)
+	}
+	return string(frame)
+}
+
+func TestNewsGoesToAllButItsSource(t *testing.T) {
+	r := newPair(0)
+	line := say(t, r, "IAMAT kiwi +1+1 50", 51)
+	if want := "AT A +1.000000000 kiwi +1+1 50"; line != want {
+		t.Fatalf("IAmAt = %q, want %q", line, want)
+	}
+	if b, c := fill(r, 0), fill(r, 1); b != line+"\n" || c != line+"\n" {
+		t.Errorf("told B %q and C %q, want %q", b, c, line)
+	}
+	stale := say(t, r, "IAMAT kiwi +2+2 49", 52)
+	if want := "AT A +3.000000000 kiwi +2+2 49"; stale != want {
+		t.Errorf("an older report was answered %q, want %q", stale, want)
+	}
+	if got, _ := r.Get([]byte("kiwi")); got != line {
+		t.Errorf("an older report replaced the record: %q", got)
+	}
+
+	const newer = "AT D +1.000000000 kiwi +3+3 60\n"
+	in, _ := r.Frame(0, wire.Mark{}, []byte(newer+line+"\n"+newer))
+	if in.News != 1 || in.Stale != 1 || in.Duplicates != 1 || in.Bad != 0 {
+		t.Errorf("Frame = %+v, want one each of news, stale and duplicate", in)
+	}
+	if b, c := fill(r, 0), fill(r, 1); b != "" || c != newer {
+		t.Errorf("told B, the source, %q and C %q, want nothing and %q", b, c, newer)
+	}
+}
+
+// TestHeardWhileWaiting: what the neighbour tells us need not be told to it.
+func TestHeardWhileWaiting(t *testing.T) {
+	for name, heard := range map[string]string{
+		"the same record": "AT A +1.000000000 kiwi +1+1 50",
+		"a newer one":     "AT B +1.000000000 kiwi +1+1 55",
+	} {
+		r := newPair(0)
+		say(t, r, "IAMAT kiwi +1+1 50", 51)
+		r.Frame(0, wire.Mark{}, []byte(heard))
+		if b := fill(r, 0); b != "" {
+			t.Errorf("after B told us %s, B was told %q", name, b)
+		}
+		if c := fill(r, 1); c != heard+"\n" {
+			t.Errorf("after B told us %s, C was told %q, want %q", name, c, heard)
+		}
+	}
+	r := newPair(0)
+	line := say(t, r, "IAMAT kiwi +1+1 50", 51)
+	r.Frame(0, wire.Mark{}, []byte("AT B +1.000000000 kiwi +1+1 45"))
+	if b := fill(r, 0); b != line+"\n" {
+		t.Errorf("after B told us an older record, B was told %q, want %q", b, line)
+	}
+}
+
+func TestFrameSurvivesBadLines(t *testing.T) {
+	r := newPair(0)
+	frame := "\x00\xff\n\n? junk\nAT B +1.000000000 kiwi +1+1 50\nAT B +1.000000000 emu +1+1 50" // no LF at the end
+	in, events := r.Frame(0, wire.Mark{Epoch: them, Seq: 1}, []byte(frame))
+	if in.News != 2 || in.Bad != 2 || string(in.FirstBad) != "\x00\xff" || events != nil {
+		t.Errorf("Frame = %+v, %v, want 2 news, 2 bad and no events", in, events)
+	}
+}
+
+func TestFillLimitAndUnsent(t *testing.T) {
+	r := newPair(0)
+	var want strings.Builder
+	for i := range 10 {
+		fmt.Fprintln(&want, say(t, r, fmt.Sprintf("IAMAT c%d +1+1 50", i), 51))
+	}
+	length := want.Len() / 10
+	var got strings.Builder
+	for seq := uint64(1); ; seq++ {
+		frame, m, lines := r.Fill(0, nil, 3*length)
+		if lines == 0 {
+			break
+		}
+		if lines > 3 || len(frame) > 3*length {
+			t.Fatalf("Fill gave %d lines, %d bytes, limit %d", lines, len(frame), 3*length)
+		}
+		if (m != wire.Mark{Epoch: us, Seq: seq}) {
+			t.Fatalf("mark = %v, want number %d", m, seq)
+		}
+		if seq == 2 && !strings.Contains(got.String(), "c3") {
+			r.Unsent(0) // its records wait again, at the end; its number stays free
+			again, m, _ := r.Fill(0, nil, 1<<20)
+			if m.Seq != seq || len(again) != 7*length {
+				t.Fatalf("after Unsent: number %d, %d bytes, want %d and all %d", m.Seq, len(again), seq, 7*length)
+			}
+			got.Write(again)
+			r.Sent(0)
+			continue
+		}
+		got.Write(frame)
+		r.Sent(0)
+	}
+	if got.Len() != want.Len() {
+		t.Errorf("sent %q, want the lines of %q", got.String(), want.String())
+	}
+	if frame, _, lines := r.Fill(1, nil, 1); lines != 1 || len(frame) != length {
+		t.Errorf("Fill with a limit below one line gave %d lines, want one", lines)
+	}
+}
+
+func TestNewerReplacesWaiting(t *testing.T) {
+	r := newPair(0)
+	say(t, r, "IAMAT kiwi +1+1 50", 51)
+	emu := say(t, r, "IAMAT emu +1+1 50", 51)
+	newer := say(t, r, "IAMAT kiwi +1+1 52", 53)
+	if got := fill(r, 0); got != newer+"\n"+emu+"\n" {
+		t.Errorf("told B %q, want the newer record alone, in its old place", got)
+	}
+}
+
+func TestMaxClientsBindsClientsOnly(t *testing.T) {
+	r := newPair(1)
+	say(t, r, "IAMAT kiwi +1+1 50", 51)
+	if _, _, err := r.IAmAt(nil, wire.ParseCommand([]byte("IAMAT emu +1+1 50")), time.Unix(51, 0)); err != ErrFull {
+		t.Errorf("a second client: %v, want ErrFull", err)
+	}
+	say(t, r, "IAMAT kiwi +1+1 55", 56)
+	if in, _ := r.Frame(0, wire.Mark{}, []byte("AT B +1.000000000 emu +1+1 50")); in.News != 1 {
+		t.Errorf("a neighbour's record was refused: %+v", in)
+	}
+}
+
+// TestEdgeLife is one edge's story: each step a beat or a tick, and the kinds of
+// events that must come of it.
+func TestEdgeLife(t *testing.T) {
+	start := time.Unix(1000, 0)
+	stranger := beatOf(them+1, 0)
+	stranger.Topology = 8
+	bye := beatOf(them+3, 4)
+	bye.Bye = true
+	ask := beatOf(them, 0)
+	ask.Answer = true
+	steps := []struct {
+		name   string
+		at     time.Duration
+		beat   *wire.Beat
+		want   string
+		answer bool
+	}{
+		{"first beat", 0, ptr(beatOf(them, 0)), "up", true},
+		{"second beat", time.Second, ptr(beatOf(them, 0)), "", false},
+		{"asked", time.Second, &ask, "", true},
+		{"not silent for long", 3999 * time.Millisecond, nil, "", false},
+		{"silent", 4 * time.Second, nil, "down", false},
+		{"still silent", 9 * time.Second, nil, "", false},
+		{"back, same life", 10 * time.Second, ptr(beatOf(them, 2)), "gap up", true},
+		{"another topology", 11 * time.Second, &stranger, "down mismatch", false},
+		{"and again", 12 * time.Second, &stranger, "", false},
+		{"new life", 13 * time.Second, ptr(beatOf(them+2, 0)), "up", true},
+		{"restarted before it was missed", 14 * time.Second, ptr(beatOf(them+3, 0)), "down up", true},
+		{"beat tells of lost messages", 15 * time.Second, ptr(beatOf(them+3, 4)), "gap", false},
+		{"goodbye", 16 * time.Second, &bye, "down", false},
+		{"late answer", 17 * time.Second, ptr(beatOf(them+3, 4)), "", false},
+		{"gone, and silent", 30 * time.Second, nil, "", false},
+	}
+	r := newPair(0)
+	for _, s := range steps {
+		var events []Event
+		var answer bool
+		if s.beat != nil {
+			events, answer = r.Beat(0, *s.beat, start.Add(s.at))
+		} else {
+			events = r.Tick(start.Add(s.at))
+		}
+		var kinds []string
+		for _, e := range events {
+			kinds = append(kinds, string(e.Kind))
+			if e.Peer != "B" || e.Text == "" || strings.Contains(e.Text, "\n") {
+				t.Errorf("%s: event %+v, want one line about B", s.name, e)
+			}
+		}
+		if got := strings.Join(kinds, " "); got != s.want || answer != s.answer {
+			t.Errorf("%s: events %q, answer %v, want %q, %v", s.name, got, answer, s.want, s.answer)
+		}
+	}
+}
+
+func ptr(b wire.Beat) *wire.Beat { return &b }
+
+func TestGaps(t *testing.T) {
+	r := newPair(0)
+	steps := []struct {
+		mark wire.Mark
+		beat bool
+		lost string
+	}{
+		{wire.Mark{Epoch: them, Seq: 7}, false, ""}, // first contact
+		{wire.Mark{Epoch: them, Seq: 8}, false, ""},
+		{wire.Mark{Epoch: them, Seq: 8}, true, ""},
+		{wire.Mark{Epoch: them, Seq: 8}, false, ""}, // delivered twice
+		{wire.Mark{Epoch: them, Seq: 11}, false, "2 messages of B were lost before number 11"},
+		{wire.Mark{Epoch: them, Seq: 9}, false, ""}, // late
+		{wire.Mark{Epoch: them, Seq: 12}, true, "1 messages of B were lost before number 12"},
+		{wire.Mark{Epoch: them + 1, Seq: 3}, false, ""},
+		{wire.Mark{}, false, ""}, // no headers: not counted
+		{wire.Mark{Epoch: them + 1, Seq: 4}, false, ""},
+	}
+	for i, s := range steps {
+		var events []Event
+		if s.beat {
+			events, _ = r.Beat(0, beatOf(s.mark.Epoch, s.mark.Seq), time.Unix(1000, 0))
+		} else {
+			_, events = r.Frame(0, s.mark, nil)
+		}
+		lost := ""
+		for _, e := range events {
+			if e.Kind == Gap {
+				lost = e.Text
+			}
+		}
+		if lost != s.lost {
+			t.Errorf("step %d, %+v: gap %q, want %q", i, s.mark, lost, s.lost)
+		}
+	}
+}
+
+func TestUnconfirmed(t *testing.T) {
+	r := newPair(0)
+	now := time.Unix(1000, 0)
+	check := func(when string, records, neighbours int) {
+		t.Helper()
+		if gotR, gotN := r.Unconfirmed(); gotR != records || gotN != neighbours {
+			t.Errorf("%s: Unconfirmed = %d, %d, want %d, %d", when, gotR, gotN, records, neighbours)
+		}
+	}
+	say(t, r, "IAMAT kiwi +1+1 50", 51)
+	check("all down", 0, 0)
+	r.Beat(0, beatOf(them, 0), now)
+	check("B up", 1, 1)
+	fill(r, 0)
+	check("sent to B", 0, 1)
+	old := beatOf(them, 0)
+	old.Merged = wire.Mark{Epoch: us - 1, Seq: 9}
+	r.Beat(0, old, now)
+	check("B merged an earlier life's", 0, 1)
+	merged := beatOf(them, 0)
+	merged.Merged = wire.Mark{Epoch: us, Seq: 1}
+	r.Beat(0, merged, now)
+	check("B merged ours", 0, 0)
+	if b := r.Heartbeat(0, now); b.Seq != 1 || b.Merged != (wire.Mark{Epoch: them}) || b.Records != 1 {
+		t.Errorf("Heartbeat = %+v", b)
+	}
+}
