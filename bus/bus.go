@@ -1,0 +1,112 @@
+// Package bus says what crosses the message bus of a herd: messages between
+// neighbours, notices for people, and on which subjects. It carries bytes and
+// knows nothing of clients or locations.
+//
+// natsbus is the bus over NATS, embed a NATS server inside the process, bustest
+// a network in memory that can be cut, with the one suite of tests that both
+// must pass. topology is the graph that the bus is laid along.
+package bus
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+)
+
+// Lane is what a message between neighbours is about: the second token of its
+// subject.
+type Lane string
+
+// The lanes. Messages of one sender on all lanes of one edge are received in the
+// order in which they were sent.
+const (
+	Edge Lane = "edge" // records
+	Beat Lane = "beat" // heartbeats
+)
+
+// Lanes is all of them.
+var Lanes = []Lane{Edge, Beat}
+
+// Message is one message between two neighbours.
+type Message struct {
+	Lane Lane
+	Peer string // the neighbour at the other end: receiver when sent, sender when received
+
+	// The sender's epoch and the message's number on this edge: the headers of
+	// Edge messages. Both are 0 where there were none.
+	Epoch, Seq uint64
+
+	Data []byte
+}
+
+// Handler is told what the bus brings. Its methods may be called by several
+// goroutines at once, but for one neighbour Receive is called by one at a time,
+// in order.
+type Handler interface {
+	// Receive takes in a message and owns its data from then on. While it runs,
+	// further messages of that neighbour wait, in bounded memory; beyond that
+	// they are lost, and Trouble says so.
+	Receive(Message)
+	// Connected says that the bus is there, from now on, or away.
+	Connected(bool)
+	// Trouble reports what the bus did not do: messages lost because Receive was
+	// slow, with the neighbour that sent them, or something refused, with peer
+	// "" where it is about no single neighbour.
+	Trouble(peer string, err error)
+}
+
+// What Send and Run return, wrapped or bare.
+var (
+	ErrAway      = errors.New("the bus is away")                       // nothing was sent
+	ErrTooLarge  = errors.New("message is larger than the bus allows") // nothing was sent, nor will be
+	ErrNameTaken = errors.New("another process has this server's name on the bus")
+)
+
+// Headers of Edge messages.
+const (
+	EpochHeader = "Herd-Epoch"
+	SeqHeader   = "Herd-Seq"
+)
+
+// Prefix is the first token of every subject of a herd; the default is "herd".
+type Prefix string
+
+// Between is the subject of messages from one neighbour to another.
+func (p Prefix) Between(lane Lane, from, to string) string {
+	return strings.Join([]string{string(p), string(lane), from, to}, ".")
+}
+
+// Name is the subject on which the processes that bear one server's name find
+// each other.
+func (p Prefix) Name(server string) string { return string(p) + ".name." + server }
+
+// Event is the subject of notices of one kind by a server, about a peer or, with
+// peer "", about itself.
+func (p Prefix) Event(server, kind, peer string) string {
+	subject := string(p) + ".event." + server + "." + kind
+	if peer != "" {
+		subject += "." + peer
+	}
+	return subject
+}
+
+// Inbox is the first tokens of the inboxes of one server. The stock first token
+// is kept for the default prefix, so that tools' rights need no thought.
+func (p Prefix) Inbox(server string) string {
+	if p == "herd" {
+		return "_INBOX." + server
+	}
+	return "_INBOX_" + string(p) + "." + server
+}
+
+// Connection is the name of a server's connection, as the broker shows it.
+func (p Prefix) Connection(server string) string { return string(p) + "/" + server }
+
+// RedactURL is a bus URL as it may be shown: a password in it becomes xxxxx.
+func RedactURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return "(malformed URL)"
+	}
+	return u.Redacted()
+}

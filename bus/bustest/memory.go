@@ -1,0 +1,185 @@
+// Package bustest is a bus in memory, for tests that run a herd in virtual time
+// or cut it to pieces, and the suite of tests that says what any bus must do.
+package bustest
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"herd/bus"
+)
+
+// Network is a bus in memory. Its zero value is connected, fast and loses
+// nothing. It may be changed while it is used.
+type Network struct {
+	mu    sync.Mutex
+	away  bool
+	delay time.Duration
+	cut   map[[2]string]bool
+	taps  []func(subject string, m bus.Message)
+	runs  map[string]*memoryRun // by server
+}
+
+// intakeMessages may wait for a slow receiver, a neighbour; more are lost.
+const intakeMessages = 1024
+
+// Bus is one server's place on the network.
+func (n *Network) Bus(server string, neighbours ...string) *Memory {
+	return &Memory{network: n, server: server, neighbours: neighbours}
+}
+
+// SetDelay makes each message sent from now on take d.
+func (n *Network) SetDelay(d time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.delay = d
+}
+
+// Cut loses all that a and b send each other from now on; Heal ends it.
+func (n *Network) Cut(a, b string) { n.setCut(a, b, true) }
+
+// Heal undoes Cut.
+func (n *Network) Heal(a, b string) { n.setCut(a, b, false) }
+
+func (n *Network) setCut(a, b string, cut bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cut == nil {
+		n.cut = map[[2]string]bool{}
+	}
+	n.cut[[2]string{a, b}], n.cut[[2]string{b, a}] = cut, cut
+}
+
+// Stop takes the bus away from everybody, Start brings it back.
+func (n *Network) Stop() { n.setAway(true) }
+
+// Start undoes Stop.
+func (n *Network) Start() { n.setAway(false) }
+
+func (n *Network) setAway(away bool) {
+	n.mu.Lock()
+	changed := n.away != away
+	n.away = away
+	var runs []*memoryRun
+	for _, r := range n.runs {
+		runs = append(runs, r)
+	}
+	n.mu.Unlock()
+	for _, r := range runs {
+		if changed {
+			r.handler.Connected(!away)
+		}
+	}
+}
+
+// Tap calls do for all that is sent from now on, before it is lost or delayed,
+// with its subject under the prefix "herd". do must return soon.
+func (n *Network) Tap(do func(subject string, m bus.Message)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.taps = append(n.taps, do)
+}
+
+// Memory is a bus in memory: see bus.Handler and natsbus.Bus for what it does.
+type Memory struct {
+	network    *Network
+	server     string
+	neighbours []string
+}
+
+type memoryRun struct {
+	handler bus.Handler
+	intakes map[string]chan parcel // by sender
+}
+
+type parcel struct {
+	due     time.Time
+	message bus.Message
+}
+
+// Run is natsbus.Bus.Run.
+func (b *Memory) Run(ctx context.Context, h bus.Handler) error {
+	r := &memoryRun{handler: h, intakes: map[string]chan parcel{}}
+	for _, peer := range b.neighbours {
+		r.intakes[peer] = make(chan parcel, intakeMessages)
+	}
+	n := b.network
+	n.mu.Lock()
+	if n.runs == nil {
+		n.runs = map[string]*memoryRun{}
+	}
+	if n.runs[b.server] != nil {
+		n.mu.Unlock()
+		return bus.ErrNameTaken
+	}
+	n.runs[b.server] = r
+	away := n.away
+	n.mu.Unlock()
+
+	if !away {
+		h.Connected(true)
+	}
+	var intakes sync.WaitGroup
+	for _, intake := range r.intakes {
+		intakes.Go(func() { r.takeIn(ctx, intake) })
+	}
+	<-ctx.Done()
+	intakes.Wait()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.runs, b.server)
+	return nil
+}
+
+func (r *memoryRun) takeIn(ctx context.Context, intake chan parcel) {
+	for {
+		select {
+		case p := <-intake:
+			time.Sleep(time.Until(p.due))
+			r.handler.Receive(p.message)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Send is natsbus.Bus.Send.
+func (b *Memory) Send(m bus.Message) error {
+	n := b.network
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.away || n.runs[b.server] == nil {
+		return bus.ErrAway
+	}
+	m.Data = append([]byte(nil), m.Data...)
+	n.tap(bus.Prefix("herd").Between(m.Lane, b.server, m.Peer), m)
+	to := n.runs[m.Peer]
+	if to == nil || n.cut[[2]string{b.server, m.Peer}] {
+		return nil
+	}
+	m.Peer = b.server
+	select {
+	case to.intakes[b.server] <- parcel{time.Now().Add(n.delay), m}:
+	default:
+		go to.handler.Trouble(b.server, errSlow)
+	}
+	return nil
+}
+
+// Notify is natsbus.Bus.Notify.
+func (b *Memory) Notify(kind, peer, text string) error {
+	b.network.mu.Lock()
+	defer b.network.mu.Unlock()
+	if b.network.away || b.network.runs[b.server] == nil {
+		return bus.ErrAway
+	}
+	b.network.tap(bus.Prefix("herd").Event(b.server, kind, peer), bus.Message{Data: []byte(text)})
+	return nil
+}
+
+func (n *Network) tap(subject string, m bus.Message) {
+	for _, do := range n.taps {
+		do(subject, m)
+	}
+}

@@ -1,0 +1,285 @@
+package bustest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"herd/bus"
+)
+
+var errSlow = errors.New("messages lost: the receiver was slow")
+
+// Bus is what the suite tests: one server's place on a bus.
+type Bus interface {
+	Run(ctx context.Context, h bus.Handler) error
+	Send(m bus.Message) error
+	Notify(kind, peer, text string) error
+}
+
+// Harness is a bus under test. It is started when made.
+type Harness struct {
+	Bus   func(server string, epoch uint64, neighbours ...string) Bus
+	Stop  func()
+	Start func()
+	// Tap returns once it hears all that is sent from then on, as "<subject>
+	// <data>".
+	Tap func(hear func(string))
+}
+
+const patience = 10 * time.Second // a bus that needs longer has failed
+
+// TestBus runs the suite, each test on a harness of its own.
+func TestBus(t *testing.T, harness func(t *testing.T) Harness) {
+	for name, test := range map[string]func(*testing.T, Harness){
+		"delivers":                       testDelivers,
+		"keeps order across lanes":       testOrder,
+		"copies what it sends":           testCopies,
+		"is away before and after Run":   testAwayOutsideRun,
+		"goes on after the bus was away": testAway,
+		"starts before the bus":          testStartsFirst,
+		"one process a name":             testNameTaken,
+		"notifies":                       testNotifies,
+		"says when it loses":             testSlowReceiver,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, harness(t))
+		})
+	}
+}
+
+// recorder is a Handler that keeps what it is told.
+type recorder struct {
+	messages  chan bus.Message
+	connected chan bool
+	trouble   chan string
+	hold      chan struct{} // where not nil, Receive waits for it to be closed
+}
+
+func newRecorder() *recorder {
+	return &recorder{messages: make(chan bus.Message, 10_000), connected: make(chan bool, 100), trouble: make(chan string, 10_000)}
+}
+
+func (r *recorder) Receive(m bus.Message) {
+	if r.hold != nil {
+		<-r.hold
+	}
+	r.messages <- m
+}
+func (r *recorder) Connected(up bool)              { r.connected <- up }
+func (r *recorder) Trouble(peer string, err error) { r.trouble <- peer }
+
+// start runs b until the test ends and waits until it is connected.
+func start(t *testing.T, b Bus) *recorder {
+	t.Helper()
+	r := newRecorder()
+	run(t, b, r)
+	expect(t, r.connected, true)
+	return r
+}
+
+func run(t *testing.T, b Bus, r *recorder) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx, r) }()
+	ended := false
+	stop = func() {
+		cancel()
+		if ended {
+			return
+		}
+		ended = true
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("Run = %v, want nil after its context ended", err)
+			}
+		case <-time.After(patience):
+			t.Error("Run did not return after its context ended")
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+func expect[T any](t *testing.T, from <-chan T, want T) {
+	t.Helper()
+	select {
+	case got := <-from:
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("(-want +got):\n%s", diff)
+		}
+	case <-time.After(patience):
+		t.Fatalf("%v did not come", want)
+	}
+}
+
+func send(t *testing.T, b Bus, m bus.Message) {
+	t.Helper()
+	if err := b.Send(m); err != nil {
+		t.Fatalf("Send(%+v): %v", m, err)
+	}
+}
+
+func testDelivers(t *testing.T, h Harness) {
+	a, b := h.Bus("A", 1, "B", "C"), h.Bus("B", 2, "A")
+	toA, toB := start(t, a), start(t, b)
+	toC := start(t, h.Bus("C", 3, "A"))
+	for _, m := range []bus.Message{
+		{Lane: bus.Edge, Epoch: 1, Seq: 1, Data: []byte("one\n\x00\xff\n")},
+		{Lane: bus.Edge, Epoch: 1<<64 - 1, Seq: 1<<64 - 1, Data: []byte("great")},
+		{Lane: bus.Edge, Data: []byte("no headers")},
+		{Lane: bus.Beat, Data: []byte("beat")},
+	} {
+		m.Peer = "B"
+		send(t, a, m)
+		m.Peer = "A"
+		expect(t, toB.messages, m)
+	}
+	send(t, b, bus.Message{Lane: bus.Edge, Peer: "A", Epoch: 2, Seq: 1, Data: []byte("back")})
+	expect(t, toA.messages, bus.Message{Lane: bus.Edge, Peer: "B", Epoch: 2, Seq: 1, Data: []byte("back")})
+	send(t, a, bus.Message{Lane: bus.Edge, Peer: "C", Data: []byte("to C")})
+	expect(t, toC.messages, bus.Message{Lane: bus.Edge, Peer: "A", Data: []byte("to C")}) // and nothing before it
+}
+
+func testOrder(t *testing.T, h Harness) {
+	a := h.Bus("A", 1, "B")
+	start(t, a)
+	toB := start(t, h.Bus("B", 2, "A"))
+	const messages = 900
+	for i := range messages {
+		send(t, a, bus.Message{Lane: bus.Lanes[i%len(bus.Lanes)], Peer: "B", Data: fmt.Append(nil, i)})
+	}
+	for i := range messages {
+		expect(t, toB.messages, bus.Message{Lane: bus.Lanes[i%len(bus.Lanes)], Peer: "A", Data: fmt.Append(nil, i)})
+	}
+}
+
+func testCopies(t *testing.T, h Harness) {
+	a := h.Bus("A", 1, "B")
+	start(t, a)
+	toB := start(t, h.Bus("B", 2, "A"))
+	data := []byte("first")
+	send(t, a, bus.Message{Lane: bus.Edge, Peer: "B", Data: data})
+	copy(data, "XXXXX")
+	expect(t, toB.messages, bus.Message{Lane: bus.Edge, Peer: "A", Data: []byte("first")})
+}
+
+func testAwayOutsideRun(t *testing.T, h Harness) {
+	a := h.Bus("A", 1, "B")
+	m := bus.Message{Lane: bus.Edge, Peer: "B", Data: []byte("x")}
+	if err := a.Send(m); !errors.Is(err, bus.ErrAway) {
+		t.Errorf("Send before Run = %v, want ErrAway", err)
+	}
+	r := newRecorder()
+	stop := run(t, a, r)
+	expect(t, r.connected, true)
+	stop()
+	if err := a.Send(m); !errors.Is(err, bus.ErrAway) {
+		t.Errorf("Send after Run = %v, want ErrAway", err)
+	}
+}
+
+func testAway(t *testing.T, h Harness) {
+	a, b := h.Bus("A", 1, "B"), h.Bus("B", 2, "A")
+	toA, toB := start(t, a), start(t, b)
+	h.Stop()
+	expect(t, toA.connected, false)
+	expect(t, toB.connected, false)
+	if err := a.Send(bus.Message{Lane: bus.Edge, Peer: "B", Data: []byte("lost")}); !errors.Is(err, bus.ErrAway) {
+		t.Errorf("Send while the bus is away = %v, want ErrAway", err)
+	}
+	if err := a.Notify("up", "B", "lost"); !errors.Is(err, bus.ErrAway) {
+		t.Errorf("Notify while the bus is away = %v, want ErrAway", err)
+	}
+	h.Start()
+	expect(t, toA.connected, true)
+	expect(t, toB.connected, true)
+	send(t, a, bus.Message{Lane: bus.Edge, Peer: "B", Data: []byte("again")})
+	expect(t, toB.messages, bus.Message{Lane: bus.Edge, Peer: "A", Data: []byte("again")})
+}
+
+func testStartsFirst(t *testing.T, h Harness) {
+	h.Stop()
+	a, b := h.Bus("A", 1, "B"), h.Bus("B", 2, "A")
+	toA, toB := newRecorder(), newRecorder()
+	run(t, a, toA)
+	run(t, b, toB)
+	h.Start()
+	expect(t, toA.connected, true)
+	expect(t, toB.connected, true)
+	send(t, a, bus.Message{Lane: bus.Edge, Peer: "B", Data: []byte("x")})
+	expect(t, toB.messages, bus.Message{Lane: bus.Edge, Peer: "A", Data: []byte("x")})
+}
+
+func testNameTaken(t *testing.T, h Harness) {
+	a := h.Bus("A", 5, "B")
+	start(t, a)
+	toB := start(t, h.Bus("B", 2, "A"))
+	for _, epoch := range []uint64{6, 4} { // whatever its clock says: the second ends
+		second := newRecorder()
+		err := h.Bus("A", epoch, "B").Run(t.Context(), second)
+		if !errors.Is(err, bus.ErrNameTaken) {
+			t.Fatalf("Run of a second A, epoch %d = %v, want ErrNameTaken", epoch, err)
+		}
+		if len(second.connected) > 0 {
+			t.Errorf("a second A, epoch %d, was connected before it ended", epoch)
+		}
+	}
+	send(t, a, bus.Message{Lane: bus.Edge, Peer: "B", Data: []byte("still here")})
+	expect(t, toB.messages, bus.Message{Lane: bus.Edge, Peer: "A", Data: []byte("still here")})
+}
+
+func testNotifies(t *testing.T, h Harness) {
+	heard := make(chan string, 10)
+	h.Tap(func(s string) { heard <- s })
+	a := h.Bus("A", 1, "B")
+	start(t, a)
+	for _, n := range []struct{ kind, peer, want string }{
+		{"up", "B", "herd.event.A.up.B some text"},
+		{"start", "", "herd.event.A.start some text"},
+	} {
+		if err := a.Notify(n.kind, n.peer, "some text"); err != nil {
+			t.Fatalf("Notify: %v", err)
+		}
+		for {
+			select {
+			case got := <-heard:
+				if len(got) > 10 && got[:10] == "herd.event" {
+					if got != n.want {
+						t.Errorf("tapped %q, want %q", got, n.want)
+					}
+				} else {
+					continue
+				}
+			case <-time.After(patience):
+				t.Fatalf("%q was not tapped", n.want)
+			}
+			break
+		}
+	}
+}
+
+func testSlowReceiver(t *testing.T, h Harness) {
+	a := h.Bus("A", 1, "B")
+	start(t, a)
+	toB := newRecorder()
+	toB.hold = make(chan struct{})
+	run(t, h.Bus("B", 2, "A"), toB)
+	expect(t, toB.connected, true)
+	const messages = 3 * intakeMessages
+	for i := range messages {
+		send(t, a, bus.Message{Lane: bus.Edge, Peer: "B", Data: fmt.Append(nil, i)})
+	}
+	expect(t, toB.trouble, "A")
+	close(toB.hold)
+	expect(t, toB.messages, bus.Message{Lane: bus.Edge, Peer: "A", Data: []byte("0")})
+	if n := len(toB.messages); n >= messages-1 {
+		t.Errorf("all %d messages waited: the intake has no bound", messages)
+	}
+}

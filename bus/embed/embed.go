@@ -1,0 +1,95 @@
+// Package embed starts a NATS server inside the process: the bus of a herd that
+// runs on one machine, and of tests.
+package embed
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+const startTimeout = 5 * time.Second
+
+// Server is a running NATS server.
+type Server struct {
+	nats *server.Server
+}
+
+// Start starts a NATS server that accepts connections at listen, host:port; port
+// 0 takes a free one. It returns when the server is ready, or the reason why it
+// cannot listen. The server stores nothing and handles no signals.
+func Start(listen string, log *slog.Logger) (*Server, error) {
+	host, portText, err := net.SplitHostPort(listen)
+	if err != nil {
+		return nil, err
+	}
+	port, err := strconv.Atoi(portText)
+	if err != nil {
+		return nil, fmt.Errorf("port %q: %w", portText, err)
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	if host == "" {
+		host = "0.0.0.0"
+	}
+	s, err := server.NewServer(&server.Options{
+		Host: host, Port: port,
+		NoSigs:              true,
+		NoFastProducerStall: true, // a slow tap must not hold up the herd
+	})
+	if err != nil {
+		return nil, err
+	}
+	l := &logger{log: log, fatal: make(chan string, 1)}
+	s.SetLoggerV2(l, false, false, false)
+	s.Start()
+	ready := make(chan bool, 1)
+	go func() { ready <- s.ReadyForConnections(startTimeout) }()
+	select {
+	case reason := <-l.fatal:
+		err = fmt.Errorf("%s", reason)
+	case ok := <-ready:
+		if ok {
+			return &Server{s}, nil
+		}
+		err = fmt.Errorf("not ready within %v", startTimeout)
+	}
+	s.Shutdown()
+	s.WaitForShutdown()
+	return nil, fmt.Errorf("NATS server at %s: %w", listen, err)
+}
+
+// URL is where clients reach the server.
+func (s *Server) URL() string { return s.nats.ClientURL() }
+
+// Shutdown stops the server and returns when it has stopped.
+func (s *Server) Shutdown() {
+	s.nats.Shutdown()
+	s.nats.WaitForShutdown()
+}
+
+// logger hands the NATS server's log on: its notices, which tell of each step of
+// its own life, are debugging to ours.
+type logger struct {
+	log   *slog.Logger
+	fatal chan string
+}
+
+func (l *logger) Noticef(format string, v ...any) { l.log.Debug("nats: " + fmt.Sprintf(format, v...)) }
+func (l *logger) Warnf(format string, v ...any)   { l.log.Warn("nats: " + fmt.Sprintf(format, v...)) }
+func (l *logger) Errorf(format string, v ...any)  { l.log.Error("nats: " + fmt.Sprintf(format, v...)) }
+func (l *logger) Debugf(format string, v ...any)  {}
+func (l *logger) Tracef(format string, v ...any)  {}
+
+// Fatalf is the NATS server's word that it cannot go on; Start returns it.
+func (l *logger) Fatalf(format string, v ...any) {
+	select {
+	case l.fatal <- fmt.Sprintf(format, v...):
+	default:
+	}
+}

@@ -1,0 +1,315 @@
+// Package natsbus is the bus over NATS, with the nats.go client: one connection
+// a server, reconnecting for ever, and one ordered intake for each neighbour.
+//
+// Core NATS delivers at most once: Send returning nil says that the message was
+// written to the connection, and nothing more. What is lost is found by the
+// numbers of the messages, not here.
+package natsbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"herd/bus"
+)
+
+// Config is where the bus is and who we are on it.
+type Config struct {
+	URLs       []string
+	Prefix     bus.Prefix
+	Server     string
+	Neighbours []string
+	Epoch      uint64 // this life of the server, for telling apart two processes of one name
+
+	Seed, Creds   string // files: nkey seed; NATS credentials. Either, or none
+	CA, Cert, Key string // files for TLS; each may be missing
+
+	Log *slog.Logger
+}
+
+const (
+	intakeMessages = 1024 // that may wait for Receive, a neighbour; each is 32 KB or so at most
+	reconnectWait  = 200 * time.Millisecond
+	stalledWrite   = 5 * time.Second // a broker that takes nothing for so long is taken for dead
+	lastFlush      = time.Second     // for what was sent before the end of Run
+)
+
+// Bus is one server's place on the bus. It does nothing before Run.
+type Bus struct {
+	cfg  Config
+	conn atomic.Pointer[nats.Conn] // set once Run has a connection
+}
+
+// New makes a Bus. It reads no file and opens no connection.
+func New(cfg Config) *Bus { return &Bus{cfg: cfg} }
+
+// Send writes m to the connection. It returns bus.ErrAway while there is none,
+// and then nothing was sent. It keeps no hold on m's data. It may block while
+// the broker takes nothing.
+func (b *Bus) Send(m bus.Message) error {
+	msg := &nats.Msg{Subject: b.cfg.Prefix.Between(m.Lane, b.cfg.Server, m.Peer), Data: m.Data}
+	if m.Epoch != 0 {
+		msg.Header = nats.Header{
+			bus.EpochHeader: {strconv.FormatUint(m.Epoch, 10)},
+			bus.SeqHeader:   {strconv.FormatUint(m.Seq, 10)},
+		}
+	}
+	return b.publish(msg)
+}
+
+// Notify publishes an event for people: text, one line, of a kind and about a
+// peer, or "" for none. While the bus is away it is dropped, with an error.
+func (b *Bus) Notify(kind, peer, text string) error {
+	return b.publish(&nats.Msg{Subject: b.cfg.Prefix.Event(b.cfg.Server, kind, peer), Data: []byte(text)})
+}
+
+func (b *Bus) publish(m *nats.Msg) error {
+	nc := b.conn.Load()
+	if nc == nil {
+		return bus.ErrAway
+	}
+	switch err := nc.PublishMsg(m); {
+	case err == nil:
+		return nil
+	case errors.Is(err, nats.ErrMaxPayload):
+		return fmt.Errorf("%w: %d bytes on %s", bus.ErrTooLarge, len(m.Data), m.Subject)
+	default:
+		return fmt.Errorf("%w: %v", bus.ErrAway, err)
+	}
+}
+
+// Run connects, and stays connected until ctx ends; then it flushes what was
+// sent, closes the connection and returns nil. Before it takes in or lets out
+// anything it makes sure that no other process bears this server's name; if one
+// does, now or when the bus comes back later, it returns bus.ErrNameTaken.
+func (b *Bus) Run(ctx context.Context, h bus.Handler) error {
+	r := &run{Bus: b, handler: h, link: make(chan bool, 16), taken: make(chan struct{}, 1), closed: make(chan struct{})}
+	nc, err := nats.Connect(strings.Join(b.cfg.URLs, ","), r.options()...)
+	if err != nil {
+		return fmt.Errorf("bus %s: %w", strings.Join(b.cfg.URLs, ","), err)
+	}
+	r.nc = nc
+	defer r.close()
+	return r.serve(ctx)
+}
+
+// run is one call of Run.
+type run struct {
+	*Bus
+	nc      *nats.Conn
+	handler bus.Handler
+
+	link   chan bool     // connected, disconnected
+	taken  chan struct{} // another process has our name, and stays
+	closed chan struct{} // the connection is
+
+	claim   claim
+	intakes sync.WaitGroup
+	done    chan struct{} // closed to end the intakes
+
+	mu      sync.Mutex
+	trouble string // last reason why connecting failed, so that it is logged once
+}
+
+func (r *run) options() []nats.Option {
+	c := r.cfg
+	opts := []nats.Option{
+		nats.Name(c.Prefix.Connection(c.Server)),
+		nats.CustomInboxPrefix(c.Prefix.Inbox(c.Server)),
+		nats.NoEcho(), // so that nobody answering our claim means that nobody else is there
+		nats.RetryOnFailedConnect(true),
+		nats.MaxReconnects(-1),
+		nats.IgnoreAuthErrorAbort(), // an operator may yet load the right keys
+		nats.ReconnectWait(reconnectWait),
+		nats.ReconnectJitter(reconnectWait/2, reconnectWait/2),
+		nats.ReconnectBufSize(-1), // outboxes keep the newest; this would keep the oldest
+		nats.PingInterval(2 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.FlusherTimeout(stalledWrite),
+		nats.ReconnectOnFlusherError(),
+		nats.ConnectHandler(func(*nats.Conn) { r.link <- true }),
+		nats.ReconnectHandler(func(*nats.Conn) { r.link <- true }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			r.explain(err)
+			r.link <- false
+		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { r.explain(err) }),
+		nats.ClosedHandler(func(*nats.Conn) { close(r.closed) }),
+		nats.ErrorHandler(r.asyncError),
+	}
+	if c.Seed != "" {
+		opts = append(opts, func(o *nats.Options) error {
+			nkey, err := nats.NkeyOptionFromSeed(c.Seed)
+			if err != nil {
+				return fmt.Errorf("nkey seed %s: %w", c.Seed, err)
+			}
+			return nkey(o)
+		})
+	}
+	if c.Creds != "" {
+		opts = append(opts, nats.UserCredentials(c.Creds))
+	}
+	if c.CA != "" {
+		opts = append(opts, nats.RootCAs(c.CA))
+	}
+	if c.Cert != "" {
+		opts = append(opts, nats.ClientCert(c.Cert, c.Key))
+	}
+	return opts
+}
+
+// explain logs why there is no connection, once for each new reason.
+func (r *run) explain(err error) {
+	if err == nil {
+		return
+	}
+	r.mu.Lock()
+	repeated := err.Error() == r.trouble
+	r.trouble = err.Error()
+	r.mu.Unlock()
+	if !repeated {
+		r.cfg.Log.Warn("bus away, trying to reach it", "urls", redacted(r.cfg.URLs), "err", err)
+	}
+}
+
+// asyncError takes what nats.go reports outside any call.
+func (r *run) asyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
+	peer := ""
+	if sub != nil {
+		if tokens := strings.Split(sub.Subject, "."); len(tokens) == 4 {
+			peer = tokens[2] // <prefix>.<lane>.<from>.<to>
+		}
+	}
+	r.handler.Trouble(peer, err)
+}
+
+// serve follows the connection's ups and downs until ctx ends.
+func (r *run) serve(ctx context.Context) error {
+	r.done = make(chan struct{})
+	defer r.intakes.Wait()
+	defer close(r.done)
+
+	timeout := time.NewTimer(time.Hour)
+	timeout.Stop()
+	defer timeout.Stop()
+	answers := make(chan *nats.Msg, 1)
+	started := false
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.closed:
+			return fmt.Errorf("bus %s: connection closed: %w", redacted(r.cfg.URLs), r.nc.LastError())
+		case <-r.taken:
+			return fmt.Errorf("%w: %s", bus.ErrNameTaken, r.cfg.Server)
+
+		case up := <-r.link:
+			if !up {
+				timeout.Stop()
+				if started {
+					r.handler.Connected(false)
+				}
+				continue
+			}
+			r.cfg.Log.Info("bus reached", "url", r.nc.ConnectedUrlRedacted())
+			r.mu.Lock()
+			r.trouble = ""
+			r.mu.Unlock()
+			switch err := r.announce(answers); {
+			case err != nil:
+				r.cfg.Log.Warn("claim of our name on the bus", "err", err)
+			case !started:
+				timeout.Reset(claimTimeout)
+			}
+			if started {
+				r.handler.Connected(true)
+			}
+
+		case m := <-answers: // nobody else listens: the usual case, told by the broker at once
+			if m.Header.Get("Status") != "503" || started {
+				continue
+			}
+			timeout.Reset(0)
+
+		case <-timeout.C: // nobody else spoke up: the name is ours
+			r.claim.hold()
+			if err := r.takeIn(); err != nil {
+				return err
+			}
+			started = true
+			r.conn.Store(r.nc)
+			r.handler.Connected(true)
+		}
+	}
+}
+
+// takeIn subscribes to all that neighbours say to us, one ordered intake a
+// neighbour: nats.go puts the messages of all its subscriptions into one channel
+// as they come off the wire. It returns once the broker knows of them.
+func (r *run) takeIn() error {
+	for _, peer := range r.cfg.Neighbours {
+		messages := make(chan *nats.Msg, intakeMessages)
+		lanes := map[string]bus.Lane{}
+		for _, lane := range bus.Lanes {
+			subject := r.cfg.Prefix.Between(lane, peer, r.cfg.Server)
+			lanes[subject] = lane
+			if _, err := r.nc.ChanSubscribe(subject, messages); err != nil {
+				return fmt.Errorf("subscribe %s: %w", subject, err)
+			}
+		}
+		r.intakes.Go(func() {
+			for {
+				select {
+				case m := <-messages:
+					r.handler.Receive(bus.Message{
+						Lane: lanes[m.Subject], Peer: peer, Data: m.Data,
+						Epoch: number(m.Header, bus.EpochHeader), Seq: number(m.Header, bus.SeqHeader),
+					})
+				case <-r.done:
+					return
+				}
+			}
+		})
+	}
+	if err := r.nc.FlushTimeout(stalledWrite); err != nil {
+		r.cfg.Log.Warn("subscribing", "err", err) // nats.go says it again when it is back
+	}
+	return nil
+}
+
+// number reads a header; what is missing or no number is 0, which says "none".
+func number(h nats.Header, key string) uint64 {
+	n, err := strconv.ParseUint(h.Get(key), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// close flushes and closes the connection and waits until it is closed.
+func (r *run) close() {
+	if r.nc.IsConnected() {
+		if err := r.nc.FlushTimeout(lastFlush); err != nil {
+			r.cfg.Log.Warn("last flush to the bus", "err", err)
+		}
+	}
+	r.nc.Close()
+	<-r.closed
+}
+
+func redacted(urls []string) string {
+	clean := make([]string, len(urls))
+	for i, u := range urls {
+		clean[i] = bus.RedactURL(u)
+	}
+	return strings.Join(clean, ",")
+}

@@ -1,0 +1,149 @@
+package topology
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func mustLoad(t *testing.T, spec string) *Graph {
+	t.Helper()
+	g, err := Load(spec)
+	if err != nil {
+		t.Fatalf("Load(%q): %v", spec, err)
+	}
+	return g
+}
+
+func TestPresets(t *testing.T) {
+	tests := map[string]struct {
+		servers    []string
+		neighbours map[string][]string
+	}{
+		"goloman": {
+			[]string{"Goloman", "Hands", "Holiday", "Welsh", "Wilkes"},
+			map[string][]string{
+				"Goloman": {"Hands", "Holiday", "Wilkes"},
+				"Hands":   {"Goloman", "Wilkes"},
+				"Holiday": {"Goloman", "Welsh", "Wilkes"},
+				"Welsh":   {"Holiday"},
+				"Wilkes":  {"Goloman", "Hands", "Holiday"},
+			},
+		},
+		"riley": {
+			[]string{"Riley", "Jaquez", "Juzang", "Campbell", "Bernard"},
+			map[string][]string{
+				"Riley":    {"Jaquez", "Juzang"},
+				"Jaquez":   {"Riley", "Bernard"},
+				"Juzang":   {"Riley", "Campbell", "Bernard"},
+				"Campbell": {"Juzang", "Bernard"},
+				"Bernard":  {"Jaquez", "Juzang", "Campbell"},
+			},
+		},
+	}
+	for name, want := range tests {
+		g := mustLoad(t, name)
+		if diff := cmp.Diff(want.servers, g.Servers()); diff != "" {
+			t.Errorf("%s servers (-want +got):\n%s", name, diff)
+		}
+		got := map[string][]string{}
+		for i, s := range g.Servers() {
+			got[s] = g.Neighbours(s)
+			if g.Index(s) != i {
+				t.Errorf("%s: Index(%s) = %d, want %d", name, s, g.Index(s), i)
+			}
+		}
+		if diff := cmp.Diff(want.neighbours, got); diff != "" {
+			t.Errorf("%s neighbours (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestLoadLists(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "edges")
+	if err := os.WriteFile(file, []byte("# a comment\n\nB-A # first\n  A - C\r\nC-A\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		spec    string
+		servers []string
+		edges   []Edge
+	}{
+		{"B-A,A-C", []string{"B", "A", "C"}, []Edge{{"B", "A"}, {"A", "C"}}},
+		{"A-B,B-A,A-B", []string{"A", "B"}, []Edge{{"A", "B"}}},
+		{"Solo", []string{"Solo"}, nil},
+		{"_1-a_Z9", []string{"_1", "a_Z9"}, []Edge{{"_1", "a_Z9"}}},
+		{file, []string{"B", "A", "C"}, []Edge{{"B", "A"}, {"A", "C"}}},
+	}
+	for _, tt := range tests {
+		g := mustLoad(t, tt.spec)
+		if diff := cmp.Diff(tt.servers, g.Servers()); diff != "" {
+			t.Errorf("Load(%q) servers (-want +got):\n%s", tt.spec, diff)
+		}
+		if diff := cmp.Diff(tt.edges, g.Edges()); diff != "" {
+			t.Errorf("Load(%q) edges (-want +got):\n%s", tt.spec, diff)
+		}
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, []byte("# nothing\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct{ spec, reason string }{
+		{"A-A", "A-A is an edge from a server to itself"},
+		{"A-B,C-D", "no way leads from A to C, D"},
+		{"A-B,C", `"C" is no edge`},
+		{"A-B-C", `"A-B-C": a server's name is`},
+		{"A-", `"A-": a server's name is`},
+		{"A.B-C", `"A.B-C": a server's name is`},
+		{"A*-C", `"A*-C": a server's name is`},
+		{"G\u00f6-C", "a server's name is"},
+		{"A B-C", "a server's name is"},
+		{"A-B,,B-C", `"": a server's name is`},
+		{"", "a server's name is"},
+		{"A-A,B.-C", "B.-C"},
+		{"A-A,B.-C", "A-A"},
+		{empty, "no edges"},
+		{"./no/such/file", "no such file"},
+	}
+	for _, tt := range tests {
+		g, err := Load(tt.spec)
+		if err == nil {
+			t.Errorf("Load(%q) = %v, want an error", tt.spec, g.Servers())
+		} else if !strings.Contains(err.Error(), tt.reason) {
+			t.Errorf("Load(%q): %v, want %q in it", tt.spec, err, tt.reason)
+		}
+	}
+}
+
+func TestHash(t *testing.T) {
+	same := mustLoad(t, "A-B,B-C").Hash()
+	if got := mustLoad(t, "C-B,B-A").Hash(); got != same {
+		t.Errorf("the same graph in another order hashes to %x, not %x", got, same)
+	}
+	for _, other := range []string{"A-B,B-C,A-C", "A-B", "A-C,C-B", "A-B,B-D", "AB-C"} {
+		if mustLoad(t, other).Hash() == same {
+			t.Errorf("%s hashes like A-B,B-C", other)
+		}
+	}
+}
+
+func TestDraw(t *testing.T) {
+	g := mustLoad(t, "Ann-Bob,Bob-C")
+	tests := []struct{ name, got, want string }{
+		{"Text", g.Text(), "3 servers, 2 edges\nAnn  Bob\nBob  Ann C\nC    Bob\n"},
+		{"DOT", g.DOT(), "graph herd {\n  Ann;\n  Bob;\n  C;\n  Ann -- Bob;\n  Bob -- C;\n}\n"},
+		{"Mermaid", g.Mermaid(), "graph LR\n  Ann\n  Bob\n  C\n  Ann --- Bob\n  Bob --- C\n"},
+		{"Text of one", mustLoad(t, "Solo").Text(), "1 server, 0 edges\nSolo  \n"},
+	}
+	for _, tt := range tests {
+		if tt.got != tt.want {
+			t.Errorf("%s = %q, want %q", tt.name, tt.got, tt.want)
+		}
+	}
+}
