@@ -62,6 +62,12 @@ var (
 	ErrNameTaken = errors.New("another process has this server's name on the bus")
 )
 
+// What Trouble reports, wrapped, beside other errors.
+var (
+	ErrSlow   = errors.New("messages were lost because they were not taken in fast enough")
+	ErrDenied = errors.New("the bus refused us")
+)
+
 // Headers of Edge messages.
 const (
 	EpochHeader = "Herd-Epoch"

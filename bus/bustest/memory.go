@@ -162,7 +162,7 @@ func (b *Memory) Send(m bus.Message) error {
 	select {
 	case to.intakes[b.server] <- parcel{time.Now().Add(n.delay), m}:
 	default:
-		go to.handler.Trouble(b.server, errSlow)
+		go to.handler.Trouble(b.server, bus.ErrSlow)
 	}
 	return nil
 }

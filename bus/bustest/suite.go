@@ -12,8 +12,6 @@ import (
 	"herd/bus"
 )
 
-var errSlow = errors.New("messages lost: the receiver was slow")
-
 // Bus is what the suite tests: one server's place on a bus.
 type Bus interface {
 	Run(ctx context.Context, h bus.Handler) error
@@ -53,16 +51,21 @@ func TestBus(t *testing.T, harness func(t *testing.T) Harness) {
 	}
 }
 
+type trouble struct {
+	Peer string
+	Slow bool
+}
+
 // recorder is a Handler that keeps what it is told.
 type recorder struct {
 	messages  chan bus.Message
 	connected chan bool
-	trouble   chan string
+	trouble   chan trouble
 	hold      chan struct{} // where not nil, Receive waits for it to be closed
 }
 
 func newRecorder() *recorder {
-	return &recorder{messages: make(chan bus.Message, 10_000), connected: make(chan bool, 100), trouble: make(chan string, 10_000)}
+	return &recorder{messages: make(chan bus.Message, 10_000), connected: make(chan bool, 100), trouble: make(chan trouble, 10_000)}
 }
 
 func (r *recorder) Receive(m bus.Message) {
@@ -71,8 +74,10 @@ func (r *recorder) Receive(m bus.Message) {
 	}
 	r.messages <- m
 }
-func (r *recorder) Connected(up bool)              { r.connected <- up }
-func (r *recorder) Trouble(peer string, err error) { r.trouble <- peer }
+func (r *recorder) Connected(up bool) { r.connected <- up }
+func (r *recorder) Trouble(peer string, err error) {
+	r.trouble <- trouble{peer, errors.Is(err, bus.ErrSlow)}
+}
 
 // start runs b until the test ends and waits until it is connected.
 func start(t *testing.T, b Bus) *recorder {
@@ -276,7 +281,7 @@ func testSlowReceiver(t *testing.T, h Harness) {
 	for i := range messages {
 		send(t, a, bus.Message{Lane: bus.Edge, Peer: "B", Data: fmt.Append(nil, i)})
 	}
-	expect(t, toB.trouble, "A")
+	expect(t, toB.trouble, trouble{Peer: "A", Slow: true})
 	close(toB.hold)
 	expect(t, toB.messages, bus.Message{Lane: bus.Edge, Peer: "A", Data: []byte("0")})
 	if n := len(toB.messages); n >= messages-1 {

@@ -189,6 +189,12 @@ func (r *run) asyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
 			peer = tokens[2] // <prefix>.<lane>.<from>.<to>
 		}
 	}
+	switch {
+	case errors.Is(err, nats.ErrSlowConsumer):
+		err = bus.ErrSlow
+	case errors.Is(err, nats.ErrPermissionViolation):
+		err = fmt.Errorf("%w: %v", bus.ErrDenied, err)
+	}
 	r.handler.Trouble(peer, err)
 }
 
