@@ -47,7 +47,8 @@ type Handler interface {
 	// further messages of that neighbour wait, in bounded memory; beyond that
 	// they are lost, and Trouble says so.
 	Receive(Message)
-	// Connected says that the bus is there, from now on, or away.
+	// Connected says that the bus is there, so that what neighbours send from
+	// now on arrives, or that it is away.
 	Connected(bool)
 	// Trouble reports what the bus did not do: messages lost because Receive was
 	// slow, with the neighbour that sent them, or something refused, with peer

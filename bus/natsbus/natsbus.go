@@ -237,6 +237,7 @@ func (r *run) serve(ctx context.Context) error {
 				timeout.Reset(claimTimeout)
 			}
 			if started {
+				r.flush()
 				r.handler.Connected(true)
 			}
 
@@ -251,6 +252,7 @@ func (r *run) serve(ctx context.Context) error {
 			if err := r.takeIn(); err != nil {
 				return err
 			}
+			r.flush()
 			started = true
 			r.conn.Store(r.nc)
 			r.handler.Connected(true)
@@ -260,7 +262,7 @@ func (r *run) serve(ctx context.Context) error {
 
 // takeIn subscribes to all that neighbours say to us, one ordered intake a
 // neighbour: nats.go puts the messages of all its subscriptions into one channel
-// as they come off the wire. It returns once the broker knows of them.
+// as they come off the wire.
 func (r *run) takeIn() error {
 	for _, peer := range r.cfg.Neighbours {
 		messages := make(chan *nats.Msg, intakeMessages)
@@ -286,10 +288,16 @@ func (r *run) takeIn() error {
 			}
 		})
 	}
-	if err := r.nc.FlushTimeout(stalledWrite); err != nil {
-		r.cfg.Log.Warn("subscribing", "err", err) // nats.go says it again when it is back
-	}
 	return nil
+}
+
+// flush returns once the broker knows what we subscribed to, so that nothing that
+// neighbours send from then on passes us by. Should that fail, the connection is
+// about to be lost and made again.
+func (r *run) flush() {
+	if err := r.nc.FlushTimeout(stalledWrite); err != nil {
+		r.cfg.Log.Warn("subscribing", "err", err)
+	}
 }
 
 // number reads a header; what is missing or no number is 0, which says "none".
