@@ -1,0 +1,261 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"herd/bus"
+	"herd/bus/topology"
+	"herd/node"
+)
+
+// The ports of the first server of a herd.
+const (
+	clientPort = 12000
+	opsPort    = 12080
+)
+
+// settings is a valid environment.
+type settings struct {
+	topology string // as it was given
+	graph    *topology.Graph
+	name     string
+	listen   string // "" is unset
+
+	natsURLs   []string // empty is unset
+	natsListen string
+	seed       string
+	creds      string
+	ca         string
+	cert, key  string
+	prefix     bus.Prefix
+
+	logLevel  slog.Level
+	logDir    string
+	opsListen string // "" is unset
+
+	clientTLS *tls.Config // nil is none
+	limits    node.Limits
+}
+
+// loadSettings reads and checks the environment. All its faults come back as one
+// usageError, a line each.
+func loadSettings() (settings, error) {
+	env, faults, err := readEnvironment()
+	if err != nil {
+		return settings{}, err
+	}
+	c := checker{faults: faults}
+	s := c.settings(env)
+	if err := errors.Join(c.faults...); err != nil {
+		return settings{}, usageError{err}
+	}
+	return s, nil
+}
+
+// checker turns strings into what they mean, and collects what is wrong.
+type checker struct {
+	faults []error
+}
+
+func (c *checker) settings(e environment) settings {
+	s := settings{
+		topology: e.Topology, name: e.Name,
+		seed: c.file("HERD_NATS_SEED", e.NatsSeed), creds: c.file("HERD_NATS_CREDS", e.NatsCreds), ca: c.file("HERD_NATS_CA", e.NatsCA),
+		logDir: e.LogDir, opsListen: e.OpsListen,
+		limits: node.Limits{
+			// A record of the longest line must fit the messages that a stock NATS
+			// server takes, 1 MB.
+			Line:    c.number("HERD_MAX_LINE", e.MaxLine, 64, 256<<10),
+			Conns:   c.number("HERD_MAX_CONNS", e.MaxConns, 1, 1<<31-1),
+			Clients: c.number("HERD_MAX_CLIENTS", e.MaxClients, 1, 1<<31-1),
+			Idle:    c.duration("HERD_IDLE_TIMEOUT", e.IdleTimeout, time.Millisecond),
+			Write:   c.duration("HERD_WRITE_TIMEOUT", e.WriteTimeout, time.Millisecond),
+		},
+	}
+	var err error
+	if s.graph, err = topology.Load(e.Topology); err != nil {
+		c.fault("HERD_TOPOLOGY", "%w", err)
+	}
+	s.listen = c.address("HERD_LISTEN", e.Listen)
+	s.natsListen = c.address("HERD_NATS_LISTEN", e.NatsListen)
+	if e.OpsListen != "off" {
+		c.address("HERD_OPS_LISTEN", e.OpsListen)
+	}
+	s.natsURLs = c.urls("HERD_NATS_URL", e.NatsURL)
+	if e.NatsSeed != "" && e.NatsCreds != "" {
+		c.fault("HERD_NATS_SEED", "give either a seed or HERD_NATS_CREDS")
+	}
+	if c.pair("HERD_NATS_CERT", e.NatsCert, "HERD_NATS_KEY", e.NatsKey) != nil {
+		s.cert, s.key = e.NatsCert, e.NatsKey
+	}
+	if pair := c.pair("HERD_TLS_CERT", e.TLSCert, "HERD_TLS_KEY", e.TLSKey); pair != nil {
+		s.clientTLS = &tls.Config{Certificates: []tls.Certificate{*pair}}
+	}
+	if s.prefix = bus.Prefix(e.Prefix); !subjectToken.MatchString(e.Prefix) {
+		c.fault("HERD_PREFIX", "%q is no subject token: ASCII letters, digits, _ and -", e.Prefix)
+	}
+	if err := s.logLevel.UnmarshalText([]byte(e.LogLevel)); err != nil {
+		c.fault("HERD_LOG_LEVEL", "%q is none of debug, info, warn, error", e.LogLevel)
+	}
+	c.notInThisVersion(e)
+	return s
+}
+
+var subjectToken = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+
+// notInThisVersion refuses what would promise something that nobody keeps yet.
+func (c *checker) notInThisVersion(e environment) {
+	switch e.Journal {
+	case "off":
+	case "ack", "sync":
+		if e.DataDir == "" {
+			c.fault("HERD_JOURNAL", "%s needs HERD_DATA_DIR", e.Journal)
+		}
+		c.fault("HERD_JOURNAL", "%s: this version keeps no journal", e.Journal)
+	default:
+		c.fault("HERD_JOURNAL", "%q is none of off, ack, sync", e.Journal)
+	}
+	c.duration("HERD_REPAIR", e.Repair, 0)
+	for source := range strings.SplitSeq(e.Places, ",") {
+		switch strings.TrimSpace(source) {
+		case "gazetteer":
+		case "google", "google-new", "overpass":
+			c.fault("HERD_PLACES", "%s: this version has the gazetteer only", source)
+		default:
+			c.fault("HERD_PLACES", "%q is none of gazetteer, google, google-new, overpass", source)
+		}
+	}
+}
+
+func (c *checker) fault(name, format string, args ...any) {
+	c.faults = append(c.faults, fmt.Errorf(name+": "+format, args...))
+}
+
+func (c *checker) number(name, value string, least, most int) int {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < least || n > most {
+		c.fault(name, "%q is no whole number from %d to %d", value, least, most)
+	}
+	return n
+}
+
+func (c *checker) duration(name, value string, least time.Duration) time.Duration {
+	d, err := time.ParseDuration(value)
+	if err != nil || d < least {
+		c.fault(name, "%q is no duration such as 30s or 10m of at least %v", value, least)
+	}
+	return d
+}
+
+// address checks a host:port to listen at; "" is fine.
+func (c *checker) address(name, value string) string {
+	if value == "" {
+		return ""
+	}
+	_, port, err := net.SplitHostPort(value)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		c.fault(name, "%q is no address such as 127.0.0.1:12000", value)
+	}
+	return value
+}
+
+func (c *checker) urls(name, value string) (urls []string) {
+	if value == "" {
+		return nil
+	}
+	for raw := range strings.SplitSeq(value, ",") {
+		raw = strings.TrimSpace(raw)
+		full := raw
+		if !strings.Contains(raw, "://") {
+			full = "nats://" + raw
+		}
+		u, err := url.Parse(full)
+		switch {
+		case err != nil || u.Hostname() == "":
+			c.fault(name, "%s is no NATS URL such as nats://127.0.0.1:4222", bus.RedactURL(raw))
+		case u.Scheme != "nats" && u.Scheme != "tls" && u.Scheme != "ws" && u.Scheme != "wss":
+			c.fault(name, "%s: the scheme is none of nats, tls, ws, wss", bus.RedactURL(raw))
+		}
+		urls = append(urls, full)
+	}
+	return urls
+}
+
+// file checks that a file can be read; "" is fine.
+func (c *checker) file(name, path string) string {
+	if path == "" {
+		return ""
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		c.fault(name, "%w", err)
+		return path
+	}
+	f.Close()
+	return path
+}
+
+// pair loads a certificate and its key; nil where neither is given, or on a
+// fault.
+func (c *checker) pair(certName, cert, keyName, key string) *tls.Certificate {
+	if cert == "" && key == "" {
+		return nil
+	}
+	if cert == "" || key == "" {
+		c.fault(certName, "needs %s, and the other way round", keyName)
+		return nil
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		c.fault(certName, "%w", err)
+		return nil
+	}
+	return &pair
+}
+
+// opsAddress is where a process listens for operators, "" for nowhere. place is
+// its server's in the topology; 0 for a process with all of them.
+func (s settings) opsAddress(place int) string {
+	switch s.opsListen {
+	case "off":
+		return ""
+	case "":
+		return defaultAddress(opsPort, place)
+	}
+	return s.opsListen
+}
+
+func defaultAddress(port, place int) string { return fmt.Sprintf("127.0.0.1:%d", port+place) }
+
+// clientAddress is where the server at a place in the topology listens for
+// clients when it runs together with the others.
+func (s settings) clientAddress(place int) (string, error) {
+	if s.listen == "" {
+		return defaultAddress(clientPort, place), nil
+	}
+	host, text, err := net.SplitHostPort(s.listen)
+	if err != nil {
+		return "", err
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil || port == 0 { // each takes a free one
+		return s.listen, err
+	}
+	if port+place > 65535 {
+		return "", usageError{fmt.Errorf("HERD_LISTEN: %s leaves no port for server %d of the herd", s.listen, place+1)}
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port+place)), nil
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"herd/bus/natsbus"
+	"herd/node"
+	"herd/places"
+	"herd/places/gazetteer"
+)
+
+// process is the servers of a herd that run in one process, and what they share.
+type process struct {
+	settings settings
+	log      *slog.Logger
+	servers  []server
+	ops      net.Listener // nil for none
+}
+
+type server struct {
+	name    string
+	clients net.Listener
+	node    *node.Node
+}
+
+// newProcess opens the ports of servers: each server's for clients at the address
+// beside its name, and the operators' at opsAddress, "" for none.
+func newProcess(s settings, stderr io.Writer, names, addresses []string, opsAddress string) (*process, error) {
+	if s.logDir != "" {
+		if err := os.MkdirAll(s.logDir, 0o700); err != nil {
+			return nil, fmt.Errorf("HERD_LOG_DIR: %w", err)
+		}
+	}
+	p := &process{settings: s, log: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: s.logLevel}))}
+	if err := p.listen(names, addresses, opsAddress); err != nil {
+		p.closeListeners()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *process) listen(names, addresses []string, opsAddress string) (err error) {
+	for i, name := range names {
+		ln, err := net.Listen("tcp", addresses[i])
+		if err != nil {
+			return fmt.Errorf("clients' port of %s: %w (HERD_LISTEN takes another)", name, err)
+		}
+		if p.settings.clientTLS != nil {
+			ln = tls.NewListener(ln, p.settings.clientTLS)
+		}
+		p.servers = append(p.servers, server{name: name, clients: ln})
+	}
+	if opsAddress == "" {
+		return nil
+	}
+	if p.ops, err = net.Listen("tcp", opsAddress); err != nil {
+		return fmt.Errorf("operators' port: %w (HERD_OPS_LISTEN takes another, or off)", err)
+	}
+	return nil
+}
+
+// closeListeners is for a process that will not run.
+func (p *process) closeListeners() {
+	for _, s := range p.servers {
+		s.clients.Close()
+	}
+	if p.ops != nil {
+		p.ops.Close()
+	}
+}
+
+// run runs the servers, on the bus at urls, until ctx ends or one of them fails.
+// It calls introduce, if not nil, once they are ready or have had the time to be.
+func (p *process) run(ctx context.Context, urls []string, introduce func()) error {
+	source := gazetteer.New()
+	go func() { // so that start-up does not wait; who asks for places does
+		if err := source.Load(); err != nil {
+			p.log.Error("places", "err", err)
+		}
+	}()
+	epoch := uint64(time.Now().UnixNano())
+	for i := range p.servers {
+		p.servers[i].node = p.newNode(p.servers[i].name, urls, epoch, source)
+	}
+	if p.ops != nil {
+		defer p.serveOps()()
+	}
+	tasks, ctx := errgroup.WithContext(ctx)
+	for _, s := range p.servers {
+		tasks.Go(func() error { return s.node.Run(ctx, s.clients) })
+	}
+	if introduce != nil {
+		tasks.Go(func() error {
+			const patience = time.Second
+			soon, cancel := context.WithTimeout(ctx, patience)
+			defer cancel()
+			for _, s := range p.servers {
+				s.node.AwaitReady(soon)
+			}
+			if ctx.Err() == nil {
+				introduce()
+			}
+			return nil
+		})
+	}
+	return tasks.Wait()
+}
+
+func (p *process) newNode(name string, urls []string, epoch uint64, source places.Source) *node.Node {
+	s := p.settings
+	neighbours := s.graph.Neighbours(name)
+	return node.New(node.Config{
+		Name: name, Neighbours: neighbours, Topology: s.graph.Hash(), Epoch: epoch,
+		Limits: s.limits, LogDir: s.logDir,
+		Bus: natsbus.New(natsbus.Config{
+			URLs: urls, Prefix: s.prefix, Server: name, Neighbours: neighbours, Epoch: epoch,
+			Seed: s.seed, Creds: s.creds, CA: s.ca, Cert: s.cert, Key: s.key,
+			Log: p.log.With("node", name),
+		}),
+		Places: source,
+		Log:    p.log,
+	})
+}
+
+// serveOps serves operators until stop is called.
+func (p *process) serveOps() (stop func()) {
+	var nodes []*node.Node
+	for _, s := range p.servers {
+		nodes = append(nodes, s.node)
+	}
+	tcp, ok := p.ops.Addr().(*net.TCPAddr)
+	s := &http.Server{
+		Handler:           node.Ops(ok && tcp.IP.IsLoopback(), nodes...),
+		ReadHeaderTimeout: 5 * time.Second,
+		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := s.Serve(p.ops); !errors.Is(err, http.ErrServerClosed) {
+			p.log.Error("operators' port", "err", err)
+		}
+	}()
+	return func() {
+		s.Close()
+		<-done
+	}
+}

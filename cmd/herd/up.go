@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"text/tabwriter"
+
+	"herd/bus"
+	"herd/bus/embed"
+)
+
+type upCommand struct{}
+
+// Run runs all servers of the herd, over an embedded NATS server unless
+// HERD_NATS_URL names another.
+func (upCommand) Run(ctx context.Context, c console) error {
+	s, err := loadSettings()
+	if err != nil {
+		return err
+	}
+	names := s.graph.Servers()
+	addresses := make([]string, len(names))
+	for i := range names {
+		if addresses[i], err = s.clientAddress(i); err != nil {
+			return err
+		}
+	}
+	p, err := newProcess(s, c.Err, names, addresses, s.opsAddress(0))
+	if err != nil {
+		return err
+	}
+	urls := s.natsURLs
+	if len(urls) == 0 {
+		nats, err := embed.Start(s.natsListen, p.log)
+		if err != nil {
+			p.closeListeners()
+			return fmt.Errorf("%w (HERD_NATS_LISTEN takes another address, HERD_NATS_URL a NATS that runs already)", err)
+		}
+		defer nats.Shutdown()
+		urls = []string{nats.URL()}
+	}
+	return p.run(ctx, urls, func() { p.introduce(c.Out, urls) })
+}
+
+// introduce prints who is where, and a line to try. It comes once the herd is
+// ready, so as to stand below what the log says of the start.
+func (p *process) introduce(out io.Writer, urls []string) {
+	g := p.settings.graph
+	shown := make([]string, len(urls))
+	for i, u := range urls {
+		shown[i] = bus.RedactURL(u)
+	}
+	fmt.Fprintf(out, "\nherd %s on bus %s\n\n", p.settings.topology, strings.Join(shown, ","))
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SERVER\tCLIENTS\tNEIGHBOURS")
+	for _, s := range p.servers {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", s.name, s.clients.Addr(), strings.Join(g.Neighbours(s.name), " "))
+	}
+	w.Flush()
+	if p.ops != nil {
+		fmt.Fprintf(out, "\nFor operators: http://%s/readyz\n", p.ops.Addr())
+	}
+	if p.settings.clientTLS == nil {
+		fmt.Fprintf(out, "\nTry:\n\n%s\n\n", tryLine(p.servers[0].clients.Addr()))
+	}
+}
+
+// tryLine is a line for a shell that says where a client is and asks for two
+// places near it. -w makes every kind of nc end by itself.
+func tryLine(address net.Addr) string {
+	host, port, err := net.SplitHostPort(address.String())
+	if err != nil {
+		return ""
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return fmt.Sprintf(`printf 'IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 %%s\nWHATSAT kiwi.cs.ucla.edu 10 2\n' "$(date +%%s)" | nc -w 1 %s %s`, host, port)
+}

@@ -1,0 +1,31 @@
+// Package node is one server of a herd: it answers clients over TCP, keeps the
+// map, and floods what is news to its neighbours.
+//
+// How a report travels. A session (session.go) reads lines from its connection,
+// parses them (package wire) and merges reports into the replica (package
+// replica), which marks news as wanted on the edges. The flood (flood.go), one
+// goroutine, turns what is wanted into messages on the bus, edge by edge, as many
+// records in each as have gathered since the last; when all that was wanted when
+// it began has been written, it lets go the sessions that wait, and those write
+// their replies. A message that comes in from a neighbour (edges.go) is merged
+// the same way; what was news is wanted on the other edges, and so travels on.
+//
+// Who owns what:
+//
+//   - Node.mu guards the replica and the flood's account of who waits. It is never
+//     held across a send, a write, a callback or a log call.
+//   - A session is one goroutine: it reads, handles and writes, and needs no lock.
+//   - The bus calls Receive with one neighbour's messages in order; each call
+//     ends when the message has been merged.
+//   - The pulse (edges.go), one goroutine, says each second on each edge that we
+//     live, and looks for neighbours that have fallen silent.
+//
+// Starting and stopping. Run has two stages. Serving, the listener and its
+// sessions, runs inside support: bus, flood, pulse, traffic log. Serving ends
+// first; then what is wanted is flooded, and neighbours that are up confirm that
+// they have merged it; then they are told goodbye, and support ends.
+//
+// Every queue has a bound: an outbox holds each client at most once, an intake
+// 1,024 messages (more are lost, and found by their numbers), a session one read
+// and the replies to it, the traffic log 4 MB before those who write it wait.
+package node

@@ -1,0 +1,240 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"herd/bus"
+	"herd/node/replica"
+	"herd/node/wire"
+)
+
+// The kinds of events that a server itself knows of, beside the replica's.
+const (
+	kindStart  replica.Kind = "start"
+	kindStop   replica.Kind = "stop"
+	kindDenied replica.Kind = "denied"
+)
+
+// claiming is how long a client waits at most while the bus is asked whether
+// another process has our name.
+const claiming = 300 * time.Millisecond
+
+// Receive takes in a message of a neighbour: bus.Handler.
+func (n *Node) Receive(m bus.Message) {
+	e, ok := n.edge[m.Peer]
+	if !ok {
+		return // the bus is asked for our neighbours' messages only
+	}
+	switch m.Lane {
+	case bus.Edge:
+		n.receiveFrame(e, m)
+	case bus.Beat:
+		n.receiveBeat(e, m)
+	}
+}
+
+func (n *Node) receiveFrame(e int, m bus.Message) {
+	n.logRecords("edge in", m.Peer, m.Data)
+	n.mu.Lock()
+	in, events := n.replica.Frame(e, wire.Mark{Epoch: m.Epoch, Seq: m.Seq}, m.Data)
+	n.mu.Unlock()
+	if in.News > 0 {
+		n.kickFlood()
+	}
+	if in.Bad > 0 {
+		n.noticeJunk(e, in.Bad, in.FirstBad)
+	}
+	n.tell(events)
+}
+
+func (n *Node) receiveBeat(e int, m bus.Message) {
+	b, err := wire.ParseBeat(m.Data)
+	if err != nil {
+		n.noticeJunk(e, 1, m.Data)
+		return
+	}
+	n.mu.Lock()
+	events, answer := n.replica.Beat(e, b, time.Now())
+	up, of := n.replica.UpCount(), len(n.cfg.Neighbours)
+	n.mu.Unlock()
+	if answer {
+		n.beat(e, wire.Beat{})
+	}
+	if up == of {
+		n.greeted.open()
+	}
+	if len(events) > 0 {
+		n.kickFlood() // what has waited for it
+		n.tell(events)
+	}
+}
+
+// Connected says whether the bus is there: bus.Handler.
+func (n *Node) Connected(up bool) {
+	n.mu.Lock()
+	first := up && n.bus == unreached
+	n.bus = away
+	if up {
+		n.bus = present
+	}
+	n.mu.Unlock()
+	if !up {
+		n.log.Warn("bus away")
+		return
+	}
+	for e := range n.cfg.Neighbours {
+		n.beat(e, wire.Beat{Answer: true})
+	}
+	if first {
+		n.tell([]replica.Event{{Kind: kindStart, Text: fmt.Sprintf("started, epoch %d", n.cfg.Epoch)}})
+		n.reached.open()
+		if len(n.cfg.Neighbours) == 0 {
+			n.greeted.open()
+		}
+	}
+	n.kickFlood()
+}
+
+// Trouble takes in what the bus did not do: bus.Handler.
+func (n *Node) Trouble(peer string, err error) {
+	switch {
+	case errors.Is(err, bus.ErrSlow):
+		n.tell([]replica.Event{{Kind: replica.Gap, Peer: peer, Text: err.Error()}})
+	case errors.Is(err, bus.ErrDenied):
+		n.tell([]replica.Event{{Kind: kindDenied, Peer: peer, Text: err.Error()}})
+	default:
+		n.log.Warn("bus", "edge", peer, "err", err)
+	}
+}
+
+// runPulse says each second on each edge that we live, and looks for neighbours
+// that have fallen silent, until ctx ends.
+func (n *Node) runPulse(ctx context.Context) {
+	tick := time.NewTicker(replica.BeatEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			for e := range n.cfg.Neighbours {
+				n.beat(e, wire.Beat{})
+			}
+			n.mu.Lock()
+			events := n.replica.Tick(now)
+			n.mu.Unlock()
+			n.tell(events)
+			n.kickFlood() // what a send that failed has put back
+		}
+	}
+}
+
+// beat sends a beat over edge e, with the words of with in it. Nobody misses it
+// while the bus is away.
+func (n *Node) beat(e int, with wire.Beat) {
+	n.mu.Lock()
+	b := n.replica.Heartbeat(e, time.Now())
+	quiet := n.goodbye && !with.Bye
+	n.mu.Unlock()
+	if quiet {
+		return
+	}
+	b.Answer, b.Bye = with.Answer, with.Bye
+	if err := n.cfg.Bus.Send(bus.Message{Lane: bus.Beat, Peer: n.cfg.Neighbours[e], Data: b.Append(nil)}); err != nil {
+		n.log.Debug("beat", "edge", n.cfg.Neighbours[e], "err", err)
+	}
+}
+
+// handOver returns when all that is wanted has been written to the neighbours
+// that are up and they have said that they merged it. It is an error if that is
+// not so when ctx ends.
+func (n *Node) handOver(ctx context.Context) error {
+	const again = 50 * time.Millisecond // how often they are asked
+	for {
+		n.mu.Lock()
+		records, neighbours := n.replica.Unconfirmed()
+		n.mu.Unlock()
+		if neighbours == 0 {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%d records not sent, and %d neighbours have not confirmed all that was, %v after the stop began", records, neighbours, grace)
+		}
+		n.kickFlood()
+		for e := range n.cfg.Neighbours {
+			n.beat(e, wire.Beat{Answer: true})
+		}
+		wait(ctx, nil, again)
+	}
+}
+
+// sayGoodbye tells neighbours and operators that we stop, and keeps quiet from
+// then on.
+func (n *Node) sayGoodbye() {
+	n.mu.Lock()
+	n.goodbye = true
+	n.mu.Unlock()
+	for e := range n.cfg.Neighbours {
+		n.beat(e, wire.Beat{Bye: true})
+	}
+	n.tell([]replica.Event{{Kind: kindStop, Text: "stopping"}})
+}
+
+// tell brings events to people: the life-cycle log, the traffic log, the bus.
+func (n *Node) tell(events []replica.Event) {
+	for _, e := range events {
+		about := []any{"text", e.Text}
+		if e.Peer != "" {
+			about = append(about, "edge", e.Peer)
+		}
+		switch e.Kind {
+		case kindStart, kindStop, replica.Up:
+			n.log.Info(string(e.Kind), about...)
+		case replica.Mismatch, kindDenied:
+			n.log.Error(string(e.Kind), about...)
+		default:
+			n.log.Warn(string(e.Kind), about...)
+		}
+		if n.traffic != nil {
+			n.traffic.write(trafficName(e.Kind), e.Peer, []byte(e.Text))
+		}
+		text := fmt.Sprintf("%s %s: %s", time.Now().UTC().Format(time.RFC3339Nano), n.cfg.Name, e.Text)
+		if err := n.cfg.Bus.Notify(string(e.Kind), e.Peer, text); err != nil {
+			n.log.Debug("event not published", "kind", e.Kind, "err", err)
+		}
+	}
+}
+
+func trafficName(k replica.Kind) string {
+	switch k {
+	case replica.Up:
+		return "neighbour up"
+	case replica.Down:
+		return "neighbour down"
+	}
+	return string(k)
+}
+
+// junk is the account of what came over one edge and was no record or beat.
+type junk struct {
+	count int
+	told  time.Time
+}
+
+// noticeJunk tells of bad lines over edge e, once a second at most: whoever sends
+// junk is not to fill our logs. It is called by e's intake only.
+func (n *Node) noticeJunk(e, lines int, first []byte) {
+	const sample = 80 // bytes of it to show
+	j := &n.junk[e]
+	j.count += lines
+	if time.Since(j.told) < time.Second {
+		return
+	}
+	peer := n.cfg.Neighbours[e]
+	n.tell([]replica.Event{{Kind: replica.Mismatch, Peer: peer, Text: fmt.Sprintf(
+		"dropped %d lines from %s that are no records, the last of them %.*q", j.count, peer, sample, first[:min(sample, len(first))])}})
+	*j = junk{told: time.Now()}
+}

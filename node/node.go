@@ -1,0 +1,217 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"herd/bus"
+	"herd/node/replica"
+	"herd/places"
+)
+
+// Bus is what a server needs of the message bus; natsbus.Bus says what each
+// method promises.
+type Bus interface {
+	Run(ctx context.Context, h bus.Handler) error
+	Send(m bus.Message) error
+	Notify(kind, peer, text string) error
+}
+
+// Config is what a server is made of. All of it must be set, but for LogDir.
+type Config struct {
+	Name       string
+	Neighbours []string
+	Topology   uint64 // hash of the graph, which neighbours compare
+	Epoch      uint64 // this life of the server
+	Limits     Limits
+	LogDir     string // of the traffic log; none if empty. It must exist
+
+	Bus    Bus
+	Places places.Source
+	Log    *slog.Logger
+}
+
+// Limits bind clients. What comes over an edge is not bound by them, or the maps
+// would come apart.
+type Limits struct {
+	Line    int           // bytes of a line, its LF not counted
+	Conns   int           // connections at a time; of one address, loopback apart, half as many
+	Clients int           // clients in the map, beyond which new ones are refused
+	Idle    time.Duration // without a complete line
+	Write   time.Duration // for the client to take a reply
+}
+
+const (
+	// grace is how long a stop may take: to answer what was read, to flood it, and
+	// to have it confirmed.
+	grace = 8 * time.Second
+	// greeting is how long a neighbour has to answer before we are ready without
+	// it, and reaching how long the bus has.
+	greeting = 500 * time.Millisecond
+	reaching = 2 * time.Second
+)
+
+// Node is one server of a herd.
+type Node struct {
+	cfg  Config
+	log  *slog.Logger
+	edge map[string]int // number of the edge to a neighbour, in the replica
+	junk []junk         // by edge; each is its intake's alone
+	// traffic is the log of all input and output; nil for none.
+	traffic *trafficLog
+
+	mu       sync.Mutex
+	replica  *replica.Replica
+	flood    flood
+	bus      busState
+	goodbye  bool // it has been said: nothing more goes to neighbours
+	sessions sessions
+
+	reached gate // opens when the bus was first there
+	greeted gate // opens when all neighbours were first up at one time
+	ready   gate // opens as Ready says
+}
+
+// gate is closed until it is opened, once and for all.
+type gate struct {
+	opened <-chan struct{}
+	open   func()
+}
+
+func newGate() gate {
+	c := make(chan struct{})
+	return gate{c, sync.OnceFunc(func() { close(c) })}
+}
+
+// busState is where we stand with the bus.
+type busState uint8
+
+const (
+	unreached busState = iota
+	present
+	away
+)
+
+// New makes a server. It does nothing before Run.
+func New(cfg Config) *Node {
+	n := &Node{
+		cfg:  cfg,
+		log:  cfg.Log.With("node", cfg.Name),
+		edge: map[string]int{},
+		junk: make([]junk, len(cfg.Neighbours)),
+		replica: replica.New(replica.Config{
+			Name: cfg.Name, Neighbours: cfg.Neighbours, Epoch: cfg.Epoch, Topology: cfg.Topology, MaxClients: cfg.Limits.Clients,
+		}),
+		flood:    flood{kick: make(chan struct{}, 1)},
+		sessions: sessions{open: map[net.Conn]struct{}{}, from: map[string]int{}},
+		reached:  newGate(),
+		greeted:  newGate(),
+		ready:    newGate(),
+	}
+	for i, peer := range cfg.Neighbours {
+		n.edge[peer] = i
+	}
+	if cfg.LogDir != "" {
+		n.traffic = newTrafficLog(cfg.LogDir, cfg.Name, n.log)
+	}
+	return n
+}
+
+// Name is the server's name.
+func (n *Node) Name() string { return n.cfg.Name }
+
+// Run serves clients at ln, which it closes, until ctx ends or it fails; then it
+// answers what it has read, floods it, waits until the neighbours that are up
+// confirm it, for 8 s in all, and returns when all that it started has stopped.
+// It returns nil after a complete stop, and an error that says how many records
+// could not be handed over after an incomplete one.
+func (n *Node) Run(ctx context.Context, ln net.Listener) error {
+	if n.traffic != nil {
+		defer n.traffic.start()()
+	}
+	support, endSupport := context.WithCancel(context.WithoutCancel(ctx))
+	defer endSupport()
+	tasks, failed := errgroup.WithContext(support)
+	tasks.Go(func() error { return n.cfg.Bus.Run(failed, n) })
+	tasks.Go(func() error { n.runFlood(failed); return nil })
+	tasks.Go(func() error { n.runPulse(failed); return nil })
+	tasks.Go(func() error { n.awaitReady(failed); return nil })
+
+	serving, endServing := context.WithCancel(ctx)
+	defer endServing()
+	defer context.AfterFunc(failed, endServing)()
+	err := n.serve(serving, ln)
+
+	stopping := time.Now()
+	deadline, cancel := context.WithTimeout(failed, grace)
+	defer cancel()
+	n.endSessions(deadline)
+	if failed.Err() == nil {
+		err = errors.Join(err, n.handOver(deadline))
+	}
+	n.sayGoodbye()
+	endSupport()
+	if err := errors.Join(tasks.Wait(), err); err != nil {
+		return fmt.Errorf("%s: %w", n.cfg.Name, err)
+	}
+	n.log.Info("stopped", "took", time.Since(stopping))
+	return nil
+}
+
+// awaitReady closes ready when Ready's time has come, or returns when ctx ends.
+func (n *Node) awaitReady(ctx context.Context) {
+	if wait(ctx, n.reached.opened, reaching) {
+		wait(ctx, n.greeted.opened, greeting)
+	}
+	if ctx.Err() == nil {
+		n.ready.open()
+		n.log.Info("ready")
+	}
+}
+
+// AwaitReady returns when the server is ready for the first time or ctx ends.
+func (n *Node) AwaitReady(ctx context.Context) {
+	select {
+	case <-n.ready.opened:
+	case <-ctx.Done():
+	}
+}
+
+// wait waits until c is closed, for d at most or until ctx ends, and reports
+// whether c is.
+func wait(ctx context.Context, c <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-c:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// Ready is nil when the server is ready, and else says why not. A server gets
+// ready once all its neighbours are up, or half a second after it greeted them;
+// where the bus cannot be reached, two seconds after its start. Later only the
+// bus being away makes it unready again.
+func (n *Node) Ready() error {
+	select {
+	case <-n.ready.opened:
+	default:
+		return fmt.Errorf("%s: greeting its neighbours", n.cfg.Name)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.bus != present {
+		return fmt.Errorf("%s: the bus is away", n.cfg.Name)
+	}
+	return nil
+}

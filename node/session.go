@@ -1,0 +1,230 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"herd/node/wire"
+	"herd/places"
+)
+
+const (
+	smallBuffer = 2 << 10  // a session's first; idle clients are many
+	largeBuffer = 16 << 10 // what a busy one reads at once
+	fullReply   = 64 << 10 // of replies not yet written, before they are
+	// unready is how long a WHATSAT waits for the server to get ready, and asking
+	// how long for its places.
+	unready = 5 * time.Second
+	asking  = 10 * time.Second
+)
+
+// session is one client's connection. It belongs to one goroutine.
+type session struct {
+	node   *Node
+	conn   net.Conn
+	remote string
+
+	in       []byte // what was read and not yet handled is in[start:end]
+	start    int
+	end      int
+	skipping bool // within a line that was too long, and has been answered
+
+	out    []byte // replies not yet written
+	err    error  // of writing: the client is gone
+	ticket ticket // of the flood, that they must wait for
+	seat   seat
+}
+
+func newSession(n *Node, conn net.Conn) *session {
+	return &session{node: n, conn: conn, remote: conn.RemoteAddr().String(), in: make([]byte, smallBuffer), seat: newSeat()}
+}
+
+// run serves the client until it or the server ends it.
+func (s *session) run(ctx context.Context) {
+	defer part(s.conn)
+	s.log("client open", nil)
+	err := s.converse(ctx)
+	s.log("client close", nil)
+	if err != nil && ctx.Err() == nil {
+		s.node.log.Debug("client lost", "client", s.remote, "err", err)
+	}
+}
+
+func (s *session) converse(ctx context.Context) error {
+	idle := s.node.cfg.Limits.Idle
+	var idleSince time.Time // when the deadline was set; zero: it is to be set anew
+	for {
+		if idleSince.IsZero() {
+			idleSince = time.Now()
+			if err := s.conn.SetReadDeadline(idleSince.Add(idle)); err != nil {
+				return err
+			}
+		}
+		if ctx.Err() != nil { // after setting the deadline, which may have undone endSessions'
+			return nil
+		}
+		n, err := s.conn.Read(s.in[s.end:])
+		s.end += n
+		lines := s.handleLines(ctx)
+		if errors.Is(err, io.EOF) {
+			s.handleLast(ctx)
+		}
+		if flushErr := s.flush(ctx); flushErr != nil {
+			return flushErr
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case lines > 0 && time.Since(idleSince) > idle/16:
+			idleSince = time.Time{}
+		}
+		s.makeRoom()
+	}
+}
+
+// handleLines handles all complete lines that were read, and what is too long to
+// become one; it returns how many there were.
+func (s *session) handleLines(ctx context.Context) (lines int) {
+	limit := s.node.cfg.Limits.Line
+	for {
+		rest := s.in[s.start:s.end]
+		length := bytes.IndexByte(rest, '\n')
+		switch {
+		case length < 0 && s.skipping:
+			s.start = s.end
+			return lines
+		case length < 0 && len(rest) > limit:
+			s.refuse(rest[:limit])
+			s.skipping = true
+			continue
+		case length < 0:
+			return lines
+		case s.skipping:
+			s.skipping = false
+		case length > limit:
+			s.refuse(rest[:limit])
+		default:
+			s.handle(ctx, rest[:length])
+		}
+		lines++
+		s.start += length + 1
+		if len(s.out) >= fullReply && s.flush(ctx) != nil {
+			return lines // the client is gone
+		}
+	}
+}
+
+// handleLast handles a line that the end of the stream ends.
+func (s *session) handleLast(ctx context.Context) {
+	if s.start < s.end {
+		s.handle(ctx, s.in[s.start:s.end])
+		s.start = s.end
+	}
+}
+
+// makeRoom makes room in the buffer for the next read. The buffer grows while
+// reads fill it, to largeBuffer or what the longest line needs.
+func (s *session) makeRoom() {
+	full := s.end == len(s.in)
+	s.end = copy(s.in, s.in[s.start:s.end])
+	s.start = 0
+	if most := max(largeBuffer, s.node.cfg.Limits.Line+1); full && len(s.in) < most {
+		larger := make([]byte, min(2*len(s.in), most))
+		copy(larger, s.in[:s.end])
+		s.in = larger
+	}
+}
+
+// handle answers one line.
+func (s *session) handle(ctx context.Context, line []byte) {
+	s.log("client in", line)
+	c := wire.ParseCommand(line)
+	if c.Verb == wire.WhatsAt && s.flush(ctx) != nil {
+		return
+	}
+	before := len(s.out)
+	switch c.Verb {
+	case wire.IAmAt:
+		s.iAmAt(c, line)
+	case wire.WhatsAt:
+		s.whatsAt(ctx, c, line)
+	default:
+		s.out = wire.AppendInvalid(s.out, line)
+	}
+	s.log("client out", bytes.TrimSuffix(s.out[before:], []byte("\n")))
+}
+
+func (s *session) refuse(line []byte) {
+	s.log("client in", line)
+	s.out = wire.AppendInvalid(s.out, line)
+	s.log("client out", s.out[len(s.out)-len(line)-3:len(s.out)-1])
+}
+
+func (s *session) iAmAt(c wire.Command, line []byte) {
+	n := s.node
+	n.mu.Lock()
+	out, news, err := n.replica.IAmAt(s.out, c, time.Now())
+	if news {
+		n.flood.wanted++
+	}
+	s.ticket = n.flood.wanted // also if it was no news: the record that won may still wait
+	n.mu.Unlock()
+	if err != nil { // full
+		s.out = wire.AppendInvalid(s.out, line)
+		return
+	}
+	s.out = append(out, '\n')
+}
+
+// whatsAt answers a WHATSAT. Earlier replies have been written: they must not
+// wait for it.
+func (s *session) whatsAt(ctx context.Context, c wire.Command, line []byte) {
+	n := s.node
+	wait(ctx, n.ready.opened, unready)
+	n.mu.Lock()
+	stored, ok := n.replica.Get(c.Client)
+	n.mu.Unlock()
+	if !ok {
+		s.out = wire.AppendInvalid(s.out, line)
+		return
+	}
+	record, err := wire.ParseRecord([]byte(stored))
+	if err != nil {
+		panic("the map holds what is no record: " + stored) // merge takes in parsed records only
+	}
+	lat, lon := record.Position()
+	// A stop gives what was read the time to be answered, so ctx is not heeded.
+	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), asking)
+	defer cancel()
+	answer := places.Answer(deadline, n.cfg.Places, places.Query{Lat: lat, Lon: lon, Radius: c.Radius * 1000, Bound: c.Bound})
+	s.out = append(append(append(s.out, stored...), '\n'), answer...)
+}
+
+// flush writes the replies, once what they acknowledge has been flooded.
+func (s *session) flush(ctx context.Context) error {
+	if len(s.out) == 0 || s.err != nil {
+		return s.err
+	}
+	s.node.awaitFlood(s.ticket, s.seat)
+	if ctx.Err() == nil { // in a stop, endSessions has set the deadline
+		s.conn.SetWriteDeadline(time.Now().Add(s.node.cfg.Limits.Write)) // an error here is one of Write too
+	}
+	_, s.err = s.conn.Write(s.out)
+	s.out = s.out[:0]
+	if cap(s.out) > 2*fullReply {
+		s.out = nil
+	}
+	return s.err
+}
+
+func (s *session) log(what string, line []byte) {
+	if t := s.node.traffic; t != nil {
+		t.write(what, s.remote, line)
+	}
+}

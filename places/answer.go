@@ -1,0 +1,64 @@
+package places
+
+import (
+	"bytes"
+	"context"
+	"errors"
+)
+
+// Answer returns the JSON that answers q, ready for the wire: every run of two or more newlines made one, and all
+// trailing newlines made exactly two. The bytes are the caller's own.
+//
+// It never fails. A query out of its limits is INVALID_REQUEST; a radius or bound of 0 is answered here with no results
+// and src is not asked. An error of src becomes an object without results that has the error's status word and an
+// error_message: those of the *Error in it, else UNKNOWN_ERROR and words of ours, since the text of an unknown error
+// may hold a key. Whoever wants to count or log the errors of src hands in a Source that does so.
+func Answer(ctx context.Context, src Source, q Query) []byte {
+	if err := q.Check(); err != nil {
+		return wire(failure(err))
+	}
+	if q.Radius == 0 || q.Bound == 0 {
+		return wire(Response{Status: StatusZeroResults}.Append(nil))
+	}
+	body, err := src.Nearby(ctx, q)
+	if err == nil && len(body) == 0 {
+		err = errors.New("empty answer")
+	}
+	if err != nil {
+		return wire(failure(err))
+	}
+	return wire(body)
+}
+
+// failure encodes err for the client.
+func failure(err error) []byte {
+	r := Response{Status: StatusUnknownError, ErrorMessage: "the places source failed"}
+	var known *Error
+	switch {
+	case errors.As(err, &known):
+		r.ErrorMessage = known.Message
+		if known.Status != "" {
+			r.Status = known.Status
+		}
+	case errors.Is(err, context.DeadlineExceeded):
+		r.ErrorMessage = "the places source did not answer in time"
+	case errors.Is(err, context.Canceled):
+		r.ErrorMessage = "the request was cancelled"
+	}
+	return r.Append(nil)
+}
+
+// wire copies body with its newlines as the protocol wants them.
+func wire(body []byte) []byte {
+	body = bytes.TrimRight(body, "\n")
+	out := make([]byte, 0, len(body)+2)
+	for {
+		i := bytes.Index(body, []byte("\n\n"))
+		if i < 0 {
+			break
+		}
+		out = append(out, body[:i+1]...)
+		body = bytes.TrimLeft(body[i:], "\n")
+	}
+	return append(append(out, body...), "\n\n"...)
+}

@@ -1,0 +1,60 @@
+package gazetteer
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"testing"
+
+	"herd/places"
+)
+
+func BenchmarkLoad(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := New().Load(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// somewhere returns points where people are: places of the file, by chance.
+func somewhere(ix *index, n int) []places.Query {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	list := make([]places.Query, n)
+	for i := range list {
+		lat, lon := ix.rows[rnd.IntN(len(ix.rows))].position()
+		list[i] = places.Query{Lat: lat, Lon: lon, Radius: 10_000, Bound: places.MaxBound}
+	}
+	return list
+}
+
+func BenchmarkSearch(b *testing.B) {
+	ix := full(b).ix
+	queries := somewhere(ix, 1024)
+	for _, km := range []int{10, 50} {
+		b.Run(strconv.Itoa(km)+"km", func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				q := queries[i%len(queries)]
+				q.Radius = float64(km) * 1000
+				ix.search(q)
+			}
+		})
+	}
+}
+
+func BenchmarkNearby(b *testing.B) {
+	g := full(b)
+	queries := somewhere(g.ix, 1024)
+	ctx := b.Context()
+	b.ReportAllocs()
+	size := 0
+	for i := 0; b.Loop(); i++ {
+		body, err := g.Nearby(ctx, queries[i%len(queries)])
+		if err != nil {
+			b.Fatal(err)
+		}
+		size += len(body)
+	}
+	b.ReportMetric(float64(size)/float64(b.N), "B/answer")
+}

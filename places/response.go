@@ -1,0 +1,46 @@
+package places
+
+// Response is an answer in the format of Google's Nearby Search: the part of it that herd's own sources fill. Its JSON
+// tags fit encoding/json, for reading; Append writes the layout that Google writes.
+type Response struct {
+	ErrorMessage     string   `json:"error_message,omitempty"`
+	HTMLAttributions []string `json:"html_attributions"` // what must be shown with the results, as HTML
+	Results          []Place  `json:"results"`           // most prominent first
+	Status           string   `json:"status"`            // one of Google's status words
+}
+
+// Place is one result. A field that is empty, or a struct of zeroes, is left out of the JSON, but for the location,
+// name and place id.
+type Place struct {
+	Geometry Geometry `json:"geometry"`
+	Name     string   `json:"name"`
+	PlaceID  string   `json:"place_id"` // opaque, stable for its source
+	PlusCode PlusCode `json:"plus_code,omitzero"`
+	Types    []string `json:"types,omitempty"` // of the Places API type tables, the main one first
+	Vicinity string   `json:"vicinity,omitempty"`
+}
+
+// Geometry says where a place is and what a map of it should show.
+type Geometry struct {
+	Location LatLng   `json:"location"`
+	Viewport Viewport `json:"viewport,omitzero"`
+}
+
+// LatLng is a point in WGS 84 degrees, latitude within 90 and longitude within 180.
+type LatLng struct {
+	Lat float64 `json:"lat"`
+	Lng float64 `json:"lng"`
+}
+
+// Viewport is a box between two parallels and two meridians. One that crosses the antimeridian has a southwest
+// longitude greater than the northeast one.
+type Viewport struct {
+	Northeast LatLng `json:"northeast"`
+	Southwest LatLng `json:"southwest"`
+}
+
+// PlusCode is a place's Open Location Code: the short form with the town it is relative to, and the full form.
+type PlusCode struct {
+	CompoundCode string `json:"compound_code,omitempty"` // such as "3H93+HX Los Angeles, US"
+	GlobalCode   string `json:"global_code,omitempty"`   // such as "85633H93+HX"
+}
