@@ -190,16 +190,19 @@ func (n *Node) tell(events []replica.Event) {
 		if e.Peer != "" {
 			about = append(about, "edge", e.Peer)
 		}
+		what := title(e.Kind)
 		switch e.Kind {
-		case kindStart, kindStop, replica.Up:
-			n.log.Info(string(e.Kind), about...)
+		case kindStart, kindStop: // Run logs more of both
+			n.log.Debug(what, about...)
+		case replica.Up:
+			n.log.Info(what, about...)
 		case replica.Mismatch, kindDenied:
-			n.log.Error(string(e.Kind), about...)
+			n.log.Error(what, about...)
 		default:
-			n.log.Warn(string(e.Kind), about...)
+			n.log.Warn(what, about...)
 		}
 		if n.traffic != nil {
-			n.traffic.write(trafficName(e.Kind), e.Peer, []byte(e.Text))
+			n.traffic.write(what, e.Peer, []byte(e.Text))
 		}
 		text := fmt.Sprintf("%s %s: %s", time.Now().UTC().Format(time.RFC3339Nano), n.cfg.Name, e.Text)
 		if err := n.cfg.Bus.Notify(string(e.Kind), e.Peer, text); err != nil {
@@ -208,7 +211,8 @@ func (n *Node) tell(events []replica.Event) {
 	}
 }
 
-func trafficName(k replica.Kind) string {
+// title is what the logs call a kind of event.
+func title(k replica.Kind) string {
 	switch k {
 	case replica.Up:
 		return "neighbour up"

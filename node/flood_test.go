@@ -1,0 +1,386 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"herd/bus"
+)
+
+// settle lets all that is under way arrive.
+func settle() {
+	time.Sleep(time.Millisecond)
+	synctest.Wait()
+}
+
+// crossings counts how often each record crossed each directed edge.
+type crossings struct {
+	mu    sync.Mutex
+	count map[string]int // "subject line"
+	beats map[string]int // by subject
+}
+
+func tapCrossings(h *testHerd) *crossings {
+	c := &crossings{count: map[string]int{}, beats: map[string]int{}}
+	h.network.Tap(func(subject string, m bus.Message) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		switch m.Lane {
+		case bus.Edge:
+			for line := range strings.Lines(string(m.Data)) {
+				c.count[subject+" "+strings.TrimSuffix(line, "\n")]++
+			}
+		case bus.Beat:
+			c.beats[subject]++
+		}
+	})
+	return c
+}
+
+// check reports what crossed twice, or where no edge is.
+func (c *crossings) check(h *testHerd) {
+	h.t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for crossing, times := range c.count {
+		subject, line, _ := strings.Cut(crossing, " ")
+		f := strings.Split(subject, ".")
+		if !h.graph.Adjacent(f[2], f[3]) {
+			h.t.Errorf("%q crossed from %s to %s, which no edge joins", line, f[2], f[3])
+		}
+		if times > 1 {
+			h.t.Errorf("%q crossed %s %d times", line, subject, times)
+		}
+	}
+}
+
+// TestFlood: a report to any server of either herd is known at all, answered the
+// same, and crosses each directed edge at most once.
+func TestFlood(t *testing.T) {
+	for _, spec := range []string{"goloman", "riley", "A-B", "Solo"} {
+		t.Run(spec, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newTestHerd(t, spec)
+				crossed := tapCrossings(h)
+				h.startAll()
+				settle()
+				for i, name := range h.graph.Servers() {
+					c := h.dial(name)
+					reply := c.ask(fmt.Sprintf("IAMAT kiwi +34.068930-118.445127 %d", time.Now().Unix()+int64(i)))
+					if !strings.HasPrefix(reply, "AT "+name+" ") {
+						t.Fatalf("%s answered %q", name, reply)
+					}
+					settle()
+					h.agree("kiwi", reply)
+				}
+				if want := len(h.graph.Edges()) > 0; (len(crossed.count) > 0) != want {
+					t.Errorf("%d crossings seen", len(crossed.count))
+				}
+				crossed.check(h)
+			})
+		})
+	}
+}
+
+// TestBusAway: while the bus is away clients are answered at once, and what they
+// reported is known everywhere soon after it is back.
+func TestBusAway(t *testing.T) {
+	for _, away := range []time.Duration{time.Second, 20 * time.Second} {
+		t.Run(away.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newTestHerd(t, "goloman")
+				crossed := tapCrossings(h)
+				h.startAll()
+				settle()
+				h.network.Stop()
+				settle()
+				c := h.dial("Welsh")
+				began := time.Now()
+				var want string
+				for i := range 3 {
+					want = c.ask(fmt.Sprintf("IAMAT kiwi +1+1 %d", 100+i))
+				}
+				if waited := time.Since(began); waited > 0 {
+					t.Errorf("replies took %v while the bus was away", waited)
+				}
+				time.Sleep(away)
+				if got := h.where("Goloman", "kiwi"); got != "?" {
+					t.Fatalf("Goloman has %q, with the bus away", got)
+				}
+				h.network.Start()
+				settle()
+				h.agree("kiwi", want)
+				crossed.check(h)
+			})
+		})
+	}
+}
+
+// TestNeighbourAway: what is reported while a neighbour is down waits for it.
+func TestNeighbourAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A-B").startAll()
+		settle()
+		h.network.Cut("A", "B")
+		time.Sleep(5 * time.Second)
+		want := h.dial("A").ask("IAMAT kiwi +1+1 100")
+		time.Sleep(5 * time.Second)
+		if got := h.where("B", "kiwi"); got != "?" {
+			t.Fatalf("B has %q across the cut", got)
+		}
+		h.network.Heal("A", "B")
+		time.Sleep(1500 * time.Millisecond) // until the next beat
+		settle()
+		h.agree("kiwi", want)
+	})
+}
+
+// TestNeighbourRestarted: a neighbour that comes back with a new life is told
+// what waited, and is heard.
+func TestNeighbourRestarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A-B,B-C").startAll()
+		settle()
+		if err := h.servers["B"].stop(); err != nil {
+			t.Fatal(err)
+		}
+		fromA := h.dial("A").ask("IAMAT kiwi +1+1 100")
+		fromC := h.dial("C").ask("IAMAT emu +1+1 100")
+		time.Sleep(10 * time.Second)
+		h.start("B", 77, nil)
+		settle()
+		h.agree("kiwi", fromA)
+		h.agree("emu", fromC)
+	})
+}
+
+// TestEvents: people are told of the start, of neighbours coming and going, and
+// of the stop.
+func TestEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A-B")
+		var mu sync.Mutex
+		var events []string
+		h.network.Tap(func(subject string, m bus.Message) {
+			if m.Lane == "" {
+				mu.Lock()
+				defer mu.Unlock()
+				events = append(events, strings.TrimPrefix(subject, "herd.event."))
+				if !strings.Contains(string(m.Data), " A: ") && !strings.Contains(string(m.Data), " B: ") || strings.Contains(string(m.Data), "\n") {
+					t.Errorf("event %s says %q, want one line that names its server", subject, m.Data)
+				}
+			}
+		})
+		h.startAll()
+		settle()
+		h.network.Cut("A", "B")
+		time.Sleep(5 * time.Second)
+		h.network.Heal("A", "B")
+		time.Sleep(2 * time.Second)
+		h.servers["B"].stop()
+		settle()
+		h.servers["A"].stop()
+		mu.Lock()
+		defer mu.Unlock()
+		slices.Sort(events)
+		got := strings.Join(slices.Compact(events), " ")
+		if want := "A.down.B A.start A.stop A.up.B B.down.A B.start B.stop B.up.A"; got != want {
+			t.Errorf("events %q, want %q", got, want)
+		}
+	})
+}
+
+// TestJunkOnAnEdge: bytes that are no records are dropped with a notice, once a
+// second at most, and hurt nobody.
+func TestJunkOnAnEdge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A-B")
+		notices := make(chan string, 1000)
+		h.network.Tap(func(subject string, m bus.Message) {
+			if subject == "herd.event.A.mismatch.B" {
+				notices <- string(m.Data)
+			}
+		})
+		h.startAll()
+		settle()
+		a := h.servers["A"].node
+		const record = "AT B +1.000000000 kiwi +1+1 100"
+		a.Receive(bus.Message{Lane: bus.Edge, Peer: "B", Data: []byte("\x00\xff\n" + record + "\nIAMAT x +1+1 1\n")})
+		a.Receive(bus.Message{Lane: bus.Edge, Peer: "nobody", Data: []byte("AT B +1.000000000 emu +1+1 100")})
+		a.Receive(bus.Message{Lane: bus.Beat, Peer: "B", Data: []byte("lub dub")})
+		for range 500 {
+			a.Receive(bus.Message{Lane: bus.Edge, Peer: "B", Data: []byte("junk\n")})
+		}
+		settle()
+		if got := h.where("A", "kiwi"); got != record+"\n" {
+			t.Errorf("A has %q, want the one record amid the junk", got)
+		}
+		if got := h.where("A", "emu"); got != "?" {
+			t.Errorf("a record from no neighbour was merged: %q", got)
+		}
+		if n := len(notices); n != 1 {
+			t.Errorf("%d notices of junk within a second, want 1", n)
+		}
+		if first := <-notices; !strings.Contains(first, "dropped 2 lines from B") || !strings.Contains(first, `"\x00\xff"`) {
+			t.Errorf("notice %q, want the count and a sample", first)
+		}
+		time.Sleep(time.Second)
+		a.Receive(bus.Message{Lane: bus.Edge, Peer: "B", Data: []byte("junk\n")})
+		if next := <-notices; !strings.Contains(next, "dropped 502 lines") {
+			t.Errorf("notice %q, want the count of all since the last", next)
+		}
+	})
+}
+
+// slowBus lets a test hold up what is sent on edges.
+type slowBus struct {
+	Bus
+	mu   sync.Mutex
+	hold chan struct{} // where not nil, Send waits until it is closed
+	fail error         // where not nil, Send returns it
+	sent []string
+}
+
+func (b *slowBus) Send(m bus.Message) error {
+	if m.Lane != bus.Edge {
+		return b.Bus.Send(m)
+	}
+	b.mu.Lock()
+	hold, fail := b.hold, b.fail
+	b.mu.Unlock()
+	if hold != nil {
+		<-hold
+	}
+	if fail != nil {
+		return fail
+	}
+	b.mu.Lock()
+	b.sent = append(b.sent, m.Peer)
+	b.mu.Unlock()
+	return b.Bus.Send(m)
+}
+
+func startSlow(h *testHerd, name string) *slowBus {
+	slow := &slowBus{}
+	h.start(name, 1, func(cfg *Config) {
+		slow.Bus = cfg.Bus
+		cfg.Bus = slow
+	})
+	return slow
+}
+
+// TestReplyAfterFlood: the reply leaves after the record has been written to the
+// bus for every neighbour.
+func TestReplyAfterFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A-B,A-C")
+		slow := startSlow(h, "A")
+		h.start("B", 2, nil)
+		h.start("C", 3, nil)
+		settle()
+		slow.mu.Lock()
+		slow.hold = make(chan struct{})
+		slow.mu.Unlock()
+		c := h.dial("A")
+		c.send("IAMAT kiwi +1+1 100\n")
+		replied := make(chan string, 1)
+		go func() { replied <- c.line() }()
+		time.Sleep(stall / 2)
+		synctest.Wait()
+		if len(replied) > 0 {
+			t.Fatal("the reply left before the record")
+		}
+		close(slow.hold)
+		<-replied
+		slow.mu.Lock()
+		defer slow.mu.Unlock()
+		if !slices.Equal(slow.sent, []string{"B", "C"}) {
+			t.Errorf("when the reply left the record had been written for %v, want B and C", slow.sent)
+		}
+	})
+}
+
+// TestStalledBus: a bus that takes nothing costs clients one short wait, and
+// nothing is lost when it moves again.
+func TestStalledBus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A-B")
+		slow := startSlow(h, "A")
+		h.start("B", 2, nil)
+		settle()
+		hold := make(chan struct{})
+		slow.mu.Lock()
+		slow.hold = hold
+		slow.mu.Unlock()
+		c := h.dial("A")
+		began := time.Now()
+		c.ask("IAMAT kiwi +1+1 100")
+		if waited := time.Since(began); waited != stall {
+			t.Errorf("the first reply took %v, want %v", waited, stall)
+		}
+		began = time.Now()
+		var want string
+		for i := range 100 {
+			want = c.ask(fmt.Sprintf("IAMAT kiwi +1+1 %d", 101+i))
+		}
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("later replies took %v, want none to wait", waited)
+		}
+		slow.mu.Lock()
+		slow.hold = nil
+		slow.mu.Unlock()
+		close(hold)
+		settle()
+		h.agree("kiwi", want)
+	})
+}
+
+// TestTooLarge: a message that the bus will never take does not hold up the edge.
+func TestTooLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A-B")
+		slow := startSlow(h, "A")
+		h.start("B", 2, nil)
+		settle()
+		c := h.dial("A")
+		slow.mu.Lock()
+		slow.fail = fmt.Errorf("no: %w", bus.ErrTooLarge)
+		slow.mu.Unlock()
+		c.ask("IAMAT kiwi +1+1 100")
+		slow.mu.Lock()
+		slow.fail = nil
+		slow.mu.Unlock()
+		want := c.ask("IAMAT emu +1+1 100")
+		settle()
+		h.agree("emu", want)
+		if got := h.where("B", "kiwi"); got != "?" {
+			t.Errorf("B has %q, though the bus refused it", got)
+		}
+	})
+}
+
+// TestSendFails: what the bus did not take is sent again.
+func TestSendFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A-B")
+		slow := startSlow(h, "A")
+		h.start("B", 2, nil)
+		settle()
+		slow.mu.Lock()
+		slow.fail = errors.Join(bus.ErrAway)
+		slow.mu.Unlock()
+		want := h.dial("A").ask("IAMAT kiwi +1+1 100")
+		slow.mu.Lock()
+		slow.fail = nil
+		slow.mu.Unlock()
+		time.Sleep(1100 * time.Millisecond) // the pulse tries again
+		settle()
+		h.agree("kiwi", want)
+	})
+}
