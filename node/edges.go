@@ -76,15 +76,16 @@ func (n *Node) receiveBeat(e int, m bus.Message) {
 func (n *Node) Connected(up bool) {
 	n.mu.Lock()
 	first := up && n.bus == unreached
-	n.bus = away
-	if up {
-		n.bus = present
-	}
-	n.mu.Unlock()
 	if !up {
+		n.bus = away
+		events := n.replica.BusAway()
+		n.mu.Unlock()
 		n.log.Warn("bus away")
+		n.tell(events)
 		return
 	}
+	n.bus = present
+	n.mu.Unlock()
 	for e := range n.cfg.Neighbours {
 		n.beat(e, wire.Beat{Answer: true})
 	}

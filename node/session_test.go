@@ -213,7 +213,9 @@ func TestLimits(t *testing.T) {
 				c.ask("x")
 			}
 			quiet := time.Now()
+			stopped := make(chan struct{})
 			go func() { // bytes without a line's end don't
+				defer close(stopped)
 				for err := error(nil); err == nil; {
 					time.Sleep(time.Second)
 					_, err = io.WriteString(c.conn, "y")
@@ -225,6 +227,8 @@ func TestLimits(t *testing.T) {
 			if waited := time.Since(quiet); waited < 50*time.Second || waited > time.Minute {
 				t.Errorf("it was closed after %v, want about a minute", waited)
 			}
+			c.conn.Close()
+			<-stopped
 		})
 	})
 	t.Run("write", func(t *testing.T) {

@@ -92,7 +92,7 @@ func (b *Bus) publish(m *nats.Msg) error {
 // anything it makes sure that no other process bears this server's name; if one
 // does, now or when the bus comes back later, it returns bus.ErrNameTaken.
 func (b *Bus) Run(ctx context.Context, h bus.Handler) error {
-	r := &run{Bus: b, handler: h, link: make(chan bool, 16), taken: make(chan struct{}, 1), closed: make(chan struct{})}
+	r := &run{Bus: b, handler: h, link: make(chan bool, 16), taken: make(chan struct{}, 1), closed: make(chan struct{}), reasons: map[string]bool{}}
 	nc, err := nats.Connect(strings.Join(b.cfg.URLs, ","), r.options()...)
 	if err != nil {
 		return fmt.Errorf("bus %s: %w", strings.Join(b.cfg.URLs, ","), err)
@@ -117,7 +117,7 @@ type run struct {
 	done    chan struct{} // closed to end the intakes
 
 	mu      sync.Mutex
-	trouble string // last reason why connecting failed, so that it is logged once
+	reasons map[string]bool // why connecting failed, since it last worked: each is logged once
 }
 
 func (r *run) options() []nats.Option {
@@ -173,10 +173,10 @@ func (r *run) explain(err error) {
 		return
 	}
 	r.mu.Lock()
-	repeated := err.Error() == r.trouble
-	r.trouble = err.Error()
+	known := r.reasons[err.Error()]
+	r.reasons[err.Error()] = true
 	r.mu.Unlock()
-	if !repeated {
+	if !known {
 		r.cfg.Log.Warn("bus away, trying to reach it", "urls", redacted(r.cfg.URLs), "err", err)
 	}
 }
@@ -228,7 +228,7 @@ func (r *run) serve(ctx context.Context) error {
 			}
 			r.cfg.Log.Info("bus reached", "url", r.nc.ConnectedUrlRedacted())
 			r.mu.Lock()
-			r.trouble = ""
+			clear(r.reasons)
 			r.mu.Unlock()
 			switch err := r.announce(answers); {
 			case err != nil:

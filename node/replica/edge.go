@@ -119,6 +119,15 @@ func (r *Replica) Tick(now time.Time) (events []Event) {
 	return events
 }
 
+// BusAway says that the bus is: nobody hears us, and whether neighbours come back
+// to it when we do is for their beats to say.
+func (r *Replica) BusAway() (events []Event) {
+	for i := range r.edges {
+		events = append(events, r.edges[i].goDown("is beyond a bus that is away")...)
+	}
+	return events
+}
+
 func (d *edge) goDown(why string) []Event {
 	if !d.up {
 		return nil

@@ -185,6 +185,8 @@ func TestEdgeLife(t *testing.T) {
 		{"another topology", 11 * time.Second, &stranger, "down mismatch", false},
 		{"and again", 12 * time.Second, &stranger, "", false},
 		{"new life", 13 * time.Second, ptr(beatOf(them+2, 0)), "up", true},
+		{"our bus away", 13 * time.Second, nil, "down", false},
+		{"back on the bus", 13 * time.Second, ptr(beatOf(them+2, 0)), "up", true},
 		{"restarted before it was missed", 14 * time.Second, ptr(beatOf(them+3, 0)), "down up", true},
 		{"beat tells of lost messages", 15 * time.Second, ptr(beatOf(them+3, 4)), "gap", false},
 		{"goodbye", 16 * time.Second, &bye, "down", false},
@@ -195,7 +197,9 @@ func TestEdgeLife(t *testing.T) {
 	for _, s := range steps {
 		var events []Event
 		var answer bool
-		if s.beat != nil {
+		if s.name == "our bus away" {
+			events = r.BusAway()
+		} else if s.beat != nil {
 			events, answer = r.Beat(0, *s.beat, start.Add(s.at))
 		} else {
 			events = r.Tick(start.Add(s.at))

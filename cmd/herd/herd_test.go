@@ -1,0 +1,546 @@
+package main
+
+import (
+	"bufio"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"herd/bus/embed"
+	"herd/bus/topology"
+)
+
+// upHerd is `herd up` as a process.
+type upHerd struct {
+	*program
+	graph     *topology.Graph
+	addresses []string // clients', in the topology's order
+	nats      string   // URL
+	ops       string   // URL
+}
+
+func startUp(t *testing.T, spec string, env ...string) upHerd {
+	t.Helper()
+	graph, err := topology.Load(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := upHerd{program: start(t, append(append([]string{"HERD_TOPOLOGY=" + spec}, anyPorts...), env...), "up"), graph: graph}
+	h.nats = h.stdout.await(t, `on bus (nats://\S+)`)[1]
+	h.ops = h.stdout.await(t, `operators: (http://[^/]+)/`)[1]
+	for _, name := range graph.Servers() {
+		h.addresses = append(h.addresses, h.stdout.await(t, `(?m)^`+name+` +(127\S+)`)[1])
+	}
+	return h
+}
+
+// tap listens to the subjects of a herd and counts what crosses the edges.
+type tap struct {
+	mu      sync.Mutex
+	crossed map[string]int // "from to line"
+	events  map[string]string
+	headers []string // what was wrong with them
+}
+
+func tapBus(t *testing.T, natsURL string) *tap {
+	t.Helper()
+	nc, err := nats.Connect(natsURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	p := &tap{crossed: map[string]int{}, events: map[string]string{}}
+	if _, err := nc.Subscribe("herd.>", p.hear); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.FlushTimeout(patience); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (p *tap) hear(m *nats.Msg) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f := strings.Split(m.Subject, ".")
+	switch f[1] {
+	case "edge":
+		if m.Header.Get("Herd-Epoch") == "" || m.Header.Get("Herd-Seq") == "" {
+			p.headers = append(p.headers, fmt.Sprint(m.Subject, m.Header))
+		}
+		for line := range strings.Lines(string(m.Data)) {
+			p.crossed[f[2]+" "+f[3]+" "+strings.TrimSuffix(line, "\n")]++
+		}
+	case "event":
+		p.events[m.Subject] = string(m.Data)
+	}
+}
+
+// check reports what crossed where no edge is, or twice, and what of records did
+// not cross at all.
+func (p *tap) check(t *testing.T, g *topology.Graph, records []string) {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	seen := map[string]bool{}
+	for crossing, times := range p.crossed {
+		f := strings.SplitN(crossing, " ", 3)
+		seen[f[2]] = true
+		if !g.Adjacent(f[0], f[1]) {
+			t.Errorf("%q crossed from %s to %s, which no edge joins", f[2], f[0], f[1])
+		}
+		if times > 1 {
+			t.Errorf("%q crossed from %s to %s %d times", f[2], f[0], f[1], times)
+		}
+	}
+	for _, r := range records {
+		if !seen[r] {
+			t.Errorf("%q crossed no edge", r)
+		}
+	}
+	if len(p.headers) > 0 {
+		t.Errorf("messages without epoch and number: %q", p.headers)
+	}
+}
+
+// TestHerds drives both herds, each server in turn, and looks at all of them and
+// at the bus.
+func TestHerds(t *testing.T) {
+	for _, spec := range []string{"goloman", "riley"} {
+		t.Run(spec, func(t *testing.T) {
+			t.Parallel()
+			h := startUp(t, spec)
+			taps := tapBus(t, h.nats)
+			var records []string
+			for i, name := range h.graph.Servers() {
+				c := dial(t, h.addresses[i])
+				for n := range 3 {
+					id := fmt.Sprintf("%s.%d.*.>\xff", name, n)
+					said := fmt.Sprintf("%s +34.068930-118.445127 %d.5", id, time.Now().Unix()+int64(n))
+					record := c.ask("IAMAT " + said)
+					begin, ok := strings.CutSuffix(record, " "+said)
+					if !ok || !regexp.MustCompile(`^AT `+name+` [+-]\d+\.\d{9}$`).MatchString(begin) {
+						t.Fatalf("%s answered %q", name, record)
+					}
+					awaitAgreement(t, id, record, h.addresses...)
+					records = append(records, record)
+				}
+			}
+
+			// Half-close: an unterminated last line counts, and all replies come.
+			c := dial(t, h.addresses[0])
+			c.send("what\xff \r\nIAMAT emu +1+1 1\nAT x\nWHATSAT emu 50 0")
+			if err := c.conn.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			var replies []string
+			for {
+				line, err := c.r.ReadString('\n')
+				if err != nil {
+					break
+				}
+				replies = append(replies, line)
+			}
+			if len(replies) != 10 || replies[0] != "? what\xff \r\n" || replies[2] != "? AT x\n" || replies[1] != replies[3] || replies[9] != "\n" {
+				t.Errorf("replies %q", replies)
+			}
+			records = append(records, strings.TrimSuffix(replies[1], "\n"))
+			awaitAgreement(t, "emu", strings.TrimSuffix(replies[1], "\n"), h.addresses...)
+
+			h.stop()
+			taps.check(t, h.graph, records)
+		})
+	}
+}
+
+// TestWhatsAt: the same places at every server, in Google's format.
+func TestWhatsAt(t *testing.T) {
+	t.Parallel()
+	h := startUp(t, "goloman")
+	record := dial(t, h.addresses[3]).ask("IAMAT kiwi +34.068930-118.445127 1")
+	awaitAgreement(t, "kiwi", record, h.addresses...)
+	var first string
+	for i, address := range h.addresses {
+		c := dial(t, address)
+		c.send("WHATSAT kiwi 10 3\nend\n")
+		var reply strings.Builder
+		for line := c.line(); line != "? end"; line = c.line() {
+			reply.WriteString(line + "\n")
+		}
+		if first == "" {
+			first = reply.String()
+		}
+		if reply.String() != first {
+			t.Errorf("server %d answers\n%s\nthe first\n%s", i, reply.String(), first)
+		}
+	}
+	line, object, _ := strings.Cut(first, "\n")
+	if line != record {
+		t.Errorf("the answer begins %q, want %q", line, record)
+	}
+	if !strings.HasSuffix(object, "}\n\n") || strings.Contains(strings.TrimSuffix(object, "\n\n"), "\n\n") {
+		t.Errorf("the answer's newlines: %q", object)
+	}
+	var answer struct {
+		Results []struct {
+			Name    string
+			PlaceID string `json:"place_id"`
+		}
+		Status string
+	}
+	if err := json.Unmarshal([]byte(object), &answer); err != nil {
+		t.Fatalf("%v: %s", err, object)
+	}
+	if len(answer.Results) != 3 || answer.Results[0].Name == "" || answer.Results[0].PlaceID == "" || answer.Status != "OK" {
+		t.Errorf("answer %+v", answer)
+	}
+}
+
+// TestPastedLine: the line that `herd up` prints works in a shell.
+func TestPastedLine(t *testing.T) {
+	t.Parallel()
+	h := startUp(t, "riley")
+	line := h.stdout.await(t, `Try:\n\n(.*)\n`)[1]
+	out, err := pasteable(t, line)
+	if err != nil {
+		t.Skip(err)
+	}
+	if !regexp.MustCompile(`(?s)^AT Riley \S+ kiwi.* \d+\nAT Riley .*"status" : "OK"\n}\n\n$`).MatchString(out) {
+		t.Errorf("%s\nprinted %q", line, out)
+	}
+}
+
+// TestServe: servers in processes of their own, started in any order and before
+// the bus, make the same herd, and go on when bus and neighbours come and go.
+func TestServe(t *testing.T) {
+	t.Parallel()
+	log := slog.New(slog.DiscardHandler)
+	broker, err := embed.Start("127.0.0.1:0", log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	natsURL := broker.URL()
+	broker.Shutdown() // the address is known, and nobody is there
+	restart := func() func() {
+		t.Helper()
+		u, err := url.Parse(natsURL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again *embed.Server
+		eventually(t, func() error { again, err = embed.Start(u.Host, log); return err })
+		stop := sync.OnceFunc(again.Shutdown)
+		t.Cleanup(stop)
+		return stop
+	}
+
+	servers := []string{"Wilkes", "Goloman", "Welsh", "Holiday", "Hands"}
+	processes, addresses := map[string]*program{}, map[string]string{}
+	serve := func(name string) {
+		t.Helper()
+		listen := "127.0.0.1:0"
+		if addresses[name] != "" {
+			listen = addresses[name]
+		}
+		p := start(t, []string{"HERD_NATS_URL=nats://127.0.0.1:1," + natsURL, "HERD_OPS_LISTEN=127.0.0.1:0", "HERD_LISTEN=" + listen}, "serve", name)
+		processes[name] = p
+		addresses[name] = p.stderr.await(t, `msg=listening .*clients=(\S+)`)[1]
+	}
+	all := func(names ...string) (a []string) {
+		for _, name := range names {
+			a = append(a, addresses[name])
+		}
+		return a
+	}
+	for _, name := range servers {
+		serve(name)
+	}
+	before := dial(t, addresses["Welsh"]).ask("IAMAT kiwi +1+1 100")
+	stopBroker := restart()
+	awaitAgreement(t, "kiwi", before, all(servers...)...)
+
+	// A second process of a name finds the first, and ends.
+	second := start(t, []string{"HERD_NATS_URL=" + natsURL, "HERD_OPS_LISTEN=off", "HERD_LISTEN=127.0.0.1:0"}, "serve", "Welsh")
+	if got := second.status(); got != exitFailure || !strings.Contains(second.stderr.String(), "another process has this server's name") {
+		t.Errorf("a second Welsh: exit status %d, %s", got, second.stderr.String())
+	}
+
+	// The bus goes away and comes back.
+	stopBroker()
+	for _, p := range processes {
+		p.stderr.await(t, `msg="bus away"`)
+	}
+	away := dial(t, addresses["Hands"]).ask("IAMAT kiwi +1+1 101")
+	stopBroker = restart()
+	awaitAgreement(t, "kiwi", away, all(servers...)...)
+
+	// A neighbour is killed and comes back; the others go on, and tell it what it
+	// missed while it was down.
+	processes["Holiday"].signal(syscall.SIGKILL)
+	processes["Holiday"].status()
+	without := dial(t, addresses["Goloman"]).ask("IAMAT kiwi +1+1 102")
+	awaitAgreement(t, "kiwi", without, all("Goloman", "Hands", "Wilkes")...)
+	processes["Welsh"].stderr.await(t, `Holiday is down: it has been silent`)
+	down := dial(t, addresses["Welsh"]).ask("IAMAT kiwi +1+1 103")
+	serve("Holiday")
+	awaitAgreement(t, "kiwi", down, all(servers...)...)
+
+	for _, p := range processes {
+		p.signal(syscall.SIGINT)
+	}
+	for name, p := range processes {
+		if got := p.status(); got != exitOK {
+			t.Errorf("%s: exit status %d after SIGINT, want 0", name, got)
+		}
+	}
+	stopBroker()
+}
+
+// TestJunkOnTheBus: bytes that are no records kill nobody and are noticed.
+func TestJunkOnTheBus(t *testing.T) {
+	t.Parallel()
+	h := startUp(t, "A-B")
+	taps := tapBus(t, h.nats)
+	nc, err := nats.Connect(h.nats)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	for _, subject := range []string{"herd.edge.B.A", "herd.beat.B.A", "herd.name.A", "herd.edge.A.A", "herd.edge.B.A.x"} {
+		for _, data := range []string{"", "\n\n\n", "\x00\xff\xfe", "AT", "AT B +1.000000000 k +1+1", "held", "claim 1 2 3", strings.Repeat("x", 1<<20-1000)} {
+			m := &nats.Msg{Subject: subject, Data: []byte(data), Header: nats.Header{"Herd-Epoch": {"-1"}, "Herd-Seq": {"one"}}}
+			if err := nc.PublishMsg(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := nc.Publish("herd.edge.B.A", []byte("junk\nAT B +1.000000000 kiwi +1+1 5\njunk")); err != nil {
+		t.Fatal(err)
+	}
+	awaitAgreement(t, "kiwi", "AT B +1.000000000 kiwi +1+1 5", h.addresses[0])
+	eventually(t, func() error {
+		taps.mu.Lock()
+		defer taps.mu.Unlock()
+		if text := taps.events["herd.event.A.mismatch.B"]; !strings.Contains(text, "no records") {
+			return fmt.Errorf("events %q", taps.events)
+		}
+		return nil
+	})
+	h.stop()
+}
+
+// TestOps: health, readiness, profiles on loopback, and the health check command.
+func TestOps(t *testing.T) {
+	t.Parallel()
+	h := startUp(t, "goloman")
+	get := func(path string) (int, string) {
+		t.Helper()
+		reply, err := http.Get(h.ops + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer reply.Body.Close()
+		body, err := bufio.NewReader(reply.Body).ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		return reply.StatusCode, body
+	}
+	eventually(t, func() error {
+		if code, body := get("/readyz"); code != http.StatusOK {
+			return fmt.Errorf("/readyz: %d %s", code, body)
+		}
+		return nil
+	})
+	for path, want := range map[string]string{"/healthz": "ok\n", "/readyz": "ready\n"} {
+		if code, body := get(path); code != http.StatusOK || body != want {
+			t.Errorf("%s: %d %q, want 200 %q", path, code, body, want)
+		}
+	}
+	if code, _ := get("/debug/pprof/"); code != http.StatusOK {
+		t.Errorf("/debug/pprof/: %d, want 200 on loopback", code)
+	}
+	address := strings.TrimPrefix(h.ops, "http://")
+	if got := start(t, []string{"HERD_OPS_LISTEN=" + address}, "healthcheck").status(); got != exitOK {
+		t.Errorf("healthcheck of a ready herd: exit status %d, want 0", got)
+	}
+	h.stop()
+	if got := start(t, []string{"HERD_OPS_LISTEN=" + address}, "healthcheck").status(); got != exitFailure {
+		t.Errorf("healthcheck of a stopped herd: exit status %d, want 1", got)
+	}
+}
+
+// TestNotReady: without its bus a server lives and is not ready.
+func TestNotReady(t *testing.T) {
+	t.Parallel()
+	p := start(t, append([]string{"HERD_NATS_URL=nats://127.0.0.1:1"}, anyPorts...), "serve", "Welsh")
+	p.stderr.await(t, `msg=ready`)
+	// The operators' address of port 0 is told by nobody but up.
+	p.stop()
+
+	up := startUp(t, "A-B", "HERD_NATS_URL=nats://127.0.0.1:1")
+	reply, err := http.Get(up.ops + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	if reply.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("/readyz without a bus: %d, want 503", reply.StatusCode)
+	}
+	if c := dial(t, up.addresses[1]); !strings.HasPrefix(c.ask("IAMAT kiwi +1+1 1"), "AT B ") {
+		t.Error("IAMAT was not answered without a bus")
+	}
+	up.stop()
+}
+
+// TestExitStatus: what ends with which status.
+func TestExitStatus(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	tests := []struct {
+		args, env string
+		want      int
+	}{
+		{"version", "HERD_LOG_LEVEL=info", exitOK},
+		{"--help", "HERD_LOG_LEVEL=info", exitOK},
+		{"up", "HERD_TOPOLOGY=A-A", exitUsage},
+		{"up", "HERD_SURPRISE=1", exitUsage},
+		{"env", "HERD_SURPRISE=1", exitUsage},
+		{"serve Nobody", "HERD_LOG_LEVEL=info", exitUsage},
+		{"serve", "HERD_LOG_LEVEL=info", exitUsage},
+		{"dance", "HERD_LOG_LEVEL=info", exitUsage},
+		{"up", "HERD_LISTEN=" + taken.Addr().String(), exitFailure},
+		{"serve Goloman", "HERD_LISTEN=" + taken.Addr().String(), exitFailure},
+		{"healthcheck", "HERD_OPS_LISTEN=off", exitFailure},
+	}
+	for _, tt := range tests {
+		if got := start(t, []string{tt.env}, strings.Fields(tt.args)...).status(); got != tt.want {
+			t.Errorf("%s herd %s: exit status %d, want %d", tt.env, tt.args, got, tt.want)
+		}
+	}
+}
+
+// TestSecondSignal: a stop that takes its time is cut short by a second signal.
+func TestSecondSignal(t *testing.T) {
+	t.Parallel()
+	h := startUp(t, "Solo")
+	// A client that takes no reply keeps its session, and so the stop, waiting.
+	c := dial(t, h.addresses[0])
+	c.conn.SetReadBuffer(1)
+	go func() {
+		for {
+			if _, err := c.conn.Write([]byte(strings.Repeat("\n", 1<<16))); err != nil {
+				return
+			}
+		}
+	}()
+	eventually(t, func() error {
+		h.cmd.Process.Signal(syscall.SIGTERM) // an error is that it has ended
+		select {
+		case <-h.ended:
+			return nil
+		default:
+			return fmt.Errorf("still running")
+		}
+	})
+	if ws := h.cmd.ProcessState.Sys().(syscall.WaitStatus); !ws.Signaled() || ws.Signal() != syscall.SIGTERM {
+		t.Errorf("ended by %v, want the second SIGTERM", h.cmd.ProcessState)
+	}
+}
+
+// TestTrafficLog: all input and output, live, appended over restarts.
+func TestTrafficLog(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "logs")
+	var kept string
+	for range 2 {
+		h := startUp(t, "A-B", "HERD_LOG_DIR="+dir)
+		c := dial(t, h.addresses[0])
+		record := c.ask("IAMAT kiwi +1+1 5")
+		c.ask("tab\there")
+		quoted := regexp.QuoteMeta(record)
+		who := regexp.QuoteMeta(c.conn.LocalAddr().String())
+		const stamp = `(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z `
+		for file, lines := range map[string][]string{
+			"A.log": {
+				`A neighbour up B B is up`,
+				`A client open ` + who + `$`,
+				`A client in ` + who + ` IAMAT kiwi \+1\+1 5$`,
+				`A edge out B ` + quoted + `$`,
+				`A client out ` + who + ` ` + quoted + `$`,
+				`A client in ` + who + ` "tab\\there"$`,
+				`A client out ` + who + ` "\? tab\\there"$`,
+			},
+			"B.log": {`B neighbour up A A is up`, `B edge in A ` + quoted + `$`},
+		} {
+			for _, line := range lines {
+				eventually(t, func() error {
+					text, err := os.ReadFile(filepath.Join(dir, file))
+					if err == nil && !regexp.MustCompile(stamp+line).Match(text) {
+						err = fmt.Errorf("%s has no line %s:\n%s", file, line, text)
+					}
+					return err
+				})
+			}
+		}
+		c.conn.Close()
+		h.stop()
+		text, err := os.ReadFile(filepath.Join(dir, "A.log"))
+		if err != nil || !strings.HasPrefix(string(text), kept) || !strings.Contains(string(text), " A client close "+c.conn.LocalAddr().String()+"\n") {
+			t.Fatalf("the log after a restart: %v\n%s", err, text)
+		}
+		kept = string(text)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("log directory %v, %v, want mode 0700", info.Mode(), err)
+	}
+}
+
+// TestClientTLS: with a certificate the clients' port speaks TLS.
+func TestClientTLS(t *testing.T) {
+	t.Parallel()
+	cert, key, err := writeCertificate(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := startUp(t, "Solo", "HERD_TLS_CERT="+cert, "HERD_TLS_KEY="+key)
+	authority, err := os.ReadFile(cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authority)
+	conn, err := tls.Dial("tcp", h.addresses[0], &tls.Config{RootCAs: roots})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("IAMAT kiwi +1+1 5")); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.HasPrefix(line, "AT Solo ") {
+		t.Errorf("reply %q, %v", line, err)
+	}
+}

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// What the end-to-end tests build on: the program as a process of its own, driven
+// from outside.
+
+// patience is how long a test waits for what must happen: a test that waits so
+// long has failed. Nothing waits for a time to pass.
+const patience = 20 * time.Second
+
+// program is a running herd process.
+type program struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	stdout output
+	stderr output
+	ended  chan struct{}
+}
+
+// start runs herd with args, in an environment that has of HERD_ variables only
+// those of env.
+func start(t *testing.T, env []string, args ...string) *program {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &program{t: t, cmd: exec.Command(self, args...), ended: make(chan struct{})}
+	for _, pair := range os.Environ() {
+		if !strings.HasPrefix(pair, envPrefix+"_") {
+			p.cmd.Env = append(p.cmd.Env, pair)
+		}
+	}
+	p.cmd.Env = append(append(p.cmd.Env, asProgram+"=1"), env...)
+	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(p.ended)
+		p.cmd.Wait() // its outcome is in ProcessState
+	}()
+	t.Cleanup(func() {
+		p.cmd.Process.Kill()
+		<-p.ended
+		if t.Failed() {
+			t.Logf("herd %s\n%s%s", strings.Join(args, " "), p.stdout.String(), p.stderr.String())
+		}
+	})
+	return p
+}
+
+// status waits until the process ends and returns its exit status, -1 if a signal
+// ended it.
+func (p *program) status() int {
+	p.t.Helper()
+	select {
+	case <-p.ended:
+	case <-time.After(patience):
+		p.t.Fatalf("herd %v still runs", p.cmd.Args[1:])
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+func (p *program) signal(s os.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// stop ends the process as an operator does and checks that it ends well.
+func (p *program) stop() {
+	p.t.Helper()
+	p.signal(syscall.SIGTERM)
+	if got := p.status(); got != exitOK {
+		p.t.Errorf("herd %v: exit status %d after SIGTERM, want 0", p.cmd.Args[1:], got)
+	}
+}
+
+// output is what a process has written so far, and can be waited for.
+type output struct {
+	mu     sync.Mutex
+	buf    bytes.Buffer
+	change chan struct{} // closed at the next write
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.change != nil {
+		close(o.change)
+		o.change = nil
+	}
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// await waits until the output matches and returns the submatches.
+func (o *output) await(t *testing.T, expression string) []string {
+	t.Helper()
+	re := regexp.MustCompile(expression)
+	timeout := time.After(patience)
+	for {
+		o.mu.Lock()
+		match := re.FindStringSubmatch(o.buf.String())
+		if o.change == nil {
+			o.change = make(chan struct{})
+		}
+		change := o.change
+		o.mu.Unlock()
+		if match != nil {
+			return match
+		}
+		select {
+		case <-change:
+		case <-timeout:
+			t.Fatalf("%q did not come; so far:\n%s", expression, o.String())
+		}
+	}
+}
+
+// anyPorts lets servers listen at whatever ports are free.
+var anyPorts = []string{"HERD_LISTEN=127.0.0.1:0", "HERD_NATS_LISTEN=127.0.0.1:0", "HERD_OPS_LISTEN=127.0.0.1:0"}
+
+// client is a connection of a mobile client.
+type client struct {
+	t    *testing.T
+	conn *net.TCPConn
+	r    *bufio.Reader
+}
+
+func dial(t *testing.T, address string) *client {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(patience))
+	return &client{t, conn.(*net.TCPConn), bufio.NewReader(conn)}
+}
+
+func (c *client) send(text string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.conn, text); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *client) line() string {
+	c.t.Helper()
+	line, err := c.r.ReadString('\n')
+	if err != nil {
+		c.t.Fatalf("reading a reply: %v, after %q", err, line)
+	}
+	return strings.TrimSuffix(line, "\n")
+}
+
+func (c *client) ask(command string) string {
+	c.t.Helper()
+	c.send(command + "\n")
+	return c.line()
+}
+
+// where is the record that the server has of a client; "? …" if it has none. The
+// answer's JSON is read and left.
+func (c *client) where(id string) string {
+	c.t.Helper()
+	record := c.ask("WHATSAT " + id + " 0 0")
+	if strings.HasPrefix(record, "AT ") {
+		for c.line() != "" {
+		}
+	}
+	return record
+}
+
+// awaitAgreement waits until all servers have the record want of a client.
+func awaitAgreement(t *testing.T, id, want string, addresses ...string) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for _, address := range addresses {
+		c := dial(t, address)
+		for {
+			got := c.where(id)
+			if got == want {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s has %q of %s, want %q", address, got, id, want)
+			}
+		}
+		c.conn.Close()
+	}
+}
+
+// eventually waits until check is nil.
+func eventually(t *testing.T, check func() error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	err := errors.New("never checked")
+	for tick := time.Tick(5 * time.Millisecond); err != nil; {
+		select {
+		case <-tick:
+			err = check()
+		case <-ctx.Done():
+			t.Fatal(err)
+		}
+	}
+}
+
+// pasteable is a check that a shell can run a line of ours: it runs it, and
+// returns what it printed.
+func pasteable(t *testing.T, line string) (string, error) {
+	t.Helper()
+	if _, err := exec.LookPath("nc"); err != nil {
+		return "", fmt.Errorf("no nc here: %w", err)
+	}
+	out, err := exec.Command("sh", "-c", line).CombinedOutput()
+	if err != nil {
+		t.Errorf("%s: %v\n%s", line, err, out)
+	}
+	return string(out), nil
+}
