@@ -34,6 +34,7 @@ type session struct {
 	skipping bool // within a line that was too long, and has been answered
 
 	out    []byte // replies not yet written
+	ends   []int  // in out, of each reply; for the traffic log alone
 	err    error  // of writing: the client is gone
 	ticket ticket // of the flood, that they must wait for
 	seat   seat
@@ -148,7 +149,6 @@ func (s *session) handle(ctx context.Context, line []byte) {
 	if c.Verb == wire.WhatsAt && s.flush(ctx) != nil {
 		return
 	}
-	before := len(s.out)
 	switch c.Verb {
 	case wire.IAmAt:
 		s.iAmAt(c, line)
@@ -157,13 +157,21 @@ func (s *session) handle(ctx context.Context, line []byte) {
 	default:
 		s.out = wire.AppendInvalid(s.out, line)
 	}
-	s.log("client out", bytes.TrimSuffix(s.out[before:], []byte("\n")))
+	s.replied()
 }
 
+// refuse answers a line that is too long with what may be kept of it.
 func (s *session) refuse(line []byte) {
 	s.log("client in", line)
 	s.out = wire.AppendInvalid(s.out, line)
-	s.log("client out", s.out[len(s.out)-len(line)-3:len(s.out)-1])
+	s.replied()
+}
+
+// replied says that s.out ends with a whole reply.
+func (s *session) replied() {
+	if s.node.traffic != nil {
+		s.ends = append(s.ends, len(s.out))
+	}
 }
 
 func (s *session) iAmAt(c wire.Command, line []byte) {
@@ -216,6 +224,12 @@ func (s *session) flush(ctx context.Context) error {
 		s.conn.SetWriteDeadline(time.Now().Add(s.node.cfg.Limits.Write)) // an error here is one of Write too
 	}
 	_, s.err = s.conn.Write(s.out)
+	begin := 0
+	for _, end := range s.ends {
+		s.log("client out", s.out[begin:end-1])
+		begin = end
+	}
+	s.ends = s.ends[:0]
 	s.out = s.out[:0]
 	if cap(s.out) > 2*fullReply {
 		s.out = nil

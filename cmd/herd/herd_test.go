@@ -216,6 +216,9 @@ func TestPastedLine(t *testing.T) {
 	t.Parallel()
 	h := startUp(t, "riley")
 	line := h.stdout.await(t, `Try:\n\n(.*)\n`)[1]
+	c := dial(t, h.addresses[1]) // nc gives up after two seconds; loading the places takes longer where all is slow
+	c.ask("IAMAT emu +1+1 1")
+	c.ask("WHATSAT emu 1 1")
 	out, err := pasteable(t, line)
 	if err != nil {
 		t.Skip(err)

@@ -78,5 +78,5 @@ func tryLine(address net.Addr) string {
 	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return fmt.Sprintf(`printf 'IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 %%s\nWHATSAT kiwi.cs.ucla.edu 10 2\n' "$(date +%%s)" | nc -w 1 %s %s`, host, port)
+	return fmt.Sprintf(`printf 'IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 %%s\nWHATSAT kiwi.cs.ucla.edu 10 2\n' "$(date +%%s)" | nc -w 2 %s %s`, host, port)
 }
