@@ -1,7 +1,9 @@
 package replica
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -282,4 +284,38 @@ func TestUnconfirmed(t *testing.T) {
 	if b := r.Heartbeat(0, now); b.Seq != 1 || b.Merged != (wire.Mark{Epoch: them}) || b.Records != 1 {
 		t.Errorf("Heartbeat = %+v", b)
 	}
+}
+
+// FuzzFrame: whatever bytes come over an edge, what is merged is exactly its
+// lines that are records, and each of them is told on, verbatim, to all but its
+// source.
+func FuzzFrame(f *testing.F) {
+	f.Add([]byte("AT B +1.000000000 kiwi +1+1 50\nAT B +1.000000000 kiwi +1+1 51\n\njunk\nAT C -0.500000000 \xff +1+1 50"))
+	f.Add([]byte("\n\n\x00"))
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		r := newPair(0)
+		in, _ := r.Frame(0, wire.Mark{}, frame)
+		var want Map
+		records := 0
+		for line := range bytes.SplitSeq(frame, []byte("\n")) {
+			if rec, err := wire.ParseRecord(line); err == nil {
+				records++
+				want.Merge(rec)
+			}
+		}
+		if got := in.News + in.Duplicates + in.Stale; got != records {
+			t.Fatalf("%d of %d records were merged", got, records)
+		}
+		if back := fill(r, 0); back != "" {
+			t.Fatalf("told back to its source: %q", back)
+		}
+		told := strings.Split(strings.TrimSuffix(fill(r, 1), "\n"), "\n")
+		if records == 0 {
+			told = nil
+		}
+		slices.Sort(told)
+		if expected := sortedLines(&want); !slices.Equal(told, expected) {
+			t.Fatalf("told on %q, want %q", told, expected)
+		}
+	})
 }
