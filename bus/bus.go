@@ -13,19 +13,20 @@ import (
 	"strings"
 )
 
-// Lane is what a message between neighbours is about: the second token of its
-// subject.
+// Lane is what a message between neighbours is about.
 type Lane string
 
 // The lanes. Messages of one sender on all lanes of one edge are received in the
 // order in which they were sent.
 const (
-	Edge Lane = "edge" // records
-	Beat Lane = "beat" // heartbeats
+	Edge   Lane = "edge"   // records
+	Beat   Lane = "beat"   // heartbeats
+	Sync   Lane = "sync"   // questions of repair
+	Answer Lane = "answer" // answers to them, which go to the asker's inbox
 )
 
 // Lanes is all of them.
-var Lanes = []Lane{Edge, Beat}
+var Lanes = []Lane{Edge, Beat, Sync, Answer}
 
 // Message is one message between two neighbours.
 type Message struct {
@@ -78,8 +79,14 @@ const (
 // Prefix is the first token of every subject of a herd; the default is "herd".
 type Prefix string
 
-// Between is the subject of messages from one neighbour to another.
+// Between is the subject of messages from one neighbour to another. Answers go to
+// the asker's inbox, where only its neighbours may speak: were the subject of the
+// question's choosing, a neighbour could be made to speak on an edge that is not
+// the asker's.
 func (p Prefix) Between(lane Lane, from, to string) string {
+	if lane == Answer {
+		return p.Inbox(to) + "." + from + "." + string(lane)
+	}
 	return strings.Join([]string{string(p), string(lane), from, to}, ".")
 }
 

@@ -33,13 +33,18 @@ func (n *Node) Receive(m bus.Message) {
 		n.receiveFrame(e, m)
 	case bus.Beat:
 		n.receiveBeat(e, m)
+	case bus.Sync:
+		n.answer(e, m)
+	case bus.Answer:
+		n.receiveAnswer(e, m)
 	}
+	n.repair()
 }
 
 func (n *Node) receiveFrame(e int, m bus.Message) {
 	n.logRecords("edge in", m.Peer, m.Data)
 	n.mu.Lock()
-	in, events := n.replica.Frame(e, wire.Mark{Epoch: m.Epoch, Seq: m.Seq}, m.Data)
+	in, events := n.replica.Frame(e, wire.Mark{Epoch: m.Epoch, Seq: m.Seq}, m.Data, time.Now())
 	n.mu.Unlock()
 	if in.News > 0 {
 		n.kickFlood()
@@ -58,13 +63,9 @@ func (n *Node) receiveBeat(e int, m bus.Message) {
 	}
 	n.mu.Lock()
 	events, answer := n.replica.Beat(e, b, time.Now())
-	up, of := n.replica.UpCount(), len(n.cfg.Neighbours)
 	n.mu.Unlock()
 	if answer {
 		n.beat(e, wire.Beat{})
-	}
-	if up == of {
-		n.greeted.open()
 	}
 	if len(events) > 0 {
 		n.kickFlood() // what has waited for it
@@ -92,9 +93,6 @@ func (n *Node) Connected(up bool) {
 	if first {
 		n.tell([]replica.Event{{Kind: kindStart, Text: fmt.Sprintf("started, epoch %d", n.cfg.Epoch)}})
 		n.reached.open()
-		if len(n.cfg.Neighbours) == 0 {
-			n.greeted.open()
-		}
 	}
 	n.kickFlood()
 }
@@ -103,6 +101,11 @@ func (n *Node) Connected(up bool) {
 func (n *Node) Trouble(peer string, err error) {
 	switch {
 	case errors.Is(err, bus.ErrSlow):
+		if e, ok := n.edge[peer]; ok {
+			n.mu.Lock()
+			n.replica.Lost(e, time.Now())
+			n.mu.Unlock()
+		}
 		n.tell([]replica.Event{{Kind: replica.Gap, Peer: peer, Text: err.Error()}})
 	case errors.Is(err, bus.ErrDenied):
 		n.tell([]replica.Event{{Kind: kindDenied, Peer: peer, Text: err.Error()}})
@@ -128,6 +131,7 @@ func (n *Node) runPulse(ctx context.Context) {
 			events := n.replica.Tick(now)
 			n.mu.Unlock()
 			n.tell(events)
+			n.repair()
 			n.kickFlood() // what a send that failed has put back
 		}
 	}
@@ -144,6 +148,11 @@ func (n *Node) beat(e int, with wire.Beat) {
 		return
 	}
 	b.Answer, b.Bye = with.Answer, with.Bye
+	select {
+	case <-n.ready.opened:
+		b.Ready = true
+	default:
+	}
 	if err := n.cfg.Bus.Send(bus.Message{Lane: bus.Beat, Peer: n.cfg.Neighbours[e], Data: b.Append(nil)}); err != nil {
 		n.log.Debug("beat", "edge", n.cfg.Neighbours[e], "err", err)
 	}
@@ -195,7 +204,7 @@ func (n *Node) tell(events []replica.Event) {
 		switch e.Kind {
 		case kindStart, kindStop: // Run logs more of both
 			n.log.Debug(what, about...)
-		case replica.Up:
+		case replica.Up, replica.Repair:
 			n.log.Info(what, about...)
 		case replica.Mismatch, kindDenied:
 			n.log.Error(what, about...)

@@ -238,7 +238,7 @@ func TestJunkOnAnEdge(t *testing.T) {
 	})
 }
 
-// slowBus lets a test hold up what is sent on edges.
+// slowBus lets a test hold up records on edges, or refuse them, in answers too.
 type slowBus struct {
 	Bus
 	mu   sync.Mutex
@@ -248,17 +248,16 @@ type slowBus struct {
 }
 
 func (b *slowBus) Send(m bus.Message) error {
-	if m.Lane != bus.Edge {
-		return b.Bus.Send(m)
-	}
 	b.mu.Lock()
 	hold, fail := b.hold, b.fail
 	b.mu.Unlock()
-	if hold != nil {
-		<-hold
-	}
-	if fail != nil {
+	switch {
+	case fail != nil && (m.Lane == bus.Edge || m.Lane == bus.Answer):
 		return fail
+	case m.Lane != bus.Edge:
+		return b.Bus.Send(m)
+	case hold != nil:
+		<-hold
 	}
 	b.mu.Lock()
 	b.sent = append(b.sent, m.Peer)

@@ -57,9 +57,13 @@ func newTestHerd(t *testing.T, spec string) *testHerd {
 	return &testHerd{t: t, network: &bustest.Network{}, graph: graph, servers: map[string]*testServer{}}
 }
 
+// startAll starts all servers and returns when they are ready.
 func (h *testHerd) startAll() *testHerd {
 	for i, name := range h.graph.Servers() {
 		h.start(name, uint64(i+1), nil)
+	}
+	for _, s := range h.servers {
+		s.node.AwaitReady(h.t.Context())
 	}
 	return h
 }
@@ -69,7 +73,7 @@ func (h *testHerd) start(name string, epoch uint64, with func(*Config)) *testSer
 	h.t.Helper()
 	neighbours := h.graph.Neighbours(name)
 	cfg := Config{
-		Name: name, Neighbours: neighbours, Topology: h.graph.Hash(), Epoch: epoch, Limits: generous,
+		Name: name, Neighbours: neighbours, Topology: h.graph.Hash(), Epoch: epoch, Limits: generous, Repair: 30 * time.Second,
 		Bus: h.network.Bus(name, neighbours...), Places: noPlaces{}, Log: discard,
 	}
 	if with != nil {

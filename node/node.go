@@ -13,6 +13,7 @@ import (
 
 	"herd/bus"
 	"herd/node/replica"
+	"herd/node/wire"
 	"herd/places"
 )
 
@@ -31,7 +32,8 @@ type Config struct {
 	Topology   uint64 // hash of the graph, which neighbours compare
 	Epoch      uint64 // this life of the server
 	Limits     Limits
-	LogDir     string // of the traffic log; none if empty. It must exist
+	Repair     time.Duration // how often maps are compared, beside the times they must; 0 for never
+	LogDir     string        // of the traffic log; none if empty. It must exist
 
 	Bus    Bus
 	Places places.Source
@@ -52,9 +54,8 @@ const (
 	// grace is how long a stop may take: to answer what was read, to flood it, and
 	// to have it confirmed.
 	grace = 8 * time.Second
-	// greeting is how long a neighbour has to answer before we are ready without
-	// it, and reaching how long the bus has.
-	greeting = 500 * time.Millisecond
+	// reaching is how long the bus has to be there before a server gets ready
+	// without it.
 	reaching = 2 * time.Second
 )
 
@@ -71,11 +72,11 @@ type Node struct {
 	replica  *replica.Replica
 	flood    flood
 	bus      busState
+	stopping bool
 	goodbye  bool // it has been said: nothing more goes to neighbours
 	sessions sessions
 
 	reached gate // opens when the bus was first there
-	greeted gate // opens when all neighbours were first up at one time
 	ready   gate // opens as Ready says
 }
 
@@ -108,11 +109,11 @@ func New(cfg Config) *Node {
 		junk: make([]junk, len(cfg.Neighbours)),
 		replica: replica.New(replica.Config{
 			Name: cfg.Name, Neighbours: cfg.Neighbours, Epoch: cfg.Epoch, Topology: cfg.Topology, MaxClients: cfg.Limits.Clients,
+			Repair: cfg.Repair,
 		}),
 		flood:    flood{kick: make(chan struct{}, 1)},
 		sessions: sessions{open: map[net.Conn]struct{}{}, from: map[string]int{}},
 		reached:  newGate(),
-		greeted:  newGate(),
 		ready:    newGate(),
 	}
 	for i, peer := range cfg.Neighbours {
@@ -150,6 +151,9 @@ func (n *Node) Run(ctx context.Context, ln net.Listener) error {
 	err := n.serve(serving, ln)
 
 	stopping := time.Now()
+	n.mu.Lock()
+	n.stopping = true
+	n.mu.Unlock()
 	deadline, cancel := context.WithTimeout(failed, grace)
 	defer cancel()
 	n.endSessions(deadline)
@@ -165,15 +169,37 @@ func (n *Node) Run(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
-// awaitReady closes ready when Ready's time has come, or returns when ctx ends.
+// awaitReady opens ready when Ready's time has come, or returns when ctx ends.
 func (n *Node) awaitReady(ctx context.Context) {
-	if wait(ctx, n.reached.opened, reaching) {
-		wait(ctx, n.greeted.opened, greeting)
+	const look = 5 * time.Millisecond
+	began := time.Now()
+	if n.cfg.Repair > 0 {
+		wait(ctx, n.reached.opened, reaching)
 	}
-	if ctx.Err() == nil {
-		n.ready.open()
-		n.log.Info("ready")
+	for greeted := time.Now(); !n.inStep(greeted); {
+		if wait(ctx, nil, look); ctx.Err() != nil {
+			return
+		}
 	}
+	n.ready.open()
+	n.log.Info("ready", "after", time.Since(began), "records", n.records())
+	for e := range n.cfg.Neighbours {
+		n.beat(e, wire.Beat{}) // they may wait for it
+	}
+}
+
+// inStep tells whether a server that greeted its neighbours at greeted is in step
+// with all of them that live. Beyond a bus that is away none does.
+func (n *Node) inStep(greeted time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.bus != present || n.replica.Ready(time.Now(), greeted)
+}
+
+func (n *Node) records() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.replica.Map().Len()
 }
 
 // AwaitReady returns when the server is ready for the first time or ctx ends.
@@ -199,19 +225,27 @@ func wait(ctx context.Context, c <-chan struct{}, d time.Duration) bool {
 }
 
 // Ready is nil when the server is ready, and else says why not. A server gets
-// ready once all its neighbours are up, or half a second after it greeted them;
-// where the bus cannot be reached, two seconds after its start. Later only the
-// bus being away makes it unready again.
+// ready once it is in step with all neighbours that live; one that has not
+// answered a greeting for half a second does not. Where the bus cannot be reached
+// it gets ready two seconds after its start, and with repair off at its start.
+// Later it is unready while the bus is away, while its clock or a neighbour's is
+// far off, and when it stops.
 func (n *Node) Ready() error {
 	select {
 	case <-n.ready.opened:
 	default:
-		return fmt.Errorf("%s: greeting its neighbours", n.cfg.Name)
+		return fmt.Errorf("%s: not yet in step with its neighbours", n.cfg.Name)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.bus != present {
+	off := n.replica.ClockOff()
+	switch {
+	case n.stopping:
+		return fmt.Errorf("%s: stopping", n.cfg.Name)
+	case n.bus != present:
 		return fmt.Errorf("%s: the bus is away", n.cfg.Name)
+	case off != "":
+		return fmt.Errorf("%s: %s", n.cfg.Name, off)
 	}
 	return nil
 }

@@ -92,7 +92,7 @@ func (b *Bus) publish(m *nats.Msg) error {
 // anything it makes sure that no other process bears this server's name; if one
 // does, now or when the bus comes back later, it returns bus.ErrNameTaken.
 func (b *Bus) Run(ctx context.Context, h bus.Handler) error {
-	r := &run{Bus: b, handler: h, link: make(chan bool, 16), taken: make(chan struct{}, 1), closed: make(chan struct{}), reasons: map[string]bool{}}
+	r := &run{Bus: b, handler: h, link: make(chan bool, 16), taken: make(chan struct{}, 1), closed: make(chan struct{}), senders: map[string]string{}, reasons: map[string]bool{}}
 	nc, err := nats.Connect(strings.Join(b.cfg.URLs, ","), r.options()...)
 	if err != nil {
 		return fmt.Errorf("bus %s: %w", strings.Join(b.cfg.URLs, ","), err)
@@ -117,7 +117,8 @@ type run struct {
 	done    chan struct{} // closed to end the intakes
 
 	mu      sync.Mutex
-	reasons map[string]bool // why connecting failed, since it last worked: each is logged once
+	senders map[string]string // by subject
+	reasons map[string]bool   // why connecting failed, since it last worked: each is logged once
 }
 
 func (r *run) options() []nats.Option {
@@ -185,9 +186,9 @@ func (r *run) explain(err error) {
 func (r *run) asyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	peer := ""
 	if sub != nil {
-		if tokens := strings.Split(sub.Subject, "."); len(tokens) == 4 {
-			peer = tokens[2] // <prefix>.<lane>.<from>.<to>
-		}
+		r.mu.Lock()
+		peer = r.senders[sub.Subject]
+		r.mu.Unlock()
 	}
 	switch {
 	case errors.Is(err, nats.ErrSlowConsumer):
@@ -270,6 +271,9 @@ func (r *run) takeIn() error {
 		for _, lane := range bus.Lanes {
 			subject := r.cfg.Prefix.Between(lane, peer, r.cfg.Server)
 			lanes[subject] = lane
+			r.mu.Lock()
+			r.senders[subject] = peer
+			r.mu.Unlock()
 			if _, err := r.nc.ChanSubscribe(subject, messages); err != nil {
 				return fmt.Errorf("subscribe %s: %w", subject, err)
 			}

@@ -45,6 +45,7 @@ type settings struct {
 
 	clientTLS *tls.Config // nil is none
 	limits    node.Limits
+	repair    time.Duration
 }
 
 // loadSettings reads and checks the environment. All its faults come back as one
@@ -82,6 +83,7 @@ func (c *checker) settings(e environment) settings {
 			Write:   c.duration("HERD_WRITE_TIMEOUT", e.WriteTimeout, time.Millisecond),
 		},
 	}
+	s.repair = c.duration("HERD_REPAIR", e.Repair, 0)
 	var err error
 	if s.graph, err = topology.Load(e.Topology); err != nil {
 		c.fault("HERD_TOPOLOGY", "%w", err)
@@ -125,7 +127,6 @@ func (c *checker) notInThisVersion(e environment) {
 	default:
 		c.fault("HERD_JOURNAL", "%q is none of off, ack, sync", e.Journal)
 	}
-	c.duration("HERD_REPAIR", e.Repair, 0)
 	for source := range strings.SplitSeq(e.Places, ",") {
 		switch strings.TrimSpace(source) {
 		case "gazetteer":

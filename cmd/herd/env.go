@@ -39,7 +39,7 @@ type environment struct {
 
 	DataDir string `split_words:"true" desc:"directory for the journal"`
 	Journal string `default:"off" desc:"off; ack and sync are not in this version"`
-	Repair  string `default:"30s" desc:"how often neighbours compare maps; repair is not in this version"`
+	Repair  string `default:"30s" desc:"how often neighbours compare maps, beside the times they must; 0 turns all repair off"`
 
 	Places        string `default:"gazetteer" desc:"source of places: gazetteer, built in; others are not in this version"`
 	PlacesURL     string `split_words:"true" desc:"base URL of the places source; none of this version has one"`

@@ -122,7 +122,7 @@ func (p *process) newNode(name string, urls []string, epoch uint64, source place
 	neighbours := s.graph.Neighbours(name)
 	return node.New(node.Config{
 		Name: name, Neighbours: neighbours, Topology: s.graph.Hash(), Epoch: epoch,
-		Limits: s.limits, LogDir: s.logDir,
+		Limits: s.limits, Repair: s.repair, LogDir: s.logDir,
 		Bus: natsbus.New(natsbus.Config{
 			URLs: urls, Prefix: s.prefix, Server: name, Neighbours: neighbours, Epoch: epoch,
 			Seed: s.seed, Creds: s.creds, CA: s.ca, Cert: s.cert, Key: s.key,

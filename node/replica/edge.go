@@ -14,6 +14,14 @@ const (
 	DownAfter = 3 * time.Second
 )
 
+// Clocks further apart than clockWarn are told of; further than clockUnready, they
+// make the server unready.
+const (
+	clockWarn    = 2 * time.Second
+	clockUnready = 30 * time.Second
+	clockSamples = 3 // beats that must say so
+)
+
 // Kind says what an Event is about: the <kind> of an event's subject.
 type Kind string
 
@@ -22,6 +30,8 @@ const (
 	Up       Kind = "up"
 	Down     Kind = "down"
 	Gap      Kind = "gap"
+	Repair   Kind = "repair"
+	Clock    Kind = "clock"
 	Mismatch Kind = "mismatch"
 )
 
@@ -41,31 +51,42 @@ type edge struct {
 	sent   uint64 // number of the last frame sent
 
 	up        bool
-	epoch     uint64    // of the neighbour's life that we last heard a beat of
+	beat      wire.Beat // the last heard, in the neighbour's present life
 	heard     time.Time // when that was
 	departed  bool      // it said goodbye, in that life
 	mismatch  bool      // its format or topology is not ours, in that life
-	in        wire.Mark // last message of the neighbour that was merged
 	confirmed wire.Mark // last message of ours that the neighbour says it merged
+
+	in     wire.Mark // last message of the neighbour that was seen
+	merged wire.Mark // the last before which nothing is missing
+
+	skews  []time.Duration // of the neighbour's clock, by its last beats
+	skewed bool            // and people were told
+
+	repair repairState
 }
 
 // received notes the arrival of message m, or, by a beat, of news that m had been
 // sent. A message that is known to have been sent and did not come is lost: the
 // bus keeps the order of one sender's messages.
-func (d *edge) received(m wire.Mark, beat bool) []Event {
+func (d *edge) received(m wire.Mark, beat bool) (lost uint64) {
+	whole := d.merged == d.in
 	if m.Epoch != d.in.Epoch { // first contact with this life: what came before was not for us
 		d.in = m
-		return nil
+	} else {
+		next := d.in.Seq + 1
+		if beat {
+			next = d.in.Seq
+		}
+		if m.Seq > next {
+			lost = m.Seq - next
+		}
+		d.in.Seq = max(d.in.Seq, m.Seq)
 	}
-	next := d.in.Seq + 1
-	if beat {
-		next = d.in.Seq
+	if m.Epoch != d.merged.Epoch || whole && lost == 0 {
+		d.merged = d.in
 	}
-	d.in.Seq = max(d.in.Seq, m.Seq)
-	if m.Seq > next {
-		return []Event{{Gap, d.peer, fmt.Sprintf("%d messages of %s were lost before number %d", m.Seq-next, d.peer, m.Seq)}}
-	}
-	return nil
+	return lost
 }
 
 // Beat takes in a heartbeat of edge e that came at now. answer says that a beat
@@ -73,19 +94,20 @@ func (d *edge) received(m wire.Mark, beat bool) []Event {
 // not have heard us yet.
 func (r *Replica) Beat(e int, b wire.Beat, now time.Time) (events []Event, answer bool) {
 	d := &r.edges[e]
-	reborn := b.Epoch != d.epoch
+	before := d.beat
+	reborn := b.Epoch != before.Epoch
 	if reborn {
-		d.departed, d.mismatch, d.confirmed = false, false, wire.Mark{}
+		d.departed, d.mismatch, d.confirmed, d.skews = false, false, wire.Mark{}, nil
 	}
-	d.epoch, d.heard = b.Epoch, now
+	d.beat, d.heard = b, now
 	if b.Merged.Epoch == r.cfg.Epoch {
 		d.confirmed = b.Merged
 	}
-	events = d.received(wire.Mark{Epoch: b.Epoch, Seq: b.Seq}, true)
+	events = r.noteLoss(e, d.received(wire.Mark{Epoch: b.Epoch, Seq: b.Seq}, true), now)
 
 	switch {
 	case b.Format != wire.Format || b.Topology != r.cfg.Topology:
-		events = append(events, d.goDown("its format or topology is not ours")...)
+		events = append(events, r.goDown(e, "its format or topology is not ours")...)
 		if !d.mismatch {
 			d.mismatch = true
 			events = append(events, Event{Mismatch, d.peer, fmt.Sprintf(
@@ -95,25 +117,34 @@ func (r *Replica) Beat(e int, b wire.Beat, now time.Time) (events []Event, answe
 		return events, false
 	case b.Bye:
 		d.departed = true
-		return append(events, d.goDown("said goodbye")...), false
+		return append(events, r.goDown(e, "said goodbye")...), false
 	case d.departed: // an answer that its goodbye overtook
 		return events, false
 	case d.up && reborn:
-		events = append(events, d.goDown("was restarted")...)
+		events = append(events, r.goDown(e, "was restarted")...)
 	}
+	events = append(events, r.noteClock(d, now)...)
+	answer = b.Answer
 	if !d.up {
 		d.up = true
+		r.planRepair(e, now)
 		events = append(events, Event{Up, d.peer, fmt.Sprintf("%s is up, holding %d records", d.peer, b.Records)})
-		return events, true
+		answer = true
 	}
-	return events, b.Answer
+	r.compareDigests(e, before, now)
+	return events, answer
 }
 
-// Tick looks for neighbours that have been silent for too long.
+// Tick looks for neighbours that have been silent for too long. It is called each
+// BeatEvery or so.
 func (r *Replica) Tick(now time.Time) (events []Event) {
-	for i := range r.edges {
-		if d := &r.edges[i]; d.up && now.Sub(d.heard) >= DownAfter {
-			events = append(events, d.goDown(fmt.Sprintf("has been silent for %v", DownAfter))...)
+	if !r.ticked.IsZero() && now.Sub(r.ticked) > 2*BeatEvery {
+		r.slept = now // what comes in now has waited, and tells nothing of clocks
+	}
+	r.ticked = now
+	for e := range r.edges {
+		if d := &r.edges[e]; d.up && now.Sub(d.heard) >= DownAfter {
+			events = append(events, r.goDown(e, fmt.Sprintf("has been silent for %v", DownAfter))...)
 		}
 	}
 	return events
@@ -122,18 +153,70 @@ func (r *Replica) Tick(now time.Time) (events []Event) {
 // BusAway says that the bus is: nobody hears us, and whether neighbours come back
 // to it when we do is for their beats to say.
 func (r *Replica) BusAway() (events []Event) {
-	for i := range r.edges {
-		events = append(events, r.edges[i].goDown("is beyond a bus that is away")...)
+	for e := range r.edges {
+		events = append(events, r.goDown(e, "is beyond a bus that is away")...)
 	}
 	return events
 }
 
-func (d *edge) goDown(why string) []Event {
+func (r *Replica) goDown(e int, why string) []Event {
+	d := &r.edges[e]
 	if !d.up {
 		return nil
 	}
 	d.up = false
+	r.dropRepair(e)
 	return []Event{{Down, d.peer, fmt.Sprintf("%s is down: it %s; %d records wait for it", d.peer, why, d.out.length)}}
+}
+
+// noteClock follows how far the neighbour's clock is from ours. A beat that was
+// under way for long makes it look late; so the most that the last beats say
+// counts, and nothing that came while we did not run.
+func (r *Replica) noteClock(d *edge, now time.Time) []Event {
+	if now.Sub(r.slept) < DownAfter {
+		d.skews = nil
+		return nil
+	}
+	apart := d.beat.Clock.Sub(wire.InstantOf(now))
+	d.skews = append(d.skews, time.Duration(apart.Seconds()*float64(time.Second)))
+	if len(d.skews) < clockSamples {
+		return nil
+	}
+	d.skews = d.skews[len(d.skews)-clockSamples:]
+	skew, _ := d.skew()
+	was := d.skewed
+	d.skewed = skew.Abs() > clockWarn
+	switch {
+	case d.skewed && !was:
+		return []Event{{Clock, d.peer, fmt.Sprintf("the clock of %s is %v from ours", d.peer, skew.Round(time.Millisecond))}}
+	case was && !d.skewed:
+		return []Event{{Clock, d.peer, fmt.Sprintf("the clock of %s is with ours again", d.peer)}}
+	}
+	return nil
+}
+
+// skew is how far the neighbour's clock is ahead of ours, if enough beats have
+// told.
+func (d *edge) skew() (skew time.Duration, known bool) {
+	if len(d.skews) < clockSamples {
+		return 0, false
+	}
+	skew = d.skews[0]
+	for _, s := range d.skews {
+		skew = max(skew, s)
+	}
+	return skew, true
+}
+
+// ClockOff names a neighbour that is up and whose clock is so far from ours that
+// one of us must be wrong; "" if there is none.
+func (r *Replica) ClockOff() string {
+	for i := range r.edges {
+		if skew, known := r.edges[i].skew(); r.edges[i].up && known && skew.Abs() > clockUnready {
+			return fmt.Sprintf("the clock of %s is %v from ours", r.edges[i].peer, skew.Round(time.Second))
+		}
+	}
+	return ""
 }
 
 // Heartbeat is the beat to send over edge e at now.
@@ -142,8 +225,9 @@ func (r *Replica) Heartbeat(e int, now time.Time) wire.Beat {
 	return wire.Beat{
 		Epoch:    r.cfg.Epoch,
 		Seq:      d.sent,
-		Merged:   d.in,
+		Merged:   d.merged,
 		Records:  r.records.Len(),
+		Digest:   r.records.Digest(),
 		Clock:    wire.InstantOf(now),
 		Format:   wire.Format,
 		Topology: r.cfg.Topology,
@@ -164,14 +248,4 @@ func (r *Replica) Unconfirmed() (records, neighbours int) {
 		}
 	}
 	return records, neighbours
-}
-
-// UpCount is how many neighbours are up.
-func (r *Replica) UpCount() (n int) {
-	for i := range r.edges {
-		if r.edges[i].up {
-			n++
-		}
-	}
-	return n
 }

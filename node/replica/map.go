@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"iter"
 
+	"github.com/cespare/xxhash/v2"
+
 	"herd/node/wire"
 )
 
@@ -27,24 +29,20 @@ const (
 type Map struct {
 	ids     map[string]ID
 	entries []entry
+	digests *digests // nil while the map is empty
 }
 
 type entry struct {
 	line string
 	rank wire.Rank
+	next ID // in the bucket: see digests
 }
 
 // Merge puts r in the map if it wins there. It keeps a copy of r's bytes.
 func (m *Map) Merge(r wire.Record) (ID, Outcome) {
 	id, known := m.ids[string(r.Client)]
 	if !known {
-		if m.ids == nil {
-			m.ids = make(map[string]ID)
-		}
-		id = ID(len(m.entries))
-		m.ids[string(r.Client)] = id
-		m.entries = append(m.entries, entry{string(r.Line), r.Rank})
-		return id, News
+		return m.add(r), News
 	}
 	e := &m.entries[id]
 	switch c := r.Rank.Compare(e.rank); {
@@ -58,8 +56,23 @@ func (m *Map) Merge(r wire.Record) (ID, Outcome) {
 			return id, Stale
 		}
 	}
-	*e = entry{string(r.Line), r.Rank}
+	m.digests.change(bucketOf(r.Client), xxhash.Sum64String(e.line)^xxhash.Sum64(r.Line))
+	e.line, e.rank = string(r.Line), r.Rank
 	return id, News
+}
+
+// add puts in the first record of a client.
+func (m *Map) add(r wire.Record) ID {
+	if m.ids == nil {
+		m.ids, m.digests = make(map[string]ID), new(digests)
+	}
+	id := ID(len(m.entries))
+	bucket := bucketOf(r.Client)
+	m.ids[string(r.Client)] = id
+	m.entries = append(m.entries, entry{string(r.Line), r.Rank, m.digests.first[bucket]})
+	m.digests.first[bucket] = id + 1
+	m.digests.change(bucket, xxhash.Sum64(r.Line))
+	return id
 }
 
 // Get returns the record's line, without LF, that wins for a client.

@@ -2,7 +2,10 @@ package replica
 
 import (
 	"errors"
+	"math/rand/v2"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
 
 	"herd/node/wire"
 )
@@ -14,6 +17,8 @@ type Config struct {
 	Epoch      uint64   // this life of the server: any value but an earlier life's
 	Topology   uint64   // hash of the graph; neighbours must believe in the same
 	MaxClients int      // bound on clients that clients may bring; 0 is none. Neighbours are not bound
+
+	Repair time.Duration // how often neighbours compare maps, beside the times they must; 0 turns repair off
 }
 
 // Replica is one server's map and edges. See the package's doc.
@@ -22,6 +27,13 @@ type Replica struct {
 	clock   wire.Clock
 	records Map
 	edges   []edge
+
+	pull  *pull  // nil while none runs
+	pulls uint64 // how many there have been
+	rng   *rand.Rand
+
+	ticked time.Time // the last Tick
+	slept  time.Time // the last one that came much too late: we did not run
 }
 
 // ErrFull is IAmAt's refusal of a new client beyond Config.MaxClients.
@@ -29,7 +41,7 @@ var ErrFull = errors.New("the map is full")
 
 // New makes an empty Replica with all its edges down.
 func New(cfg Config) *Replica {
-	r := &Replica{cfg: cfg, edges: make([]edge, len(cfg.Neighbours))}
+	r := &Replica{cfg: cfg, edges: make([]edge, len(cfg.Neighbours)), rng: newRNG(cfg.Epoch ^ xxhash.Sum64String(cfg.Name))}
 	for i, name := range cfg.Neighbours {
 		r.edges[i].peer = name
 	}
@@ -44,7 +56,7 @@ func (r *Replica) IAmAt(dst []byte, c wire.Command, wall time.Time) (line []byte
 		return dst, false, ErrFull
 	}
 	line, rec := wire.AppendRecord(dst, r.cfg.Name, c, r.clock.Read(wire.InstantOf(wall)))
-	return line, r.merge(rec, fromClient) == News, nil
+	return line, r.merge(rec, fromClient, reported) == News, nil
 }
 
 // Get returns the record's line, without LF, that wins for a client.
@@ -56,16 +68,24 @@ func (r *Replica) Map() *Map { return &r.records }
 // fromClient stands for the number of an edge where a record came over none.
 const fromClient = -1
 
+// How a record came: by the flood, a client's report included, or by repair.
+const (
+	reported = false
+	repaired = true
+)
+
 // merge merges rec and, if it was news, wants it told to every neighbour but the
-// one that told us. That one knows: what it told us need not be told back.
-func (r *Replica) merge(rec wire.Record, from int) Outcome {
+// one that told us. That one knows: what it told us need not be told back. What a
+// repair brought is wanted on edges in step only: over the others a repair of
+// their own will bring what is lacking, and no more.
+func (r *Replica) merge(rec wire.Record, from int, how bool) Outcome {
 	id, outcome := r.records.Merge(rec)
-	for i := range r.edges {
+	for e := range r.edges {
 		switch {
-		case i == from && outcome != Stale:
-			r.edges[i].out.drop(id)
-		case i != from && outcome == News:
-			r.edges[i].out.want(id)
+		case e == from && outcome != Stale:
+			r.edges[e].out.drop(id)
+		case e != from && outcome == News && (how == reported || r.InStep(e)):
+			r.edges[e].out.want(id)
 		}
 	}
 	return outcome
@@ -81,9 +101,9 @@ type Intake struct {
 // Frame merges a frame that came over edge e. m is its mark; the zero Mark, a
 // frame without headers, is merged too and not counted as a message of the edge.
 // Gaps in the marks come back as events.
-func (r *Replica) Frame(e int, m wire.Mark, frame []byte) (in Intake, events []Event) {
+func (r *Replica) Frame(e int, m wire.Mark, frame []byte, now time.Time) (in Intake, events []Event) {
 	if m != (wire.Mark{}) {
-		events = r.edges[e].received(m, false)
+		events = r.noteLoss(e, r.edges[e].received(m, false), now)
 	}
 	eachLine(frame, func(line []byte) {
 		rec, err := wire.ParseRecord(line)
@@ -93,7 +113,7 @@ func (r *Replica) Frame(e int, m wire.Mark, frame []byte) (in Intake, events []E
 			}
 			return
 		}
-		switch r.merge(rec, e) {
+		switch r.merge(rec, e, reported) {
 		case News:
 			in.News++
 		case Duplicate:

@@ -56,7 +56,7 @@ func TestNewsGoesToAllButItsSource(t *testing.T) {
 	}
 
 	const newer = "AT D +1.000000000 kiwi +3+3 60\n"
-	in, _ := r.Frame(0, wire.Mark{}, []byte(newer+line+"\n"+newer))
+	in, _ := r.Frame(0, wire.Mark{}, []byte(newer+line+"\n"+newer), time.Time{})
 	if in.News != 1 || in.Stale != 1 || in.Duplicates != 1 || in.Bad != 0 {
 		t.Errorf("Frame = %+v, want one each of news, stale and duplicate", in)
 	}
@@ -73,7 +73,7 @@ func TestHeardWhileWaiting(t *testing.T) {
 	} {
 		r := newPair(0)
 		say(t, r, "IAMAT kiwi +1+1 50", 51)
-		r.Frame(0, wire.Mark{}, []byte(heard))
+		r.Frame(0, wire.Mark{}, []byte(heard), time.Time{})
 		if b := fill(r, 0); b != "" {
 			t.Errorf("after B told us %s, B was told %q", name, b)
 		}
@@ -83,7 +83,7 @@ func TestHeardWhileWaiting(t *testing.T) {
 	}
 	r := newPair(0)
 	line := say(t, r, "IAMAT kiwi +1+1 50", 51)
-	r.Frame(0, wire.Mark{}, []byte("AT B +1.000000000 kiwi +1+1 45"))
+	r.Frame(0, wire.Mark{}, []byte("AT B +1.000000000 kiwi +1+1 45"), time.Time{})
 	if b := fill(r, 0); b != line+"\n" {
 		t.Errorf("after B told us an older record, B was told %q, want %q", b, line)
 	}
@@ -92,7 +92,7 @@ func TestHeardWhileWaiting(t *testing.T) {
 func TestFrameSurvivesBadLines(t *testing.T) {
 	r := newPair(0)
 	frame := "\x00\xff\n\n? junk\nAT B +1.000000000 kiwi +1+1 50\nAT B +1.000000000 emu +1+1 50" // no LF at the end
-	in, events := r.Frame(0, wire.Mark{Epoch: them, Seq: 1}, []byte(frame))
+	in, events := r.Frame(0, wire.Mark{Epoch: them, Seq: 1}, []byte(frame), time.Time{})
 	if in.News != 2 || in.Bad != 2 || string(in.FirstBad) != "\x00\xff" || events != nil {
 		t.Errorf("Frame = %+v, %v, want 2 news, 2 bad and no events", in, events)
 	}
@@ -155,7 +155,7 @@ func TestMaxClientsBindsClientsOnly(t *testing.T) {
 		t.Errorf("a second client: %v, want ErrFull", err)
 	}
 	say(t, r, "IAMAT kiwi +1+1 55", 56)
-	if in, _ := r.Frame(0, wire.Mark{}, []byte("AT B +1.000000000 emu +1+1 50")); in.News != 1 {
+	if in, _ := r.Frame(0, wire.Mark{}, []byte("AT B +1.000000000 emu +1+1 50"), time.Time{}); in.News != 1 {
 		t.Errorf("a neighbour's record was refused: %+v", in)
 	}
 }
@@ -202,6 +202,7 @@ func TestEdgeLife(t *testing.T) {
 		if s.name == "our bus away" {
 			events = r.BusAway()
 		} else if s.beat != nil {
+			s.beat.Clock = wire.InstantOf(start.Add(s.at))
 			events, answer = r.Beat(0, *s.beat, start.Add(s.at))
 		} else {
 			events = r.Tick(start.Add(s.at))
@@ -244,7 +245,7 @@ func TestGaps(t *testing.T) {
 		if s.beat {
 			events, _ = r.Beat(0, beatOf(s.mark.Epoch, s.mark.Seq), time.Unix(1000, 0))
 		} else {
-			_, events = r.Frame(0, s.mark, nil)
+			_, events = r.Frame(0, s.mark, nil, time.Time{})
 		}
 		lost := ""
 		for _, e := range events {
@@ -294,7 +295,7 @@ func FuzzFrame(f *testing.F) {
 	f.Add([]byte("\n\n\x00"))
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		r := newPair(0)
-		in, _ := r.Frame(0, wire.Mark{}, frame)
+		in, _ := r.Frame(0, wire.Mark{}, frame, time.Time{})
 		var want Map
 		records := 0
 		for line := range bytes.SplitSeq(frame, []byte("\n")) {

@@ -16,9 +16,11 @@ type Beat struct {
 	Seq      uint64 // number of the last message sent on this edge
 	Merged   Mark   // the last message merged from the other side
 	Records  int    // clients held
+	Digest   uint64 // of all records held: equal for equal maps
 	Clock    Instant
 	Format   int
 	Topology uint64 // hash of the graph that the sender believes in
+	Ready    bool   // the sender is
 	Answer   bool   // a beat is wanted back at once
 	Bye      bool   // the sender is stopping cleanly: do not wait for it
 }
@@ -36,8 +38,11 @@ func (b Beat) Append(dst []byte) []byte {
 	if b.Merged != (Mark{}) {
 		merged = fmt.Sprintf("%d/%d", b.Merged.Epoch, b.Merged.Seq)
 	}
-	dst = fmt.Appendf(dst, "epoch=%d seq=%d merged=%s records=%d clock=%s format=%d topology=%016x",
-		b.Epoch, b.Seq, merged, b.Records, b.Clock, b.Format, b.Topology)
+	dst = fmt.Appendf(dst, "epoch=%d seq=%d merged=%s records=%d digest=%016x clock=%s format=%d topology=%016x",
+		b.Epoch, b.Seq, merged, b.Records, b.Digest, b.Clock, b.Format, b.Topology)
+	if b.Ready {
+		dst = append(dst, " ready"...)
+	}
 	if b.Answer {
 		dst = append(dst, " answer"...)
 	}
@@ -52,7 +57,7 @@ func (b Beat) Append(dst []byte) []byte {
 // error.
 func ParseBeat(line []byte) (Beat, error) {
 	var b Beat
-	need := map[string]bool{"epoch": true, "seq": true, "merged": true, "records": true, "clock": true, "format": true, "topology": true}
+	need := map[string]bool{"epoch": true, "seq": true, "merged": true, "records": true, "digest": true, "clock": true, "format": true, "topology": true}
 	for _, pair := range bytes.Split(line, []byte(" ")) {
 		k, v, _ := bytes.Cut(pair, []byte("="))
 		key, value := string(k), string(v)
@@ -66,6 +71,8 @@ func ParseBeat(line []byte) (Beat, error) {
 			b.Merged, err = parseMark(value)
 		case "records":
 			b.Records, err = strconv.Atoi(value)
+		case "digest":
+			b.Digest, err = strconv.ParseUint(value, 16, 64)
 		case "clock":
 			var ok bool
 			if b.Clock, ok = parseTime(v); !ok {
@@ -75,6 +82,8 @@ func ParseBeat(line []byte) (Beat, error) {
 			b.Format, err = strconv.Atoi(value)
 		case "topology":
 			b.Topology, err = strconv.ParseUint(value, 16, 64)
+		case "ready":
+			b.Ready = true
 		case "answer":
 			b.Answer = true
 		case "bye":

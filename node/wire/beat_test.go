@@ -15,8 +15,8 @@ func TestBeat(t *testing.T) {
 			t.Errorf("ParseBeat(%q) = %+v, %v, want %+v", line, got, err, b)
 		}
 	}
-	const want = "epoch=7 seq=9 merged=3/4 records=2 clock=1.000000005 format=1 topology=0000000000000abc answer"
-	b := Beat{Epoch: 7, Seq: 9, Merged: Mark{3, 4}, Records: 2, Clock: Instant{1, 5}, Format: 1, Topology: 0xabc, Answer: true}
+	const want = "epoch=7 seq=9 merged=3/4 records=2 digest=000000000000000f clock=1.000000005 format=1 topology=0000000000000abc ready answer"
+	b := Beat{Epoch: 7, Seq: 9, Merged: Mark{3, 4}, Records: 2, Digest: 15, Clock: Instant{1, 5}, Format: 1, Topology: 0xabc, Ready: true, Answer: true}
 	if got := string(b.Append(nil)); got != want {
 		t.Errorf("Append = %q, want %q", got, want)
 	}
@@ -25,23 +25,23 @@ func TestBeat(t *testing.T) {
 func TestParseBeatRefuses(t *testing.T) {
 	for _, bad := range []string{
 		"", "hello", "epoch=7",
-		"epoch=7 seq=9 merged=3 records=2 clock=1.0 format=1 topology=abc",
-		"epoch=-7 seq=9 merged=3/4 records=2 clock=1.0 format=1 topology=abc",
-		"epoch=7 seq=9 merged=3/4 records=2 clock=-1.0 format=1 topology=abc",
-		"epoch=7 seq=9 merged=3/4 records=2 clock=1.0 format=one topology=abc",
-		"epoch=7 seq=9 merged=3/4 records=2 clock=1.0 format=1 topology=xyz",
+		"epoch=7 seq=9 merged=3 records=2 digest=ff clock=1.0 format=1 topology=abc",
+		"epoch=-7 seq=9 merged=3/4 records=2 digest=000000000000000f clock=1.0 format=1 topology=abc",
+		"epoch=7 seq=9 merged=3/4 records=2 digest=000000000000000f clock=-1.0 format=1 topology=abc",
+		"epoch=7 seq=9 merged=3/4 records=2 digest=000000000000000f clock=1.0 format=one topology=abc",
+		"epoch=7 seq=9 merged=3/4 records=2 digest=000000000000000f clock=1.0 format=1 topology=xyz",
 	} {
 		if b, err := ParseBeat([]byte(bad)); err == nil {
 			t.Errorf("ParseBeat(%q) = %+v, want an error", bad, b)
 		}
 	}
-	if _, err := ParseBeat([]byte("epoch=7 seq=9 merged=3/4 digest=ff records=2 clock=1.0 format=1 topology=abc later")); err != nil {
+	if _, err := ParseBeat([]byte("epoch=7 seq=9 merged=3/4 later=x records=2 digest=ff clock=1.0 format=1 topology=abc later")); err != nil {
 		t.Errorf("ParseBeat with keys of a later format: %v", err)
 	}
 }
 
 func FuzzParseBeat(f *testing.F) {
-	f.Add([]byte("epoch=7 seq=9 merged=3/4 records=2 clock=1.000000005 format=1 topology=0000000000000abc answer"))
+	f.Add([]byte("epoch=7 seq=9 merged=3/4 records=2 digest=000000000000000f clock=1.000000005 format=1 topology=0000000000000abc ready answer"))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		b, err := ParseBeat(line)
 		if err != nil {
