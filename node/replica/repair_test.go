@@ -1,0 +1,276 @@
+package replica
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"herd/node/wire"
+)
+
+// pair is two replicas and the repair between them, without loss.
+type pair struct {
+	t     *testing.T
+	a, b  *Replica
+	now   time.Time
+	bytes int // of questions and answers, both ways
+}
+
+func newRepairPair(t *testing.T) *pair {
+	p := &pair{
+		t:   t,
+		a:   New(Config{Name: "A", Neighbours: []string{"B"}, Epoch: 1, Repair: 30 * time.Second}),
+		b:   New(Config{Name: "B", Neighbours: []string{"A"}, Epoch: 2, Repair: 30 * time.Second}),
+		now: time.Unix(1_700_000_000, 0),
+	}
+	return p
+}
+
+func mergeLine(t testing.TB, r *Replica, line string) {
+	rec, err := wire.ParseRecord([]byte(line))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.records.Merge(rec)
+}
+
+// beats lets each side hear a beat of the other.
+func (p *pair) beats() {
+	p.a.Beat(0, p.b.Heartbeat(0, p.now), p.now)
+	p.b.Beat(0, p.a.Heartbeat(0, p.now), p.now)
+}
+
+// settle runs all repairs that are due, and counts their bytes.
+func (p *pair) settle() {
+	for {
+		asked := false
+		for _, side := range [][2]*Replica{{p.a, p.b}, {p.b, p.a}} {
+			_, question, ok := side[0].Repair(p.now)
+			for asked = asked || ok; question != nil; {
+				question = p.exchange(side[0], side[1], question)
+			}
+		}
+		if !asked {
+			return
+		}
+	}
+}
+
+// exchange has one question answered and returns the next.
+func (p *pair) exchange(asker, teller *Replica, question []byte) (next []byte) {
+	p.t.Helper()
+	p.bytes += len(question)
+	answer, err := teller.Question(0, question, p.now)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for more := true; more; {
+		var message []byte
+		if message, more, err = answer.Next(); err != nil {
+			p.t.Fatal(err)
+		}
+		p.bytes += len(message)
+		if next, _, _, err = asker.Told(0, message, p.now); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	return next
+}
+
+// TestRepairCost: what a repair costs follows the difference and not the map.
+func TestRepairCost(t *testing.T) {
+	const records = 1_000_000
+	p := newRepairPair(t)
+	for i := range records {
+		line := fmt.Sprintf("AT A +1.000000000 client%d.example +34.068930-118.445127 1700000000", i)
+		mergeLine(t, p.a, line)
+		mergeLine(t, p.b, line)
+	}
+	for _, tt := range []struct{ missing, limit int }{{1, 64 << 10}, {1000, 3 << 20}} {
+		for i := range tt.missing {
+			mergeLine(t, p.a, fmt.Sprintf("AT A +1.000000000 client%d.example +34.068930-118.445127 17000%05d", i*(records/tt.missing), tt.missing))
+		}
+		p.a.goDown(0, "")
+		p.b.goDown(0, "")
+		p.bytes = 0
+		p.beats()
+		p.settle()
+		if p.a.Map().Digest() != p.b.Map().Digest() {
+			t.Fatalf("%d missing: the maps still differ", tt.missing)
+		}
+		t.Logf("%d of %d missing: %d bytes, both directions", tt.missing, records, p.bytes)
+		if p.bytes > tt.limit {
+			t.Errorf("%d of %d missing cost %d bytes, limit %d", tt.missing, records, p.bytes, tt.limit)
+		}
+	}
+}
+
+// TestRepairBothWays: each side ends with all that either had, also where one had
+// nothing, and both are in step; and equal maps cost nothing.
+func TestRepairBothWays(t *testing.T) {
+	line := func(client, second int) string {
+		return fmt.Sprintf("AT A +1.000000000 c%d +1+1 %d", client, 100+second)
+	}
+	for _, tt := range []struct {
+		name string
+		a, b []string
+	}{
+		{"one has nothing", []string{line(1, 0), line(2, 0)}, nil},
+		{"the other has nothing", nil, []string{line(1, 0), line(2, 0)}},
+		{"each has one more", []string{line(1, 0), line(2, 0)}, []string{line(2, 0), line(3, 0)}},
+		{"each has one newer", []string{line(1, 1), line(2, 0)}, []string{line(1, 0), line(2, 1)}},
+		{"equal", []string{line(1, 0)}, []string{line(1, 0)}},
+		{"both empty", nil, nil},
+	} {
+		p := newRepairPair(t)
+		var want Map
+		for _, l := range slices.Concat(tt.a, tt.b) {
+			rec, err := wire.ParseRecord([]byte(l))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want.Merge(rec)
+		}
+		for _, l := range tt.a {
+			mergeLine(t, p.a, l)
+		}
+		for _, l := range tt.b {
+			mergeLine(t, p.b, l)
+		}
+		p.beats()
+		p.settle()
+		for _, r := range []*Replica{p.a, p.b} {
+			if got := sortedLines(r.Map()); !slices.Equal(got, sortedLines(&want)) || !r.InStep(0) {
+				t.Errorf("%s: %s holds %q, in step %v, want %q", tt.name, r.cfg.Name, got, r.InStep(0), sortedLines(&want))
+			}
+		}
+		if slices.Equal(tt.a, tt.b) && p.bytes > 0 {
+			t.Errorf("%s: %d bytes of repair", tt.name, p.bytes)
+		}
+		if p.a.Map().Digest() != want.Digest() {
+			t.Errorf("%s: digest %x, of the same records merged otherwise %x", tt.name, p.a.Map().Digest(), want.Digest())
+		}
+	}
+}
+
+// TestMismatchIsRepaired: unequal digests on an edge where nothing changes set off
+// a comparison; while either side changes they don't.
+func TestMismatchIsRepaired(t *testing.T) {
+	p := newRepairPair(t)
+	p.beats()
+	mergeLine(t, p.a, "AT A +1.000000000 c1 +1+1 100") // as if its frame had been lost unnoticed
+	for range 2 {
+		p.now = p.now.Add(BeatEvery)
+		mergeLine(t, p.a, fmt.Sprintf("AT A +1.000000000 c2 +1+1 %d", p.now.Unix()))
+		p.beats()
+		p.settle()
+		if p.bytes > 0 {
+			t.Fatal("a comparison while the map changed")
+		}
+	}
+	p.now = p.now.Add(BeatEvery)
+	p.beats()
+	p.settle()
+	if p.a.Map().Digest() != p.b.Map().Digest() {
+		t.Error("unequal digests on a quiet edge were left")
+	}
+}
+
+// TestGivenUp: an answer that does not come is given up, and asked for again.
+func TestGivenUp(t *testing.T) {
+	p := newRepairPair(t)
+	mergeLine(t, p.a, "AT A +1.000000000 c1 +1+1 100")
+	p.beats()
+	if _, _, ok := p.b.Repair(p.now); !ok {
+		t.Fatal("no question")
+	}
+	if _, _, ok := p.b.Repair(p.now.Add(silence / 2)); ok {
+		t.Fatal("a second question while the first is under way")
+	}
+	p.now = p.now.Add(silence)
+	p.b.Repair(p.now)
+	p.now = p.now.Add(firstBackoff)
+	p.settle()
+	if _, ok := p.b.Get([]byte("c1")); !ok {
+		t.Error("not asked again")
+	}
+}
+
+// TestReady holds Ready against contract 6.
+func TestReady(t *testing.T) {
+	start := time.Unix(1_700_000_000, 0)
+	beat := func(ready bool, digest uint64) *wire.Beat {
+		return &wire.Beat{Epoch: 9, Clock: wire.InstantOf(start), Format: wire.Format, Ready: ready, Digest: digest}
+	}
+	tests := []struct {
+		name   string
+		repair time.Duration
+		beat   *wire.Beat
+		after  time.Duration
+		want   bool
+	}{
+		{"no answer yet", time.Minute, nil, Greeting - 1, false},
+		{"no answer", time.Minute, nil, Greeting, true},
+		{"repair off", 0, nil, 0, true},
+		{"equal maps", time.Minute, beat(false, 0), 0, true},
+		{"unequal, ready", time.Minute, beat(true, 5), time.Hour, false},
+		{"unequal, not ready", time.Minute, beat(false, 5), unreadyCounts - 1, false},
+		{"unequal, not ready for long", time.Minute, beat(false, 5), unreadyCounts, true},
+	}
+	for _, tt := range tests {
+		r := New(Config{Name: "A", Neighbours: []string{"B"}, Epoch: 1, Repair: tt.repair})
+		if tt.beat != nil {
+			r.Beat(0, *tt.beat, start)
+		}
+		if got := r.Ready(start.Add(tt.after), start); got != tt.want {
+			t.Errorf("%s, after %v: Ready = %v, want %v", tt.name, tt.after, got, tt.want)
+		}
+	}
+}
+
+// TestClocks: a neighbour's clock is told of when it is 2 s off, and makes us
+// unready at 30 s; beats that were under way for long, or that we took in late
+// since we did not run, prove nothing.
+func TestClocks(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	r := New(Config{Name: "A", Neighbours: []string{"B"}, Epoch: 1})
+	hear := func(skew time.Duration) (told int) {
+		now = now.Add(BeatEvery)
+		r.Tick(now)
+		events, _ := r.Beat(0, wire.Beat{Epoch: 9, Clock: wire.InstantOf(now.Add(skew)), Format: wire.Format}, now)
+		for _, e := range events {
+			if e.Kind == Clock {
+				told++
+			}
+		}
+		return told
+	}
+	expect := func(when string, skew time.Duration, beats, told int, off bool) {
+		t.Helper()
+		got := 0
+		for range beats {
+			got += hear(skew)
+		}
+		if got != told || (r.ClockOff() != "") != off {
+			t.Errorf("%s: told %d times, off %q, want %d, %v", when, got, r.ClockOff(), told, off)
+		}
+	}
+	expect("with ours", time.Second, 5, 0, false)
+	expect("two late beats", -10*time.Second, 2, 0, false)
+	expect("with ours", 0, 3, 0, false)
+	expect("3 s behind", -3*time.Second, 5, 1, false)
+	expect("back", 0, 3, 1, false)
+	expect("40 s ahead", 40*time.Second, 5, 1, true)
+	expect("back", 0, 3, 1, false)
+	expect("40 s behind", -40*time.Second, 5, 1, true)
+	expect("back", 0, 3, 1, false)
+	now = now.Add(10 * time.Second) // we were stopped: ten beats have waited
+	r.Tick(now)
+	for i := range 10 {
+		sent := now.Add(time.Duration(i-10) * time.Second)
+		if events, _ := r.Beat(0, wire.Beat{Epoch: 9, Clock: wire.InstantOf(sent), Format: wire.Format}, now); slices.ContainsFunc(events, func(e Event) bool { return e.Kind == Clock }) {
+			t.Errorf("beat %d that had waited: %v", i, events)
+		}
+	}
+}

@@ -1,0 +1,87 @@
+package wire
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+)
+
+func TestSync(t *testing.T) {
+	for _, s := range []Sync{
+		{Kind: AskGroups, ID: 1, Last: true, Body: []byte("x")},
+		{Kind: TellLines, ID: 1<<64 - 1, Done: 1<<32 - 1, Body: []byte{}},
+		{Kind: AskLines, ID: 7, Last: true, Both: true, Body: []byte{}},
+	} {
+		got, err := ParseSync(s.Append(nil))
+		if err != nil || got.Kind != s.Kind || got.ID != s.ID || got.Last != s.Last || got.Both != s.Both || got.Done != s.Done || !bytes.Equal(got.Body, s.Body) {
+			t.Errorf("ParseSync(Append(%+v)) = %+v, %v", s, got, err)
+		}
+	}
+	for _, bad := range []string{"", "G", "Z0000000000000", "G000000000000"} {
+		if s, err := ParseSync([]byte(bad)); err == nil {
+			t.Errorf("ParseSync(%q) = %+v, want an error", bad, s)
+		}
+	}
+}
+
+func TestSyncBodies(t *testing.T) {
+	var digests [Groups]uint64
+	for i := range digests {
+		digests[i] = uint64(i) << 40
+	}
+	if got, err := ParseDigests(AppendDigests(nil, &digests)); err != nil || got != digests {
+		t.Errorf("ParseDigests = %v, %v", got, err)
+	}
+	body := AppendGroup(AppendGroup(nil, 3, &digests), 255, &digests)
+	var groups []byte
+	if err := EachGroup(body, func(g byte, d *[Groups]uint64) {
+		groups = append(groups, g)
+		if *d != digests {
+			t.Errorf("group %d = %v", g, d)
+		}
+	}); err != nil || string(groups) != "\x03\xff" {
+		t.Errorf("EachGroup gave %v, %v", groups, err)
+	}
+	if EachGroup(body[:len(body)-1], func(byte, *[Groups]uint64) {}) == nil {
+		t.Error("EachGroup of a cut body: no error")
+	}
+
+	have := AppendHave(AppendHave(nil, 65535, []uint64{1, 1 << 63}), 0, nil)
+	bucket, hashes, rest, err := CutHave(have, nil)
+	if err != nil || bucket != 65535 || !slices.Equal(hashes, []uint64{1, 1 << 63}) {
+		t.Errorf("CutHave = %d, %v, %v", bucket, hashes, err)
+	}
+	bucket, hashes, rest, err = CutHave(rest, nil)
+	if err != nil || bucket != 0 || len(hashes) > 0 || len(rest) > 0 {
+		t.Errorf("CutHave = %d, %v, rest %v, %v", bucket, hashes, rest, err)
+	}
+	for _, cut := range []int{1, 5, 13, 21} {
+		if _, _, _, err := CutHave(have[:cut], nil); err == nil {
+			t.Errorf("CutHave of %d bytes: no error", cut)
+		}
+	}
+}
+
+// FuzzSync: no bytes of a neighbour's make reading them fail in any way but an
+// error, nor allocate more than they are long.
+func FuzzSync(f *testing.F) {
+	f.Add(Sync{Kind: AskLines, ID: 1, Body: AppendHave(nil, 5, []uint64{1, 2, 3})}.Append(nil))
+	f.Add(Sync{Kind: TellBuckets, ID: 1, Last: true, Body: AppendGroup(nil, 1, new([Groups]uint64))}.Append(nil))
+	f.Fuzz(func(t *testing.T, message []byte) {
+		s, err := ParseSync(message)
+		if err != nil {
+			return
+		}
+		ParseDigests(s.Body)
+		EachGroup(s.Body, func(byte, *[Groups]uint64) {})
+		for rest := s.Body; len(rest) > 0; {
+			var hashes []uint64
+			if _, hashes, rest, err = CutHave(rest, nil); err != nil {
+				return
+			}
+			if 8*len(hashes) > len(message) {
+				t.Fatalf("%d hashes from %d bytes", len(hashes), len(message))
+			}
+		}
+	})
+}
