@@ -9,7 +9,6 @@ package bus
 
 import (
 	"errors"
-	"net/url"
 	"strings"
 )
 
@@ -116,11 +115,26 @@ func (p Prefix) Inbox(server string) string {
 // Connection is the name of a server's connection, as the broker shows it.
 func (p Prefix) Connection(server string) string { return string(p) + "/" + server }
 
-// RedactURL is a bus URL as it may be shown: a password in it becomes xxxxx.
+// RedactURL is a bus URL as it may be shown: without its user part, which may be a
+// password or a token.
 func RedactURL(s string) string {
-	u, err := url.Parse(s)
-	if err != nil {
-		return "(malformed URL)"
+	scheme, rest, found := strings.Cut(s, "://")
+	if !found {
+		scheme, rest = "", s
+	} else {
+		scheme += "://"
 	}
-	return u.Redacted()
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		rest = "xxxxx" + rest[at:]
+	}
+	return scheme + rest
+}
+
+// RedactURLs is a list of them.
+func RedactURLs(urls []string) string {
+	shown := make([]string, len(urls))
+	for i, u := range urls {
+		shown[i] = RedactURL(u)
+	}
+	return strings.Join(shown, ",")
 }

@@ -13,9 +13,10 @@ import (
 
 // The kinds of events that a server itself knows of, beside the replica's.
 const (
-	kindStart  replica.Kind = "start"
-	kindStop   replica.Kind = "stop"
-	kindDenied replica.Kind = "denied"
+	kindStart   replica.Kind = "start"
+	kindStop    replica.Kind = "stop"
+	kindDenied  replica.Kind = "denied"
+	kindJournal replica.Kind = "journal"
 )
 
 // claiming is how long a client waits at most while the bus is asked whether
@@ -47,10 +48,10 @@ func (n *Node) receiveFrame(e int, m bus.Message) {
 	in, events := n.replica.Frame(e, wire.Mark{Epoch: m.Epoch, Seq: m.Seq}, m.Data, time.Now())
 	n.mu.Unlock()
 	if in.News > 0 {
-		n.kickFlood()
+		n.spread()
 	}
 	if in.Bad > 0 {
-		n.noticeJunk(e, in.Bad, in.FirstBad)
+		n.noticeJunk(e, in.Bad, in.LastBad)
 	}
 	n.tell(events)
 }
@@ -68,9 +69,15 @@ func (n *Node) receiveBeat(e int, m bus.Message) {
 		n.beat(e, wire.Beat{})
 	}
 	if len(events) > 0 {
-		n.kickFlood() // what has waited for it
+		n.spread() // what has waited for it
 		n.tell(events)
 	}
+}
+
+// spread lets news go where it is wanted: to neighbours, and into the journal.
+func (n *Node) spread() {
+	n.flood.nudge()
+	n.journal.nudge()
 }
 
 // Connected says whether the bus is there: bus.Handler.
@@ -86,6 +93,7 @@ func (n *Node) Connected(up bool) {
 		return
 	}
 	n.bus = present
+	n.replica.Limit(n.cfg.Bus.MaxData())
 	n.mu.Unlock()
 	for e := range n.cfg.Neighbours {
 		n.beat(e, wire.Beat{Answer: true})
@@ -94,7 +102,7 @@ func (n *Node) Connected(up bool) {
 		n.tell([]replica.Event{{Kind: kindStart, Text: fmt.Sprintf("started, epoch %d", n.cfg.Epoch)}})
 		n.reached.open()
 	}
-	n.kickFlood()
+	n.spread()
 }
 
 // Trouble takes in what the bus did not do: bus.Handler.
@@ -131,8 +139,9 @@ func (n *Node) runPulse(ctx context.Context) {
 			events := n.replica.Tick(now)
 			n.mu.Unlock()
 			n.tell(events)
+			n.tellJunk()
 			n.repair()
-			n.kickFlood() // what a send that failed has put back
+			n.spread() // what a send that failed has put back
 		}
 	}
 }
@@ -166,14 +175,22 @@ func (n *Node) handOver(ctx context.Context) error {
 	for {
 		n.mu.Lock()
 		records, neighbours := n.replica.Unconfirmed()
+		kept, unsendable := n.replica.Kept(), n.unsendable
 		n.mu.Unlock()
-		if neighbours == 0 {
+		switch {
+		case neighbours > 0:
+		case unsendable > 0:
+			return fmt.Errorf("%d records were too large for the bus", unsendable)
+		default:
+			if kept > 0 {
+				n.log.Warn("records not handed over: the neighbours that lack them are away", "records", kept)
+			}
 			return nil
 		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("%d records not sent, and %d neighbours have not confirmed all that was, %v after the stop began", records, neighbours, grace)
 		}
-		n.kickFlood()
+		n.spread()
 		for e := range n.cfg.Neighbours {
 			n.beat(e, wire.Beat{Answer: true})
 		}
@@ -206,7 +223,7 @@ func (n *Node) tell(events []replica.Event) {
 			n.log.Debug(what, about...)
 		case replica.Up, replica.Repair:
 			n.log.Info(what, about...)
-		case replica.Mismatch, kindDenied:
+		case replica.Mismatch, kindDenied, kindJournal:
 			n.log.Error(what, about...)
 		default:
 			n.log.Warn(what, about...)
@@ -233,22 +250,37 @@ func title(k replica.Kind) string {
 }
 
 // junk is the account of what came over one edge and was no record or beat.
+// Guarded by Node.mu.
 type junk struct {
-	count int
-	told  time.Time
+	count int       // of lines not yet told of
+	last  []byte    // of them
+	told  time.Time // when there was told of some
 }
 
-// noticeJunk tells of bad lines over edge e, once a second at most: whoever sends
-// junk is not to fill our logs. It is called by e's intake only.
-func (n *Node) noticeJunk(e, lines int, first []byte) {
-	const sample = 80 // bytes of it to show
-	j := &n.junk[e]
-	j.count += lines
-	if time.Since(j.told) < time.Second {
-		return
+// noticeJunk counts bad lines over edge e.
+func (n *Node) noticeJunk(e, lines int, last []byte) {
+	const sample = 80 // bytes to show
+	n.mu.Lock()
+	n.junk[e].count += lines
+	n.junk[e].last = append([]byte(nil), last[:min(sample, len(last))]...)
+	n.mu.Unlock()
+	n.tellJunk()
+}
+
+// tellJunk tells of bad lines, of each edge once a second at most: whoever sends
+// junk is not to fill our logs.
+func (n *Node) tellJunk() {
+	var events []replica.Event
+	n.mu.Lock()
+	for e, peer := range n.cfg.Neighbours {
+		j := &n.junk[e]
+		if j.count == 0 || time.Since(j.told) < time.Second {
+			continue
+		}
+		events = append(events, replica.Event{Kind: replica.Mismatch, Peer: peer, Text: fmt.Sprintf(
+			"dropped what is of no format of ours: lines from %s, %d, the last %q", peer, j.count, j.last)})
+		*j = junk{told: time.Now()}
 	}
-	peer := n.cfg.Neighbours[e]
-	n.tell([]replica.Event{{Kind: replica.Mismatch, Peer: peer, Text: fmt.Sprintf(
-		"dropped %d lines from %s that are no records, the last of them %.*q", j.count, peer, sample, first[:min(sample, len(first))])}})
-	*j = junk{told: time.Now()}
+	n.mu.Unlock()
+	n.tell(events)
 }

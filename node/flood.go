@@ -10,24 +10,21 @@ import (
 )
 
 const (
-	// frameSize is about how many bytes of lines one message holds at most.
-	frameSize = 32 << 10
 	// stall is how long a session waits for the flood before it takes the bus for
 	// stalled; then nobody waits until the flood moves again.
 	stall = 100 * time.Millisecond
 )
 
-// ticket counts what sessions have wanted flooded.
+// ticket counts news: replica.Replica.News.
 type ticket uint64
 
-// flood is the account of what is wanted and what has been written to the bus.
-// Guarded by Node.mu, but for kick.
-type flood struct {
+// progress is how far one goroutine, the flood or the journal's, has come with
+// what is news, and who waits for it. Guarded by Node.mu, but for kick.
+type progress struct {
 	kick    chan struct{} // there is something to do
-	wanted  ticket        // how many reports have been news
-	done    ticket        // up to here all has been written, or is kept for edges that are away
+	done    ticket        // up to here all is done
 	waiting []waiting
-	stalled bool
+	stalled bool // somebody has waited in vain, and nothing was done since
 }
 
 type waiting struct {
@@ -35,7 +32,7 @@ type waiting struct {
 	seat   seat
 }
 
-// seat is where a session sits while it waits for the flood.
+// seat is where a session sits while it waits.
 type seat struct {
 	wake  chan struct{}
 	timer *time.Timer
@@ -47,126 +44,153 @@ func newSeat() seat {
 	return seat{make(chan struct{}, 1), timer}
 }
 
-// kickFlood lets the flood look for something to do.
-func (n *Node) kickFlood() {
+func newProgress() progress { return progress{kick: make(chan struct{}, 1)} }
+
+// nudge lets the goroutine look for something to do.
+func (p *progress) nudge() {
 	select {
-	case n.flood.kick <- struct{}{}:
+	case p.kick <- struct{}{}:
 	default: // it will look anyway
 	}
 }
 
-// awaitFlood returns when all that was wanted up to t has been written to the bus
-// for every neighbour, or is kept for those that are away. A bus that takes
-// nothing for a while counts as away.
-func (n *Node) awaitFlood(t ticket, s seat) {
+// await returns true when all is done up to t, and false when that takes longer
+// than patience.
+func (n *Node) await(p *progress, t ticket, s seat, patience time.Duration) bool {
 	n.mu.Lock()
-	f := &n.flood
-	if f.done >= t {
+	if p.done >= t {
 		n.mu.Unlock()
-		return
+		return true
 	}
-	stalled := f.stalled
-	if !stalled {
-		f.waiting = append(f.waiting, waiting{t, s})
-	}
+	p.waiting = append(p.waiting, waiting{t, s})
 	n.mu.Unlock()
-	n.kickFlood()
-	if stalled {
-		return
-	}
-	s.timer.Reset(stall)
+	p.nudge()
+	s.timer.Reset(patience)
 	select {
 	case <-s.wake:
 		s.timer.Stop()
+		return true
 	case <-s.timer.C:
-		n.mu.Lock()
-		f.stalled = f.done < t
-		f.release(func(w waiting) bool { return w.seat == s })
-		n.mu.Unlock()
-		<-s.wake
 	}
+	n.mu.Lock()
+	done := p.done >= t
+	p.stalled = !done
+	p.release(func(w waiting) bool { return w.seat == s })
+	n.mu.Unlock()
+	<-s.wake
+	return done
+}
+
+// finish says that all is done up to t, and lets those go who waited for it.
+func (n *Node) finish(p *progress, t ticket) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	p.done = max(p.done, t)
+	p.stalled = false
+	p.release(func(w waiting) bool { return w.ticket <= t })
 }
 
 // release wakes those that wait and are let go, and no others.
-func (f *flood) release(letGo func(waiting) bool) {
-	kept := f.waiting[:0]
-	for _, w := range f.waiting {
+func (p *progress) release(letGo func(waiting) bool) {
+	kept := p.waiting[:0]
+	for _, w := range p.waiting {
 		if letGo(w) {
 			w.seat.wake <- struct{}{} // cannot block: one slot a seat, one wait at a time
 		} else {
 			kept = append(kept, w)
 		}
 	}
-	f.waiting = kept
+	p.waiting = kept
+}
+
+// awaitFlood returns when all news up to t has been written to the bus for every
+// neighbour, or is kept for those that are away. A bus that takes nothing for a
+// while counts as away, and nobody else waits until it moves.
+func (n *Node) awaitFlood(t ticket, s seat) {
+	n.mu.Lock()
+	stalled := n.flood.stalled && n.flood.done < t
+	n.mu.Unlock()
+	if stalled {
+		n.flood.nudge()
+		return
+	}
+	n.await(&n.flood, t, s, stall)
+}
+
+// nextTicket is the ticket of all news so far.
+func (n *Node) nextTicket() ticket {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return ticket(n.replica.News())
 }
 
 // runFlood floods what is wanted, as soon as it is and the bus has taken what was
 // wanted before, until ctx ends. Under load the reports that come meanwhile share
 // the next messages.
 func (n *Node) runFlood(ctx context.Context) {
-	buf := make([]byte, 0, frameSize)
+	var buf []byte
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-n.flood.kick:
 		}
+		wanted := n.nextTicket()
+		left := make([]int, len(n.cfg.Neighbours)) // lines to write for each, before those who wait may go
 		n.mu.Lock()
-		wanted := n.flood.wanted
-		n.mu.Unlock()
-		for e := range n.cfg.Neighbours {
-			buf = n.floodEdge(e, buf)
+		for e := range left {
+			left[e], _ = n.replica.Waiting(e)
 		}
-		n.mu.Lock()
-		n.flood.done = max(n.flood.done, wanted)
-		n.flood.stalled = false
-		n.flood.release(func(w waiting) bool { return w.ticket <= wanted })
 		n.mu.Unlock()
+		for busy := true; busy; { // in turns: an edge that has much to catch up with does not hold up the others
+			busy = false
+			for e := range left {
+				if left[e] > 0 {
+					buf, left[e] = n.floodEdge(e, buf, left[e])
+					busy = busy || left[e] > 0
+				}
+			}
+		}
+		n.finish(&n.flood, wanted)
 	}
 }
 
-// floodEdge writes to the bus what edge e wants now, if the neighbour is up and
-// the bus there; what gets wanted meanwhile may wait for the next time.
-func (n *Node) floodEdge(e int, buf []byte) []byte {
+// floodEdge writes to the bus one message of what edge e wants, if the neighbour
+// is up and the bus there. It returns how many of left lines are still to be
+// written.
+func (n *Node) floodEdge(e int, buf []byte, left int) ([]byte, int) {
 	peer := n.cfg.Neighbours[e]
-	for left := -1; left != 0; {
-		n.mu.Lock()
-		waiting, up := n.replica.Waiting(e)
-		if left < 0 {
-			left = waiting
-		}
-		if left == 0 || !up || n.bus != present || n.goodbye {
-			n.mu.Unlock()
-			return buf
-		}
-		frame, mark, lines := n.replica.Fill(e, buf[:0], frameSize)
+	n.mu.Lock()
+	if _, up := n.replica.Waiting(e); !up || n.bus != present || n.goodbye {
 		n.mu.Unlock()
-		if lines == 0 {
-			return buf
-		}
-		buf = frame
-		left = max(0, left-lines)
-
-		err := n.cfg.Bus.Send(bus.Message{Lane: bus.Edge, Peer: peer, Epoch: mark.Epoch, Seq: mark.Seq, Data: frame})
-		n.mu.Lock()
-		switch {
-		case err == nil:
-			n.replica.Sent(e)
-		case !errors.Is(err, bus.ErrTooLarge): // what is too large will never be sent: trying again would hold up the rest
-			n.replica.Unsent(e)
-		}
-		n.mu.Unlock()
-		switch {
-		case err == nil:
-			n.logRecords("edge out", peer, frame)
-		case errors.Is(err, bus.ErrTooLarge):
-			n.log.Error("records not sent: the bus takes no messages of this size", "edge", peer, "records", lines, "err", err)
-		default:
-			n.log.Debug("flood", "edge", peer, "err", err)
-			return buf // Connected or the pulse will bring us back
-		}
+		return buf, 0
 	}
-	return buf
+	frame, mark, lines := n.replica.Fill(e, buf[:0])
+	n.mu.Unlock()
+	if lines == 0 {
+		return buf, 0
+	}
+	err := n.cfg.Bus.Send(bus.Message{Lane: bus.Edge, Peer: peer, Epoch: mark.Epoch, Seq: mark.Seq, Data: frame})
+	n.mu.Lock()
+	switch {
+	case err == nil:
+		n.replica.Sent(e)
+	case errors.Is(err, bus.ErrTooLarge): // one line that will never be sent: trying again would hold up the rest
+		n.unsendable += lines
+	default:
+		n.replica.Unsent(e)
+	}
+	n.mu.Unlock()
+	switch {
+	case err == nil:
+		n.logRecords("edge out", peer, frame)
+	case errors.Is(err, bus.ErrTooLarge):
+		n.log.Error("record not sent: the bus takes no messages of its size", "edge", peer, "records", lines, "err", err)
+	default:
+		n.log.Debug("flood", "edge", peer, "err", err)
+		return frame, 0 // Connected or the pulse will bring us back
+	}
+	return frame, max(0, left-lines)
 }
 
 // logRecords writes the records of a frame to the traffic log.

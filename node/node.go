@@ -22,10 +22,12 @@ import (
 type Bus interface {
 	Run(ctx context.Context, h bus.Handler) error
 	Send(m bus.Message) error
+	MaxData() int
 	Notify(kind, peer, text string) error
 }
 
-// Config is what a server is made of. All of it must be set, but for LogDir.
+// Config is what a server is made of. All of it must be set, but for LogDir
+// and Journal.
 type Config struct {
 	Name       string
 	Neighbours []string
@@ -35,9 +37,10 @@ type Config struct {
 	Repair     time.Duration // how often maps are compared, beside the times they must; 0 for never
 	LogDir     string        // of the traffic log; none if empty. It must exist
 
-	Bus    Bus
-	Places places.Source
-	Log    *slog.Logger
+	Bus     Bus
+	Journal Journal // nil for none
+	Places  places.Source
+	Log     *slog.Logger
 }
 
 // Limits bind clients. What comes over an edge is not bound by them, or the maps
@@ -68,13 +71,17 @@ type Node struct {
 	// traffic is the log of all input and output; nil for none.
 	traffic *trafficLog
 
-	mu       sync.Mutex
-	replica  *replica.Replica
-	flood    flood
-	bus      busState
-	stopping bool
-	goodbye  bool // it has been said: nothing more goes to neighbours
-	sessions sessions
+	mu      sync.Mutex
+	replica *replica.Replica
+	flood   progress
+	journal progress
+	damage  []string // what was wrong with the journal
+	// unsendable counts lines that were too large for the bus.
+	unsendable int
+	bus        busState
+	stopping   bool
+	goodbye    bool // it has been said: nothing more goes to neighbours
+	sessions   sessions
 
 	reached gate // opens when the bus was first there
 	ready   gate // opens as Ready says
@@ -109,9 +116,10 @@ func New(cfg Config) *Node {
 		junk: make([]junk, len(cfg.Neighbours)),
 		replica: replica.New(replica.Config{
 			Name: cfg.Name, Neighbours: cfg.Neighbours, Epoch: cfg.Epoch, Topology: cfg.Topology, MaxClients: cfg.Limits.Clients,
-			Repair: cfg.Repair,
+			Repair: cfg.Repair, Journal: cfg.Journal != nil,
 		}),
-		flood:    flood{kick: make(chan struct{}, 1)},
+		flood:    newProgress(),
+		journal:  newProgress(),
 		sessions: sessions{open: map[net.Conn]struct{}{}, from: map[string]int{}},
 		reached:  newGate(),
 		ready:    newGate(),
@@ -137,6 +145,12 @@ func (n *Node) Run(ctx context.Context, ln net.Listener) error {
 	if n.traffic != nil {
 		defer n.traffic.start()()
 	}
+	if n.cfg.Journal != nil {
+		if err := n.openJournal(); err != nil {
+			ln.Close()
+			return fmt.Errorf("%s: %w", n.cfg.Name, err)
+		}
+	}
 	support, endSupport := context.WithCancel(context.WithoutCancel(ctx))
 	defer endSupport()
 	tasks, failed := errgroup.WithContext(support)
@@ -144,6 +158,9 @@ func (n *Node) Run(ctx context.Context, ln net.Listener) error {
 	tasks.Go(func() error { n.runFlood(failed); return nil })
 	tasks.Go(func() error { n.runPulse(failed); return nil })
 	tasks.Go(func() error { n.awaitReady(failed); return nil })
+	if n.cfg.Journal != nil {
+		tasks.Go(func() error { return n.runJournal(failed) })
+	}
 
 	serving, endServing := context.WithCancel(ctx)
 	defer endServing()

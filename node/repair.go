@@ -56,7 +56,7 @@ func (n *Node) receiveAnswer(e int, m bus.Message) {
 	n.mu.Lock()
 	question, ended, events, err := n.replica.Told(e, m.Data, time.Now())
 	n.mu.Unlock()
-	n.kickFlood() // what was news, over the other edges
+	n.spread() // what was news, over the other edges
 	if question != nil {
 		n.ask(e, question)
 	}

@@ -36,7 +36,7 @@ type session struct {
 	out    []byte // replies not yet written
 	ends   []int  // in out, of each reply; for the traffic log alone
 	err    error  // of writing: the client is gone
-	ticket ticket // of the flood, that they must wait for
+	ticket ticket // of the latest news that they must wait for
 	seat   seat
 }
 
@@ -177,11 +177,8 @@ func (s *session) replied() {
 func (s *session) iAmAt(c wire.Command, line []byte) {
 	n := s.node
 	n.mu.Lock()
-	out, news, err := n.replica.IAmAt(s.out, c, time.Now())
-	if news {
-		n.flood.wanted++
-	}
-	s.ticket = n.flood.wanted // also if it was no news: the record that won may still wait
+	out, _, err := n.replica.IAmAt(s.out, c, time.Now())
+	s.ticket = ticket(n.replica.News()) // also if it was no news: the record that won may still wait
 	n.mu.Unlock()
 	if err != nil { // full
 		s.out = wire.AppendInvalid(s.out, line)
@@ -214,12 +211,17 @@ func (s *session) whatsAt(ctx context.Context, c wire.Command, line []byte) {
 	s.out = append(append(append(s.out, stored...), '\n'), answer...)
 }
 
-// flush writes the replies, once what they acknowledge has been flooded.
+// flush writes the replies, once what they acknowledge has been flooded and is in
+// the journal.
 func (s *session) flush(ctx context.Context) error {
 	if len(s.out) == 0 || s.err != nil {
 		return s.err
 	}
 	s.node.awaitFlood(s.ticket, s.seat)
+	if s.node.cfg.Journal != nil && !s.node.await(&s.node.journal, s.ticket, s.seat, journalPatience) {
+		s.err = errNotJournalled
+		return s.err
+	}
 	if ctx.Err() == nil { // in a stop, endSessions has set the deadline
 		s.conn.SetWriteDeadline(time.Now().Add(s.node.cfg.Limits.Write)) // an error here is one of Write too
 	}

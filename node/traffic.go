@@ -94,12 +94,11 @@ func (t *trafficLog) carry() {
 
 // write logs one event; line may be empty.
 func (t *trafficLog) write(what, who string, line []byte) {
-	now := time.Now().UTC()
 	t.mu.Lock()
 	for len(t.buf) > trafficBehind && !t.ended {
 		t.change.Wait()
 	}
-	b := now.AppendFormat(t.buf, trafficTime)
+	b := time.Now().UTC().AppendFormat(t.buf, trafficTime) // here, so that lines are in the order of their times
 	for _, field := range []string{t.server, what, who} {
 		if field != "" {
 			b = append(append(b, ' '), field...)

@@ -152,6 +152,9 @@ func (b *Memory) Send(m bus.Message) error {
 	if n.away || n.runs[b.server] == nil {
 		return bus.ErrAway
 	}
+	if len(m.Data) > maxData {
+		return bus.ErrTooLarge
+	}
 	m.Data = append([]byte(nil), m.Data...)
 	n.tap(bus.Prefix("herd").Between(m.Lane, b.server, m.Peer), m)
 	to := n.runs[m.Peer]
@@ -166,6 +169,11 @@ func (b *Memory) Send(m bus.Message) error {
 	}
 	return nil
 }
+
+// MaxData is natsbus.Bus.MaxData.
+func (b *Memory) MaxData() int { return maxData }
+
+const maxData = 1<<20 - 128
 
 // Notify is natsbus.Bus.Notify.
 func (b *Memory) Notify(kind, peer, text string) error {

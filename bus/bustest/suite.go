@@ -16,6 +16,7 @@ import (
 type Bus interface {
 	Run(ctx context.Context, h bus.Handler) error
 	Send(m bus.Message) error
+	MaxData() int
 	Notify(kind, peer, text string) error
 }
 
@@ -41,6 +42,7 @@ func TestBus(t *testing.T, harness func(t *testing.T) Harness) {
 		"goes on after the bus was away": testAway,
 		"starts before the bus":          testStartsFirst,
 		"one process a name":             testNameTaken,
+		"takes all that MaxData says":    testMaxData,
 		"notifies":                       testNotifies,
 		"says when it loses":             testSlowReceiver,
 	} {
@@ -220,6 +222,20 @@ func testStartsFirst(t *testing.T, h Harness) {
 	expect(t, toB.connected, true)
 	send(t, a, bus.Message{Lane: bus.Edge, Peer: "B", Data: []byte("x")})
 	expect(t, toB.messages, bus.Message{Lane: bus.Edge, Peer: "A", Data: []byte("x")})
+}
+
+func testMaxData(t *testing.T, h Harness) {
+	a := h.Bus("A", 1, "B")
+	start(t, a)
+	toB := start(t, h.Bus("B", 2, "A"))
+	m := bus.Message{Lane: bus.Edge, Peer: "B", Epoch: 1<<64 - 1, Seq: 1<<64 - 1, Data: make([]byte, a.MaxData())}
+	send(t, a, m)
+	m.Peer = "A"
+	expect(t, toB.messages, m)
+	m.Peer, m.Data = "B", make([]byte, 2*a.MaxData())
+	if err := a.Send(m); !errors.Is(err, bus.ErrTooLarge) {
+		t.Errorf("Send of twice MaxData = %v, want ErrTooLarge", err)
+	}
 }
 
 func testNameTaken(t *testing.T, h Harness) {

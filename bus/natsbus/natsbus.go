@@ -40,6 +40,7 @@ const (
 	intakeMessages = 1024 // that may wait for Receive, a neighbour; each is 32 KB or so at most
 	reconnectWait  = 200 * time.Millisecond
 	stalledWrite   = 5 * time.Second // a broker that takes nothing for so long is taken for dead
+	headerSize     = 128             // at most, with the line that NATS puts before headers
 	lastFlush      = time.Second     // for what was sent before the end of Run
 )
 
@@ -64,6 +65,16 @@ func (b *Bus) Send(m bus.Message) error {
 		}
 	}
 	return b.publish(msg)
+}
+
+// MaxData is how many bytes of data a message may have.
+func (b *Bus) MaxData() int {
+	const stock = 1 << 20 // of a NATS server whose configuration says nothing
+	nc := b.conn.Load()
+	if nc == nil {
+		return stock
+	}
+	return int(nc.MaxPayload()) - headerSize
 }
 
 // Notify publishes an event for people: text, one line, of a kind and about a
@@ -95,7 +106,7 @@ func (b *Bus) Run(ctx context.Context, h bus.Handler) error {
 	r := &run{Bus: b, handler: h, link: make(chan bool, 16), taken: make(chan struct{}, 1), closed: make(chan struct{}), senders: map[string]string{}, reasons: map[string]bool{}}
 	nc, err := nats.Connect(strings.Join(b.cfg.URLs, ","), r.options()...)
 	if err != nil {
-		return fmt.Errorf("bus %s: %w", strings.Join(b.cfg.URLs, ","), err)
+		return fmt.Errorf("bus %s: %w", bus.RedactURLs(b.cfg.URLs), err)
 	}
 	r.nc = nc
 	defer r.close()
@@ -135,6 +146,7 @@ func (r *run) options() []nats.Option {
 		nats.ReconnectBufSize(-1), // outboxes keep the newest; this would keep the oldest
 		nats.PingInterval(2 * time.Second),
 		nats.MaxPingsOutstanding(2),
+		nats.WriteBufferSize(1), // so that Send writes to the connection, and does not leave it to a flusher
 		nats.FlusherTimeout(stalledWrite),
 		nats.ReconnectOnFlusherError(),
 		nats.ConnectHandler(func(*nats.Conn) { r.link <- true }),
@@ -178,7 +190,7 @@ func (r *run) explain(err error) {
 	r.reasons[err.Error()] = true
 	r.mu.Unlock()
 	if !known {
-		r.cfg.Log.Warn("bus away, trying to reach it", "urls", redacted(r.cfg.URLs), "err", err)
+		r.cfg.Log.Warn("bus away, trying to reach it", "urls", bus.RedactURLs(r.cfg.URLs), "err", err)
 	}
 }
 
@@ -215,7 +227,7 @@ func (r *run) serve(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-r.closed:
-			return fmt.Errorf("bus %s: connection closed: %w", redacted(r.cfg.URLs), r.nc.LastError())
+			return fmt.Errorf("bus %s: connection closed: %w", bus.RedactURLs(r.cfg.URLs), r.nc.LastError())
 		case <-r.taken:
 			return fmt.Errorf("%w: %s", bus.ErrNameTaken, r.cfg.Server)
 
@@ -227,7 +239,7 @@ func (r *run) serve(ctx context.Context) error {
 				}
 				continue
 			}
-			r.cfg.Log.Info("bus reached", "url", r.nc.ConnectedUrlRedacted())
+			r.cfg.Log.Info("bus reached", "url", bus.RedactURL(r.nc.ConnectedUrl()))
 			r.mu.Lock()
 			clear(r.reasons)
 			r.mu.Unlock()
@@ -322,12 +334,4 @@ func (r *run) close() {
 	}
 	r.nc.Close()
 	<-r.closed
-}
-
-func redacted(urls []string) string {
-	clean := make([]string, len(urls))
-	for i, u := range urls {
-		clean[i] = bus.RedactURL(u)
-	}
-	return strings.Join(clean, ",")
 }

@@ -19,10 +19,13 @@ func (g *Graph) Text() string {
 }
 
 // DOT is the graph for Graphviz.
-func (g *Graph) DOT() string { return g.draw("graph herd {", "  %s;", "  %s -- %s;", "}\n") }
+func (g *Graph) DOT() string { return g.draw("graph herd {", "  %[1]q;", "  %q -- %q;", "}\n") }
 
-// Mermaid is the graph for Mermaid, as Markdown viewers draw it.
-func (g *Graph) Mermaid() string { return g.draw("graph LR", "  %s", "  %s --- %s", "") }
+// Mermaid is the graph for Mermaid, as Markdown viewers draw it. Some names would
+// be words of its language, so nodes have others and names are labels.
+func (g *Graph) Mermaid() string {
+	return g.draw("graph LR", "  s_%[1]s[%[1]s]", "  s_%s --- s_%s", "")
+}
 
 func (g *Graph) draw(head, server, edge, foot string) string {
 	var b strings.Builder

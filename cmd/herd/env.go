@@ -128,11 +128,7 @@ func (v variable) shown(value string) string {
 	case v.secret:
 		return "set"
 	case v.name == "HERD_NATS_URL":
-		urls := strings.Split(value, ",")
-		for i, u := range urls {
-			urls[i] = bus.RedactURL(u)
-		}
-		return strings.Join(urls, ",")
+		return bus.RedactURLs(strings.Split(value, ","))
 	}
 	return value
 }

@@ -49,11 +49,7 @@ func (upCommand) Run(ctx context.Context, c console) error {
 // ready, so as to stand below what the log says of the start.
 func (p *process) introduce(out io.Writer, urls []string) {
 	g := p.settings.graph
-	shown := make([]string, len(urls))
-	for i, u := range urls {
-		shown[i] = bus.RedactURL(u)
-	}
-	fmt.Fprintf(out, "\nherd %s on bus %s\n\n", p.settings.topology, strings.Join(shown, ","))
+	fmt.Fprintf(out, "\nherd %s on bus %s\n\n", p.settings.topology, bus.RedactURLs(urls))
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SERVER\tCLIENTS\tNEIGHBOURS")
 	for _, s := range p.servers {

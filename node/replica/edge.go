@@ -48,6 +48,7 @@ type edge struct {
 	out  outbox
 
 	flight []ID   // the clients in the last Fill's frame
+	flying bits   // of those, the ones to be told again should it not have been sent
 	sent   uint64 // number of the last frame sent
 
 	up        bool
@@ -64,6 +65,13 @@ type edge struct {
 	skewed bool            // and people were told
 
 	repair repairState
+}
+
+// drop takes a client out of what the neighbour is to be told, also out of a frame
+// that may turn out not to have been sent.
+func (d *edge) drop(id ID) {
+	d.out.drop(id)
+	d.flying.clear(id)
 }
 
 // received notes the arrival of message m, or, by a beat, of news that m had been
@@ -248,4 +256,14 @@ func (r *Replica) Unconfirmed() (records, neighbours int) {
 		}
 	}
 	return records, neighbours
+}
+
+// Kept is how many records wait for neighbours that are down.
+func (r *Replica) Kept() (records int) {
+	for i := range r.edges {
+		if !r.edges[i].up {
+			records += r.edges[i].out.length
+		}
+	}
+	return records
 }

@@ -30,6 +30,7 @@ type Map struct {
 	ids     map[string]ID
 	entries []entry
 	digests *digests // nil while the map is empty
+	size    int64    // of all lines, with an LF each
 }
 
 type entry struct {
@@ -57,6 +58,7 @@ func (m *Map) Merge(r wire.Record) (ID, Outcome) {
 		}
 	}
 	m.digests.change(bucketOf(r.Client), xxhash.Sum64String(e.line)^xxhash.Sum64(r.Line))
+	m.size += int64(len(r.Line) - len(e.line))
 	e.line, e.rank = string(r.Line), r.Rank
 	return id, News
 }
@@ -71,6 +73,7 @@ func (m *Map) add(r wire.Record) ID {
 	m.ids[string(r.Client)] = id
 	m.entries = append(m.entries, entry{string(r.Line), r.Rank, m.digests.first[bucket]})
 	m.digests.first[bucket] = id + 1
+	m.size += int64(len(r.Line)) + 1
 	m.digests.change(bucket, xxhash.Sum64(r.Line))
 	return id
 }
@@ -82,6 +85,18 @@ func (m *Map) Get(client []byte) (line string, ok bool) {
 		return "", false
 	}
 	return m.entries[id].line, true
+}
+
+// Size is how many bytes all lines are, with an LF each.
+func (m *Map) Size() int64 { return m.size }
+
+// AppendLines appends the lines of IDs from id on, each with its LF, until limit
+// bytes; next is the first ID that it left out, Len when there are no more.
+func (m *Map) AppendLines(dst []byte, id ID, limit int) (lines []byte, next ID) {
+	for begin := len(dst); int(id) < len(m.entries) && len(dst)-begin < limit; id++ {
+		dst = append(append(dst, m.entries[id].line...), '\n')
+	}
+	return dst, id
 }
 
 // Len is how many clients the map holds.

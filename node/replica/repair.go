@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -234,6 +235,9 @@ func (r *Replica) Told(e int, answer []byte, now time.Time) (question []byte, en
 				}
 			}
 		})
+		if len(p.differing) > wire.Buckets {
+			err = errors.New("more buckets differ than there are")
+		}
 	case wire.TellLines:
 		eachLine(a.Body, func(line []byte) {
 			p.lines++
@@ -275,7 +279,7 @@ func (r *Replica) askLines(p *pull) []byte {
 	for _, bucket := range p.differing[:min(len(p.differing), askBuckets)] {
 		hashes = hashes[:0]
 		r.records.eachIn(bucket, func(_ ID, line string) { hashes = append(hashes, xxhash.Sum64String(line)) })
-		if len(body) > 0 && len(body)+8*len(hashes) > askSize {
+		if len(body) > 0 && len(body)+8*len(hashes) > min(askSize, r.limit/2) {
 			break
 		}
 		body = wire.AppendHave(body, bucket, hashes)
@@ -323,7 +327,9 @@ type Answer struct {
 	group   int                 // AskGroups: the next to look at
 	done    uint32              // AskLines: buckets answered
 	body    []byte              // AskLines: buckets not yet answered
-	size    int                 // AskLines: of what was answered
+	have    []uint64            // AskLines: what the asker has of one of them
+	lines   []byte              // AskLines: answered and not yet in a message
+	size    int                 // AskLines: of all that was answered
 }
 
 // Question takes in a question that came over edge e. Answer.Next makes the
@@ -359,50 +365,68 @@ func (a *Answer) Next() (message []byte, more bool, err error) {
 
 func (a *Answer) nextGroups() (message []byte, more bool) {
 	m := wire.Sync{Kind: wire.TellBuckets, ID: a.ask.ID}
-	if d := a.replica.records.digests; d != nil {
-		for ; a.group < wire.Groups && len(m.Body) < messageSize; a.group++ {
-			if d.groups[a.group] != a.groups[a.group] {
-				m.Body = wire.AppendGroup(m.Body, byte(a.group), &d.buckets[a.group])
-			}
-		}
-		m.Last = a.group == wire.Groups
-	} else {
-		m.Last = true // we have nothing that they could lack
+	d := a.replica.records.digests
+	if d == nil { // we have nothing that they could lack
 		if a.groups != [wire.Groups]uint64{} {
 			a.replica.lacking(a.edge, a.now)
 		}
+		a.group = wire.Groups
 	}
+	for ; a.group < wire.Groups; a.group++ {
+		if d.groups[a.group] == a.groups[a.group] {
+			continue
+		}
+		if len(m.Body) > 0 && wire.SyncHead+len(m.Body)+wire.GroupSize > a.replica.limit {
+			break
+		}
+		m.Body = wire.AppendGroup(m.Body, byte(a.group), &d.buckets[a.group])
+	}
+	m.Last = a.group == wire.Groups
 	return m.Append(nil), !m.Last
 }
 
 func (a *Answer) nextLines() (message []byte, more bool, err error) {
-	m := wire.Sync{Kind: wire.TellLines, ID: a.ask.ID}
-	var have []uint64
-	for len(a.body) > 0 && len(m.Body) < messageSize && a.size < answerSize {
-		var bucket uint16
-		if bucket, have, a.body, err = wire.CutHave(a.body, have[:0]); err != nil {
+	room := a.replica.limit - wire.SyncHead
+	for len(a.body) > 0 && len(a.lines) < room && a.size < answerSize {
+		if err := a.takeBucket(); err != nil {
 			return nil, false, err
 		}
-		slices.Sort(have)
-		before, shared := len(m.Body), 0
-		a.replica.records.eachIn(bucket, func(id ID, line string) {
-			if _, known := slices.BinarySearch(have, xxhash.Sum64String(line)); known {
-				shared++
-				return
-			}
-			m.Body = append(append(m.Body, line...), '\n')
-			// Should this answer be lost, the asker asks again: it need not wait too.
-			a.replica.edges[a.edge].out.drop(id)
-		})
-		if a.ask.Both && shared < len(have) {
-			a.replica.lacking(a.edge, a.now)
-		}
-		a.size += len(m.Body) - before
-		a.done++
 	}
-	m.Done = a.done
-	m.Last = len(a.body) == 0 || a.size >= answerSize
+	m := wire.Sync{Kind: wire.TellLines, ID: a.ask.ID, Done: a.done}
+	cut := len(a.lines)
+	if cut > room { // after as many whole lines as there is room for, one at least
+		if cut = bytes.LastIndexByte(a.lines[:room], '\n') + 1; cut == 0 {
+			cut = bytes.IndexByte(a.lines, '\n') + 1
+		}
+	}
+	m.Body, a.lines = a.lines[:cut], a.lines[cut:]
+	m.Last = len(a.lines) == 0 && (len(a.body) == 0 || a.size >= answerSize)
 	return m.Append(nil), !m.Last, nil
+}
+
+// takeBucket adds to lines what the asker lacks of the next bucket.
+func (a *Answer) takeBucket() (err error) {
+	var bucket uint16
+	if bucket, a.have, a.body, err = wire.CutHave(a.body, a.have[:0]); err != nil {
+		return err
+	}
+	slices.Sort(a.have)
+	before, shared := len(a.lines), 0
+	a.replica.records.eachIn(bucket, func(id ID, line string) {
+		if _, known := slices.BinarySearch(a.have, xxhash.Sum64String(line)); known {
+			shared++
+			return
+		}
+		a.lines = append(append(a.lines, line...), '\n')
+		// Should this answer be lost, the asker asks again: it need not wait too.
+		a.replica.edges[a.edge].drop(id)
+	})
+	if a.ask.Both && shared < len(a.have) {
+		a.replica.lacking(a.edge, a.now)
+	}
+	a.size += len(a.lines) - before
+	a.done++
+	return nil
 }
 
 // lacking says that the neighbour at edge e has what we lack.

@@ -18,6 +18,8 @@ type Config struct {
 	Topology   uint64   // hash of the graph; neighbours must believe in the same
 	MaxClients int      // bound on clients that clients may bring; 0 is none. Neighbours are not bound
 
+	Journal bool // news is wanted in a journal too
+
 	Repair time.Duration // how often neighbours compare maps, beside the times they must; 0 turns repair off
 }
 
@@ -27,7 +29,13 @@ type Replica struct {
 	clock   wire.Clock
 	records Map
 	edges   []edge
+	news    uint64 // how many merges have been
+	journal struct {
+		out    outbox
+		flight []ID
+	}
 
+	limit int    // bytes of data of one message
 	pull  *pull  // nil while none runs
 	pulls uint64 // how many there have been
 	rng   *rand.Rand
@@ -41,7 +49,7 @@ var ErrFull = errors.New("the map is full")
 
 // New makes an empty Replica with all its edges down.
 func New(cfg Config) *Replica {
-	r := &Replica{cfg: cfg, edges: make([]edge, len(cfg.Neighbours)), rng: newRNG(cfg.Epoch ^ xxhash.Sum64String(cfg.Name))}
+	r := &Replica{cfg: cfg, edges: make([]edge, len(cfg.Neighbours)), limit: messageSize, rng: newRNG(cfg.Epoch ^ xxhash.Sum64String(cfg.Name))}
 	for i, name := range cfg.Neighbours {
 		r.edges[i].peer = name
 	}
@@ -80,10 +88,16 @@ const (
 // their own will bring what is lacking, and no more.
 func (r *Replica) merge(rec wire.Record, from int, how bool) Outcome {
 	id, outcome := r.records.Merge(rec)
+	if outcome == News {
+		r.news++
+		if r.cfg.Journal {
+			r.journal.out.want(id)
+		}
+	}
 	for e := range r.edges {
 		switch {
 		case e == from && outcome != Stale:
-			r.edges[e].out.drop(id)
+			r.edges[e].drop(id)
 		case e != from && outcome == News && (how == reported || r.InStep(e)):
 			r.edges[e].out.want(id)
 		}
@@ -95,7 +109,7 @@ func (r *Replica) merge(rec wire.Record, from int, how bool) Outcome {
 type Intake struct {
 	News, Duplicates, Stale int
 	Bad                     int    // lines that are no records, dropped
-	FirstBad                []byte // the first of them
+	LastBad                 []byte // the last of them
 }
 
 // Frame merges a frame that came over edge e. m is its mark; the zero Mark, a
@@ -108,9 +122,8 @@ func (r *Replica) Frame(e int, m wire.Mark, frame []byte, now time.Time) (in Int
 	eachLine(frame, func(line []byte) {
 		rec, err := wire.ParseRecord(line)
 		if err != nil {
-			if in.Bad++; in.FirstBad == nil {
-				in.FirstBad = line
-			}
+			in.Bad++
+			in.LastBad = line
 			return
 		}
 		switch r.merge(rec, e, reported) {
@@ -132,35 +145,97 @@ func (r *Replica) Waiting(e int) (n int, up bool) {
 }
 
 // Fill appends to dst the next frame for edge e: lines that are wanted, oldest
-// first, each with its LF, until limit bytes; one line at least, however long. It
-// returns the frame's mark and how many lines it has; none where nothing is
-// wanted. Sent or Unsent must say what became of it before the next Fill of e.
-func (r *Replica) Fill(e int, dst []byte, limit int) (frame []byte, m wire.Mark, lines int) {
+// first, each with its LF, until the limit of a message; one line at least,
+// however long. It returns the frame's mark and how many lines it has; none where
+// nothing is wanted. Sent or Unsent must say what became of it before the next
+// Fill of e; after neither of them the frame is given up.
+func (r *Replica) Fill(e int, dst []byte) (frame []byte, m wire.Mark, lines int) {
 	d := &r.edges[e]
-	d.flight = d.flight[:0]
-	for frame = dst; ; {
-		id, ok := d.out.next()
-		if !ok {
-			break
-		}
-		line := r.records.entries[id].line
-		if len(d.flight) > 0 && len(frame)-len(dst)+len(line)+1 > limit {
-			break
-		}
-		d.out.pop(id)
-		d.flight = append(d.flight, id)
-		frame = append(append(frame, line...), '\n')
+	d.land()
+	frame, d.flight = r.fill(&d.out, d.flight, dst, r.limit)
+	for _, id := range d.flight {
+		d.flying.set(id)
 	}
 	return frame, wire.Mark{Epoch: r.cfg.Epoch, Seq: d.sent + 1}, len(d.flight)
 }
 
+// fill takes clients out of o, adds them to flight, and appends their lines.
+func (r *Replica) fill(o *outbox, flight []ID, dst []byte, limit int) ([]byte, []ID) {
+	for begin, first := len(dst), true; ; first = false {
+		id, ok := o.next()
+		if !ok {
+			return dst, flight
+		}
+		line := r.records.entries[id].line
+		if !first && len(dst)-begin+len(line)+1 > limit {
+			return dst, flight
+		}
+		o.pop(id)
+		flight = append(flight, id)
+		dst = append(append(dst, line...), '\n')
+	}
+}
+
 // Sent says that the frame of the last Fill of e was sent.
-func (r *Replica) Sent(e int) { r.edges[e].sent++ }
+func (r *Replica) Sent(e int) {
+	r.edges[e].sent++
+	r.edges[e].land()
+}
 
 // Unsent says that nothing of the last Fill of e was sent: its records wait
-// again, and its mark will be the next frame's.
+// again, but for what the neighbour has told us meanwhile, and its mark will be
+// the next frame's.
 func (r *Replica) Unsent(e int) {
-	for _, id := range r.edges[e].flight {
-		r.edges[e].out.want(id)
+	d := &r.edges[e]
+	for _, id := range d.flight {
+		if d.flying.has(id) {
+			d.out.want(id)
+		}
 	}
+	d.land()
+}
+
+// land forgets the last frame.
+func (d *edge) land() {
+	for _, id := range d.flight {
+		d.flying.clear(id)
+	}
+	d.flight = d.flight[:0]
+}
+
+// Limit says how many bytes of data one message may have.
+func (r *Replica) Limit(bytes int) { r.limit = min(messageSize, bytes) }
+
+// News is how many merges have changed the map.
+func (r *Replica) News() uint64 { return r.news }
+
+// Replay merges a line of the journal: nobody need be told of it.
+func (r *Replica) Replay(line []byte) error {
+	rec, err := wire.ParseRecord(line)
+	if err == nil {
+		r.records.Merge(rec)
+	}
+	return err
+}
+
+// Unjournalled is how many clients' records have yet to go to the journal.
+func (r *Replica) Unjournalled() int { return r.journal.out.length }
+
+// FillJournal is Fill for the journal. Several may be filled before Journalled
+// says what became of all of them.
+func (r *Replica) FillJournal(dst []byte, limit int) (frame []byte, lines int) {
+	before := len(r.journal.flight)
+	frame, r.journal.flight = r.fill(&r.journal.out, r.journal.flight, dst, limit)
+	return frame, len(r.journal.flight) - before
+}
+
+// Journalled says whether all that was filled is in the journal. If not, it waits
+// again.
+func (r *Replica) Journalled(ok bool) {
+	for _, id := range r.journal.flight {
+		if !ok {
+			r.journal.out.want(id)
+		}
+	}
+	r.journal.flight = r.journal.flight[:0]
 }

@@ -31,7 +31,7 @@ func say(t *testing.T, r *Replica, command string, at int64) string {
 }
 
 func fill(r *Replica, e int) string {
-	frame, _, lines := r.Fill(e, nil, 1<<20)
+	frame, _, lines := r.Fill(e, nil)
 	if lines > 0 {
 		r.Sent(e)
 	}
@@ -93,48 +93,47 @@ func TestFrameSurvivesBadLines(t *testing.T) {
 	r := newPair(0)
 	frame := "\x00\xff\n\n? junk\nAT B +1.000000000 kiwi +1+1 50\nAT B +1.000000000 emu +1+1 50" // no LF at the end
 	in, events := r.Frame(0, wire.Mark{Epoch: them, Seq: 1}, []byte(frame), time.Time{})
-	if in.News != 2 || in.Bad != 2 || string(in.FirstBad) != "\x00\xff" || events != nil {
+	if in.News != 2 || in.Bad != 2 || string(in.LastBad) != "? junk" || events != nil {
 		t.Errorf("Frame = %+v, %v, want 2 news, 2 bad and no events", in, events)
 	}
 }
 
-func TestFillLimitAndUnsent(t *testing.T) {
+func TestFillLimit(t *testing.T) {
 	r := newPair(0)
-	var want strings.Builder
+	var length int
 	for i := range 10 {
-		fmt.Fprintln(&want, say(t, r, fmt.Sprintf("IAMAT c%d +1+1 50", i), 51))
+		length = len(say(t, r, fmt.Sprintf("IAMAT c%d +1+1 50", i), 51)) + 1
 	}
-	length := want.Len() / 10
-	var got strings.Builder
-	for seq := uint64(1); ; seq++ {
-		frame, m, lines := r.Fill(0, nil, 3*length)
-		if lines == 0 {
-			break
+	r.Limit(3 * length) // exactly three lines
+	for seq, want := range []int{3, 3, 3, 1, 0} {
+		frame, m, lines := r.Fill(0, nil)
+		if lines != want || len(frame) != want*length || m != (wire.Mark{Epoch: us, Seq: uint64(seq) + 1}) {
+			t.Fatalf("frame %d: %d lines, %d bytes, mark %v, want %d lines", seq+1, lines, len(frame), m, want)
 		}
-		if lines > 3 || len(frame) > 3*length {
-			t.Fatalf("Fill gave %d lines, %d bytes, limit %d", lines, len(frame), 3*length)
-		}
-		if (m != wire.Mark{Epoch: us, Seq: seq}) {
-			t.Fatalf("mark = %v, want number %d", m, seq)
-		}
-		if seq == 2 && !strings.Contains(got.String(), "c3") {
-			r.Unsent(0) // its records wait again, at the end; its number stays free
-			again, m, _ := r.Fill(0, nil, 1<<20)
-			if m.Seq != seq || len(again) != 7*length {
-				t.Fatalf("after Unsent: number %d, %d bytes, want %d and all %d", m.Seq, len(again), seq, 7*length)
-			}
-			got.Write(again)
-			r.Sent(0)
-			continue
-		}
-		got.Write(frame)
 		r.Sent(0)
 	}
-	if got.Len() != want.Len() {
-		t.Errorf("sent %q, want the lines of %q", got.String(), want.String())
+	r.Limit(1)
+	if frame, _, lines := r.Fill(1, nil); lines != 1 || len(frame) != length {
+		t.Errorf("with a limit below one line Fill gave %d lines, want one", lines)
 	}
-	if frame, _, lines := r.Fill(1, nil, 1); lines != 1 || len(frame) != length {
-		t.Errorf("Fill with a limit below one line gave %d lines, want one", lines)
+}
+
+func TestUnsent(t *testing.T) {
+	r := newPair(0)
+	kiwi, emu := say(t, r, "IAMAT kiwi +1+1 50", 51), say(t, r, "IAMAT emu +1+1 50", 51)
+	if frame, _, _ := r.Fill(0, nil); string(frame) != kiwi+"\n"+emu+"\n" {
+		t.Fatalf("Fill gave %q", frame)
+	}
+	const theirs = "AT B +1.000000000 kiwi +1+1 60\n"
+	r.Frame(0, wire.Mark{}, []byte(theirs), time.Time{}) // while it was being sent
+	r.Unsent(0)
+	if frame, m, _ := r.Fill(0, nil); string(frame) != emu+"\n" || m.Seq != 1 {
+		t.Errorf("what was not sent is now %q, number %d, want what B did not tell us, number 1", frame, m.Seq)
+	}
+	r.Sent(0)
+	r.Unsent(0) // of nothing
+	if frame, m, lines := r.Fill(0, nil); lines > 0 || m.Seq != 2 {
+		t.Errorf("after all was sent: %q, number %d", frame, m.Seq)
 	}
 }
 

@@ -95,6 +95,7 @@ func (h *herd) restart(i int) {
 		every = 30 * time.Second
 	}
 	s.Replica = New(Config{Name: s.name, Neighbours: names, Epoch: h.epochs, Repair: every})
+	s.Limit(300) // a few lines: messages are many
 	s.nextTick = h.now.Add(time.Duration(h.rng.Int64N(int64(BeatEvery))))
 	for e := range s.peers {
 		h.beat(i, e, true)
@@ -155,7 +156,7 @@ func (h *herd) send() {
 				if n == 0 || !up {
 					break
 				}
-				frame, mark, _ := s.Fill(e, nil, 200)
+				frame, mark, _ := s.Fill(e, nil)
 				if h.rough && h.rng.IntN(20) == 0 {
 					s.Unsent(e)
 					break
@@ -192,7 +193,7 @@ func (h *herd) receive(i, e int, m simMessage) {
 	switch m.lane {
 	case simFrame:
 		if in, _ := s.Frame(e, m.mark, m.data, now); in.Bad > 0 {
-			h.t.Fatalf("a frame of ours has bad lines: %q", in.FirstBad)
+			h.t.Fatalf("a frame of ours has bad lines: %q", in.LastBad)
 		}
 	case simBeat:
 		b, err := wire.ParseBeat(m.data)

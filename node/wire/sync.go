@@ -38,9 +38,10 @@ type Sync struct {
 
 var errNoSync = errors.New("not a message of repair")
 
-const (
-	syncHead = 1 + 8 + 1 + 4 // kind, id, flags, done
+// SyncHead is how many bytes Append puts before the body.
+const SyncHead = 1 + 8 + 1 + 4 // kind, id, flags, done
 
+const (
 	flagLast = 1 << 0
 	flagBoth = 1 << 1
 )
@@ -64,12 +65,12 @@ func (s Sync) Append(dst []byte) []byte {
 // ParseSync reads the head of a message; what its body is worth the readers of
 // bodies say.
 func ParseSync(b []byte) (Sync, error) {
-	if len(b) < syncHead {
+	if len(b) < SyncHead {
 		return Sync{}, errNoSync
 	}
 	s := Sync{
 		Kind: SyncKind(b[0]), ID: binary.BigEndian.Uint64(b[1:]), Last: b[9]&flagLast != 0, Both: b[9]&flagBoth != 0,
-		Done: binary.BigEndian.Uint32(b[10:]), Body: b[syncHead:],
+		Done: binary.BigEndian.Uint32(b[10:]), Body: b[SyncHead:],
 	}
 	switch s.Kind {
 	case AskGroups, TellBuckets, AskLines, TellLines:
@@ -100,6 +101,9 @@ func ParseDigests(b []byte) (digests [Groups]uint64, err error) {
 	return digests, nil
 }
 
+// GroupSize is how many bytes AppendGroup appends.
+const GroupSize = 1 + digestsSize
+
 // AppendGroup appends one group to the body of TellBuckets.
 func AppendGroup(dst []byte, group byte, digests *[Groups]uint64) []byte {
 	return AppendDigests(append(dst, group), digests)
@@ -108,15 +112,15 @@ func AppendGroup(dst []byte, group byte, digests *[Groups]uint64) []byte {
 // EachGroup calls do for each group in the body of TellBuckets.
 func EachGroup(body []byte, do func(group byte, digests *[Groups]uint64)) error {
 	for len(body) > 0 {
-		if len(body) < 1+digestsSize {
+		if len(body) < GroupSize {
 			return errNoSync
 		}
-		digests, err := ParseDigests(body[1 : 1+digestsSize])
+		digests, err := ParseDigests(body[1:GroupSize])
 		if err != nil {
 			return err
 		}
 		do(body[0], &digests)
-		body = body[1+digestsSize:]
+		body = body[GroupSize:]
 	}
 	return nil
 }
