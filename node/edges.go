@@ -167,30 +167,46 @@ func (n *Node) beat(e int, with wire.Beat) {
 	}
 }
 
-// handOver returns when all that is wanted has been written to the neighbours
-// that are up and they have said that they merged it. It is an error if that is
-// not so when ctx ends.
+// handOver returns when all that was news until now has been written to the
+// neighbours that are up and they have said that they merged it; what comes in
+// meanwhile is relayed, and not waited for. It is an error if that is not so when
+// ctx ends.
 func (n *Node) handOver(ctx context.Context) error {
 	const again = 50 * time.Millisecond // how often they are asked
+	until, _ := ctx.Deadline()
+	news := n.nextTicket()
+	sent := false
+	var marks []uint64 // once it is sent: of the last frames with it
 	for {
+		if !sent && n.await(&n.flood, news, newSeat(), time.Until(until)) {
+			n.mu.Lock()
+			if sent = !n.flood.failed; sent {
+				marks = n.replica.Marks()
+			}
+			n.mu.Unlock()
+		}
 		n.mu.Lock()
-		records, neighbours := n.replica.Unconfirmed()
-		kept, unsendable := n.replica.Kept(), n.unsendable
+		unsent, kept := n.replica.Kept()
+		unconfirmed, unsendable := len(n.cfg.Neighbours), n.unsendable
+		if sent {
+			unsent, unconfirmed = 0, n.replica.Unconfirmed(marks)
+		}
 		n.mu.Unlock()
 		switch {
-		case neighbours > 0:
-		case unsendable > 0:
-			return fmt.Errorf("%d records were too large for the bus", unsendable)
-		default:
+		case sent && unconfirmed == 0:
+			if unsendable > 0 {
+				return fmt.Errorf("%d records were too large for the bus", unsendable)
+			}
 			if kept > 0 {
 				n.log.Warn("records not handed over: the neighbours that lack them are away", "records", kept)
 			}
 			return nil
+		case ctx.Err() != nil:
+			return fmt.Errorf("%d records not sent, and %d neighbours have not confirmed all that was, %v after the stop began", unsent, unconfirmed, grace)
 		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("%d records not sent, and %d neighbours have not confirmed all that was, %v after the stop began", records, neighbours, grace)
+		if !sent {
+			n.retryFlood()
 		}
-		n.spread()
 		for e := range n.cfg.Neighbours {
 			n.beat(e, wire.Beat{Answer: true})
 		}

@@ -25,6 +25,7 @@ type progress struct {
 	done    ticket        // up to here all is done
 	waiting []waiting
 	stalled bool // somebody has waited in vain, and nothing was done since
+	failed  bool // the flood: a neighbour that is up could not be told, the last time
 }
 
 type waiting struct {
@@ -136,6 +137,7 @@ func (n *Node) runFlood(ctx context.Context) {
 		case <-n.flood.kick:
 		}
 		wanted := n.nextTicket()
+		failed := false
 		left := make([]int, len(n.cfg.Neighbours)) // lines to write for each, before those who wait may go
 		n.mu.Lock()
 		for e := range left {
@@ -146,29 +148,42 @@ func (n *Node) runFlood(ctx context.Context) {
 			busy = false
 			for e := range left {
 				if left[e] > 0 {
-					buf, left[e] = n.floodEdge(e, buf, left[e])
+					var err error
+					buf, left[e], err = n.floodEdge(e, buf, left[e])
 					busy = busy || left[e] > 0
+					failed = failed || err != nil
 				}
 			}
 		}
+		n.mu.Lock()
+		n.flood.failed = failed
+		n.mu.Unlock()
 		n.finish(&n.flood, wanted)
 	}
 }
 
+// retryFlood lets the flood try again what failed, and await wait for that.
+func (n *Node) retryFlood() {
+	n.mu.Lock()
+	n.flood.done = 0
+	n.mu.Unlock()
+	n.flood.nudge()
+}
+
 // floodEdge writes to the bus one message of what edge e wants, if the neighbour
 // is up and the bus there. It returns how many of left lines are still to be
-// written.
-func (n *Node) floodEdge(e int, buf []byte, left int) ([]byte, int) {
+// written now, and an error if the message was not sent and its records wait on.
+func (n *Node) floodEdge(e int, buf []byte, left int) ([]byte, int, error) {
 	peer := n.cfg.Neighbours[e]
 	n.mu.Lock()
 	if _, up := n.replica.Waiting(e); !up || n.bus != present || n.goodbye {
 		n.mu.Unlock()
-		return buf, 0
+		return buf, 0, nil
 	}
 	frame, mark, lines := n.replica.Fill(e, buf[:0])
 	n.mu.Unlock()
 	if lines == 0 {
-		return buf, 0
+		return buf, 0, nil
 	}
 	err := n.cfg.Bus.Send(bus.Message{Lane: bus.Edge, Peer: peer, Epoch: mark.Epoch, Seq: mark.Seq, Data: frame})
 	n.mu.Lock()
@@ -188,9 +203,9 @@ func (n *Node) floodEdge(e int, buf []byte, left int) ([]byte, int) {
 		n.log.Error("record not sent: the bus takes no messages of its size", "edge", peer, "records", lines, "err", err)
 	default:
 		n.log.Debug("flood", "edge", peer, "err", err)
-		return frame, 0 // Connected or the pulse will bring us back
+		return frame, 0, err // Connected or the pulse will bring us back
 	}
-	return frame, max(0, left-lines)
+	return frame, max(0, left-lines), nil
 }
 
 // logRecords writes the records of a frame to the traffic log.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/nats-io/nkeys"
 
 	"herd/bus"
 	"herd/bus/topology"
@@ -45,18 +48,23 @@ type settings struct {
 
 	clientTLS *tls.Config // nil is none
 	limits    node.Limits
+	journal   journalKind
+	dataDir   string
 	repair    time.Duration
 }
 
-// loadSettings reads and checks the environment. All its faults come back as one
-// usageError, a line each.
-func loadSettings() (settings, error) {
+// loadSettings reads and checks the environment, and with it what further checks a
+// command has. All faults come back as one usageError, a line each.
+func loadSettings(further ...func(*checker, settings)) (settings, error) {
 	env, faults, err := readEnvironment()
 	if err != nil {
 		return settings{}, err
 	}
 	c := checker{faults: faults}
 	s := c.settings(env)
+	for _, check := range further {
+		check(&c, s)
+	}
 	if err := errors.Join(c.faults...); err != nil {
 		return settings{}, usageError{err}
 	}
@@ -71,8 +79,8 @@ type checker struct {
 func (c *checker) settings(e environment) settings {
 	s := settings{
 		topology: e.Topology, name: e.Name,
-		seed: c.file("HERD_NATS_SEED", e.NatsSeed), creds: c.file("HERD_NATS_CREDS", e.NatsCreds), ca: c.file("HERD_NATS_CA", e.NatsCA),
-		logDir: e.LogDir, opsListen: e.OpsListen,
+		seed: c.seed(e.NatsSeed), creds: c.creds(e.NatsCreds), ca: c.ca(e.NatsCA),
+		logDir: c.directory("HERD_LOG_DIR", e.LogDir), opsListen: e.OpsListen,
 		limits: node.Limits{
 			// A record of the longest line must fit the messages that a stock NATS
 			// server takes, 1 MB.
@@ -86,7 +94,7 @@ func (c *checker) settings(e environment) settings {
 	s.repair = c.duration("HERD_REPAIR", e.Repair, 0)
 	var err error
 	if s.graph, err = topology.Load(e.Topology); err != nil {
-		c.fault("HERD_TOPOLOGY", "%w", err)
+		c.fault("HERD_TOPOLOGY", "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	s.listen = c.address("HERD_LISTEN", e.Listen)
 	s.natsListen = c.address("HERD_NATS_LISTEN", e.NatsListen)
@@ -109,25 +117,39 @@ func (c *checker) settings(e environment) settings {
 	if err := s.logLevel.UnmarshalText([]byte(e.LogLevel)); err != nil {
 		c.fault("HERD_LOG_LEVEL", "%q is none of debug, info, warn, error", e.LogLevel)
 	}
-	c.notInThisVersion(e)
+	s.journal, s.dataDir = c.journal(e.Journal, e.DataDir)
+	c.places(e.Places)
 	return s
+}
+
+// journalKind is what HERD_JOURNAL says.
+type journalKind string
+
+const (
+	journalOff  journalKind = "off"
+	journalAck  journalKind = "ack"
+	journalSync journalKind = "sync"
+)
+
+func (c *checker) journal(kind, dir string) (journalKind, string) {
+	switch k := journalKind(kind); k {
+	case journalOff:
+	case journalAck, journalSync:
+		if dir == "" {
+			c.fault("HERD_JOURNAL", "%s needs HERD_DATA_DIR", kind)
+		}
+		return k, c.directory("HERD_DATA_DIR", dir)
+	default:
+		c.fault("HERD_JOURNAL", "%q is none of off, ack, sync", kind)
+	}
+	return journalOff, dir
 }
 
 var subjectToken = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
-// notInThisVersion refuses what would promise something that nobody keeps yet.
-func (c *checker) notInThisVersion(e environment) {
-	switch e.Journal {
-	case "off":
-	case "ack", "sync":
-		if e.DataDir == "" {
-			c.fault("HERD_JOURNAL", "%s needs HERD_DATA_DIR", e.Journal)
-		}
-		c.fault("HERD_JOURNAL", "%s: this version keeps no journal", e.Journal)
-	default:
-		c.fault("HERD_JOURNAL", "%q is none of off, ack, sync", e.Journal)
-	}
-	for source := range strings.SplitSeq(e.Places, ",") {
+// places refuses what this version has not.
+func (c *checker) places(list string) {
+	for source := range strings.SplitSeq(list, ",") {
 		switch strings.TrimSpace(source) {
 		case "gazetteer":
 		case "google", "google-new", "overpass":
@@ -195,17 +217,58 @@ func (c *checker) urls(name, value string) (urls []string) {
 	return urls
 }
 
-// file checks that a file can be read; "" is fine.
-func (c *checker) file(name, path string) string {
+// file reads a file; nil where path is "", or on a fault.
+func (c *checker) file(name, path string) []byte {
 	if path == "" {
-		return ""
+		return nil
 	}
-	f, err := os.Open(path)
+	content, err := os.ReadFile(path)
 	if err != nil {
 		c.fault(name, "%w", err)
-		return path
+		return nil
 	}
-	f.Close()
+	return content
+}
+
+// seed checks that a file holds an nkey seed.
+func (c *checker) seed(path string) string {
+	if content := c.file("HERD_NATS_SEED", path); content != nil {
+		if _, err := nkeys.ParseDecoratedNKey(content); err != nil {
+			c.fault("HERD_NATS_SEED", "%s: %w", path, err)
+		}
+	}
+	return path
+}
+
+// creds checks that a file holds NATS credentials.
+func (c *checker) creds(path string) string {
+	if content := c.file("HERD_NATS_CREDS", path); content != nil {
+		_, err := nkeys.ParseDecoratedJWT(content)
+		if err == nil {
+			_, err = nkeys.ParseDecoratedUserNKey(content)
+		}
+		if err != nil {
+			c.fault("HERD_NATS_CREDS", "%s: %w", path, err)
+		}
+	}
+	return path
+}
+
+// ca checks that a file holds a certificate.
+func (c *checker) ca(path string) string {
+	if content := c.file("HERD_NATS_CA", path); content != nil && !x509.NewCertPool().AppendCertsFromPEM(content) {
+		c.fault("HERD_NATS_CA", "%s holds no certificate in PEM", path)
+	}
+	return path
+}
+
+// directory makes a directory, if need be; "" is fine.
+func (c *checker) directory(name, path string) string {
+	if path != "" {
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			c.fault(name, "%w", err)
+		}
+	}
 	return path
 }
 
@@ -242,21 +305,40 @@ func (s settings) opsAddress(place int) string {
 func defaultAddress(port, place int) string { return fmt.Sprintf("127.0.0.1:%d", port+place) }
 
 // clientAddress is where the server at a place in the topology listens for
-// clients when it runs together with the others.
-func (s settings) clientAddress(place int) (string, error) {
+// clients when it runs together with the others. enoughPorts has seen to it that
+// there is such a port.
+func (s settings) clientAddress(place int) string {
 	if s.listen == "" {
-		return defaultAddress(clientPort, place), nil
+		return defaultAddress(clientPort, place)
 	}
-	host, text, err := net.SplitHostPort(s.listen)
-	if err != nil {
-		return "", err
+	host, port := splitPort(s.listen)
+	if port == 0 { // each takes a free one
+		return s.listen
 	}
-	port, err := strconv.Atoi(text)
-	if err != nil || port == 0 { // each takes a free one
-		return s.listen, err
+	return net.JoinHostPort(host, strconv.Itoa(port+place))
+}
+
+// enoughPorts checks that there is a port for each server of the herd.
+func enoughPorts(c *checker, s settings) {
+	if s.graph == nil || s.listen == "" {
+		return
 	}
-	if port+place > 65535 {
-		return "", usageError{fmt.Errorf("HERD_LISTEN: %s leaves no port for server %d of the herd", s.listen, place+1)}
+	if _, port := splitPort(s.listen); port > 0 && port+len(s.graph.Servers())-1 > 65535 {
+		c.fault("HERD_LISTEN", "%s leaves no port for server %d of the herd", s.listen, 65536-port+1)
 	}
-	return net.JoinHostPort(host, strconv.Itoa(port+place)), nil
+}
+
+// isServer checks that name is a server's in the topology.
+func (c *checker) isServer(what, name string, s settings) {
+	if s.graph != nil && s.graph.Index(name) < 0 {
+		c.faults = append(c.faults, fmt.Errorf("%s: %q is no server of topology %s, which has %s",
+			what, name, s.topology, strings.Join(s.graph.Servers(), ", ")))
+	}
+}
+
+// splitPort splits an address that has been checked.
+func splitPort(address string) (host string, port int) {
+	host, text, _ := net.SplitHostPort(address)
+	port, _ = strconv.Atoi(text)
+	return host, port
 }

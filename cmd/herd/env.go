@@ -37,8 +37,8 @@ type environment struct {
 	LogDir    string `split_words:"true" desc:"directory for <server>.log, each server's input and output"`
 	OpsListen string `split_words:"true" desc:"HTTP for operators: /healthz, /readyz, on loopback /debug/pprof/; unset: 127.0.0.1:12080, with serve plus the server's place in the topology; off"`
 
-	DataDir string `split_words:"true" desc:"directory for the journal"`
-	Journal string `default:"off" desc:"off; ack and sync are not in this version"`
+	DataDir string `split_words:"true" desc:"directory for this process's journals, one in a directory for each server"`
+	Journal string `default:"off" desc:"off; ack: a reply leaves after its record is in the journal; sync: and on the disk"`
 	Repair  string `default:"30s" desc:"how often neighbours compare maps, beside the times they must; 0 turns all repair off"`
 
 	Places        string `default:"gazetteer" desc:"source of places: gazetteer, built in; others are not in this version"`

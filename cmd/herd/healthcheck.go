@@ -11,15 +11,25 @@ import (
 	"time"
 )
 
-type healthcheckCommand struct{}
+type healthcheckCommand struct {
+	Name string `arg:"" optional:"" help:"The server that serve was given, where HERD_OPS_LISTEN does not say (default: HERD_NAME, else the herd that up runs)."`
+}
 
 // Run asks the server whose environment this is whether it is ready.
-func (healthcheckCommand) Run(ctx context.Context) error {
-	s, err := loadSettings()
+func (h healthcheckCommand) Run(ctx context.Context) error {
+	name := h.Name
+	s, err := loadSettings(func(c *checker, s settings) {
+		if name == "" {
+			name = s.name
+		}
+		if name != "" {
+			c.isServer("healthcheck", name, s)
+		}
+	})
 	if err != nil {
 		return err
 	}
-	address := s.opsAddress(max(0, s.graph.Index(s.name)))
+	address := s.opsAddress(max(0, s.graph.Index(name)))
 	if address == "" {
 		return errors.New("healthcheck: HERD_OPS_LISTEN is off")
 	}

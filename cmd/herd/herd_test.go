@@ -339,7 +339,7 @@ func TestJunkOnTheBus(t *testing.T) {
 	eventually(t, func() error {
 		taps.mu.Lock()
 		defer taps.mu.Unlock()
-		if text := taps.events["herd.event.A.mismatch.B"]; !strings.Contains(text, "no records") {
+		if text := taps.events["herd.event.A.mismatch.B"]; !strings.Contains(text, "of no format of ours") {
 			return fmt.Errorf("events %q", taps.events)
 		}
 		return nil

@@ -9,13 +9,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"herd/bus/natsbus"
 	"herd/node"
+	"herd/node/journal"
 	"herd/places"
 	"herd/places/gazetteer"
 )
@@ -37,11 +38,6 @@ type server struct {
 // newProcess opens the ports of servers: each server's for clients at the address
 // beside its name, and the operators' at opsAddress, "" for none.
 func newProcess(s settings, stderr io.Writer, names, addresses []string, opsAddress string) (*process, error) {
-	if s.logDir != "" {
-		if err := os.MkdirAll(s.logDir, 0o700); err != nil {
-			return nil, fmt.Errorf("HERD_LOG_DIR: %w", err)
-		}
-	}
 	p := &process{settings: s, log: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: s.logLevel}))}
 	if err := p.listen(names, addresses, opsAddress); err != nil {
 		p.closeListeners()
@@ -120,7 +116,7 @@ func (p *process) run(ctx context.Context, urls []string, introduce func()) erro
 func (p *process) newNode(name string, urls []string, epoch uint64, source places.Source) *node.Node {
 	s := p.settings
 	neighbours := s.graph.Neighbours(name)
-	return node.New(node.Config{
+	cfg := node.Config{
 		Name: name, Neighbours: neighbours, Topology: s.graph.Hash(), Epoch: epoch,
 		Limits: s.limits, Repair: s.repair, LogDir: s.logDir,
 		Bus: natsbus.New(natsbus.Config{
@@ -130,7 +126,13 @@ func (p *process) newNode(name string, urls []string, epoch uint64, source place
 		}),
 		Places: source,
 		Log:    p.log,
-	})
+	}
+	if s.journal != journalOff {
+		cfg.Journal = journal.New(journal.Config{
+			Dir: filepath.Join(s.dataDir, name), Sync: s.journal == journalSync, Log: p.log.With("node", name),
+		})
+	}
+	return node.New(cfg)
 }
 
 // serveOps serves operators until stop is called.

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 )
 
 // defaultNATS is where serve looks for a bus.
@@ -16,22 +14,21 @@ type serveCommand struct {
 
 // Run runs one server of the herd.
 func (s serveCommand) Run(ctx context.Context, c console) error {
-	settings, err := loadSettings()
+	name := s.Name
+	settings, err := loadSettings(func(c *checker, s settings) {
+		if name == "" {
+			name = s.name
+		}
+		if name == "" {
+			c.faults = append(c.faults, errors.New("serve: which server? Name it on the command line or in HERD_NAME"))
+		} else {
+			c.isServer("serve", name, s)
+		}
+	})
 	if err != nil {
 		return err
 	}
-	name := s.Name
-	if name == "" {
-		name = settings.name
-	}
-	if name == "" {
-		return usageError{errors.New("serve: which server? Name it here or in HERD_NAME")}
-	}
 	place := settings.graph.Index(name)
-	if place < 0 {
-		return usageError{fmt.Errorf("serve: %q is no server of topology %s, which has %s",
-			name, settings.topology, strings.Join(settings.graph.Servers(), ", "))}
-	}
 	address := settings.listen
 	if address == "" {
 		address = defaultAddress(clientPort, place)

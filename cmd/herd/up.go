@@ -17,16 +17,14 @@ type upCommand struct{}
 // Run runs all servers of the herd, over an embedded NATS server unless
 // HERD_NATS_URL names another.
 func (upCommand) Run(ctx context.Context, c console) error {
-	s, err := loadSettings()
+	s, err := loadSettings(enoughPorts)
 	if err != nil {
 		return err
 	}
 	names := s.graph.Servers()
 	addresses := make([]string, len(names))
 	for i := range names {
-		if addresses[i], err = s.clientAddress(i); err != nil {
-			return err
-		}
+		addresses[i] = s.clientAddress(i)
 	}
 	p, err := newProcess(s, c.Err, names, addresses, s.opsAddress(0))
 	if err != nil {

@@ -242,28 +242,33 @@ func (r *Replica) Heartbeat(e int, now time.Time) wire.Beat {
 	}
 }
 
-// Unconfirmed is how many records wait for neighbours that are up, and how many
-// of those neighbours have not yet confirmed all messages that were sent to them.
-func (r *Replica) Unconfirmed() (records, neighbours int) {
+// Marks is the number of the last frame sent on each edge.
+func (r *Replica) Marks() (sent []uint64) {
 	for i := range r.edges {
-		d := &r.edges[i]
-		if !d.up {
-			continue
-		}
-		records += d.out.length
-		if d.out.length > 0 || d.confirmed.Seq < d.sent {
+		sent = append(sent, r.edges[i].sent)
+	}
+	return sent
+}
+
+// Unconfirmed is how many neighbours that are up have not yet confirmed all frames
+// up to the numbers in marks.
+func (r *Replica) Unconfirmed(marks []uint64) (neighbours int) {
+	for i := range r.edges {
+		if d := &r.edges[i]; d.up && d.confirmed.Seq < marks[i] {
 			neighbours++
 		}
 	}
-	return records, neighbours
+	return neighbours
 }
 
-// Kept is how many records wait for neighbours that are down.
-func (r *Replica) Kept() (records int) {
+// Kept is how many records wait for neighbours that are up, and for others.
+func (r *Replica) Kept() (up, down int) {
 	for i := range r.edges {
-		if !r.edges[i].up {
-			records += r.edges[i].out.length
+		if r.edges[i].up {
+			up += r.edges[i].out.length
+		} else {
+			down += r.edges[i].out.length
 		}
 	}
-	return records
+	return up, down
 }
