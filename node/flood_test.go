@@ -294,8 +294,19 @@ func TestReplyAfterFlood(t *testing.T) {
 		if len(replied) > 0 {
 			t.Fatal("the reply left before the record")
 		}
+		// A report that is no news waits as well: what won is not out yet.
+		other := h.dial("A")
+		other.send("IAMAT kiwi +1+1 99\n")
+		settle()
+		otherReplied := make(chan string, 1)
+		go func() { otherReplied <- other.line() }()
+		synctest.Wait()
+		if len(otherReplied) > 0 {
+			t.Error("the reply to an older report left before the record that won")
+		}
 		close(slow.hold)
 		<-replied
+		<-otherReplied
 		slow.mu.Lock()
 		defer slow.mu.Unlock()
 		if !slices.Equal(slow.sent, []string{"B", "C"}) {
@@ -336,6 +347,17 @@ func TestStalledBus(t *testing.T) {
 		close(hold)
 		settle()
 		h.agree("kiwi", want)
+
+		again := make(chan struct{}) // having moved, it is waited for again
+		slow.mu.Lock()
+		slow.hold = again
+		slow.mu.Unlock()
+		began = time.Now()
+		c.ask("IAMAT kiwi +1+1 1000")
+		if waited := time.Since(began); waited != stall {
+			t.Errorf("a reply after the bus moved took %v, want %v", waited, stall)
+		}
+		close(again)
 	})
 }
 

@@ -99,10 +99,22 @@ type client struct {
 	r    *bufio.Reader
 }
 
-func (h *testHerd) dial(name string) *client {
-	conn := h.servers[name].ln.dial()
+func (h *testHerd) dial(name string) *client { return h.dialFrom(name, nil) }
+
+// dialFrom connects as if from an address; nil is none of TCP's.
+func (h *testHerd) dialFrom(name string, from net.IP) *client {
+	conn := h.servers[name].ln.dial(from)
 	h.t.Cleanup(func() { conn.Close() })
 	return &client{h.t, conn, bufio.NewReader(conn)}
+}
+
+// refused checks that a connection was closed at once.
+func (h *testHerd) refused(c *client) {
+	h.t.Helper()
+	began := time.Now()
+	if _, err := c.r.ReadByte(); err == nil || time.Since(began) > time.Second {
+		h.t.Errorf("a client too many read %v after %v, want the end at once", err, time.Since(began))
+	}
 }
 
 // send writes without waiting until it has been read.
@@ -160,8 +172,11 @@ func newPipeListener() *pipeListener {
 	return &pipeListener{make(chan net.Conn), closed, sync.OnceFunc(func() { close(closed) })}
 }
 
-func (l *pipeListener) dial() net.Conn {
+func (l *pipeListener) dial(from net.IP) net.Conn {
 	ours, theirs := net.Pipe()
+	if from != nil {
+		theirs = addressed{theirs, &net.TCPAddr{IP: from, Port: 1}}
+	}
 	select {
 	case l.conns <- theirs:
 	case <-l.closed:
@@ -169,6 +184,14 @@ func (l *pipeListener) dial() net.Conn {
 	}
 	return ours
 }
+
+// addressed is a connection with a remote address.
+type addressed struct {
+	net.Conn
+	remote net.Addr
+}
+
+func (a addressed) RemoteAddr() net.Addr { return a.remote }
 
 func (l *pipeListener) Accept() (net.Conn, error) {
 	select {

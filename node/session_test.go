@@ -253,12 +253,32 @@ func TestLimits(t *testing.T) {
 			first, second := h.dial("Solo"), h.dial("Solo")
 			first.ask("x")
 			second.ask("x")
-			if _, err := h.dial("Solo").r.ReadByte(); err == nil {
-				t.Error("a third client was served")
-			}
+			h.refused(h.dial("Solo"))
 			first.conn.Close()
 			settle()
 			h.dial("Solo").ask("x")
+		})
+	})
+	t.Run("connections of one address", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h := oneServer(t, func(cfg *Config) { cfg.Limits.Conns = 4 })
+			settle()
+			far, farther := net.IPv4(203, 0, 113, 1), net.IPv4(203, 0, 113, 2)
+			first, second := h.dialFrom("Solo", far), h.dialFrom("Solo", far)
+			first.ask("x")
+			second.ask("x")
+			h.refused(h.dialFrom("Solo", far))
+			h.dialFrom("Solo", farther).ask("x")
+			first.conn.Close()
+			settle()
+			h.dialFrom("Solo", far).ask("x")
+		})
+		synctest.Test(t, func(t *testing.T) {
+			h := oneServer(t, func(cfg *Config) { cfg.Limits.Conns = 4 })
+			settle()
+			for range 4 { // loopback is not bound
+				h.dialFrom("Solo", net.IPv4(127, 0, 0, 1)).ask("x")
+			}
 		})
 	})
 	t.Run("clients", func(t *testing.T) {

@@ -2,13 +2,20 @@ package natsbus_test
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 
 	"herd/bus"
 	"herd/bus/bustest"
@@ -97,3 +104,145 @@ type connectedHandler chan bool
 func (c connectedHandler) Connected(up bool)     { c <- up }
 func (c connectedHandler) Receive(bus.Message)   {}
 func (c connectedHandler) Trouble(string, error) {}
+
+// TestClaimsAtOnce: of several processes that want one name at the same time the
+// one that started first gets it, and the others end, without a moment's doubt:
+// none of them was connected.
+func TestClaimsAtOnce(t *testing.T) {
+	h := newHarness(t)
+	h.Tap(func(string) {}) // makes all of them wait for each other
+	const claims = 5
+	type outcome struct {
+		epoch     uint64
+		connected bool
+		err       error
+	}
+	outcomes := make(chan outcome, claims)
+	connected := make(chan uint64, claims)
+	ctx, cancel := context.WithCancel(context.Background())
+	for epoch := uint64(1); epoch <= claims; epoch++ {
+		go func() {
+			up := make(chan bool, 10)
+			err := h.Bus("A", epoch, "B").Run(ctx, connectedFunc(func(bool) {
+				up <- true
+				connected <- epoch
+			}))
+			outcomes <- outcome{epoch, len(up) > 0, err}
+		}()
+	}
+	for range claims - 1 {
+		if o := <-outcomes; !errors.Is(o.err, bus.ErrNameTaken) || o.connected || o.epoch == 1 {
+			t.Errorf("epoch %d: connected %v, %v; want only epoch 1 to stay", o.epoch, o.connected, o.err)
+		}
+	}
+	if epoch := <-connected; epoch != 1 {
+		t.Errorf("epoch %d was connected, want 1", epoch)
+	}
+	cancel()
+	if o := <-outcomes; o.err != nil {
+		t.Errorf("epoch %d: %v", o.epoch, o.err)
+	}
+}
+
+type connectedFunc func(bool)
+
+func (f connectedFunc) Connected(up bool)     { f(up) }
+func (f connectedFunc) Receive(bus.Message)   {}
+func (f connectedFunc) Trouble(string, error) {}
+
+// TestSecured: TLS with an authority of our own, and an nkey; without either there
+// is no way in.
+func TestSecured(t *testing.T) {
+	dir := t.TempDir()
+	cert, key, err := bustest.WriteCertificate(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := user.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := user.Seed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed := filepath.Join(dir, "seed")
+	if err := os.WriteFile(seed, secret, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true,
+		TLS: true, TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}},
+		Nkeys: []*server.NkeyUser{{Nkey: public}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("not ready")
+	}
+	for name, tt := range map[string]struct {
+		with func(*natsbus.Config)
+		want string // of the log where there is no way in
+	}{
+		"both":    {func(*natsbus.Config) {}, ""},
+		"no CA":   {func(c *natsbus.Config) { c.CA = "" }, "certificate"},
+		"no seed": {func(c *natsbus.Config) { c.Seed = "" }, "uthorization"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			log := &logWatch{seen: make(chan string, 100)}
+			cfg := natsbus.Config{
+				URLs: []string{"tls://" + s.Addr().String()}, Prefix: "herd", Server: "A", Epoch: 1,
+				CA: cert, Seed: seed, Log: slog.New(slog.NewTextHandler(log, nil)),
+			}
+			tt.with(&cfg)
+			connected := make(chan bool, 10)
+			ctx, cancel := context.WithCancel(context.Background())
+			done := make(chan error, 1)
+			go func() { done <- natsbus.New(cfg).Run(ctx, connectedHandler(connected)) }()
+			for waiting := true; waiting; {
+				select {
+				case <-connected:
+					if tt.want != "" {
+						t.Error("there was a way in")
+					}
+					waiting = false
+				case text := <-log.seen:
+					waiting = tt.want == "" || !strings.Contains(text, tt.want)
+				case <-time.After(10 * time.Second):
+					t.Error("neither connected nor told why not")
+					waiting = false
+				}
+			}
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// logWatch hands on what is logged.
+type logWatch struct{ seen chan string }
+
+func (l *logWatch) Write(p []byte) (int, error) {
+	select {
+	case l.seen <- string(p):
+	default:
+	}
+	return len(p), nil
+}

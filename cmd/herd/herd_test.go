@@ -21,6 +21,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"herd/bus/bustest"
 	"herd/bus/embed"
 	"herd/bus/topology"
 )
@@ -388,6 +389,34 @@ func TestOps(t *testing.T) {
 	}
 }
 
+// TestOpsBeyondLoopback: profiles are for loopback only; a health check finds the
+// server all the same.
+func TestOpsBeyondLoopback(t *testing.T) {
+	t.Parallel()
+	h := startUp(t, "Solo", "HERD_OPS_LISTEN=0.0.0.0:0")
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(h.ops, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]int{"/healthz": http.StatusOK, "/debug/pprof/": http.StatusNotFound} {
+		reply, err := http.Get("http://127.0.0.1:" + port + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reply.Body.Close()
+		if reply.StatusCode != want {
+			t.Errorf("%s beyond loopback: %d, want %d", path, reply.StatusCode, want)
+		}
+	}
+	eventually(t, func() error {
+		if got := start(t, []string{"HERD_OPS_LISTEN=0.0.0.0:" + port}, "healthcheck").status(); got != exitOK {
+			return fmt.Errorf("healthcheck: exit status %d, want 0", got)
+		}
+		return nil
+	})
+	h.stop()
+}
+
 // TestNotReady: without its bus a server lives and is not ready.
 func TestNotReady(t *testing.T) {
 	t.Parallel()
@@ -521,7 +550,7 @@ func TestTrafficLog(t *testing.T) {
 // TestClientTLS: with a certificate the clients' port speaks TLS.
 func TestClientTLS(t *testing.T) {
 	t.Parallel()
-	cert, key, err := writeCertificate(t.TempDir())
+	cert, key, err := bustest.WriteCertificate(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

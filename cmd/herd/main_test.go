@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"herd/bus/bustest"
 )
 
 // asProgram, set in its environment, makes the test binary be the program.
@@ -31,7 +33,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
-			cert, key, err := writeCertificate(e.WorkDir)
+			cert, key, err := bustest.WriteCertificate(e.WorkDir)
 			if err != nil {
 				return err
 			}

@@ -1,4 +1,4 @@
-package main
+package bustest
 
 import (
 	"crypto/ecdsa"
@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// writeCertificate writes a certificate of its own authority for 127.0.0.1, and
+// WriteCertificate writes a certificate of its own authority for 127.0.0.1, and
 // its key, to files in dir.
-func writeCertificate(dir string) (cert, key string, err error) {
+func WriteCertificate(dir string) (cert, key string, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return "", "", err
