@@ -32,9 +32,7 @@ func TestJournalSurvivesAll(t *testing.T) {
 			latest := map[string]string{} // by client, the last reply that was read
 			for round := range 3 {
 				h, clients := start()
-				for id, record := range latest {
-					awaitAgreement(t, id, record, h.addresses...)
-				}
+				survived(t, h, latest)
 				var mu sync.Mutex
 				var writers sync.WaitGroup
 				enough := make(chan struct{}, 1000)
@@ -64,18 +62,25 @@ func TestJournalSurvivesAll(t *testing.T) {
 				writers.Wait()
 			}
 			h, _ := start()
-			for id, record := range latest {
-				// A report that was in flight may have got in without its reply.
-				c := dial(t, h.addresses[0])
-				got := c.where(id)
-				if got != record && !newer(t, got, record) {
-					t.Errorf("%s: %q after all were killed, want %q or newer", id, got, record)
-				}
-				c.conn.Close()
-				awaitAgreement(t, id, got, h.addresses...)
-			}
+			survived(t, h, latest)
 			h.stop()
 		})
+	}
+}
+
+// survived checks that a herd holds, at every server, the records in latest or
+// newer ones: a report that was in flight may have got in without its reply.
+func survived(t *testing.T, h upHerd, latest map[string]string) {
+	t.Helper()
+	c := dial(t, h.addresses[0])
+	defer c.conn.Close()
+	for id, record := range latest {
+		got := c.where(id)
+		if got != record && !newer(t, got, record) {
+			t.Errorf("%s: %q after all were killed, want %q or newer", id, got, record)
+			continue
+		}
+		awaitAgreement(t, id, got, h.addresses...)
 	}
 }
 
