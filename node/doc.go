@@ -7,8 +7,11 @@
 // goroutine, turns what is wanted into messages on the bus, edge by edge, as many
 // records in each as have gathered since the last; when all that was wanted when
 // it began has been written, it lets go the sessions that wait, and those write
-// their replies. A message that comes in from a neighbour (edges.go) is merged
-// the same way; what was news is wanted on the other edges, and so travels on.
+// their replies. Where there is a journal (journaling.go), another goroutine puts
+// what is news into it, and sessions wait for that too. A message that comes in
+// from a neighbour (edges.go) is merged the same way; what was news is wanted on
+// the other edges, and so travels on. What was lost on the way is found and
+// brought by repair (repair.go).
 //
 // Who owns what:
 //
@@ -20,8 +23,9 @@
 //   - The pulse (edges.go), one goroutine, says each second on each edge that we
 //     live, and looks for neighbours that have fallen silent.
 //
-// Starting and stopping. Run has two stages. Serving, the listener and its
-// sessions, runs inside support: bus, flood, pulse, traffic log. Serving ends
+// Starting and stopping. The journal is read before anything else. Then Run has two
+// stages. Serving, the listener and its
+// sessions, runs inside support: bus, flood, journal, pulse, traffic log. Serving ends
 // first; then what is wanted is flooded, and neighbours that are up confirm that
 // they have merged it; then they are told goodbye, and support ends.
 //

@@ -76,17 +76,19 @@ func (r *Replica) Map() *Map { return &r.records }
 // fromClient stands for the number of an edge where a record came over none.
 const fromClient = -1
 
-// How a record came: by the flood, a client's report included, or by repair.
+// how a record came.
+type how uint8
+
 const (
-	reported = false
-	repaired = true
+	reported how = iota // by a client, or by the flood
+	repaired            // by a repair
 )
 
 // merge merges rec and, if it was news, wants it told to every neighbour but the
 // one that told us. That one knows: what it told us need not be told back. What a
 // repair brought is wanted on edges in step only: over the others a repair of
 // their own will bring what is lacking, and no more.
-func (r *Replica) merge(rec wire.Record, from int, how bool) Outcome {
+func (r *Replica) merge(rec wire.Record, from int, how how) Outcome {
 	id, outcome := r.records.Merge(rec)
 	if outcome == News {
 		r.news++
