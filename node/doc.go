@@ -23,11 +23,11 @@
 //   - The pulse (edges.go), one goroutine, says each second on each edge that we
 //     live, and looks for neighbours that have fallen silent.
 //
-// Starting and stopping. The journal is read before anything else. Then Run has two
-// stages. Serving, the listener and its
-// sessions, runs inside support: bus, flood, journal, pulse, traffic log. Serving ends
-// first; then what is wanted is flooded, and neighbours that are up confirm that
-// they have merged it; then they are told goodbye, and support ends.
+// Starting and stopping. The journal is read before anything else. Then Run has
+// two stages. Serving, the listener and its sessions, runs inside support: bus,
+// flood, journal, pulse, traffic log. Serving ends first; then what was news until
+// then is flooded, and neighbours that are up confirm that they have merged it;
+// then they are told goodbye, and support ends.
 //
 // Every queue has a bound: an outbox holds each client at most once, an intake
 // 1,024 messages (more are lost, and found by their numbers), a session one read

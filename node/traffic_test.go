@@ -5,7 +5,7 @@ import "testing"
 func TestNeedsQuotes(t *testing.T) {
 	for line, want := range map[string]bool{
 		"AT A +0.000000000 kiwi +1+1 1": false,
-		"na\u00efve \xff bytes":          false,
+		"na\u00efve \xff bytes":         false,
 		"a \"quoted\" word":             false,
 		"\"quoted\"":                    true, // or it could be taken for one of ours
 		"tab\there":                     true,

@@ -27,23 +27,36 @@ const (
 // associative and idempotent, so maps that were given the same records in any
 // order are equal. The zero Map is empty and ready.
 type Map struct {
-	ids     map[string]ID
+	index   index
 	entries []entry
 	digests *digests // nil while the map is empty
 	size    int64    // of all lines, with an LF each
 }
 
 type entry struct {
-	line string
-	rank wire.Rank
-	next ID // in the bucket: see digests
+	line   string
+	client span // in line
+	next   ID   // in the bucket: see digests
+	rank   wire.Rank
+}
+
+// span is a part of a line.
+type span struct{ at, length uint32 }
+
+func (e *entry) clientID() string { return e.line[e.client.at:][:e.client.length] }
+
+// set makes r the entry's record.
+func (e *entry) set(r wire.Record) {
+	e.line, e.rank = string(r.Line), r.Rank
+	e.client = span{uint32(r.ClientAt), uint32(len(r.Client))}
 }
 
 // Merge puts r in the map if it wins there. It keeps a copy of r's bytes.
 func (m *Map) Merge(r wire.Record) (ID, Outcome) {
-	id, known := m.ids[string(r.Client)]
+	hash := m.index.hash(r.Client)
+	id, known := m.find(r.Client, hash)
 	if !known {
-		return m.add(r), News
+		return m.add(r, hash), News
 	}
 	e := &m.entries[id]
 	switch c := r.Rank.Compare(e.rank); {
@@ -59,28 +72,46 @@ func (m *Map) Merge(r wire.Record) (ID, Outcome) {
 	}
 	m.digests.change(bucketOf(r.Client), xxhash.Sum64String(e.line)^xxhash.Sum64(r.Line))
 	m.size += int64(len(r.Line) - len(e.line))
-	e.line, e.rank = string(r.Line), r.Rank
+	e.set(r)
 	return id, News
 }
 
 // add puts in the first record of a client.
-func (m *Map) add(r wire.Record) ID {
-	if m.ids == nil {
-		m.ids, m.digests = make(map[string]ID), new(digests)
+func (m *Map) add(r wire.Record, hash uint64) ID {
+	if m.digests == nil {
+		m.digests = new(digests)
 	}
 	id := ID(len(m.entries))
+	m.index.add(hash, id)
 	bucket := bucketOf(r.Client)
-	m.ids[string(r.Client)] = id
-	m.entries = append(m.entries, entry{string(r.Line), r.Rank, m.digests.first[bucket]})
+	e := entry{next: m.digests.first[bucket]}
+	e.set(r)
+	m.entries = append(m.entries, e)
 	m.digests.first[bucket] = id + 1
 	m.size += int64(len(r.Line)) + 1
 	m.digests.change(bucket, xxhash.Sum64(r.Line))
 	return id
 }
 
+// find is the ID of a client with its hash in the index.
+func (m *Map) find(client []byte, hash uint64) (id ID, known bool) {
+	for id := range m.index.candidates(hash) {
+		if m.entries[id].clientID() == string(client) {
+			return id, true
+		}
+	}
+	return 0, false
+}
+
+// Has tells whether the map holds a record of a client.
+func (m *Map) Has(client []byte) bool {
+	_, known := m.find(client, m.index.hash(client))
+	return known
+}
+
 // Get returns the record's line, without LF, that wins for a client.
 func (m *Map) Get(client []byte) (line string, ok bool) {
-	id, ok := m.ids[string(client)]
+	id, ok := m.find(client, m.index.hash(client))
 	if !ok {
 		return "", false
 	}

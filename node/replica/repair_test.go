@@ -61,6 +61,9 @@ func (p *pair) settle() {
 func (p *pair) exchange(asker, teller *Replica, question []byte) (next []byte) {
 	p.t.Helper()
 	p.bytes += len(question)
+	if question[0] == byte(wire.AskLines) && len(question) > asker.limit {
+		p.t.Fatalf("a question of %d bytes, with a limit of %d", len(question), asker.limit)
+	}
 	answer, err := teller.Question(0, question, p.now)
 	if err != nil {
 		p.t.Fatal(err)
@@ -71,6 +74,9 @@ func (p *pair) exchange(asker, teller *Replica, question []byte) (next []byte) {
 			p.t.Fatal(err)
 		}
 		p.bytes += len(message)
+		if message[0] == byte(wire.TellLines) && len(message) > teller.limit {
+			p.t.Fatalf("an answer of %d bytes, with a limit of %d", len(message), teller.limit)
+		}
 		if next, _, _, err = asker.Told(0, message, p.now); err != nil {
 			p.t.Fatal(err)
 		}
@@ -151,6 +157,32 @@ func TestRepairBothWays(t *testing.T) {
 		if p.a.Map().Digest() != want.Digest() {
 			t.Errorf("%s: digest %x, of the same records merged otherwise %x", tt.name, p.a.Map().Digest(), want.Digest())
 		}
+	}
+}
+
+// TestCrowdedBucket: clients made up so as to fall into one bucket make its repair
+// dearer, and no less sure.
+func TestCrowdedBucket(t *testing.T) {
+	p := newRepairPair(t)
+	crowd := 0
+	for i := 0; crowd < 600; i++ {
+		client := fmt.Sprintf("c%d", i)
+		if bucketOf([]byte(client))>>4 != 7 { // one of 16 buckets, to be found soon
+			continue
+		}
+		crowd++
+		line := fmt.Sprintf("AT A +1.000000000 %s +1+1 100", client)
+		mergeLine(t, p.a, line)
+		if crowd%2 == 0 {
+			mergeLine(t, p.b, line)
+		}
+	}
+	p.a.Limit(256) // 600 in 16 buckets are more than a question of such a size holds
+	p.b.Limit(256)
+	p.beats()
+	p.settle()
+	if p.a.Map().Digest() != p.b.Map().Digest() || p.b.Map().Len() != crowd {
+		t.Errorf("B holds %d of %d", p.b.Map().Len(), crowd)
 	}
 }
 

@@ -60,7 +60,7 @@ func New(cfg Config) *Replica {
 // wanted on every edge. wall is the wall clock now. The record's line is
 // appended to dst, without LF: it is the reply, news or not.
 func (r *Replica) IAmAt(dst []byte, c wire.Command, wall time.Time) (line []byte, news bool, err error) {
-	if _, known := r.records.ids[string(c.Client)]; !known && r.cfg.MaxClients > 0 && r.records.Len() >= r.cfg.MaxClients {
+	if r.cfg.MaxClients > 0 && r.records.Len() >= r.cfg.MaxClients && !r.records.Has(c.Client) {
 		return dst, false, ErrFull
 	}
 	line, rec := wire.AppendRecord(dst, r.cfg.Name, c, r.clock.Read(wire.InstantOf(wall)))

@@ -17,6 +17,7 @@ type Record struct {
 	Server   []byte // origin
 	Client   []byte
 	Location []byte
+	ClientAt int // where in Line Client begins
 
 	Rank
 }
@@ -60,6 +61,7 @@ func AppendRecord(dst []byte, server string, c Command, receipt Instant) ([]byte
 		Line:     dst[start:],
 		Server:   dst[start+3 : start+3+len(server)],
 		Client:   dst[client : client+len(c.Client)],
+		ClientAt: client - start,
 		Location: dst[location : location+len(c.Location)],
 		Rank:     newRank(c.Time, receipt),
 	}
@@ -86,7 +88,11 @@ func ParseRecord(line []byte) (Record, error) {
 	if !ok {
 		return Record{}, errNoRecord
 	}
-	return Record{Line: line, Server: f[1], Client: f[3], Location: f[4], Rank: newRank(t, t.Add(difference))}, nil
+	return Record{
+		Line: line, Server: f[1], Client: f[3], Location: f[4],
+		ClientAt: len("AT ") + len(f[1]) + 1 + len(f[2]) + 1,
+		Rank:     newRank(t, t.Add(difference)),
+	}, nil
 }
 
 // Compare orders two records of one client: +1 when a beats b, -1 when b beats
