@@ -33,6 +33,8 @@ type Config struct {
 	Seed, Creds   string // files: nkey seed; NATS credentials. Either, or none
 	CA, Cert, Key string // files for TLS; each may be missing
 
+	Service Service
+
 	Log *slog.Logger
 }
 
@@ -104,7 +106,11 @@ func (b *Bus) publish(m *nats.Msg) error {
 // does, now or when the bus comes back later, it returns bus.ErrNameTaken.
 func (b *Bus) Run(ctx context.Context, h bus.Handler) error {
 	r := &run{Bus: b, handler: h, link: make(chan bool, 16), taken: make(chan struct{}, 1), closed: make(chan struct{}), senders: map[string]string{}, reasons: map[string]bool{}}
-	nc, err := nats.Connect(strings.Join(b.cfg.URLs, ","), r.options()...)
+	opts, err := r.options()
+	if err != nil {
+		return err
+	}
+	nc, err := nats.Connect(strings.Join(b.cfg.URLs, ","), opts...)
 	if err != nil {
 		return fmt.Errorf("bus %s: %w", bus.RedactURLs(b.cfg.URLs), err)
 	}
@@ -132,7 +138,7 @@ type run struct {
 	reasons map[string]bool   // why connecting failed, since it last worked: each is logged once
 }
 
-func (r *run) options() []nats.Option {
+func (r *run) options() ([]nats.Option, error) {
 	c := r.cfg
 	opts := []nats.Option{
 		nats.Name(c.Prefix.Connection(c.Server)),
@@ -159,14 +165,18 @@ func (r *run) options() []nats.Option {
 		nats.ClosedHandler(func(*nats.Conn) { close(r.closed) }),
 		nats.ErrorHandler(r.asyncError),
 	}
+	access, err := c.access()
+	return append(opts, access...), err
+}
+
+// access is how to get in.
+func (c Config) access() (opts []nats.Option, err error) {
 	if c.Seed != "" {
-		opts = append(opts, func(o *nats.Options) error {
-			nkey, err := nats.NkeyOptionFromSeed(c.Seed)
-			if err != nil {
-				return fmt.Errorf("nkey seed %s: %w", c.Seed, err)
-			}
-			return nkey(o)
-		})
+		nkey, err := nats.NkeyOptionFromSeed(c.Seed)
+		if err != nil {
+			return nil, fmt.Errorf("nkey seed %s: %w", c.Seed, err)
+		}
+		opts = append(opts, nkey)
 	}
 	if c.Creds != "" {
 		opts = append(opts, nats.UserCredentials(c.Creds))
@@ -177,7 +187,7 @@ func (r *run) options() []nats.Option {
 	if c.Cert != "" {
 		opts = append(opts, nats.ClientCert(c.Cert, c.Key))
 	}
-	return opts
+	return opts, nil
 }
 
 // explain logs why there is no connection, once for each new reason.
@@ -265,6 +275,11 @@ func (r *run) serve(ctx context.Context) error {
 			if err := r.takeIn(); err != nil {
 				return err
 			}
+			service, err := r.serveTools()
+			if err != nil {
+				return err
+			}
+			defer service.Stop()
 			r.flush()
 			started = true
 			r.conn.Store(r.nc)

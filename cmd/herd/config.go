@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"herd/bus"
+	"herd/bus/natsbus"
 	"herd/bus/topology"
 	"herd/node"
 )
@@ -303,6 +304,13 @@ func (s settings) opsAddress(place int) string {
 }
 
 func defaultAddress(port, place int) string { return fmt.Sprintf("127.0.0.1:%d", port+place) }
+
+// busConfig is how to reach the bus at urls.
+func (s settings) busConfig(urls []string) natsbus.Config {
+	return natsbus.Config{
+		URLs: urls, Prefix: s.prefix, Seed: s.seed, Creds: s.creds, CA: s.ca, Cert: s.cert, Key: s.key,
+	}
+}
 
 // clientAddress is where the server at a place in the topology listens for
 // clients when it runs together with the others. enoughPorts has seen to it that

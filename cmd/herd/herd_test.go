@@ -389,6 +389,57 @@ func TestOps(t *testing.T) {
 	}
 }
 
+// TestStatus: the herd at a glance, from any of its processes, and a status that is
+// not well when a server is missing.
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	h := startUp(t, "goloman")
+	record := dial(t, h.addresses[0]).ask("IAMAT kiwi +1+1 1")
+	awaitAgreement(t, "kiwi", record, h.addresses...)
+	env := []string{"HERD_NATS_URL=" + h.nats}
+	ask := func(want int, args ...string) string {
+		t.Helper()
+		p := start(t, env, append([]string{"status"}, args...)...)
+		if got := p.status(); got != want {
+			t.Errorf("status %v: exit status %d, want %d: %s", args, got, want, p.stderr.String())
+		}
+		return p.stdout.String()
+	}
+	text := ask(exitOK, "--wait", "10s")
+	for _, want := range []string{
+		`(?m)^SERVER +READY +RECORDS +DIGEST +CLIENTS +NEIGHBOURS$`,
+		`(?m)^Goloman +yes +1 +[0-9a-f]{16} +1 +Hands \(in step\), Holiday \(in step\), Wilkes \(in step\)$`,
+		`(?m)^5 of 5 servers, all edges in step, all maps equal$`,
+	} {
+		if !regexp.MustCompile(want).MatchString(text) {
+			t.Errorf("status has no %s:\n%s", want, text)
+		}
+	}
+	var answer struct {
+		Servers []struct {
+			Server  string
+			Records int
+			Ready   bool
+		}
+		Missing []string
+	}
+	if err := json.Unmarshal([]byte(ask(exitOK, "--json")), &answer); err != nil {
+		t.Fatal(err)
+	}
+	if len(answer.Servers) != 5 || answer.Servers[3].Server != "Welsh" || answer.Servers[3].Records != 1 || !answer.Servers[3].Ready || len(answer.Missing) > 0 {
+		t.Errorf("status --json: %+v", answer)
+	}
+
+	env = append(env, "HERD_TOPOLOGY=Goloman-Hands,Hands-Nobody")
+	if text := ask(exitFailure); !strings.Contains(text, "2 of 3 servers, NOT all edges in step") {
+		t.Errorf("status with a server missing:\n%s", text)
+	}
+	h.stop()
+	if text := ask(exitFailure, "--wait", "300ms"); text != "" {
+		t.Errorf("status without a bus:\n%s", text)
+	}
+}
+
 // TestOpsBeyondLoopback: profiles are for loopback only; a health check finds the
 // server all the same.
 func TestOpsBeyondLoopback(t *testing.T) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -87,7 +89,7 @@ func (p *process) run(ctx context.Context, urls []string, introduce func()) erro
 	}()
 	epoch := uint64(time.Now().UnixNano())
 	for i := range p.servers {
-		p.servers[i].node = p.newNode(p.servers[i].name, urls, epoch, source)
+		p.servers[i].node = p.newNode(p.servers[i].name, p.servers[i].clients.Addr(), urls, epoch, source)
 	}
 	if p.ops != nil {
 		defer p.serveOps()()
@@ -113,17 +115,29 @@ func (p *process) run(ctx context.Context, urls []string, introduce func()) erro
 	return tasks.Wait()
 }
 
-func (p *process) newNode(name string, urls []string, epoch uint64, source places.Source) *node.Node {
+func (p *process) newNode(name string, clients net.Addr, urls []string, epoch uint64, source places.Source) *node.Node {
 	s := p.settings
 	neighbours := s.graph.Neighbours(name)
+	var n *node.Node
+	onBus := s.busConfig(urls)
+	onBus.Server, onBus.Neighbours, onBus.Epoch, onBus.Log = name, neighbours, epoch, p.log.With("node", name)
+	onBus.Service = natsbus.Service{
+		Description: "a server of a herd, which tracks where clients are",
+		Metadata: map[string]string{
+			"server": name, "neighbours": strings.Join(neighbours, " "), "epoch": fmt.Sprint(epoch), "clients": clients.String(),
+		},
+		Endpoints: map[string]func() []byte{"status": func() []byte {
+			text, err := json.Marshal(n.Status())
+			if err != nil {
+				panic(err) // a status holds nothing that JSON could not
+			}
+			return text
+		}},
+	}
 	cfg := node.Config{
 		Name: name, Neighbours: neighbours, Topology: s.graph.Hash(), Epoch: epoch,
 		Limits: s.limits, Repair: s.repair, LogDir: s.logDir,
-		Bus: natsbus.New(natsbus.Config{
-			URLs: urls, Prefix: s.prefix, Server: name, Neighbours: neighbours, Epoch: epoch,
-			Seed: s.seed, Creds: s.creds, CA: s.ca, Cert: s.cert, Key: s.key,
-			Log: p.log.With("node", name),
-		}),
+		Bus:    natsbus.New(onBus),
 		Places: source,
 		Log:    p.log,
 	}
@@ -132,7 +146,8 @@ func (p *process) newNode(name string, urls []string, epoch uint64, source place
 			Dir: filepath.Join(s.dataDir, name), Sync: s.journal == journalSync, Log: p.log.With("node", name),
 		})
 	}
-	return node.New(cfg)
+	n = node.New(cfg)
+	return n
 }
 
 // serveOps serves operators until stop is called.

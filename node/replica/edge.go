@@ -227,6 +227,15 @@ func (r *Replica) ClockOff() string {
 	return ""
 }
 
+// BeatAge is how many seconds ago the neighbour at edge e was last heard; -1 for
+// never.
+func (r *Replica) BeatAge(e int, now time.Time) float64 {
+	if r.edges[e].heard.IsZero() {
+		return -1
+	}
+	return now.Sub(r.edges[e].heard).Seconds()
+}
+
 // Heartbeat is the beat to send over edge e at now.
 func (r *Replica) Heartbeat(e int, now time.Time) wire.Beat {
 	d := &r.edges[e]

@@ -75,6 +75,9 @@ type pull struct {
 // equal, or a comparison has ended.
 func (r *Replica) InStep(e int) bool { return r.edges[e].up && r.edges[e].repair.inStep }
 
+// Repairing tells whether a comparison with the neighbour at edge e runs.
+func (r *Replica) Repairing(e int) bool { return r.pull != nil && r.pull.edge == e }
+
 // Ready tells whether a server that greeted its neighbours at greeted may call
 // itself ready: it is in step with all that live. Where repair is off it always
 // is.

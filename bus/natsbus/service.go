@@ -1,0 +1,80 @@
+package natsbus
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"herd/bus"
+)
+
+// Service is what a server answers to tools, as a NATS micro service named for the
+// herd's prefix: `nats micro ls`, `info` and `stats` find it.
+type Service struct {
+	Description string
+	Metadata    map[string]string
+	// Endpoints answer requests on <prefix>.<name>, each server for itself: there
+	// are no queue groups.
+	Endpoints map[string]func() []byte
+}
+
+const serviceVersion = "0.1.0"
+
+func (r *run) serveTools() (micro.Service, error) {
+	s, err := micro.AddService(r.nc, micro.Config{
+		Name: string(r.cfg.Prefix), Version: serviceVersion, QueueGroupDisabled: true,
+		Description: r.cfg.Service.Description, Metadata: r.cfg.Service.Metadata,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("micro service: %w", err)
+	}
+	for name, answer := range r.cfg.Service.Endpoints {
+		respond := micro.HandlerFunc(func(request micro.Request) {
+			if err := request.Respond(answer()); err != nil {
+				r.cfg.Log.Debug("micro service", "endpoint", name, "err", err)
+			}
+		})
+		if err := s.AddEndpoint(name, respond, micro.WithEndpointSubject(endpointSubject(r.cfg.Prefix, name))); err != nil {
+			return nil, fmt.Errorf("micro service: endpoint %s: %w", name, err)
+		}
+	}
+	return s, nil
+}
+
+func endpointSubject(p bus.Prefix, name string) string { return string(p) + "." + name }
+
+// Ask asks all servers on the bus of cfg at one of their endpoints and calls take
+// with each answer, until take returns false or ctx ends. Of cfg, Server,
+// Neighbours and Service need not be set.
+func Ask(ctx context.Context, cfg Config, endpoint string, take func(answer []byte) (more bool)) error {
+	opts, err := cfg.access()
+	if err != nil {
+		return err
+	}
+	nc, err := nats.Connect(strings.Join(cfg.URLs, ","), append(opts, nats.Name(cfg.Prefix.Connection(endpoint)))...)
+	if err != nil {
+		return fmt.Errorf("bus %s: %w", bus.RedactURLs(cfg.URLs), err)
+	}
+	defer nc.Close()
+	inbox := nc.NewInbox()
+	messages := make(chan *nats.Msg, 1024)
+	if _, err := nc.ChanSubscribe(inbox, messages); err != nil {
+		return err
+	}
+	if err := nc.PublishRequest(endpointSubject(cfg.Prefix, endpoint), inbox, nil); err != nil {
+		return err
+	}
+	for {
+		select {
+		case m := <-messages:
+			if m.Header.Get("Status") == "503" || !take(m.Data) { // 503: nobody is there
+				return nil
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

@@ -1,0 +1,34 @@
+package node
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"herd/node/status"
+)
+
+// Status is how the server is.
+func (n *Node) Status() status.Server {
+	now := time.Now()
+	s := status.Server{
+		Server: n.cfg.Name, Epoch: n.cfg.Epoch, Topology: fmt.Sprintf("%016x", n.cfg.Topology), Clock: now.UTC(), Ready: true,
+		Edges: []status.Edge{}, Journal: strings.Join(n.damage, "; "),
+	}
+	if err := n.Ready(); err != nil {
+		s.Ready, s.Why = false, err.Error()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s.Records = n.replica.Map().Len()
+	s.Digest = fmt.Sprintf("%016x", n.replica.Map().Digest())
+	s.Clients = len(n.sessions.open)
+	for e, peer := range n.cfg.Neighbours {
+		waiting, up := n.replica.Waiting(e)
+		s.Edges = append(s.Edges, status.Edge{
+			Peer: peer, Up: up, InStep: n.replica.InStep(e), Repairing: n.replica.Repairing(e), Waiting: waiting,
+			BeatAge: n.replica.BeatAge(e, now),
+		})
+	}
+	return s
+}

@@ -1,0 +1,144 @@
+// Package status is how a server says how it is: one value, which the bus's
+// micro service answers with, /readyz judges by, and people read.
+package status
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Server is how one server is.
+type Server struct {
+	Server   string    `json:"server"`
+	Epoch    uint64    `json:"epoch"`    // its present life
+	Topology string    `json:"topology"` // hash of the graph
+	Clock    time.Time `json:"clock"`    // when all this was so, by its own clock
+	Ready    bool      `json:"ready"`
+	Why      string    `json:"why,omitempty"` // it is not
+	Records  int       `json:"records"`       // clients whose place it knows
+	Digest   string    `json:"digest"`        // of the records: equal for equal maps
+	Clients  int       `json:"clients"`       // connected
+	Edges    []Edge    `json:"edges"`
+	Journal  string    `json:"journal,omitempty"` // what was wrong with it when it was opened
+}
+
+// Edge is how an edge is, seen from one of its ends.
+type Edge struct {
+	Peer      string  `json:"peer"`
+	Up        bool    `json:"up"`
+	InStep    bool    `json:"in_step"`
+	Repairing bool    `json:"repairing"` // a comparison runs
+	Waiting   int     `json:"waiting"`   // records yet to be sent
+	BeatAge   float64 `json:"beat_age"`  // seconds since the neighbour was last heard; -1 for never
+}
+
+// Herd is what the servers of a herd say of themselves, sorted as its topology
+// is; Missing are those that said nothing.
+type Herd struct {
+	Servers []Server `json:"servers"`
+	Missing []string `json:"missing"`
+}
+
+// Gather makes a Herd of what servers said, in the order of names. Others are left
+// out, and of a server that spoke twice what it said last counts.
+func Gather(names []string, said []Server) (h Herd) {
+	h.Servers, h.Missing = []Server{}, []string{}
+	for _, name := range names {
+		var of []Server
+		for _, s := range said {
+			if s.Server == name {
+				of = append(of, s)
+			}
+		}
+		if len(of) == 0 {
+			h.Missing = append(h.Missing, name)
+			continue
+		}
+		h.Servers = append(h.Servers, slices.MaxFunc(of, func(a, b Server) int { return a.Clock.Compare(b.Clock) }))
+	}
+	return h
+}
+
+// InStep tells whether all servers spoke and all their edges are in step.
+func (h Herd) InStep() bool {
+	for _, s := range h.Servers {
+		for _, e := range s.Edges {
+			if !e.InStep {
+				return false
+			}
+		}
+	}
+	return len(h.Missing) == 0
+}
+
+// Equal tells whether all servers spoke and hold the same map. Under load they
+// never do at one moment.
+func (h Herd) Equal() bool {
+	for _, s := range h.Servers {
+		if s.Digest != h.Servers[0].Digest {
+			return false
+		}
+	}
+	return len(h.Missing) == 0
+}
+
+// Text is the herd at a glance.
+func (h Herd) Text() string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SERVER\tREADY\tRECORDS\tDIGEST\tCLIENTS\tNEIGHBOURS")
+	for _, s := range h.Servers {
+		ready := "yes"
+		if !s.Ready {
+			ready = "no"
+		}
+		var edges []string
+		for _, e := range s.Edges {
+			edges = append(edges, e.text())
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%s\n", s.Server, ready, s.Records, s.Digest, s.Clients, strings.Join(edges, ", "))
+	}
+	for _, name := range h.Missing {
+		fmt.Fprintf(w, "%s\tno answer\t\t\t\t\n", name)
+	}
+	w.Flush()
+	fmt.Fprintln(&b)
+	for _, s := range h.Servers {
+		if s.Why != "" {
+			fmt.Fprintln(&b, s.Why)
+		}
+		if s.Journal != "" {
+			fmt.Fprintf(&b, "%s: journal: %s\n", s.Server, s.Journal)
+		}
+	}
+	steps, maps := "all edges in step", "all maps equal"
+	if !h.InStep() {
+		steps = "NOT all edges in step"
+	}
+	if !h.Equal() {
+		maps = "maps not equal at this moment"
+	}
+	fmt.Fprintf(&b, "%d of %d servers, %s, %s\n", len(h.Servers), len(h.Servers)+len(h.Missing), steps, maps)
+	return b.String()
+}
+
+func (e Edge) text() string {
+	state := "in step"
+	switch {
+	case !e.Up && e.BeatAge < 0:
+		state = "never heard"
+	case !e.Up:
+		state = fmt.Sprintf("down, heard %.0f s ago", e.BeatAge)
+	case e.Repairing:
+		state = "repairing"
+	case !e.InStep:
+		state = "not in step"
+	}
+	if e.Waiting > 0 {
+		state += fmt.Sprintf(", %d waiting", e.Waiting)
+	}
+	return e.Peer + " (" + state + ")"
+}
