@@ -35,27 +35,33 @@ func TestJournalSurvivesAll(t *testing.T) {
 				survived(t, h, latest)
 				var mu sync.Mutex
 				var writers sync.WaitGroup
-				enough := make(chan struct{}, 1000)
+				const reports = 100 // by each writer before the kill
+				enough := make(chan error, len(clients))
 				for i, c := range clients {
 					writers.Go(func() {
 						for n := 0; ; n++ {
 							id := fmt.Sprintf("s%d.c%d", i, n%50)
 							fmt.Fprintf(c.conn, "IAMAT %s +1+1 %d.%09d\n", id, 1_700_000_000+round, n)
 							reply, err := c.r.ReadString('\n')
-							if err != nil {
-								return // killed
+							if err != nil { // killed, or too early
+								if n <= reports {
+									enough <- err
+								}
+								return
 							}
 							mu.Lock()
 							latest[id] = strings.TrimSuffix(reply, "\n")
 							mu.Unlock()
-							if n == 300 {
-								enough <- struct{}{}
+							if n == reports {
+								enough <- nil
 							}
 						}
 					})
 				}
 				for range clients {
-					<-enough
+					if err := <-enough; err != nil {
+						t.Errorf("before the kill: %v", err)
+					}
 				}
 				h.signal(syscall.SIGKILL)
 				h.status()

@@ -23,7 +23,7 @@ import (
 
 // patience is how long a test waits for what must happen: a test that waits so
 // long has failed. Nothing waits for a time to pass.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // program is a running herd process.
 type program struct {
