@@ -15,95 +15,6 @@ const (
 	stall = 100 * time.Millisecond
 )
 
-// ticket counts news: replica.Replica.News.
-type ticket uint64
-
-// progress is how far one goroutine, the flood or the journal's, has come with
-// what is news, and who waits for it. Guarded by Node.mu, but for kick.
-type progress struct {
-	kick    chan struct{} // there is something to do
-	done    ticket        // up to here all is done
-	waiting []waiting
-	stalled bool // somebody has waited in vain, and nothing was done since
-	failed  bool // the flood: a neighbour that is up could not be told, the last time
-}
-
-type waiting struct {
-	ticket ticket
-	seat   seat
-}
-
-// seat is where a session sits while it waits.
-type seat struct {
-	wake  chan struct{}
-	timer *time.Timer
-}
-
-func newSeat() seat {
-	timer := time.NewTimer(time.Hour)
-	timer.Stop()
-	return seat{make(chan struct{}, 1), timer}
-}
-
-func newProgress() progress { return progress{kick: make(chan struct{}, 1)} }
-
-// nudge lets the goroutine look for something to do.
-func (p *progress) nudge() {
-	select {
-	case p.kick <- struct{}{}:
-	default: // it will look anyway
-	}
-}
-
-// await returns true when all is done up to t, and false when that takes longer
-// than patience.
-func (n *Node) await(p *progress, t ticket, s seat, patience time.Duration) bool {
-	n.mu.Lock()
-	if p.done >= t {
-		n.mu.Unlock()
-		return true
-	}
-	p.waiting = append(p.waiting, waiting{t, s})
-	n.mu.Unlock()
-	p.nudge()
-	s.timer.Reset(patience)
-	select {
-	case <-s.wake:
-		s.timer.Stop()
-		return true
-	case <-s.timer.C:
-	}
-	n.mu.Lock()
-	done := p.done >= t
-	p.stalled = !done
-	p.release(func(w waiting) bool { return w.seat == s })
-	n.mu.Unlock()
-	<-s.wake
-	return done
-}
-
-// finish says that all is done up to t, and lets those go who waited for it.
-func (n *Node) finish(p *progress, t ticket) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	p.done = max(p.done, t)
-	p.stalled = false
-	p.release(func(w waiting) bool { return w.ticket <= t })
-}
-
-// release wakes those that wait and are let go, and no others.
-func (p *progress) release(letGo func(waiting) bool) {
-	kept := p.waiting[:0]
-	for _, w := range p.waiting {
-		if letGo(w) {
-			w.seat.wake <- struct{}{} // cannot block: one slot a seat, one wait at a time
-		} else {
-			kept = append(kept, w)
-		}
-	}
-	p.waiting = kept
-}
-
 // awaitFlood returns when all news up to t has been written to the bus for every
 // neighbour, or is kept for those that are away. A bus that takes nothing for a
 // while counts as away, and nobody else waits until it moves.
@@ -116,13 +27,6 @@ func (n *Node) awaitFlood(t ticket, s seat) {
 		return
 	}
 	n.await(&n.flood, t, s, stall)
-}
-
-// nextTicket is the ticket of all news so far.
-func (n *Node) nextTicket() ticket {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return ticket(n.replica.News())
 }
 
 // runFlood floods what is wanted, as soon as it is and the bus has taken what was
