@@ -25,6 +25,7 @@ const (
 	// is tried again.
 	journalPatience = 10 * time.Second
 	journalRetry    = time.Second
+	compactRetry    = time.Minute // after a compaction that failed, which has made the journal larger
 	// journalFrames is how many frames, of about frameSize bytes, are appended at a
 	// time.
 	journalFrames = 32
@@ -60,31 +61,36 @@ func (n *Node) openJournal() error {
 // runJournal puts news into the journal, all that has gathered since the last time
 // at once, until ctx ends; then the rest of it.
 func (n *Node) runJournal(ctx context.Context) error {
-	failing := false
+	var retry <-chan time.Time // while the journal fails
 	for {
-		var retry <-chan time.Time
-		if failing {
-			retry = time.After(journalRetry)
-		}
 		select {
 		case <-n.journal.kick:
+			if retry != nil {
+				continue // in its time
+			}
 		case <-retry:
 		case <-ctx.Done():
 			return n.closeJournal()
 		}
 		wanted := n.nextTicket()
 		err := n.appendNews()
+		n.mu.Lock()
+		failed := n.journal.failed
+		n.journal.failed = err != nil
+		n.mu.Unlock()
+		retry = nil
 		switch {
-		case err != nil && !failing:
+		case err != nil && !failed:
 			n.tell([]replica.Event{{Kind: kindJournal, Text: fmt.Sprintf("the journal fails, replies wait: %v", err)}})
-		case err == nil && failing:
+		case err == nil && failed:
 			n.tell([]replica.Event{{Kind: kindJournal, Text: "the journal works again"}})
 		}
-		failing = err != nil
-		if !failing {
-			n.finish(&n.journal, wanted)
-			n.compactJournal()
+		if err != nil {
+			retry = time.After(journalRetry)
+			continue
 		}
+		n.finish(&n.journal, wanted)
+		n.compactJournal()
 	}
 }
 
@@ -123,10 +129,10 @@ func (n *Node) compactJournal() {
 	n.mu.Lock()
 	size := n.replica.Map().Size()
 	n.mu.Unlock()
-	if !n.cfg.Journal.Bloated(size) {
+	began := time.Now()
+	if began.Before(n.compactNext) || !n.cfg.Journal.Bloated(size) {
 		return
 	}
-	began := time.Now()
 	var next replica.ID
 	err := n.cfg.Journal.Compact(func() (frames [][]byte) {
 		n.mu.Lock()
@@ -139,6 +145,7 @@ func (n *Node) compactJournal() {
 		return frames
 	})
 	if err != nil {
+		n.compactNext = began.Add(compactRetry)
 		n.log.Error("journal not compacted", "err", err)
 		return
 	}
@@ -147,7 +154,13 @@ func (n *Node) compactJournal() {
 
 // closeJournal appends what is left and closes the journal.
 func (n *Node) closeJournal() error {
-	err := n.appendNews()
+	n.mu.Lock()
+	failed := n.journal.failed
+	n.mu.Unlock()
+	err := errNotJournalled
+	if !failed { // else it has had its time
+		err = n.appendNews()
+	}
 	if err != nil {
 		n.mu.Lock()
 		err = fmt.Errorf("journal: %d records are not in it: %w", n.replica.Unjournalled(), err)

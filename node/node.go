@@ -71,11 +71,12 @@ type Node struct {
 	// traffic is the log of all input and output; nil for none.
 	traffic *trafficLog
 
-	mu      sync.Mutex
-	replica *replica.Replica
-	flood   progress
-	journal progress
-	damage  []string // what was wrong with the journal
+	mu          sync.Mutex
+	replica     *replica.Replica
+	flood       progress
+	journal     progress
+	damage      []string  // what was wrong with the journal
+	compactNext time.Time // not to be tried before; the journal's goroutine's alone
 	// unsendable counts lines that were too large for the bus.
 	unsendable int
 	bus        busState
@@ -259,6 +260,8 @@ func (n *Node) Ready() error {
 	switch {
 	case n.stopping:
 		return fmt.Errorf("%s: stopping", n.cfg.Name)
+	case n.journal.failed:
+		return fmt.Errorf("%s: the journal fails", n.cfg.Name)
 	case n.bus != present:
 		return fmt.Errorf("%s: the bus is away", n.cfg.Name)
 	case off != "":

@@ -12,7 +12,8 @@ type progress struct {
 	done    ticket        // up to here all is done
 	waiting []waiting
 	stalled bool // somebody has waited in vain, and nothing was done since
-	failed  bool // the flood: a neighbour that is up could not be told, the last time
+	failed  bool // a neighbour that is up could not be told, or the journal not take it, the last time
+	over    bool // nobody waits any more: the server stops
 }
 
 type waiting struct {
@@ -46,9 +47,9 @@ func (p *progress) nudge() {
 // than patience.
 func (n *Node) await(p *progress, t ticket, s seat, patience time.Duration) bool {
 	n.mu.Lock()
-	if p.done >= t {
-		n.mu.Unlock()
-		return true
+	if p.done >= t || p.over {
+		defer n.mu.Unlock()
+		return p.done >= t
 	}
 	p.waiting = append(p.waiting, waiting{t, s})
 	n.mu.Unlock()
@@ -57,7 +58,9 @@ func (n *Node) await(p *progress, t ticket, s seat, patience time.Duration) bool
 	select {
 	case <-s.wake:
 		s.timer.Stop()
-		return true
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return p.done >= t
 	case <-s.timer.C:
 	}
 	n.mu.Lock()
@@ -76,6 +79,14 @@ func (n *Node) finish(p *progress, t ticket) {
 	p.done = max(p.done, t)
 	p.stalled = false
 	p.release(func(w waiting) bool { return w.ticket <= t })
+}
+
+// abandon lets all go who wait, and whoever comes to.
+func (n *Node) abandon(p *progress) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	p.over = true
+	p.release(func(waiting) bool { return true })
 }
 
 // release wakes those that wait and are let go, and no others.

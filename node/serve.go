@@ -112,6 +112,7 @@ func (n *Node) endSessions(ctx context.Context) {
 		c.SetWriteDeadline(until)
 	})
 	cut := context.AfterFunc(ctx, func() {
+		n.abandon(&n.journal)
 		n.eachConn(func(c net.Conn) { c.Close() })
 	})
 	n.sessions.running.Wait()

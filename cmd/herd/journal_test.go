@@ -109,7 +109,7 @@ func TestJournalDirectory(t *testing.T) {
 	record := dial(t, h.addresses[0]).ask("IAMAT kiwi +1+1 100")
 
 	second := start(t, append(append([]string{"HERD_TOPOLOGY=Solo"}, anyPorts...), env...), "up")
-	if got := second.status(); got != exitFailure || !strings.Contains(second.stderr.String(), "another process uses this directory") {
+	if got := second.status(); got != exitFailure || !strings.Contains(second.stderr.String(), "another process uses") {
 		t.Errorf("a second process: exit status %d, %s", got, second.stderr.String())
 	}
 	h.stop()

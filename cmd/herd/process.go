@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gofrs/flock"
 	"golang.org/x/sync/errgroup"
 
 	"herd/bus/natsbus"
@@ -29,6 +30,7 @@ type process struct {
 	log      *slog.Logger
 	servers  []server
 	ops      net.Listener // nil for none
+	data     *flock.Flock // of HERD_DATA_DIR; nil for none
 }
 
 type server struct {
@@ -41,11 +43,28 @@ type server struct {
 // beside its name, and the operators' at opsAddress, "" for none.
 func newProcess(s settings, stderr io.Writer, names, addresses []string, opsAddress string) (*process, error) {
 	p := &process{settings: s, log: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: s.logLevel}))}
+	if s.journal != journalOff {
+		if err := p.lockData(); err != nil {
+			return nil, err
+		}
+	}
 	if err := p.listen(names, addresses, opsAddress); err != nil {
 		p.closeListeners()
 		return nil, err
 	}
 	return p, nil
+}
+
+// lockData makes HERD_DATA_DIR this process's own, until it ends.
+func (p *process) lockData() error {
+	p.data = flock.New(filepath.Join(p.settings.dataDir, "lock"))
+	switch locked, err := p.data.TryLock(); {
+	case err != nil:
+		return fmt.Errorf("HERD_DATA_DIR: %w", err)
+	case !locked:
+		return fmt.Errorf("HERD_DATA_DIR: another process uses %s", p.settings.dataDir)
+	}
+	return nil
 }
 
 func (p *process) listen(names, addresses []string, opsAddress string) (err error) {

@@ -20,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,7 +35,7 @@ const (
 	subject    = "journal"
 
 	startTimeout = 10 * time.Second
-	ackTimeout   = 5 * time.Second
+	ackTimeout   = 2 * time.Second
 	// compactAbove is the size of a journal below which it is never written anew,
 	// and compactTimes how many times the size of the map it may reach.
 	compactAbove = 32 << 20
@@ -59,18 +60,20 @@ type Journal struct {
 	nats *server.Server
 	conn *nats.Conn
 	js   jetstream.JetStream
+	log  *logger
 
-	last uint64   // sequence number of the last message acknowledged
-	size int64    // of the stream, about
-	mark *os.File // holds last, outside the stream: an end that was cut off leaves no trace in it
+	broken bool     // the storage engine failed, and is to be started anew
+	last   uint64   // sequence number of the last message acknowledged
+	size   int64    // of the stream, about
+	mark   *os.File // holds last, outside the stream: an end that was cut off leaves no trace in it
 }
 
 // New makes a Journal, which Open opens.
 func New(cfg Config) *Journal { return &Journal{cfg: cfg} }
 
 // Open opens the journal, or begins one, and calls take for each line in it. A
-// damaged journal is no error: what can be read of it is, and damage says in words
-// what was wrong. If nothing can, its files are put aside and it begins anew.
+// damaged journal is no error: what can be read of it is, in pieces of a few
+// hundred frames, and damage says in words what is missing. If nothing can, its files are put aside and it begins anew.
 // ErrInUse says that another process has it.
 func (j *Journal) Open(take func(line []byte)) (damage []string, err error) {
 	if err := os.MkdirAll(j.cfg.Dir, 0o700); err != nil {
@@ -123,14 +126,14 @@ func (j *Journal) readMark() uint64 {
 
 func (j *Journal) files() string { return filepath.Join(j.cfg.Dir, "stream") }
 
-// open starts the server and reads the stream.
+// open starts the storage engine and, unless take is nil, reads the stream.
 func (j *Journal) open(take func(line []byte)) (damage []string, err error) {
 	defer func() {
 		if p := recover(); p != nil { // a storage engine may trip over files that it did not write
 			err = fmt.Errorf("reading the files: %v", p)
 		}
 	}()
-	log := &logger{log: j.cfg.Log}
+	j.log = &logger{log: j.cfg.Log}
 	j.nats, err = server.NewServer(&server.Options{
 		ServerName: "journal", DontListen: true, NoSigs: true,
 		JetStream: true, StoreDir: j.files(), SyncAlways: j.cfg.Sync,
@@ -142,10 +145,10 @@ func (j *Journal) open(take func(line []byte)) (damage []string, err error) {
 	if err != nil {
 		return damage, err
 	}
-	j.nats.SetLoggerV2(log, false, false, false)
+	j.nats.SetLoggerV2(j.log, false, false, false)
 	j.nats.Start()
 	if !j.nats.ReadyForConnections(startTimeout) {
-		return damage, fmt.Errorf("the storage engine did not start: %v", log.taken())
+		return damage, fmt.Errorf("the storage engine did not start: %s", j.log.last())
 	}
 	if j.conn, err = nats.Connect("", nats.InProcessServer(j.nats), nats.MaxReconnects(-1)); err != nil {
 		return damage, err
@@ -161,8 +164,14 @@ func (j *Journal) open(take func(line []byte)) (damage []string, err error) {
 	if err != nil {
 		return damage, err
 	}
+	if take == nil {
+		return nil, nil
+	}
 	damage, err = j.read(ctx, stream, take)
-	return append(log.taken(), damage...), err
+	if len(damage) > 0 && j.log.last() != "" {
+		damage = append(damage, "the storage engine says: "+j.log.last())
+	}
+	return damage, err
 }
 
 // read calls take for each line in the stream.
@@ -216,8 +225,26 @@ func (j *Journal) read(ctx context.Context, stream jetstream.Stream, take func(l
 }
 
 // Append appends frames and returns when all of them are in the journal; on an
-// error, any of them may be.
-func (j *Journal) Append(frames [][]byte) error {
+// error, any of them may be. A storage engine that failed once fails for ever, so
+// the next Append starts it anew.
+func (j *Journal) Append(frames [][]byte) (err error) {
+	if j.broken {
+		j.stop()
+		if _, err := j.open(nil); err != nil {
+			return err
+		}
+		j.broken = false
+	}
+	if err = j.append(frames); err != nil {
+		j.broken = true
+		if said := j.log.last(); said != "" {
+			err = fmt.Errorf("%w: %s", err, said)
+		}
+	}
+	return err
+}
+
+func (j *Journal) append(frames [][]byte) error {
 	futures := make([]jetstream.PubAckFuture, len(frames))
 	for i, frame := range frames {
 		var err error
@@ -286,27 +313,25 @@ func (j *Journal) stop() {
 	}
 }
 
-// logger keeps what the storage engine complains of, for the report, and hands it
-// on.
+// logger keeps the last that the storage engine complained of, and hands it on. It
+// complains of much that is no loss, such as having been killed.
 type logger struct {
 	log *slog.Logger
 
 	mu    sync.Mutex
-	words []string
+	words string
 }
 
 func (l *logger) complain(format string, v []any) {
 	text := fmt.Sprintf(format, v...)
-	l.log.Warn("journal", "storage", text)
+	l.log.Info("journal", "storage", text)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.words) < 20 {
-		l.words = append(l.words, text)
-	}
+	l.words = strings.TrimSpace(text)
 }
 
-// taken is what there was to complain of so far.
-func (l *logger) taken() []string {
+// last is what it last complained of; "" for nothing.
+func (l *logger) last() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.words

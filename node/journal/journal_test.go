@@ -89,6 +89,30 @@ func TestCompact(t *testing.T) {
 	}
 }
 
+// TestFailedEngine: when the storage engine has failed, the next Append starts it
+// anew, and nothing that was acknowledged is lost.
+func TestFailedEngine(t *testing.T) {
+	dir := t.TempDir()
+	j, _, _ := open(t, dir)
+	first, want := frames(0, 10)
+	if err := j.Append(first); err != nil {
+		t.Fatal(err)
+	}
+	j.nats.Shutdown()
+	second, more := frames(10, 20)
+	if err := j.Append(second); err == nil {
+		t.Fatal("Append to an engine that is gone: no error")
+	}
+	if err := j.Append(second); err != nil {
+		t.Fatalf("the Append after: %v", err)
+	}
+	j.Close()
+	_, lines, damage := open(t, dir)
+	if want := append(want, more...); !slices.Equal(lines, want) || len(damage) > 0 {
+		t.Errorf("%d lines, damage %q, want %d and none", len(lines), damage, len(want))
+	}
+}
+
 func TestBloated(t *testing.T) {
 	j := New(Config{})
 	for _, tt := range []struct {
@@ -152,6 +176,9 @@ func TestDamage(t *testing.T) {
 				}
 				j, lines, damage := open(t, dir)
 				t.Logf("%d of %d lines; %q", len(lines), len(want), damage)
+				if len(lines) == len(want) && len(damage) > 0 {
+					t.Errorf("all lines were read, and yet: %q", damage)
+				}
 				if len(lines) < len(want) && len(damage) == 0 {
 					t.Errorf("%d of %d lines were read, and nothing is said to be damaged", len(lines), len(want))
 				}

@@ -61,6 +61,9 @@ type edge struct {
 	in     wire.Mark // last message of the neighbour that was seen
 	merged wire.Mark // the last before which nothing is missing
 
+	lost     uint64    // messages of the neighbour's, not yet told of
+	lossTold time.Time // when there was told of some
+
 	skews  []time.Duration // of the neighbour's clock, by its last beats
 	skewed bool            // and people were told
 
@@ -101,6 +104,7 @@ func (d *edge) received(m wire.Mark, beat bool) (lost uint64) {
 // of ours is wanted back at once: the neighbour asked, or it is newly up and may
 // not have heard us yet.
 func (r *Replica) Beat(e int, b wire.Beat, now time.Time) (events []Event, answer bool) {
+	r.noteSleep(now)
 	d := &r.edges[e]
 	before := d.beat
 	reborn := b.Epoch != before.Epoch
@@ -146,16 +150,23 @@ func (r *Replica) Beat(e int, b wire.Beat, now time.Time) (events []Event, answe
 // Tick looks for neighbours that have been silent for too long. It is called each
 // BeatEvery or so.
 func (r *Replica) Tick(now time.Time) (events []Event) {
-	if !r.ticked.IsZero() && now.Sub(r.ticked) > 2*BeatEvery {
-		r.slept = now // what comes in now has waited, and tells nothing of clocks
-	}
+	r.noteSleep(now)
 	r.ticked = now
 	for e := range r.edges {
+		events = append(events, r.edges[e].tellLoss(now)...)
 		if d := &r.edges[e]; d.up && now.Sub(d.heard) >= DownAfter {
 			events = append(events, r.goDown(e, fmt.Sprintf("has been silent for %v", DownAfter))...)
 		}
 	}
 	return events
+}
+
+// noteSleep notices that we did not run for a while: what comes in now has waited,
+// and tells nothing of clocks.
+func (r *Replica) noteSleep(now time.Time) {
+	if !r.ticked.IsZero() && now.Sub(r.ticked) > 2*BeatEvery {
+		r.slept = now
+	}
 }
 
 // BusAway says that the bus is: nobody hears us, and whether neighbours come back

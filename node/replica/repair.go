@@ -131,7 +131,19 @@ func (r *Replica) noteLoss(e int, lost uint64, now time.Time) []Event {
 		d.merged = d.in // nobody will bring them
 	}
 	r.Lost(e, now)
-	return []Event{{Gap, d.peer, fmt.Sprintf("%d messages of %s were lost before number %d", lost, d.peer, d.in.Seq)}}
+	d.lost += lost
+	return d.tellLoss(now)
+}
+
+// tellLoss tells of lost messages, once a second at most: whoever falls behind is
+// not to be held up by saying so.
+func (d *edge) tellLoss(now time.Time) []Event {
+	if d.lost == 0 || now.Sub(d.lossTold) < time.Second {
+		return nil
+	}
+	text := fmt.Sprintf("messages of %s were lost, %d, the last before number %d", d.peer, d.lost, d.in.Seq)
+	d.lost, d.lossTold = 0, now
+	return []Event{{Gap, d.peer, text}}
 }
 
 // Lost says that messages of edge e were lost, we don't know how many: a repair is
@@ -141,7 +153,7 @@ func (r *Replica) Lost(e int, now time.Time) {
 		return
 	}
 	s := &r.edges[e].repair
-	s.inStep, s.equal = false, false
+	s.inStep, s.equal, s.met = false, false, false
 	s.dueAt(now, "messages were lost")
 	if r.pull != nil && r.pull.edge == e {
 		r.pull.lossy = true
@@ -225,7 +237,12 @@ func (r *Replica) Told(e int, answer []byte, now time.Time) (question []byte, en
 	}
 	p := r.pull
 	if p == nil || p.edge != e || p.id != a.ID {
-		return nil, false, nil, nil // of a comparison that was given up
+		// Of a comparison that was given up. Its lines count all the same: whoever
+		// sent them no longer holds them ready for us.
+		if a.Kind == wire.TellLines {
+			_, err = r.mergeLines(e, a.Body)
+		}
+		return nil, false, nil, err
 	}
 	p.heard = now
 	p.bytes += len(answer)
@@ -242,17 +259,10 @@ func (r *Replica) Told(e int, answer []byte, now time.Time) (question []byte, en
 			err = errors.New("more buckets differ than there are")
 		}
 	case wire.TellLines:
-		eachLine(a.Body, func(line []byte) {
-			p.lines++
-			rec, badLine := wire.ParseRecord(line)
-			if badLine != nil {
-				err = badLine
-				return
-			}
-			if r.merge(rec, e, repaired) == News {
-				p.news++
-			}
-		})
+		var news int
+		news, err = r.mergeLines(e, a.Body)
+		p.news += news
+		p.lines += bytes.Count(a.Body, []byte("\n"))
 		if a.Last {
 			p.differing = p.differing[min(int(a.Done), len(p.differing)):]
 			if a.Done == 0 {
@@ -273,6 +283,20 @@ func (r *Replica) Told(e int, answer []byte, now time.Time) (question []byte, en
 		return r.askLines(p), false, nil, nil
 	}
 	return nil, true, r.finish(p, now), nil
+}
+
+// mergeLines merges the lines of an answer that came over edge e and returns how
+// many were news.
+func (r *Replica) mergeLines(e int, lines []byte) (news int, err error) {
+	eachLine(lines, func(line []byte) {
+		rec, badLine := wire.ParseRecord(line)
+		if badLine != nil {
+			err = badLine
+		} else if r.merge(rec, e, repaired) == News {
+			news++
+		}
+	})
+	return news, err
 }
 
 // askLines is the question for the lines of the next buckets that differ.

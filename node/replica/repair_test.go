@@ -209,6 +209,102 @@ func TestMismatchIsRepaired(t *testing.T) {
 	}
 }
 
+// TestLossUnderLoad: where messages were lost, each side learns what it lacks,
+// though the maps never rest, so that digests tell nothing.
+func TestLossUnderLoad(t *testing.T) {
+	p := newRepairPair(t)
+	p.beats()
+	p.settle()
+	mergeLine(t, p.a, "AT A +1.000000000 c1 +1+1 100") // B lacks it, and nobody says so
+	p.a.Lost(0, p.now)
+	p.settle()
+	if _, ok := p.b.Get([]byte("c1")); !ok || !p.a.InStep(0) {
+		t.Errorf("B knows: %v, A in step: %v, want both", ok, p.a.InStep(0))
+	}
+}
+
+// TestPeriodic: maps are compared every Repair or so, also where they never rest,
+// and a comparison that others ask for does not make the next one due.
+func TestPeriodic(t *testing.T) {
+	p := newRepairPair(t)
+	mergeLine(t, p.a, "AT A +1.000000000 c0 +1+1 100")
+	p.beats()
+	p.settle()
+	mergeLine(t, p.a, "AT A +1.000000000 c1 +1+1 100") // lost on the way to B
+	began, compared := p.now, 0
+	for p.now.Sub(began) < 3*p.b.cfg.Repair {
+		p.now = p.now.Add(BeatEvery)
+		for _, r := range []*Replica{p.a, p.b} {
+			mergeLine(t, r, fmt.Sprintf("AT A +1.000000000 c2 +1+1 %d", p.now.Unix()))
+		}
+		mergeLine(t, p.a, fmt.Sprintf("AT A +1.000000000 c3 +1+1 %d", p.now.Unix())) // always under way
+		before := p.bytes
+		p.beats()
+		p.settle()
+		if p.bytes > before {
+			compared++
+		}
+		if _, ok := p.b.Get([]byte("c1")); !ok && p.now.Sub(began) > p.b.cfg.Repair*5/4+BeatEvery {
+			t.Fatal("not compared in time")
+		}
+	}
+	if compared > 8 { // each side, every 22.5 s at the least
+		t.Errorf("%d comparisons in %v", compared, p.now.Sub(began))
+	}
+}
+
+// TestLossWhileComparing: messages lost while a comparison runs may be what it has
+// passed by, so that it does not put us in step; and what we have merged is said
+// to end before the gap until it is closed.
+func TestLossWhileComparing(t *testing.T) {
+	p := newRepairPair(t)
+	mergeLine(t, p.a, "AT A +1.000000000 c1 +1+1 100")
+	p.beats()
+	_, question, ok := p.b.Repair(p.now)
+	if !ok {
+		t.Fatal("no question")
+	}
+	p.b.Frame(0, wire.Mark{Epoch: 1, Seq: 1}, nil, p.now)
+	p.b.Frame(0, wire.Mark{Epoch: 1, Seq: 5}, nil, p.now)
+	p.b.Frame(0, wire.Mark{Epoch: 1, Seq: 6}, nil, p.now)
+	for question != nil {
+		question = p.exchange(p.b, p.a, question)
+	}
+	if got := p.b.Heartbeat(0, p.now).Merged; p.b.InStep(0) || got.Seq != 1 {
+		t.Errorf("in step %v, merged %v, want neither beyond the gap", p.b.InStep(0), got)
+	}
+	p.settle()
+	if got := p.b.Heartbeat(0, p.now).Merged; !p.b.InStep(0) || got.Seq != 6 {
+		t.Errorf("after the next comparison: in step %v, merged %v", p.b.InStep(0), got)
+	}
+}
+
+// TestLateAnswer: the lines of an answer count also when it was given up: whoever
+// sent them no longer holds them ready.
+func TestLateAnswer(t *testing.T) {
+	p := newRepairPair(t)
+	mergeLine(t, p.a, "AT A +1.000000000 c1 +1+1 100")
+	p.beats()
+	_, question, _ := p.b.Repair(p.now)
+	question = p.exchange(p.b, p.a, question)
+	answer, err := p.a.Question(0, question, p.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late, _, err := answer.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.now = p.now.Add(silence)
+	p.b.Repair(p.now) // gives up
+	if _, _, _, err := p.b.Told(0, late, p.now); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := p.b.Get([]byte("c1")); !ok {
+		t.Error("the lines of a late answer were thrown away")
+	}
+}
+
 // TestGivenUp: an answer that does not come is given up, and asked for again.
 func TestGivenUp(t *testing.T) {
 	p := newRepairPair(t)
@@ -297,8 +393,7 @@ func TestClocks(t *testing.T) {
 	expect("back", 0, 3, 1, false)
 	expect("40 s behind", -40*time.Second, 5, 1, true)
 	expect("back", 0, 3, 1, false)
-	now = now.Add(10 * time.Second) // we were stopped: ten beats have waited
-	r.Tick(now)
+	now = now.Add(10 * time.Second) // we were stopped: ten beats have waited, and come before our tick
 	for i := range 10 {
 		sent := now.Add(time.Duration(i-10) * time.Second)
 		if events, _ := r.Beat(0, wire.Beat{Epoch: 9, Clock: wire.InstantOf(sent), Format: wire.Format}, now); slices.ContainsFunc(events, func(e Event) bool { return e.Kind == Clock }) {

@@ -41,7 +41,7 @@ type Replica struct {
 	rng   *rand.Rand
 
 	ticked time.Time // the last Tick
-	slept  time.Time // the last one that came much too late: we did not run
+	slept  time.Time // when we last noticed that we had not run for a while
 }
 
 // ErrFull is IAmAt's refusal of a new client beyond Config.MaxClients.

@@ -232,19 +232,20 @@ func TestGaps(t *testing.T) {
 		{wire.Mark{Epoch: them, Seq: 8}, false, ""},
 		{wire.Mark{Epoch: them, Seq: 8}, true, ""},
 		{wire.Mark{Epoch: them, Seq: 8}, false, ""}, // delivered twice
-		{wire.Mark{Epoch: them, Seq: 11}, false, "2 messages of B were lost before number 11"},
+		{wire.Mark{Epoch: them, Seq: 11}, false, "messages of B were lost, 2, the last before number 11"},
 		{wire.Mark{Epoch: them, Seq: 9}, false, ""}, // late
-		{wire.Mark{Epoch: them, Seq: 12}, true, "1 messages of B were lost before number 12"},
+		{wire.Mark{Epoch: them, Seq: 12}, true, "messages of B were lost, 1, the last before number 12"},
 		{wire.Mark{Epoch: them + 1, Seq: 3}, false, ""},
 		{wire.Mark{}, false, ""}, // no headers: not counted
 		{wire.Mark{Epoch: them + 1, Seq: 4}, false, ""},
 	}
 	for i, s := range steps {
 		var events []Event
+		now := time.Unix(1000+int64(i), 0)
 		if s.beat {
-			events, _ = r.Beat(0, beatOf(s.mark.Epoch, s.mark.Seq), time.Unix(1000, 0))
+			events, _ = r.Beat(0, beatOf(s.mark.Epoch, s.mark.Seq), now)
 		} else {
-			_, events = r.Frame(0, s.mark, nil, time.Time{})
+			_, events = r.Frame(0, s.mark, nil, now)
 		}
 		lost := ""
 		for _, e := range events {
@@ -255,6 +256,28 @@ func TestGaps(t *testing.T) {
 		if lost != s.lost {
 			t.Errorf("step %d, %+v: gap %q, want %q", i, s.mark, lost, s.lost)
 		}
+	}
+}
+
+// TestManyGaps: losses are told of once a second, all of them.
+func TestManyGaps(t *testing.T) {
+	r := newPair(0)
+	now := time.Unix(1000, 0)
+	var told []string
+	note := func(events []Event) {
+		for _, e := range events {
+			told = append(told, e.Text)
+		}
+	}
+	for i := range uint64(100) { // every second message is lost
+		_, events := r.Frame(0, wire.Mark{Epoch: them, Seq: 2*i + 1}, nil, now)
+		note(events)
+	}
+	note(r.Tick(now.Add(time.Second)))
+	note(r.Tick(now.Add(2 * time.Second)))
+	want := []string{"messages of B were lost, 1, the last before number 3", "messages of B were lost, 98, the last before number 199"}
+	if !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
 	}
 }
 
