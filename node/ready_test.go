@@ -28,6 +28,9 @@ func TestReadyFollowsTheBus(t *testing.T) {
 		expect("started", http.StatusOK, "ready\n")
 		h.network.Stop()
 		expect("without a bus", http.StatusServiceUnavailable, "A: the bus is away\nB: the bus is away\n")
+		if a.Status().Edges[0].Up {
+			t.Error("an edge is up beyond a bus that is away")
+		}
 		began := time.Now()
 		if h.dial("A").ask("WHATSAT kiwi 0 0"); time.Since(began) > 0 {
 			t.Error("a WHATSAT waited for a bus that went away")

@@ -29,6 +29,24 @@ func TestLostMessages(t *testing.T) {
 	})
 }
 
+// TestSlowIntake: where the bus says that it lost messages, a comparison follows.
+func TestSlowIntake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A-B").startAll()
+		asked := make(chan bool, 100)
+		h.network.Tap(func(subject string, m bus.Message) {
+			if subject == "herd.sync.A.B" {
+				asked <- true
+			}
+		})
+		h.servers["A"].node.Trouble("B", fmt.Errorf("subscription: %w", bus.ErrSlow))
+		time.Sleep(1500 * time.Millisecond)
+		if len(asked) != 1 {
+			t.Errorf("%d comparisons asked for after messages were lost, want 1", len(asked))
+		}
+	})
+}
+
 // TestRestartedServer: a server that comes back with nothing has the whole map
 // before it is ready, and a WHATSAT waits for that.
 func TestRestartedServer(t *testing.T) {

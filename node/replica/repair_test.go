@@ -15,6 +15,7 @@ type pair struct {
 	a, b  *Replica
 	now   time.Time
 	bytes int // of questions and answers, both ways
+	load  int // clients that report to each side between any two messages
 }
 
 func newRepairPair(t *testing.T) *pair {
@@ -43,7 +44,10 @@ func (p *pair) beats() {
 
 // settle runs all repairs that are due, and counts their bytes.
 func (p *pair) settle() {
-	for {
+	for rounds := 0; ; rounds++ {
+		if rounds > 100 {
+			p.t.Fatal("one repair makes the next necessary, without end")
+		}
 		asked := false
 		for _, side := range [][2]*Replica{{p.a, p.b}, {p.b, p.a}} {
 			_, question, ok := side[0].Repair(p.now)
@@ -61,6 +65,11 @@ func (p *pair) settle() {
 func (p *pair) exchange(asker, teller *Replica, question []byte) (next []byte) {
 	p.t.Helper()
 	p.bytes += len(question)
+	for i := range p.load {
+		p.now = p.now.Add(time.Microsecond)
+		mergeLine(p.t, p.a, fmt.Sprintf("AT A +1.000000000 a%d +1+1 %d.%09d", i, p.now.Unix(), p.now.Nanosecond()))
+		mergeLine(p.t, p.b, fmt.Sprintf("AT B +1.000000000 b%d +1+1 %d.%09d", i, p.now.Unix(), p.now.Nanosecond()))
+	}
 	if question[0] == byte(wire.AskLines) && len(question) > asker.limit {
 		p.t.Fatalf("a question of %d bytes, with a limit of %d", len(question), asker.limit)
 	}
@@ -213,8 +222,9 @@ func TestMismatchIsRepaired(t *testing.T) {
 // though the maps never rest, so that digests tell nothing.
 func TestLossUnderLoad(t *testing.T) {
 	p := newRepairPair(t)
+	mergeLine(t, p.a, "AT A +1.000000000 c0 +1+1 100")
 	p.beats()
-	p.settle()
+	p.settle()                                         // they have met
 	mergeLine(t, p.a, "AT A +1.000000000 c1 +1+1 100") // B lacks it, and nobody says so
 	p.a.Lost(0, p.now)
 	p.settle()
@@ -250,6 +260,43 @@ func TestPeriodic(t *testing.T) {
 	}
 	if compared > 8 { // each side, every 22.5 s at the least
 		t.Errorf("%d comparisons in %v", compared, p.now.Sub(began))
+	}
+}
+
+// TestNoStorm: under constant load, with something under way at any moment, repair
+// ends.
+func TestNoStorm(t *testing.T) {
+	p := newRepairPair(t)
+	p.load = 20
+	mergeLine(t, p.a, "AT A +1.000000000 c0 +1+1 100")
+	p.beats()
+	p.settle()
+	p.a.Lost(0, p.now)
+	p.settle()
+	if !p.a.InStep(0) || !p.b.InStep(0) {
+		t.Errorf("in step: A %v, B %v", p.a.InStep(0), p.b.InStep(0))
+	}
+}
+
+// TestBackoff: a neighbour that does not take what it lacks costs few comparisons.
+func TestBackoff(t *testing.T) {
+	p := newRepairPair(t)
+	p.beats()
+	mergeLine(t, p.a, "AT A +1.000000000 c0 +1+1 100")
+	asked := 0
+	for range 120 {
+		p.now = p.now.Add(BeatEvery)
+		p.beats()
+		_, question, ok := p.a.Repair(p.now) // and B never asks
+		if ok {
+			asked++
+		}
+		for question != nil {
+			question = p.exchange(p.a, p.b, question)
+		}
+	}
+	if asked < 3 || asked > 15 {
+		t.Errorf("%d comparisons that brought nothing in two minutes", asked)
 	}
 }
 
