@@ -239,7 +239,7 @@ func (n *Node) tell(events []replica.Event) {
 			n.log.Debug(what, about...)
 		case replica.Up, replica.Repair:
 			n.log.Info(what, about...)
-		case replica.Mismatch, kindDenied, kindJournal:
+		case replica.Mismatch, kindDenied:
 			n.log.Error(what, about...)
 		default:
 			n.log.Warn(what, about...)

@@ -1,6 +1,66 @@
 package node
 
-import "testing"
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// TestTrafficRotates: lines of many writers, over more files than one, are all
+// there, whole and in the order of their times; only so many files are kept.
+func TestTrafficRotates(t *testing.T) {
+	const writers, lines = 4, 30_000
+	dir := t.TempDir()
+	log := newTrafficLog(dir, "A", discard)
+	if log.file.MaxSize != 100 || log.file.MaxBackups != 5 {
+		t.Errorf("rotated at %d MB, %d kept, want 100 and 5", log.file.MaxSize, log.file.MaxBackups)
+	}
+	log.file.MaxSize, log.file.MaxBackups = 1, 100
+	stop := log.start()
+	var all sync.WaitGroup
+	for w := range writers {
+		all.Go(func() {
+			for i := range lines {
+				log.write("client in", "127.0.0.1:1", fmt.Appendf(nil, "writer %d line %d", w, i))
+			}
+		})
+	}
+	all.Wait()
+	stop()
+	files, err := filepath.Glob(filepath.Join(dir, "A*.log"))
+	if err != nil || len(files) < 5 {
+		t.Fatalf("files %q, %v, want several", files, err)
+	}
+	next, found := [writers]int{}, 0
+	for _, file := range files { // A-<time>.log, the oldest first, and A.log
+		f, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := ""
+		for scan := bufio.NewScanner(f); scan.Scan(); found++ {
+			var w, i int
+			_, said, _ := strings.Cut(scan.Text(), " A client in 127.0.0.1:1 ")
+			if _, err := fmt.Sscanf(said, "writer %d line %d", &w, &i); err != nil || i != next[w] {
+				t.Fatalf("%s: %q after line %d of writer %d: %v", file, scan.Text(), next[w]-1, w, err)
+			}
+			next[w]++
+			if at := scan.Text()[:len(trafficTime)]; at < last {
+				t.Fatalf("%s: %s after %s", file, at, last)
+			} else {
+				last = at
+			}
+		}
+		f.Close()
+	}
+	if found != writers*lines {
+		t.Errorf("%d lines are there, want %d", found, writers*lines)
+	}
+}
 
 func TestNeedsQuotes(t *testing.T) {
 	for line, want := range map[string]bool{

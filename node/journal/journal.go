@@ -19,7 +19,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -63,9 +62,10 @@ type Journal struct {
 	log  *logger
 
 	broken bool     // the storage engine failed, and is to be started anew
+	first  uint64   // sequence number below which all may have been dropped
 	last   uint64   // sequence number of the last message acknowledged
 	size   int64    // of the stream, about
-	mark   *os.File // holds last, outside the stream: an end that was cut off leaves no trace in it
+	mark   *os.File // holds first and last, outside the stream: what was cut off at its ends leaves no trace in it
 }
 
 // New makes a Journal, which Open opens.
@@ -105,23 +105,22 @@ func (j *Journal) Open(take func(line []byte)) (damage []string, err error) {
 	return damage, j.writeMark()
 }
 
-// writeMark keeps last outside the stream.
+// writeMark keeps first and last outside the stream.
 func (j *Journal) writeMark() error {
-	_, err := j.mark.WriteAt(fmt.Appendf(nil, "%020d\n", j.last), 0)
+	_, err := j.mark.WriteAt(fmt.Appendf(nil, "%020d %020d\n", j.first, j.last), 0)
 	return err
 }
 
 // readMark is what writeMark wrote last; 0 if it never did.
-func (j *Journal) readMark() uint64 {
-	text := make([]byte, 20)
+func (j *Journal) readMark() (first, last uint64) {
+	text := make([]byte, 41)
 	if _, err := j.mark.ReadAt(text, 0); err != nil {
-		return 0
+		return 0, 0
 	}
-	last, err := strconv.ParseUint(string(text), 10, 64)
-	if err != nil {
-		return 0
+	if _, err := fmt.Sscanf(string(text), "%d %d", &first, &last); err != nil {
+		return 0, 0
 	}
-	return last
+	return first, last
 }
 
 func (j *Journal) files() string { return filepath.Join(j.cfg.Dir, "stream") }
@@ -182,9 +181,14 @@ func (j *Journal) read(ctx context.Context, stream jetstream.Stream, take func(l
 	}
 	state := info.State
 	j.last, j.size = state.LastSeq, int64(state.Bytes)
-	if mark := j.readMark(); mark > state.LastSeq {
-		damage = append(damage, fmt.Sprintf("%d frames are missing at the end", mark-state.LastSeq))
+	first, last := j.readMark()
+	if last > state.LastSeq {
+		damage = append(damage, fmt.Sprintf("%d frames are missing at the end", last-state.LastSeq))
 	}
+	if first > 0 && state.FirstSeq > first {
+		damage = append(damage, fmt.Sprintf("%d frames are missing at the beginning", state.FirstSeq-first))
+	}
+	j.first = max(1, state.FirstSeq)
 	if state.Msgs == 0 {
 		return damage, nil
 	}
@@ -288,6 +292,10 @@ func (j *Journal) Compact(next func() [][]byte) error {
 	if err != nil {
 		return err
 	}
+	j.first = before + 1
+	if err := j.writeMark(); err != nil { // before it is true, so that a kill in between looks like no damage
+		return err
+	}
 	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(before+1)); err != nil {
 		return err
 	}
@@ -324,7 +332,7 @@ type logger struct {
 
 func (l *logger) complain(format string, v []any) {
 	text := fmt.Sprintf(format, v...)
-	l.log.Info("journal", "storage", text)
+	l.log.Debug("journal", "storage", text)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.words = strings.TrimSpace(text)
