@@ -2,6 +2,8 @@ package topology
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 )
@@ -19,25 +21,53 @@ func (g *Graph) Text() string {
 }
 
 // DOT is the graph for Graphviz.
-func (g *Graph) DOT() string { return g.draw("graph herd {", "  %[1]q;", "  %q -- %q;", "}\n") }
-
-// Mermaid is the graph for Mermaid, as Markdown viewers draw it. Some names would
-// be words of its language, so nodes have others and names are labels.
-func (g *Graph) Mermaid() string {
-	return g.draw("graph LR", "  s_%[1]s[%[1]s]", "  s_%s --- s_%s", "")
-}
-
-func (g *Graph) draw(head, server, edge, foot string) string {
+func (g *Graph) DOT() string {
+	name := func(s string) string {
+		if '0' <= s[0] && s[0] <= '9' || slices.Contains(dotWords, strings.ToLower(s)) {
+			return strconv.Quote(s)
+		}
+		return s
+	}
 	var b strings.Builder
-	fmt.Fprintln(&b, head)
+	fmt.Fprintln(&b, "graph herd {")
 	for _, s := range g.servers {
-		fmt.Fprintf(&b, server+"\n", s)
+		fmt.Fprintf(&b, "  %s;\n", name(s))
 	}
 	for _, e := range g.edges {
-		fmt.Fprintf(&b, edge+"\n", e.A, e.B)
+		fmt.Fprintf(&b, "  %s -- %s;\n", name(e.A), name(e.B))
 	}
-	return b.String() + foot
+	fmt.Fprintln(&b, "}")
+	return b.String()
 }
+
+// Mermaid is the graph for Mermaid, as Markdown viewers draw it.
+func (g *Graph) Mermaid() string {
+	node := func(s string) string {
+		if slices.Contains(mermaidWords, strings.ToLower(s)) {
+			return "_" + s
+		}
+		return s
+	}
+	var b strings.Builder
+	fmt.Fprintln(&b, "graph LR")
+	for _, s := range g.servers {
+		if node(s) == s {
+			fmt.Fprintf(&b, "  %s\n", s)
+		} else {
+			fmt.Fprintf(&b, "  %s[%s]\n", node(s), s)
+		}
+	}
+	for _, e := range g.edges {
+		fmt.Fprintf(&b, "  %s --- %s\n", node(e.A), node(e.B))
+	}
+	return b.String()
+}
+
+// Words of either language that cannot be a node's bare name.
+var (
+	dotWords     = []string{"node", "edge", "graph", "digraph", "subgraph", "strict"}
+	mermaidWords = []string{"end", "graph", "flowchart", "subgraph", "direction", "style", "linkstyle", "class", "classdef", "click", "default"}
+)
 
 func count(n int, what string) string {
 	if n == 1 {

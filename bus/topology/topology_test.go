@@ -137,8 +137,10 @@ func TestDraw(t *testing.T) {
 	g := mustLoad(t, "Ann-Bob,Bob-C")
 	tests := []struct{ name, got, want string }{
 		{"Text", g.Text(), "3 servers, 2 edges\nAnn  Bob\nBob  Ann C\nC    Bob\n"},
-		{"DOT", g.DOT(), "graph herd {\n  \"Ann\";\n  \"Bob\";\n  \"C\";\n  \"Ann\" -- \"Bob\";\n  \"Bob\" -- \"C\";\n}\n"},
-		{"Mermaid", g.Mermaid(), "graph LR\n  s_Ann[Ann]\n  s_Bob[Bob]\n  s_C[C]\n  s_Ann --- s_Bob\n  s_Bob --- s_C\n"},
+		{"DOT", g.DOT(), "graph herd {\n  Ann;\n  Bob;\n  C;\n  Ann -- Bob;\n  Bob -- C;\n}\n"},
+		{"Mermaid", g.Mermaid(), "graph LR\n  Ann\n  Bob\n  C\n  Ann --- Bob\n  Bob --- C\n"},
+		{"DOT of its words", mustLoad(t, "1a-Node").DOT(), "graph herd {\n  \"1a\";\n  \"Node\";\n  \"1a\" -- \"Node\";\n}\n"},
+		{"Mermaid of its words", mustLoad(t, "a-end").Mermaid(), "graph LR\n  a\n  _end[end]\n  a --- _end\n"},
 		{"Text of one", mustLoad(t, "Solo").Text(), "1 server, 0 edges\nSolo  \n"},
 	}
 	for _, tt := range tests {

@@ -15,6 +15,10 @@
 // bits and a queue slot a client and no more. Fill turns what is wanted into a
 // frame, the text that travels over an edge.
 //
+// What was lost on the way is brought by repair: two neighbours compare their maps
+// by digests, and each asks the other for the lines that it lacks (repair.go). What
+// a repair brings is news like any other.
+//
 // A Replica is not for use by several goroutines at once; the server holds a
 // lock around it, never across I/O.
 package replica
