@@ -113,6 +113,7 @@ func (n *Node) Trouble(peer string, err error) {
 			n.mu.Lock()
 			n.replica.Lost(e, time.Now())
 			n.mu.Unlock()
+			n.repair()
 		}
 		n.tell([]replica.Event{{Kind: replica.Gap, Peer: peer, Text: err.Error()}})
 	case errors.Is(err, bus.ErrDenied):
@@ -172,7 +173,7 @@ func (n *Node) beat(e int, with wire.Beat) {
 // meanwhile is relayed, and not waited for. It is an error if that is not so when
 // ctx ends.
 func (n *Node) handOver(ctx context.Context) error {
-	const again = 50 * time.Millisecond // how often they are asked
+	const again = 20 * time.Millisecond // how often they are asked
 	until, _ := ctx.Deadline()
 	news := n.nextTicket()
 	sent := false

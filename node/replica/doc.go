@@ -1,7 +1,7 @@
 // Package replica is one server's mind: the map of clients, what is news, whom
-// to tell, and which neighbours are alive. It is plain values and functions, with
-// no I/O, no goroutines and no clock of its own: lines, beats and ticks go in,
-// lines, beats and events come out. So a whole herd can be run in a test by one
+// to tell, which neighbours are alive, and what either side lacks. It is plain
+// values and functions, with no I/O, no goroutines and no clock of its own: lines,
+// beats and ticks go in, lines, beats and events come out. So a whole herd can be run in a test by one
 // seeded queue, and the server around it only has to carry bytes.
 //
 // How a record moves. Merging a record into the Map tells whether it was news:

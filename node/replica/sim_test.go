@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	seeds     = flag.Int("seeds", 60, "simulated herds to run, for each graph and mode")
+	seeds     = flag.Int("seeds", 170, "simulated herds to run, for each graph and mode")
 	firstSeed = flag.Uint64("seed", 0, "the first seed; with -seeds=1, the one to replay")
 )
 
