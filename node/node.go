@@ -134,9 +134,6 @@ func New(cfg Config) *Node {
 	return n
 }
 
-// Name is the server's name.
-func (n *Node) Name() string { return n.cfg.Name }
-
 // Run serves clients at ln, which it closes, until ctx ends or it fails; then it
 // answers what it has read, floods it, waits until the neighbours that are up
 // confirm it, for 8 s in all, and returns when all that it started has stopped.
