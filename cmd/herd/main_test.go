@@ -18,7 +18,23 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
-	testscript.Main(m, map[string]func(){"herd": main})
+	dir, err := os.MkdirTemp("", "herd-test-")
+	if err != nil {
+		panic(err)
+	}
+	scratch = dir
+	testscript.Main(tidying{m}, map[string]func(){"herd": main})
+}
+
+// scratch is a directory for what all tests share.
+var scratch string
+
+// tidying runs tests and then removes scratch.
+type tidying struct{ *testing.M }
+
+func (m tidying) Run() int {
+	defer os.RemoveAll(scratch)
+	return m.M.Run()
 }
 
 // TestScripts runs testdata/*.txtar: the commands' tests, and examples of their

@@ -25,9 +25,9 @@ import (
 // long has failed. Nothing waits for a time to pass.
 const patience = time.Minute
 
-// program is a running herd process.
+// program is a running process: of herd, but where something else was launched.
 type program struct {
-	t      *testing.T
+	t      testing.TB
 	cmd    *exec.Cmd
 	stdout output
 	stderr output
@@ -36,19 +36,26 @@ type program struct {
 
 // start runs herd with args, in an environment that has of HERD_ variables only
 // those of env.
-func start(t *testing.T, env []string, args ...string) *program {
+func start(t testing.TB, env []string, args ...string) *program {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &program{t: t, cmd: exec.Command(self, args...), ended: make(chan struct{})}
+	cmd := exec.Command(self, args...)
 	for _, pair := range os.Environ() {
 		if !strings.HasPrefix(pair, envPrefix+"_") {
-			p.cmd.Env = append(p.cmd.Env, pair)
+			cmd.Env = append(cmd.Env, pair)
 		}
 	}
-	p.cmd.Env = append(append(p.cmd.Env, asProgram+"=1"), env...)
+	cmd.Env = append(append(cmd.Env, asProgram+"=1"), env...)
+	return launch(t, cmd)
+}
+
+// launch runs a command until the test ends.
+func launch(t testing.TB, cmd *exec.Cmd) *program {
+	t.Helper()
+	p := &program{t: t, cmd: cmd, ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -61,7 +68,7 @@ func start(t *testing.T, env []string, args ...string) *program {
 		p.cmd.Process.Kill()
 		<-p.ended
 		if t.Failed() {
-			t.Logf("herd %s\n%s%s", strings.Join(args, " "), p.stdout.String(), p.stderr.String())
+			t.Logf("%s\n%s%s", strings.Join(cmd.Args, " "), p.stdout.String(), p.stderr.String())
 		}
 	})
 	return p
@@ -84,6 +91,13 @@ func (p *program) signal(s os.Signal) {
 	if err := p.cmd.Process.Signal(s); err != nil {
 		p.t.Fatal(err)
 	}
+}
+
+// kill ends the process as nothing but a power cut can, and waits until it is gone.
+func (p *program) kill() {
+	p.t.Helper()
+	p.signal(syscall.SIGKILL)
+	<-p.ended
 }
 
 // stop ends the process as an operator does and checks that it ends well.
@@ -119,7 +133,7 @@ func (o *output) String() string {
 }
 
 // await waits until the output matches and returns the submatches.
-func (o *output) await(t *testing.T, expression string) []string {
+func (o *output) await(t testing.TB, expression string) []string {
 	t.Helper()
 	re := regexp.MustCompile(expression)
 	timeout := time.After(patience)
@@ -147,12 +161,12 @@ var anyPorts = []string{"HERD_LISTEN=127.0.0.1:0", "HERD_NATS_LISTEN=127.0.0.1:0
 
 // client is a connection of a mobile client.
 type client struct {
-	t    *testing.T
+	t    testing.TB
 	conn *net.TCPConn
 	r    *bufio.Reader
 }
 
-func dial(t *testing.T, address string) *client {
+func dial(t testing.TB, address string) *client {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -198,7 +212,7 @@ func (c *client) where(id string) string {
 }
 
 // awaitAgreement waits until all servers have the record want of a client.
-func awaitAgreement(t *testing.T, id, want string, addresses ...string) {
+func awaitAgreement(t testing.TB, id, want string, addresses ...string) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for _, address := range addresses {
@@ -217,7 +231,7 @@ func awaitAgreement(t *testing.T, id, want string, addresses ...string) {
 }
 
 // eventually waits until check is nil.
-func eventually(t *testing.T, check func() error) {
+func eventually(t testing.TB, check func() error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -234,7 +248,7 @@ func eventually(t *testing.T, check func() error) {
 
 // pasteable is a check that a shell can run a line of ours: it runs it, and
 // returns what it printed.
-func pasteable(t *testing.T, line string) (string, error) {
+func pasteable(t testing.TB, line string) (string, error) {
 	t.Helper()
 	if _, err := exec.LookPath("nc"); err != nil {
 		return "", fmt.Errorf("no nc here: %w", err)

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"herd/bus/topology"
+)
+
+// processHerd is a herd of processes, on a stock nats-server.
+type processHerd struct {
+	t         testing.TB
+	spec      string // of the graph
+	graph     *topology.Graph
+	broker    *program
+	brokerAt  string
+	relays    map[string]*relay // each server's way to the broker; none for a direct one
+	servers   map[string]*program
+	addresses map[string]string // clients'
+}
+
+func startProcesses(t testing.TB, spec string, g *topology.Graph, relayed bool) *processHerd {
+	t.Helper()
+	h := &processHerd{t: t, spec: spec, graph: g, relays: map[string]*relay{}, servers: map[string]*program{}, addresses: map[string]string{}}
+	h.startBroker("127.0.0.1:-1")
+	for _, name := range g.Servers() {
+		if relayed {
+			h.relays[name] = startRelay(t, h.brokerAt)
+		}
+		h.serve(name)
+	}
+	h.awaitInStep()
+	return h
+}
+
+func (h *processHerd) startBroker(address string) {
+	h.t.Helper()
+	host, port, _ := strings.Cut(address, ":")
+	h.broker = launch(h.t, exec.Command(natsServer(h.t), "-a", host, "-p", port))
+	h.brokerAt = h.broker.stderr.await(h.t, `Listening for client connections on (\S+)`)[1]
+}
+
+func (h *processHerd) serve(name string) {
+	h.t.Helper()
+	listen := h.addresses[name]
+	if listen == "" {
+		listen = "127.0.0.1:0"
+	}
+	bus := "nats://" + h.brokerAt
+	if r := h.relays[name]; r != nil {
+		bus = r.url()
+	}
+	env := []string{"HERD_TOPOLOGY=" + h.spec, "HERD_NATS_URL=" + bus, "HERD_OPS_LISTEN=off", "HERD_LISTEN=" + listen}
+	h.servers[name] = start(h.t, env, "serve", name)
+	h.addresses[name] = h.servers[name].stderr.await(h.t, `msg=listening .*clients=(\S+)`)[1]
+}
+
+// awaitFelt waits until a server has logged what matches an expression.
+func (h *processHerd) awaitFelt(expression string) {
+	h.t.Helper()
+	re := regexp.MustCompile(expression)
+	eventually(h.t, func() error {
+		for _, p := range h.servers {
+			if re.MatchString(p.stderr.String()) {
+				return nil
+			}
+		}
+		return fmt.Errorf("no server has logged %q", expression)
+	})
+}
+
+// awaitInStep waits until all servers say that all their edges are in step.
+func (h *processHerd) awaitInStep() {
+	h.t.Helper()
+	eventually(h.t, func() error {
+		said, err := askHerd(context.Background(), settings{graph: h.graph, prefix: "herd", natsURLs: []string{"nats://" + h.brokerAt}})
+		if err == nil && !said.InStep() {
+			err = errors.New(said.Text())
+		}
+		return err
+	})
+}
+
+// awaitEqual waits until all servers hold the same map.
+func (h *processHerd) awaitEqual() {
+	h.t.Helper()
+	eventually(h.t, func() error {
+		said, err := askHerd(context.Background(), settings{graph: h.graph, prefix: "herd", natsURLs: []string{"nats://" + h.brokerAt}})
+		if err == nil && !said.Equal() {
+			err = errors.New(said.Text())
+		}
+		return err
+	})
+}
+
+// natsServer is the path of a stock nats-server, built from the module that go.mod
+// names.
+func natsServer(t testing.TB) string {
+	t.Helper()
+	path, err := buildNATSServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var buildNATSServer = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(scratch, "nats-server")
+	out, err := exec.Command("go", "build", "-o", path, "github.com/nats-io/nats-server/v2").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("nats-server: %w: %s", err, out)
+	}
+	return path, nil
+})
