@@ -193,15 +193,15 @@ func (s *session) whatsAt(ctx context.Context, c wire.Command, line []byte) {
 	n := s.node
 	wait(ctx, n.ready.opened, unready)
 	n.mu.Lock()
-	stored, ok := n.replica.Get(c.Client)
+	stored, ok := n.replica.Get(nil, c.Client)
 	n.mu.Unlock()
 	if !ok {
 		s.out = wire.AppendInvalid(s.out, line)
 		return
 	}
-	record, err := wire.ParseRecord([]byte(stored))
+	record, err := wire.ParseRecord(stored)
 	if err != nil {
-		panic("the map holds what is no record: " + stored) // merge takes in parsed records only
+		panic("the map holds what is no record: " + string(stored)) // merge takes in parsed records only
 	}
 	lat, lon := record.Position()
 	// A stop gives what was read the time to be answered, so ctx is not heeded.

@@ -32,14 +32,14 @@ func (d *digests) change(bucket uint16, hash uint64) {
 	d.buckets[bucket>>8][bucket&0xff] ^= hash
 }
 
-// eachIn calls do for each record in a bucket.
-func (m *Map) eachIn(bucket uint16, do func(id ID, line string)) {
+// eachIn calls do for each record in a bucket, with the hash of its line.
+func (m *Map) eachIn(bucket uint16, do func(id ID, hash uint64)) {
 	if m.digests == nil {
 		return
 	}
 	for next := m.digests.first[bucket]; next != 0; {
-		e := &m.entries[next-1]
-		do(next-1, e.line)
+		e := m.entry(next - 1)
+		do(next-1, e.hash)
 		next = e.next
 	}
 }

@@ -26,29 +26,38 @@ const (
 // Map holds for each client the record that wins. Merging is commutative,
 // associative and idempotent, so maps that were given the same records in any
 // order are equal. The zero Map is empty and ready.
+//
+// Of each record it keeps the line, in an arena, and an entry of 40 bytes that
+// has no pointers; what else there is to know stands in the line.
 type Map struct {
 	index   index
-	entries []entry
+	entries [][]entry // pages of them, by ID
+	length  int
+	lines   arena
 	digests *digests // nil while the map is empty
 	size    int64    // of all lines, with an LF each
 }
 
 type entry struct {
-	line   string
-	client span // in line
-	next   ID   // in the bucket: see digests
-	rank   wire.Rank
+	hash     uint64 // of the line, as digests have it
+	line     place
+	sec      int64 // effective time: most merges are decided by it
+	nsec     int32
+	length   uint32 // of the line
+	clientAt uint32 // in the line
+	next     ID     // see digests
 }
 
-// span is a part of a line.
-type span struct{ at, length uint32 }
+// pageSize is how many entries are allocated at a time, so that a map that grows
+// never copies those it has.
+const pageSize = 1 << 10
 
-func (e *entry) clientID() string { return e.line[e.client.at:][:e.client.length] }
+func (m *Map) entry(id ID) *entry { return &m.entries[id/pageSize][id%pageSize] }
 
-// set makes r the entry's record.
-func (e *entry) set(r wire.Record) {
-	e.line, e.rank = string(r.Line), r.Rank
-	e.client = span{uint32(r.ClientAt), uint32(len(r.Client))}
+// line is the record's line of id, good until it is replaced.
+func (m *Map) line(id ID) []byte {
+	e := m.entry(id)
+	return m.lines.at(e.line, e.length)
 }
 
 // Merge puts r in the map if it wins there. It keeps a copy of r's bytes.
@@ -58,45 +67,92 @@ func (m *Map) Merge(r wire.Record) (ID, Outcome) {
 	if !known {
 		return m.add(r, hash), News
 	}
-	e := &m.entries[id]
-	switch c := r.Rank.Compare(e.rank); {
+	return id, m.update(id, r)
+}
+
+// MergeLine is Merge of the record that a line says, or an error where it says
+// none. A line that the map holds already, byte for byte, is not parsed again:
+// of what comes over the edges about half is.
+func (m *Map) MergeLine(line []byte) (ID, Outcome, error) {
+	client, ok := wire.ClientOf(line)
+	if !ok {
+		return 0, Stale, wire.ErrNoRecord
+	}
+	hash := m.index.hash(client)
+	id, known := m.find(client, hash)
+	if known && bytes.Equal(m.line(id), line) {
+		return id, Duplicate, nil
+	}
+	r, err := wire.ParseRecord(line)
+	switch {
+	case err != nil:
+		return 0, Stale, err
+	case known:
+		return id, m.update(id, r), nil
+	}
+	return m.add(r, hash), News, nil
+}
+
+// update merges a record of a client that the map knows.
+func (m *Map) update(id ID, r wire.Record) Outcome {
+	e := m.entry(id)
+	held := m.lines.at(e.line, e.length)
+	switch c := r.Effective.Compare(wire.Instant{Sec: e.sec, Nsec: e.nsec}); {
 	case c < 0:
-		return id, Stale
-	case c == 0: // only the lines can tell, as wire.Compare has it
-		if string(r.Line) == e.line {
-			return id, Duplicate
+		return Stale
+	case c == 0:
+		other, err := wire.ParseRecord(held)
+		if err != nil {
+			panic("the map holds what is no record: " + string(held)) // only records are merged
 		}
-		if string(r.Line) < e.line {
-			return id, Stale
+		if c := wire.Compare(r, other); c < 0 {
+			return Stale
+		} else if c == 0 {
+			return Duplicate
 		}
 	}
-	m.digests.change(bucketOf(r.Client), xxhash.Sum64String(e.line)^xxhash.Sum64(r.Line))
-	m.size += int64(len(r.Line) - len(e.line))
-	e.set(r)
-	return id, News
+	hash := xxhash.Sum64(r.Line)
+	m.digests.change(bucketOf(r.Client), e.hash^hash)
+	m.size += int64(len(r.Line)) - int64(e.length)
+	e.line = m.lines.replace(e.line, e.length, r.Line)
+	e.set(r, hash)
+	return News
 }
 
 // add puts in the first record of a client.
-func (m *Map) add(r wire.Record, hash uint64) ID {
+func (m *Map) add(r wire.Record, inIndex uint64) ID {
 	if m.digests == nil {
 		m.digests = new(digests)
 	}
-	id := ID(len(m.entries))
-	m.index.add(hash, id)
-	bucket := bucketOf(r.Client)
-	e := entry{next: m.digests.first[bucket]}
-	e.set(r)
-	m.entries = append(m.entries, e)
+	id := ID(m.length)
+	if id%pageSize == 0 {
+		m.entries = append(m.entries, make([]entry, pageSize))
+	}
+	m.length++
+	m.index.add(inIndex, id)
+	bucket, hash := bucketOf(r.Client), xxhash.Sum64(r.Line)
+	e := m.entry(id)
+	e.line = m.lines.add(r.Line)
+	e.set(r, hash)
+	e.next = m.digests.first[bucket]
 	m.digests.first[bucket] = id + 1
+	m.digests.change(bucket, hash)
 	m.size += int64(len(r.Line)) + 1
-	m.digests.change(bucket, xxhash.Sum64(r.Line))
 	return id
+}
+
+// set notes what is to be known of r, whose line is in place.
+func (e *entry) set(r wire.Record, hash uint64) {
+	e.hash, e.length, e.clientAt = hash, uint32(len(r.Line)), uint32(r.ClientAt)
+	e.sec, e.nsec = r.Effective.Sec, r.Effective.Nsec
 }
 
 // find is the ID of a client with its hash in the index.
 func (m *Map) find(client []byte, hash uint64) (id ID, known bool) {
 	for id := range m.index.candidates(hash) {
-		if m.entries[id].clientID() == string(client) {
+		e := m.entry(id)
+		after := m.lines.at(e.line, e.length)[e.clientAt:]
+		if len(after) > len(client) && after[len(client)] == ' ' && string(after[:len(client)]) == string(client) {
 			return id, true
 		}
 	}
@@ -109,13 +165,13 @@ func (m *Map) Has(client []byte) bool {
 	return known
 }
 
-// Get returns the record's line, without LF, that wins for a client.
-func (m *Map) Get(client []byte) (line string, ok bool) {
+// Get appends to dst the record's line, without LF, that wins for a client.
+func (m *Map) Get(dst, client []byte) (line []byte, ok bool) {
 	id, ok := m.find(client, m.index.hash(client))
 	if !ok {
-		return "", false
+		return dst, false
 	}
-	return m.entries[id].line, true
+	return append(dst, m.line(id)...), true
 }
 
 // Size is how many bytes all lines are, with an LF each.
@@ -124,21 +180,21 @@ func (m *Map) Size() int64 { return m.size }
 // AppendLines appends the lines of IDs from id on, each with its LF, until limit
 // bytes; next is the first ID that it left out, Len when there are no more.
 func (m *Map) AppendLines(dst []byte, id ID, limit int) (lines []byte, next ID) {
-	for begin := len(dst); int(id) < len(m.entries) && len(dst)-begin < limit; id++ {
-		dst = append(append(dst, m.entries[id].line...), '\n')
+	for begin := len(dst); int(id) < m.length && len(dst)-begin < limit; id++ {
+		dst = append(append(dst, m.line(id)...), '\n')
 	}
 	return dst, id
 }
 
 // Len is how many clients the map holds.
-func (m *Map) Len() int { return len(m.entries) }
+func (m *Map) Len() int { return m.length }
 
 // Lines yields the records' lines, in the order of IDs. The map must not change
 // meanwhile.
 func (m *Map) Lines() iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for i := range m.entries {
-			if !yield(m.entries[i].line) {
+		for id := range ID(m.length) {
+			if !yield(string(m.line(id))) {
 				return
 			}
 		}
@@ -148,7 +204,10 @@ func (m *Map) Lines() iter.Seq[string] {
 // eachLine calls do for each non-empty line of frame, which need not end in LF.
 func eachLine(frame []byte, do func(line []byte)) {
 	for len(frame) > 0 {
-		line, rest, _ := bytes.Cut(frame, []byte("\n"))
+		line, rest := frame, []byte(nil)
+		if lf := bytes.IndexByte(frame, '\n'); lf >= 0 {
+			line, rest = frame[:lf], frame[lf+1:]
+		}
 		if len(line) > 0 {
 			do(line)
 		}

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
-
 	"herd/node/wire"
 )
 
@@ -289,10 +287,13 @@ func (r *Replica) Told(e int, answer []byte, now time.Time) (question []byte, en
 // many were news.
 func (r *Replica) mergeLines(e int, lines []byte) (news int, err error) {
 	eachLine(lines, func(line []byte) {
-		rec, badLine := wire.ParseRecord(line)
+		id, outcome, badLine := r.records.MergeLine(line)
 		if badLine != nil {
 			err = badLine
-		} else if r.merge(rec, e, repaired) == News {
+			return
+		}
+		r.merged(id, outcome, e, repaired)
+		if outcome == News {
 			news++
 		}
 	})
@@ -305,7 +306,7 @@ func (r *Replica) askLines(p *pull) []byte {
 	var hashes []uint64
 	for _, bucket := range p.differing[:min(len(p.differing), askBuckets)] {
 		hashes = hashes[:0]
-		r.records.eachIn(bucket, func(_ ID, line string) { hashes = append(hashes, xxhash.Sum64String(line)) })
+		r.records.eachIn(bucket, func(_ ID, hash uint64) { hashes = append(hashes, hash) })
 		most := min(askSize, r.limit/2)
 		if 8*len(hashes) > most { // somebody made up clients that fall into one bucket: ask for all of it
 			hashes = nil
@@ -443,12 +444,12 @@ func (a *Answer) takeBucket() (err error) {
 	}
 	slices.Sort(a.have)
 	before, shared := len(a.lines), 0
-	a.replica.records.eachIn(bucket, func(id ID, line string) {
-		if _, known := slices.BinarySearch(a.have, xxhash.Sum64String(line)); known {
+	a.replica.records.eachIn(bucket, func(id ID, hash uint64) {
+		if _, known := slices.BinarySearch(a.have, hash); known {
 			shared++
 			return
 		}
-		a.lines = append(append(a.lines, line...), '\n')
+		a.lines = append(append(a.lines, a.replica.records.line(id)...), '\n')
 		// Should this answer be lost, the asker asks again: it need not wait too.
 		a.replica.edges[a.edge].drop(id)
 	})

@@ -228,7 +228,7 @@ func TestLossUnderLoad(t *testing.T) {
 	mergeLine(t, p.a, "AT A +1.000000000 c1 +1+1 100") // B lacks it, and nobody says so
 	p.a.Lost(0, p.now)
 	p.settle()
-	if _, ok := p.b.Get([]byte("c1")); !ok || !p.a.InStep(0) {
+	if _, ok := p.b.Get(nil, []byte("c1")); !ok || !p.a.InStep(0) {
 		t.Errorf("B knows: %v, A in step: %v, want both", ok, p.a.InStep(0))
 	}
 }
@@ -254,7 +254,7 @@ func TestPeriodic(t *testing.T) {
 		if p.bytes > before {
 			compared++
 		}
-		if _, ok := p.b.Get([]byte("c1")); !ok && p.now.Sub(began) > p.b.cfg.Repair*5/4+BeatEvery {
+		if _, ok := p.b.Get(nil, []byte("c1")); !ok && p.now.Sub(began) > p.b.cfg.Repair*5/4+BeatEvery {
 			t.Fatal("not compared in time")
 		}
 	}
@@ -347,7 +347,7 @@ func TestLateAnswer(t *testing.T) {
 	if _, _, _, err := p.b.Told(0, late, p.now); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := p.b.Get([]byte("c1")); !ok {
+	if _, ok := p.b.Get(nil, []byte("c1")); !ok {
 		t.Error("the lines of a late answer were thrown away")
 	}
 }
@@ -367,7 +367,7 @@ func TestGivenUp(t *testing.T) {
 	p.b.Repair(p.now)
 	p.now = p.now.Add(firstBackoff)
 	p.settle()
-	if _, ok := p.b.Get([]byte("c1")); !ok {
+	if _, ok := p.b.Get(nil, []byte("c1")); !ok {
 		t.Error("not asked again")
 	}
 }

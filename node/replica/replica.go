@@ -64,11 +64,13 @@ func (r *Replica) IAmAt(dst []byte, c wire.Command, wall time.Time) (line []byte
 		return dst, false, ErrFull
 	}
 	line, rec := wire.AppendRecord(dst, r.cfg.Name, c, r.clock.Read(wire.InstantOf(wall)))
-	return line, r.merge(rec, fromClient, reported) == News, nil
+	id, outcome := r.records.Merge(rec)
+	r.merged(id, outcome, fromClient, reported)
+	return line, outcome == News, nil
 }
 
-// Get returns the record's line, without LF, that wins for a client.
-func (r *Replica) Get(client []byte) (line string, ok bool) { return r.records.Get(client) }
+// Get appends to dst the record's line, without LF, that wins for a client.
+func (r *Replica) Get(dst, client []byte) (line []byte, ok bool) { return r.records.Get(dst, client) }
 
 // Map is the records held, to be read only.
 func (r *Replica) Map() *Map { return &r.records }
@@ -84,12 +86,11 @@ const (
 	repaired            // by a repair
 )
 
-// merge merges rec and, if it was news, wants it told to every neighbour but the
-// one that told us. That one knows: what it told us need not be told back. What a
-// repair brought is wanted on edges in step only: over the others a repair of
-// their own will bring what is lacking, and no more.
-func (r *Replica) merge(rec wire.Record, from int, how how) Outcome {
-	id, outcome := r.records.Merge(rec)
+// merged takes note of what merging the record of a client came to. News is wanted
+// by every neighbour but the one that told us. That one knows: what it told us need
+// not be told back. What a repair brought is wanted on edges in step only: over the
+// others a repair of their own will bring what is lacking, and no more.
+func (r *Replica) merged(id ID, outcome Outcome, from int, how how) {
 	if outcome == News {
 		r.news++
 		if r.cfg.Journal {
@@ -104,7 +105,6 @@ func (r *Replica) merge(rec wire.Record, from int, how how) Outcome {
 			r.edges[e].out.want(id)
 		}
 	}
-	return outcome
 }
 
 // Intake counts what one frame brought.
@@ -122,13 +122,14 @@ func (r *Replica) Frame(e int, m wire.Mark, frame []byte, now time.Time) (in Int
 		events = r.noteLoss(e, r.edges[e].received(m, false), now)
 	}
 	eachLine(frame, func(line []byte) {
-		rec, err := wire.ParseRecord(line)
+		id, outcome, err := r.records.MergeLine(line)
 		if err != nil {
 			in.Bad++
 			in.LastBad = line
 			return
 		}
-		switch r.merge(rec, e, reported) {
+		r.merged(id, outcome, e, reported)
+		switch outcome {
 		case News:
 			in.News++
 		case Duplicate:
@@ -168,7 +169,7 @@ func (r *Replica) fill(o *outbox, flight []ID, dst []byte, limit int) ([]byte, [
 		if !ok {
 			return dst, flight
 		}
-		line := r.records.entries[id].line
+		line := r.records.line(id)
 		if !first && len(dst)-begin+len(line)+1 > limit {
 			return dst, flight
 		}
@@ -213,10 +214,7 @@ func (r *Replica) News() uint64 { return r.news }
 
 // Replay merges a line of the journal: nobody need be told of it.
 func (r *Replica) Replay(line []byte) error {
-	rec, err := wire.ParseRecord(line)
-	if err == nil {
-		r.records.Merge(rec)
-	}
+	_, _, err := r.records.MergeLine(line)
 	return err
 }
 

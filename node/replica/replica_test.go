@@ -51,7 +51,7 @@ func TestNewsGoesToAllButItsSource(t *testing.T) {
 	if want := "AT A +3.000000000 kiwi +2+2 49"; stale != want {
 		t.Errorf("an older report was answered %q, want %q", stale, want)
 	}
-	if got, _ := r.Get([]byte("kiwi")); got != line {
+	if got, _ := r.Get(nil, []byte("kiwi")); string(got) != line {
 		t.Errorf("an older report replaced the record: %q", got)
 	}
 

@@ -37,8 +37,8 @@ func newRank(t, receipt Instant) Rank {
 	return r
 }
 
-// errNoRecord says that a line is not of PROTOCOL.md's record form.
-var errNoRecord = errors.New("not a record")
+// ErrNoRecord says that a line is not of PROTOCOL.md's record form.
+var ErrNoRecord = errors.New("not a record")
 
 // AppendRecord appends the record that server makes of the IAMAT command c when
 // it got it at receipt, and returns that record too. No LF is appended. The
@@ -75,24 +75,41 @@ func ParseRecord(line []byte) (Record, error) {
 	for i := range 5 {
 		space := bytes.IndexByte(rest, ' ')
 		if space < 0 {
-			return Record{}, errNoRecord
+			return Record{}, ErrNoRecord
 		}
 		f[i], rest = rest[:space], rest[space+1:]
 	}
 	f[5] = rest
 	difference, ok := parseDifference(f[2])
 	if !ok || string(f[0]) != "AT" || !isName(f[1]) || !isField(f[3]) || splitLocation(f[4]) == 0 {
-		return Record{}, errNoRecord
+		return Record{}, ErrNoRecord
 	}
 	t, ok := parseTime(f[5])
 	if !ok {
-		return Record{}, errNoRecord
+		return Record{}, ErrNoRecord
 	}
 	return Record{
 		Line: line, Server: f[1], Client: f[3], Location: f[4],
 		ClientAt: len("AT ") + len(f[1]) + 1 + len(f[2]) + 1,
 		Rank:     newRank(t, t.Add(difference)),
 	}, nil
+}
+
+// ClientOf is the client that a record's line is about. Of a line that is no record
+// it may be anything, or not be at all.
+func ClientOf(line []byte) (client []byte, ok bool) {
+	for range 3 { // AT, server, difference
+		space := bytes.IndexByte(line, ' ')
+		if space < 0 {
+			return nil, false
+		}
+		line = line[space+1:]
+	}
+	end := bytes.IndexByte(line, ' ')
+	if end < 0 {
+		return nil, false
+	}
+	return line[:end], true
 }
 
 // Compare orders two records of one client: +1 when a beats b, -1 when b beats

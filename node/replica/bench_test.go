@@ -1,0 +1,89 @@
+package replica
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"herd/node/wire"
+)
+
+// The hot path, by clients: what a report costs where it comes in, and what its
+// line costs a neighbour, as news and as what it knows already. One op is one
+// record.
+func BenchmarkReport(b *testing.B) {
+	for _, clients := range []int{1000, 1_000_000} {
+		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
+			r := New(Config{Name: "A", Neighbours: []string{"B", "C", "D"}})
+			commands := make([]wire.Command, clients)
+			for i := range commands {
+				commands[i] = wire.ParseCommand(fmt.Appendf(nil, "IAMAT client%d.example +34.068930-118.445127 1700000000.5", scattered(i, clients)))
+			}
+			var reply []byte
+			now := time.Now()
+			for i := 0; b.Loop(); i++ {
+				c := commands[i%clients]
+				c.Time.Sec += int64(i / clients)
+				reply, _, _ = r.IAmAt(reply[:0], c, now)
+				drain(r)
+			}
+		})
+	}
+}
+
+func BenchmarkFrame(b *testing.B) {
+	const lines = 64
+	for _, clients := range []int{1 << 10, 1 << 20} {
+		r := New(Config{Name: "A", Neighbours: []string{"B", "C", "D"}})
+		frames := make([][]byte, clients/lines)
+		for f := range frames {
+			for i := range lines {
+				frames[f] = fmt.Appendf(frames[f], "AT Goloman +0.263873386 client%d.example +34.068930-118.445127 1700000000.959498503\n",
+					scattered(f*lines+i, clients))
+			}
+			r.Frame(0, wire.Mark{}, frames[f], time.Now())
+		}
+		later := func(frame []byte) { // a second
+			for end := range frame {
+				if frame[end] != '\n' {
+					continue
+				}
+				for digit := end - len(".959498503") - 1; ; digit-- {
+					if frame[digit]++; frame[digit] <= '9' {
+						break
+					}
+					frame[digit] = '0'
+				}
+			}
+		}
+		run := func(name string, prepare func([]byte), want func(Intake) int) {
+			b.Run(fmt.Sprintf("%s/clients=%d", name, clients), func(b *testing.B) {
+				now := time.Now()
+				for n := 0; b.Loop(); n++ {
+					frame := frames[n%len(frames)]
+					prepare(frame)
+					if in, _ := r.Frame(0, wire.Mark{}, frame, now); want(in) != lines {
+						b.Fatal(in)
+					}
+					drain(r)
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*lines), "ns/line")
+			})
+		}
+		run("duplicate", func([]byte) {}, func(in Intake) int { return in.Duplicates })
+		run("news", later, func(in Intake) int { return in.News })
+	}
+}
+
+// scattered is a permutation of the numbers below a power of two or of ten.
+func scattered(i, n int) int { return i * 7_368_787 % n }
+
+// drain empties all outboxes as sending does.
+func drain(r *Replica) {
+	for e := range r.edges {
+		o := &r.edges[e].out
+		for id, ok := o.next(); ok; id, ok = o.next() {
+			o.pop(id)
+		}
+	}
+}
