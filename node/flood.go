@@ -33,31 +33,22 @@ func (n *Node) awaitFlood(t ticket, s seat) {
 // wanted before, until ctx ends. Under load the reports that come meanwhile share
 // the next messages.
 func (n *Node) runFlood(ctx context.Context) {
-	var buf []byte
+	f := flooder{node: n, left: make([]int, len(n.cfg.Neighbours)), frames: make([][]byte, len(n.cfg.Neighbours))}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-n.flood.kick:
 		}
-		wanted := n.nextTicket()
-		failed := false
-		left := make([]int, len(n.cfg.Neighbours)) // lines to write for each, before those who wait may go
 		n.mu.Lock()
-		for e := range left {
-			left[e], _ = n.replica.Waiting(e)
+		wanted := ticket(n.replica.News())
+		for e := range f.left {
+			f.left[e], _ = n.replica.Waiting(e)
 		}
 		n.mu.Unlock()
-		for busy := true; busy; { // in turns: an edge that has much to catch up with does not hold up the others
-			busy = false
-			for e := range left {
-				if left[e] > 0 {
-					var err error
-					buf, left[e], err = n.floodEdge(e, buf, left[e])
-					busy = busy || left[e] > 0
-					failed = failed || err != nil
-				}
-			}
+		failed := false
+		for f.next() {
+			failed = f.send() != nil || failed
 		}
 		n.mu.Lock()
 		n.flood.failed = failed
@@ -74,42 +65,86 @@ func (n *Node) retryFlood() {
 	n.flood.nudge()
 }
 
-// floodEdge writes to the bus one message of what edge e wants, if the neighbour
-// is up and the bus there. It returns how many of left lines are still to be
-// written now, and an error if the message was not sent and its records wait on.
-func (n *Node) floodEdge(e int, buf []byte, left int) ([]byte, int, error) {
-	peer := n.cfg.Neighbours[e]
+// flooder makes the messages of the flood, one an edge at a time: an edge that has
+// much to catch up with does not hold up the others.
+type flooder struct {
+	node   *Node
+	left   []int    // by edge, lines to write before those who wait may go
+	frames [][]byte // by edge, room for one
+
+	messages []bus.Message // the next, all to be sent at once
+	edges    []int         // theirs
+	lines    []int         // how many are in them
+}
+
+// next makes the next messages, one for each edge that has lines left and a
+// neighbour that is up. It returns false when there are none.
+func (f *flooder) next() bool {
+	f.messages, f.edges, f.lines = f.messages[:0], f.edges[:0], f.lines[:0]
+	n := f.node
 	n.mu.Lock()
-	if _, up := n.replica.Waiting(e); !up || n.bus != present || n.goodbye {
-		n.mu.Unlock()
-		return buf, 0, nil
+	defer n.mu.Unlock()
+	if n.bus != present || n.goodbye {
+		return false
 	}
-	frame, mark, lines := n.replica.Fill(e, buf[:0])
-	n.mu.Unlock()
-	if lines == 0 {
-		return buf, 0, nil
+	for e, left := range f.left {
+		if _, up := n.replica.Waiting(e); left == 0 || !up {
+			continue
+		}
+		frame, mark, lines := n.replica.Fill(e, f.frames[e][:0])
+		f.left[e], f.frames[e] = max(0, left-lines), frame
+		if lines == 0 {
+			f.left[e] = 0
+			continue
+		}
+		f.messages = append(f.messages, bus.Message{Lane: bus.Edge, Peer: n.cfg.Neighbours[e], Epoch: mark.Epoch, Seq: mark.Seq, Data: frame})
+		f.edges, f.lines = append(f.edges, e), append(f.lines, lines)
 	}
-	err := n.cfg.Bus.Send(bus.Message{Lane: bus.Edge, Peer: peer, Epoch: mark.Epoch, Seq: mark.Seq, Data: frame})
+	return len(f.messages) > 0
+}
+
+// send sends the messages. It returns an error if any was not sent and its records
+// wait on.
+func (f *flooder) send() (err error) {
+	err = f.node.cfg.Bus.Send(f.messages...)
+	if !errors.Is(err, bus.ErrTooLarge) {
+		for i := range f.messages {
+			f.sent(i, err)
+		}
+		return err
+	}
+	err = nil
+	for i := range f.messages { // one of them it is
+		err = errors.Join(err, f.sent(i, f.node.cfg.Bus.Send(f.messages[i])))
+	}
+	return err
+}
+
+// sent takes note of what became of a message.
+func (f *flooder) sent(i int, err error) error {
+	n, e, lines, m := f.node, f.edges[i], f.lines[i], f.messages[i]
+	tooLarge := errors.Is(err, bus.ErrTooLarge)
 	n.mu.Lock()
 	switch {
 	case err == nil:
 		n.replica.Sent(e)
-	case errors.Is(err, bus.ErrTooLarge): // one line that will never be sent: trying again would hold up the rest
+	case tooLarge: // one line that will never be sent: trying again would hold up the rest
 		n.unsendable += lines
 	default:
 		n.replica.Unsent(e)
+		f.left[e] = 0 // Connected or the pulse will bring us back
 	}
 	n.mu.Unlock()
 	switch {
 	case err == nil:
-		n.logRecords("edge out", peer, frame)
-	case errors.Is(err, bus.ErrTooLarge):
-		n.log.Error("record not sent: the bus takes no messages of its size", "edge", peer, "records", lines, "err", err)
+		n.logRecords("edge out", m.Peer, m.Data)
+	case tooLarge:
+		n.log.Error("record not sent: the bus takes no messages of its size", "edge", m.Peer, "records", lines, "err", err)
+		return nil
 	default:
-		n.log.Debug("flood", "edge", peer, "err", err)
-		return frame, 0, err // Connected or the pulse will bring us back
+		n.log.Debug("flood", "edge", m.Peer, "err", err)
 	}
-	return frame, max(0, left-lines), nil
+	return err
 }
 
 // logRecords writes the records of a frame to the traffic log.

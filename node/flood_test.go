@@ -246,7 +246,16 @@ type slowBus struct {
 	sent []string
 }
 
-func (b *slowBus) Send(m bus.Message) error {
+func (b *slowBus) Send(ms ...bus.Message) error {
+	for _, m := range ms {
+		if err := b.send(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *slowBus) send(m bus.Message) error {
 	b.mu.Lock()
 	hold, fail := b.hold, b.fail
 	b.mu.Unlock()

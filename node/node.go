@@ -21,7 +21,7 @@ import (
 // method promises.
 type Bus interface {
 	Run(ctx context.Context, h bus.Handler) error
-	Send(m bus.Message) error
+	Send(ms ...bus.Message) error
 	MaxData() int
 	Notify(kind, peer, text string) error
 }

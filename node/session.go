@@ -16,6 +16,7 @@ const (
 	smallBuffer = 2 << 10  // a session's first; idle clients are many
 	largeBuffer = 16 << 10 // what a busy one reads at once
 	fullReply   = 64 << 10 // of replies not yet written, before they are
+	atOnce      = 64       // reports that are merged under one lock
 	// unready is how long a WHATSAT waits for the server to get ready, and asking
 	// how long for its places.
 	unready = 5 * time.Second
@@ -32,6 +33,9 @@ type session struct {
 	start    int
 	end      int
 	skipping bool // within a line that was too long, and has been answered
+
+	reports []wire.Command // IAMATs that were read and not yet merged
+	lines   [][]byte       // theirs
 
 	out    []byte // replies not yet written
 	ends   []int  // in out, of each reply; for the traffic log alone
@@ -74,6 +78,7 @@ func (s *session) converse(ctx context.Context) error {
 		if errors.Is(err, io.EOF) {
 			s.handleLast(ctx)
 		}
+		s.mergeReports()
 		if flushErr := s.flush(ctx); flushErr != nil {
 			return flushErr
 		}
@@ -142,19 +147,24 @@ func (s *session) makeRoom() {
 	}
 }
 
-// handle answers one line.
+// handle answers one line; a report it only keeps, with others, for mergeReports.
 func (s *session) handle(ctx context.Context, line []byte) {
 	s.log("client in", line)
 	c := wire.ParseCommand(line)
-	if c.Verb == wire.WhatsAt && s.flush(ctx) != nil {
+	if c.Verb == wire.IAmAt {
+		s.reports, s.lines = append(s.reports, c), append(s.lines, line)
+		if len(s.reports) == atOnce {
+			s.mergeReports()
+		}
 		return
 	}
-	switch c.Verb {
-	case wire.IAmAt:
-		s.iAmAt(c, line)
-	case wire.WhatsAt:
+	s.mergeReports()
+	if c.Verb == wire.WhatsAt {
+		if s.flush(ctx) != nil {
+			return
+		}
 		s.whatsAt(ctx, c, line)
-	default:
+	} else {
 		s.out = wire.AppendInvalid(s.out, line)
 	}
 	s.replied()
@@ -162,6 +172,7 @@ func (s *session) handle(ctx context.Context, line []byte) {
 
 // refuse answers a line that is too long with what may be kept of it.
 func (s *session) refuse(line []byte) {
+	s.mergeReports()
 	s.log("client in", line)
 	s.out = wire.AppendInvalid(s.out, line)
 	s.replied()
@@ -174,17 +185,27 @@ func (s *session) replied() {
 	}
 }
 
-func (s *session) iAmAt(c wire.Command, line []byte) {
-	n := s.node
-	n.mu.Lock()
-	out, _, err := n.replica.IAmAt(s.out, c, time.Now())
-	s.ticket = ticket(n.replica.News()) // also if it was no news: the record that won may still wait
-	n.mu.Unlock()
-	if err != nil { // full
-		s.out = wire.AppendInvalid(s.out, line)
+// mergeReports merges the reports that were kept, at one reading of the wall clock,
+// and answers them.
+func (s *session) mergeReports() {
+	if len(s.reports) == 0 {
 		return
 	}
-	s.out = append(out, '\n')
+	n := s.node
+	n.mu.Lock()
+	now := time.Now()
+	for i, c := range s.reports {
+		out, _, err := n.replica.IAmAt(s.out, c, now)
+		if err == nil {
+			s.out = append(out, '\n')
+		} else { // full
+			s.out = wire.AppendInvalid(s.out, s.lines[i])
+		}
+		s.replied()
+	}
+	s.ticket = ticket(n.replica.News()) // also if none was news: the records that won may still wait
+	n.mu.Unlock()
+	s.reports, s.lines = s.reports[:0], s.lines[:0]
 }
 
 // whatsAt answers a WHATSAT. Earlier replies have been written: they must not

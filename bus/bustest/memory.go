@@ -145,10 +145,20 @@ func (r *memoryRun) takeIn(ctx context.Context, intake chan parcel) {
 }
 
 // Send is natsbus.Bus.Send.
-func (b *Memory) Send(m bus.Message) error {
+func (b *Memory) Send(ms ...bus.Message) error {
+	b.network.mu.Lock()
+	defer b.network.mu.Unlock()
+	for _, m := range ms {
+		if err := b.send(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// send is Send of one message. The network's lock is held.
+func (b *Memory) send(m bus.Message) error {
 	n := b.network
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	if n.away || n.runs[b.server] == nil {
 		return bus.ErrAway
 	}

@@ -15,7 +15,7 @@ import (
 // Bus is what the suite tests: one server's place on a bus.
 type Bus interface {
 	Run(ctx context.Context, h bus.Handler) error
-	Send(m bus.Message) error
+	Send(ms ...bus.Message) error
 	MaxData() int
 	Notify(kind, peer, text string) error
 }

@@ -48,17 +48,33 @@ const (
 
 // Bus is one server's place on the bus. It does nothing before Run.
 type Bus struct {
-	cfg  Config
-	conn atomic.Pointer[nats.Conn] // set once Run has a connection
+	cfg    Config
+	conn   atomic.Pointer[nats.Conn] // set once Run has a connection
+	socket atomic.Pointer[socket]    // the present one; nil for none
 }
 
 // New makes a Bus. It reads no file and opens no connection.
 func New(cfg Config) *Bus { return &Bus{cfg: cfg} }
 
-// Send writes m to the connection. It returns bus.ErrAway while there is none,
-// and then nothing was sent. It keeps no hold on m's data. It may block while
-// the broker takes nothing.
-func (b *Bus) Send(m bus.Message) error {
+// Send writes messages to the connection, in their order and in one write. It
+// returns bus.ErrAway while there is no connection, and bus.ErrTooLarge for a
+// message beyond MaxData; after an error none counts as sent, though some may have
+// been. It keeps no hold on the messages' data. It may block while the broker takes
+// nothing, for some seconds at most.
+func (b *Bus) Send(ms ...bus.Message) error {
+	var err error
+	corked := b.socket.Load()
+	corked.cork()
+	for i := 0; i < len(ms) && err == nil; i++ {
+		err = b.publish(b.encode(ms[i]))
+	}
+	if corked.uncork() != nil && err == nil {
+		err = bus.ErrAway
+	}
+	return err
+}
+
+func (b *Bus) encode(m bus.Message) *nats.Msg {
 	msg := &nats.Msg{Subject: b.cfg.Prefix.Between(m.Lane, b.cfg.Server, m.Peer), Data: m.Data}
 	if m.Epoch != 0 {
 		msg.Header = nats.Header{
@@ -66,7 +82,7 @@ func (b *Bus) Send(m bus.Message) error {
 			bus.SeqHeader:   {strconv.FormatUint(m.Seq, 10)},
 		}
 	}
-	return b.publish(msg)
+	return msg
 }
 
 // MaxData is how many bytes of data a message may have.
@@ -152,7 +168,8 @@ func (r *run) options() ([]nats.Option, error) {
 		nats.ReconnectBufSize(-1), // outboxes keep the newest; this would keep the oldest
 		nats.PingInterval(2 * time.Second),
 		nats.MaxPingsOutstanding(2),
-		nats.WriteBufferSize(1), // so that Send writes to the connection, and does not leave it to a flusher
+		nats.WriteBufferSize(1), // so that publishing writes to the socket, and does not leave it to a flusher
+		nats.SetCustomDialer(r.Bus),
 		nats.FlusherTimeout(stalledWrite),
 		nats.ReconnectOnFlusherError(),
 		nats.ConnectHandler(func(*nats.Conn) { r.link <- true }),
