@@ -46,9 +46,13 @@ func (n *Node) receiveFrame(e int, m bus.Message) {
 	n.logRecords("edge in", m.Peer, m.Data)
 	n.mu.Lock()
 	in, events := n.replica.Frame(e, wire.Mark{Epoch: m.Epoch, Seq: m.Seq}, m.Data, time.Now())
+	kept := n.flood.keeping && in.News < fullMessage // and will go with the rest
 	n.mu.Unlock()
 	if in.News > 0 {
-		n.spread()
+		n.journal.nudge()
+		if !kept {
+			n.flood.nudge()
+		}
 	}
 	if in.Bad > 0 {
 		n.noticeJunk(e, in.Bad, in.LastBad)

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"herd/bus"
+	"herd/node/replica"
 )
 
 // settle lets all that is under way arrive.
@@ -240,10 +242,11 @@ func TestJunkOnAnEdge(t *testing.T) {
 // slowBus lets a test hold up records on edges, or refuse them, in answers too.
 type slowBus struct {
 	Bus
-	mu   sync.Mutex
-	hold chan struct{} // where not nil, Send waits until it is closed
-	fail error         // where not nil, Send returns it
-	sent []string
+	mu      sync.Mutex
+	hold    chan struct{} // where not nil, Send waits until it is closed
+	fail    error         // where not nil, Send returns it
+	stalled chan struct{} // the hold that was waited for in vain
+	sent    []string
 }
 
 func (b *slowBus) Send(ms ...bus.Message) error {
@@ -264,8 +267,17 @@ func (b *slowBus) send(m bus.Message) error {
 		return fail
 	case m.Lane != bus.Edge:
 		return b.Bus.Send(m)
-	case hold != nil:
-		<-hold
+	case hold != nil: // no longer than natsbus.Bus does, and only the first time
+		b.mu.Lock()
+		stalled := b.stalled == hold
+		b.mu.Unlock()
+		if !stalled && wait(context.Background(), hold, stall) {
+			break
+		}
+		b.mu.Lock()
+		b.stalled = hold
+		b.mu.Unlock()
+		return bus.ErrAway
 	}
 	b.mu.Lock()
 	b.sent = append(b.sent, m.Peer)
@@ -354,6 +366,7 @@ func TestStalledBus(t *testing.T) {
 		slow.hold = nil
 		slow.mu.Unlock()
 		close(hold)
+		time.Sleep(replica.BeatEvery) // until the pulse tries again
 		settle()
 		h.agree("kiwi", want)
 

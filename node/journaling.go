@@ -89,7 +89,9 @@ func (n *Node) runJournal(ctx context.Context) error {
 			retry = time.After(journalRetry)
 			continue
 		}
-		n.finish(&n.journal, wanted)
+		n.mu.Lock()
+		n.journal.finish(wanted)
+		n.mu.Unlock()
 		n.compactJournal()
 	}
 }

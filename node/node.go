@@ -74,6 +74,7 @@ type Node struct {
 	mu          sync.Mutex
 	replica     *replica.Replica
 	flood       progress
+	flooder     flooder
 	journal     progress
 	damage      []string  // what was wrong with the journal
 	compactNext time.Time // not to be tried before; the journal's goroutine's alone
@@ -83,6 +84,8 @@ type Node struct {
 	stopping   bool
 	goodbye    bool // it has been said: nothing more goes to neighbours
 	sessions   sessions
+
+	workspaces sync.Pool // that no session has
 
 	reached gate // opens when the bus was first there
 	ready   gate // opens as Ready says
@@ -119,12 +122,14 @@ func New(cfg Config) *Node {
 			Name: cfg.Name, Neighbours: cfg.Neighbours, Epoch: cfg.Epoch, Topology: cfg.Topology, MaxClients: cfg.Limits.Clients,
 			Repair: cfg.Repair, Journal: cfg.Journal != nil,
 		}),
-		flood:    newProgress(),
-		journal:  newProgress(),
-		sessions: sessions{open: map[net.Conn]struct{}{}, from: map[string]int{}},
-		reached:  newGate(),
-		ready:    newGate(),
+		flood:      newProgress(),
+		journal:    newProgress(),
+		sessions:   sessions{open: map[net.Conn]struct{}{}, from: map[string]int{}},
+		workspaces: sync.Pool{New: newWorkspace},
+		reached:    newGate(),
+		ready:      newGate(),
 	}
+	n.flooder = newFlooder(n)
 	for i, peer := range cfg.Neighbours {
 		n.edge[peer] = i
 	}

@@ -5,14 +5,15 @@ import "time"
 // ticket counts news: replica.Replica.News.
 type ticket uint64
 
-// progress is how far one goroutine, the flood or the journal's, has come with
-// what is news, and who waits for it. Guarded by Node.mu, but for kick.
+// progress is how far one goroutine, the flood's or the journal's, has come with
+// what is news, and who waits for it. Guarded by Node.mu, but for the channels.
 type progress struct {
 	kick    chan struct{} // there is something to do
 	done    ticket        // up to here all is done
 	waiting []waiting
 	stalled bool // somebody has waited in vain, and nothing was done since
 	failed  bool // a neighbour that is up could not be told, or the journal not take it, the last time
+	keeping bool // what there is to do is kept back for company; see flooder
 	over    bool // nobody waits any more: the server stops
 }
 
@@ -44,7 +45,7 @@ func (p *progress) nudge() {
 }
 
 // await returns true when all is done up to t, and false when that takes longer
-// than patience.
+// than patience. It is done by a goroutine of its own.
 func (n *Node) await(p *progress, t ticket, s seat, patience time.Duration) bool {
 	n.mu.Lock()
 	if p.done >= t || p.over {
@@ -58,27 +59,32 @@ func (n *Node) await(p *progress, t ticket, s seat, patience time.Duration) bool
 	select {
 	case <-s.wake:
 		s.timer.Stop()
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		return p.done >= t
 	case <-s.timer.C:
+		n.leave(p, s)
 	}
 	n.mu.Lock()
-	done := p.done >= t
-	p.stalled = !done
+	defer n.mu.Unlock()
+	p.stalled = p.done < t
+	return p.done >= t
+}
+
+// leave makes s wait no longer, if it still does, and its seat ready for the next
+// time.
+func (n *Node) leave(p *progress, s seat) {
+	n.mu.Lock()
 	p.release(func(w waiting) bool { return w.seat == s })
 	n.mu.Unlock()
 	<-s.wake
-	return done
 }
 
-// finish says that all is done up to t, and lets those go who waited for it.
-func (n *Node) finish(p *progress, t ticket) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+// finish says that all is done up to t, and lets those go who waited for it; it
+// returns how many that were. The lock is held.
+func (p *progress) finish(t ticket) (letGo int) {
 	p.done = max(p.done, t)
 	p.stalled = false
+	before := len(p.waiting)
 	p.release(func(w waiting) bool { return w.ticket <= t })
+	return before - len(p.waiting)
 }
 
 // abandon lets all go who wait, and whoever comes to.

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	smallBuffer = 2 << 10  // a session's first; idle clients are many
+	smallBuffer = 2 << 10  // a workspace's first
 	largeBuffer = 16 << 10 // what a busy one reads at once
 	fullReply   = 64 << 10 // of replies not yet written, before they are
 	atOnce      = 64       // reports that are merged under one lock
@@ -23,16 +23,24 @@ const (
 	asking  = 10 * time.Second
 )
 
-// session is one client's connection. It belongs to one goroutine.
+// session is one client's connection. It belongs to one goroutine. Idle clients are
+// many, so while nothing comes it holds no more than the beginning of a line.
 type session struct {
 	node   *Node
 	conn   net.Conn
-	remote string
+	await  func() error // reads into the workspace; see newReader
+	remote string       // for logs
 
-	in       []byte // what was read and not yet handled is in[start:end]
-	start    int
-	end      int
-	skipping bool // within a line that was too long, and has been answered
+	*workspace        // nil while nothing comes
+	rest       []byte // of what was read, meanwhile
+	skipping   bool   // within a line that was too long, and has been answered
+}
+
+// workspace is what a session needs while it handles what its client says.
+type workspace struct {
+	in    []byte // what was read and not yet handled is in[start:end]
+	start int
+	end   int
 
 	reports []wire.Command // IAMATs that were read and not yet merged
 	lines   [][]byte       // theirs
@@ -44,13 +52,49 @@ type session struct {
 	seat   seat
 }
 
+func newWorkspace() any {
+	return &workspace{in: make([]byte, smallBuffer), seat: newSeat()}
+}
+
 func newSession(n *Node, conn net.Conn) *session {
-	return &session{node: n, conn: conn, remote: conn.RemoteAddr().String(), in: make([]byte, smallBuffer), seat: newSeat()}
+	s := &session{node: n, conn: conn, remote: conn.RemoteAddr().String()}
+	s.await = s.newReader()
+	return s
+}
+
+// takeUp gives the session a workspace, if it has none.
+func (s *session) takeUp() {
+	if s.workspace != nil {
+		return
+	}
+	s.workspace = s.node.workspaces.Get().(*workspace)
+	if len(s.rest) > len(s.in) {
+		s.in = make([]byte, max(2*len(s.rest), smallBuffer))
+	}
+	s.start, s.end = 0, copy(s.in, s.rest)
+	s.rest = nil
+}
+
+// layDown gives the workspace, emptied, to whoever needs one; the rest of what was
+// read is kept.
+func (s *session) layDown() {
+	if s.start < s.end {
+		s.rest = bytes.Clone(s.in[s.start:s.end])
+	}
+	w := s.workspace
+	w.reports, w.lines, w.out, w.ends, w.err, w.ticket = w.reports[:0], w.lines[:0], w.out[:0], w.ends[:0], nil, 0
+	s.node.workspaces.Put(w)
+	s.workspace = nil
 }
 
 // run serves the client until it or the server ends it.
 func (s *session) run(ctx context.Context) {
 	defer part(s.conn)
+	defer func() {
+		if s.workspace != nil {
+			s.layDown()
+		}
+	}()
 	s.log("client open", nil)
 	err := s.converse(ctx)
 	s.log("client close", nil)
@@ -72,8 +116,8 @@ func (s *session) converse(ctx context.Context) error {
 		if ctx.Err() != nil { // after setting the deadline, which may have undone endSessions'
 			return nil
 		}
-		n, err := s.conn.Read(s.in[s.end:])
-		s.end += n
+		err := s.await()
+		s.takeUp() // if the wait ended with an error
 		lines := s.handleLines(ctx)
 		if errors.Is(err, io.EOF) {
 			s.handleLast(ctx)
@@ -92,6 +136,14 @@ func (s *session) converse(ctx context.Context) error {
 		}
 		s.makeRoom()
 	}
+}
+
+// readBuffered reads once from the connection, and holds a workspace while it waits.
+func (s *session) readBuffered() error {
+	s.takeUp()
+	n, err := s.conn.Read(s.in[s.end:])
+	s.end += n
+	return err
 }
 
 // handleLines handles all complete lines that were read, and what is too long to

@@ -41,9 +41,8 @@ type Config struct {
 const (
 	intakeMessages = 1024 // that may wait for Receive, a neighbour; each is 32 KB or so at most
 	reconnectWait  = 200 * time.Millisecond
-	stalledWrite   = 5 * time.Second // a broker that takes nothing for so long is taken for dead
-	headerSize     = 128             // at most, with the line that NATS puts before headers
-	lastFlush      = time.Second     // for what was sent before the end of Run
+	headerSize     = 128         // at most, with the line that NATS puts before headers
+	lastFlush      = time.Second // for what was sent before the end of Run
 )
 
 // Bus is one server's place on the bus. It does nothing before Run.
@@ -57,19 +56,33 @@ type Bus struct {
 func New(cfg Config) *Bus { return &Bus{cfg: cfg} }
 
 // Send writes messages to the connection, in their order and in one write. It
-// returns bus.ErrAway while there is no connection, and bus.ErrTooLarge for a
-// message beyond MaxData; after an error none counts as sent, though some may have
-// been. It keeps no hold on the messages' data. It may block while the broker takes
-// nothing, for some seconds at most.
+// returns bus.ErrAway while there is no connection or the broker takes nothing, and
+// bus.ErrTooLarge for a message beyond MaxData; after an error none counts as sent,
+// though some may have been. It keeps no hold on the messages' data. It blocks for a
+// tenth of a second at most.
 func (b *Bus) Send(ms ...bus.Message) error {
-	var err error
-	corked := b.socket.Load()
-	corked.cork()
-	for i := 0; i < len(ms) && err == nil; i++ {
-		err = b.publish(b.encode(ms[i]))
+	return b.inOneWrite(func() error {
+		for _, m := range ms {
+			if err := b.publish(b.encode(m)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// inOneWrite calls publish and lets what it published leave at once.
+func (b *Bus) inOneWrite(publish func() error) error {
+	s := b.socket.Load()
+	if s == nil {
+		return bus.ErrAway
 	}
-	if corked.uncork() != nil && err == nil {
-		err = bus.ErrAway
+	if err := s.cork(); err != nil {
+		return fmt.Errorf("%w: %v", bus.ErrAway, err)
+	}
+	err := publish()
+	if failed := s.uncork(); failed != nil && err == nil {
+		err = fmt.Errorf("%w: %v", bus.ErrAway, failed)
 	}
 	return err
 }
@@ -98,7 +111,9 @@ func (b *Bus) MaxData() int {
 // Notify publishes an event for people: text, one line, of a kind and about a
 // peer, or "" for none. While the bus is away it is dropped, with an error.
 func (b *Bus) Notify(kind, peer, text string) error {
-	return b.publish(&nats.Msg{Subject: b.cfg.Prefix.Event(b.cfg.Server, kind, peer), Data: []byte(text)})
+	return b.inOneWrite(func() error {
+		return b.publish(&nats.Msg{Subject: b.cfg.Prefix.Event(b.cfg.Server, kind, peer), Data: []byte(text)})
+	})
 }
 
 func (b *Bus) publish(m *nats.Msg) error {

@@ -1,25 +1,38 @@
 package natsbus
 
 import (
+	"errors"
 	"net"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 )
 
-// socket is a connection to the broker below nats.go, and below TLS: corked, it
+const (
+	// patience is how long a write may take before the broker counts as stalled, and
+	// stalledWrite how long it may be that before it is taken for dead.
+	patience     = 100 * time.Millisecond
+	stalledWrite = 5 * time.Second
+)
+
+var errStalled = errors.New("the broker takes nothing")
+
+// socket is a connection to the broker below nats.go, and below TLS. Corked, it
 // holds what is written until it is uncorked, so that messages to several
-// neighbours leave in one write, and Send knows that they have. nats.go itself
-// writes message by message, or from a goroutine of its own that nobody can wait
-// for without asking the broker. A nil socket does nothing.
+// neighbours leave in one write, and whoever sent them knows that they have: nats.go
+// itself writes message by message, or from a goroutine of its own that can only be
+// waited for by asking the broker. Nor does it let anybody wait for long for a broker
+// that takes nothing.
 type socket struct {
 	net.Conn
 
-	mu    sync.Mutex
-	corks int
-	held  []byte
-	err   error // of writing: what was held is lost, and nothing more is taken
+	mu      sync.Mutex
+	corks   int
+	held    []byte
+	stalled bool  // unstick writes what is held
+	err     error // of writing: what was held is lost, and nothing more is taken
 }
 
 // Dial is nats.CustomDialer.
@@ -33,50 +46,94 @@ func (b *Bus) Dial(network, address string) (net.Conn, error) {
 	return s, nil
 }
 
+// Write writes b, or holds it.
 func (s *socket) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.err != nil:
 		return 0, s.err
-	case s.corks == 0:
-		return s.Conn.Write(b)
+	case s.corks > 0 || s.stalled:
+		s.held = append(s.held, b...)
+		return len(b), nil
 	}
-	s.held = append(s.held, b...)
-	return len(b), nil
+	s.Conn.SetWriteDeadline(time.Now().Add(stalledWrite)) // an error here is one of Write too
+	return s.Conn.Write(b)
 }
 
-// cork holds what is written until as many calls of uncork.
-func (s *socket) cork() {
-	if s == nil {
-		return
-	}
+// SetWriteDeadline does nothing: how long a write may take is decided here.
+func (s *socket) SetWriteDeadline(time.Time) error { return nil }
+
+// cork holds what is written until uncork is called as often, which must be if cork
+// returns nil. It returns an error, and holds nothing, while the broker is stalled.
+func (s *socket) cork() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	switch {
+	case s.err != nil:
+		return s.err
+	case s.stalled:
+		return errStalled
+	}
 	s.corks++
+	return nil
 }
 
-// uncork writes what is held, whoever else holds it, and returns why not if it
-// cannot; the connection is closed then, for part of a message may have left.
+// uncork writes what is held, whoever else holds it. It returns an error if that
+// cannot be, or takes too long; then it may yet leave, all of it or a part.
 func (s *socket) uncork() error {
-	const most = 1 << 20 // to keep
-	if s == nil {
-		return nil
-	}
+	const most = 1 << 20 // to keep for the next time
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.corks--
-	if len(s.held) == 0 || s.err != nil {
+	switch {
+	case s.err != nil:
 		return s.err
+	case s.stalled:
+		return errStalled
+	case len(s.held) == 0:
+		return nil
 	}
-	s.Conn.SetWriteDeadline(time.Now().Add(stalledWrite)) // an error here is one of Write too
-	if _, s.err = s.Conn.Write(s.held); s.err != nil {
-		s.Conn.Close()
-	} else {
-		s.Conn.SetWriteDeadline(time.Time{})
+	s.Conn.SetWriteDeadline(time.Now().Add(patience)) // an error here is one of Write too
+	n, err := s.Conn.Write(s.held)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		s.held = append([]byte(nil), s.held[n:]...)
+		s.stalled = true
+		go s.unstick()
+		return errStalled
+	case err != nil:
+		s.fail(err)
+		return err
 	}
 	if s.held = s.held[:0]; cap(s.held) > most {
 		s.held = nil
 	}
-	return s.err
+	return nil
+}
+
+// unstick writes what is held until the broker has taken all of it, or too long
+// nothing.
+func (s *socket) unstick() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.held) > 0 {
+		held := s.held
+		s.held = nil
+		s.mu.Unlock()
+		s.Conn.SetWriteDeadline(time.Now().Add(stalledWrite)) // an error here is one of Write too
+		_, err := s.Conn.Write(held)
+		s.mu.Lock()
+		if err != nil {
+			s.fail(err)
+			break
+		}
+	}
+	s.stalled = false
+}
+
+// fail ends the connection: part of a message may have left. The lock is held.
+func (s *socket) fail(err error) {
+	s.err, s.held = err, nil
+	s.Conn.Close()
 }

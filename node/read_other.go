@@ -1,0 +1,5 @@
+//go:build !unix
+
+package node
+
+func (s *session) newReader() func() error { return s.readBuffered }
