@@ -33,6 +33,7 @@ type commands struct {
 	Serve       serveCommand       `cmd:"" help:"Run one server of the herd, on the NATS at HERD_NATS_URL."`
 	Topology    topologyCommand    `cmd:"" help:"Print the herd's graph after checking it."`
 	Status      statusCommand      `cmd:"" help:"Ask the running herd how it is; exit 0 when all its edges are in step."`
+	Load        loadCommand        `cmd:"" help:"Put a bounded load on running servers, and check all that comes back."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Exit 0 when the server at HERD_OPS_LISTEN is ready."`
 	Env         envCommand         `cmd:"" help:"Print every environment variable with its default, present value and meaning."`
 	Version     versionCommand     `cmd:"" help:"Print the versions of herd, Go and NATS."`

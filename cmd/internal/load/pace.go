@@ -1,0 +1,67 @@
+package load
+
+import "time"
+
+// pace sends, for all connections, each command when it is due, until the bounds
+// are reached or no connection is left. Commands take the connections in turn. One that is due while its
+// connection has no room is late, and so are those behind it on that connection;
+// their latencies say so.
+func (r *run) pace() {
+	defer r.allIsSent()
+	defer r.countUnsent()
+	conns := len(r.conns)
+	due := func(n uint64, c int) time.Duration { // of the connection's command n
+		return time.Duration((float64(n)*float64(conns) + float64(c)) / r.cfg.Rate * 1e9)
+	}
+	step := due(1, 0)
+	failed := make([]bool, conns)
+	for working := true; working && !r.stopped.Load(); {
+		working = false
+		now := time.Since(r.start)
+		soon := now + time.Millisecond // to look again at connections that had no room, and at the bounds
+		for i, c := range r.conns {
+			if failed[i] || c.over.Load() {
+				continue
+			}
+			working = true
+			sent := c.sent.Load()
+			first := due(sent, i)
+			if first > now {
+				soon = min(soon, first)
+				continue
+			}
+			n := 1 + int((now-first)/max(1, step))
+			if n = r.take(min(n, c.room())); n == 0 {
+				continue
+			}
+			c.prepare(n, first, step)
+			if err := c.send(n); err != nil {
+				failed[i] = true // and what the receiver learns of it is the error to report
+			} else {
+				soon = min(soon, due(sent+uint64(n), i))
+			}
+		}
+		pause(soon - time.Since(r.start))
+	}
+}
+
+// countUnsent counts what the timetable had up to now and no connection took.
+func (r *run) countUnsent() {
+	due := int(time.Since(r.start).Seconds() * r.cfg.Rate)
+	for _, c := range r.conns {
+		due -= int(c.sent.Load())
+	}
+	if slack := len(r.conns); r.left.Load() > 0 && due > slack { // the bound in count was not what ended it
+		r.unsent = due
+	}
+}
+
+// allIsSent lets receivers end that have all their replies.
+func (r *run) allIsSent() {
+	r.allSent.Store(true)
+	for _, c := range r.conns {
+		if c.inFlight() == 0 {
+			c.socket.SetReadDeadline(time.Now())
+		}
+	}
+}

@@ -1,0 +1,237 @@
+package load
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Report is what came of a load.
+type Report struct {
+	Addresses   []string
+	Connections int
+	Pipeline    int
+	Clients     int
+	Rate        float64 // as it was wanted; 0 was as fast as it goes
+	Interrupted bool    // before its time
+
+	Commands    int           // sent
+	Updates     int           // acknowledged IAMATs
+	Replies     int           // to any command, wrong ones included
+	Wrong       int           // of them
+	Unanswered  int           // commands
+	Unsent      int           // commands that a given rate had due and that found no room
+	Elapsed     time.Duration // of the load, to the last reply
+	Latencies   Histogram     // of all replies
+	WrongSome   []WrongReply  // a few
+	Errors      []string      // a few
+	Failures    int           // how many errors there were
+	Replication *Replication  // nil: not looked at
+	Check       *Check        // nil: not done
+}
+
+// WrongReply is a reply that is not what its command asks for; one without a
+// command was not asked for at all.
+type WrongReply struct {
+	Address string `json:"address"`
+	Command string `json:"command,omitempty"`
+	Reply   string `json:"reply"`
+}
+
+// sum puts together what the connections counted.
+func (r *run) sum(report *Report) {
+	for _, c := range r.conns {
+		report.Commands += int(c.sent.Load())
+		report.Replies += int(c.done.Load())
+		report.Updates += c.updates
+		report.Wrong += c.wrong
+		report.Latencies.Add(&c.latencies)
+	}
+	report.Unanswered = report.Commands - report.Replies
+	report.WrongSome, report.Errors, report.Failures = r.wrong, r.errs, r.failures
+}
+
+// Answered is the rate of replies to the last of them, a second.
+func (r *Report) Answered() float64 { return perSecond(r.Replies, r.Elapsed) }
+
+// Replicated is the rate of updates to when the last of them had reached every
+// server, a second; 0 where that was not measured or did not happen.
+func (r *Report) Replicated() float64 {
+	if r.Replication == nil {
+		return 0
+	}
+	return perSecond(r.Updates, r.Replication.Elapsed)
+}
+
+func perSecond(n int, in time.Duration) float64 {
+	if in <= 0 {
+		return 0
+	}
+	return float64(n) / in.Seconds()
+}
+
+// Fault is nil if every reply was right and nothing was lost or differing.
+func (r *Report) Fault() error {
+	var what []string
+	add := func(n int, words string) {
+		if n > 0 {
+			what = append(what, count(n)+" "+words)
+		}
+	}
+	add(r.Failures, "connections failed")
+	add(r.Wrong, "replies were wrong")
+	if !r.Interrupted {
+		add(r.Unanswered, "commands were not answered")
+	}
+	if c := r.Check; c != nil {
+		add(c.Lost, "records were lost")
+		add(c.Differing, "records differ")
+	}
+	if p := r.Replication; p != nil && !p.All && !r.Interrupted && r.Updates > 0 {
+		what = append(what, "the last updates did not reach every server in time")
+	}
+	if len(what) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s", strings.Join(what, "; "))
+}
+
+// Text is the report for people.
+func (r *Report) Text() string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	pace := "as fast as it goes"
+	if r.Rate > 0 {
+		pace = fmt.Sprintf("%s commands/s wanted", count(int(r.Rate+0.5)))
+	}
+	line("load        %s, %d in flight on each, %s, %s", plural(r.Connections, "connection"), r.Pipeline, plural(r.Clients, "client"), pace)
+	if r.Interrupted {
+		line("            interrupted: the figures so far")
+	}
+	line("replies     %s in %.3f s: %s right, %s wrong; %s unanswered", count(r.Replies), r.Elapsed.Seconds(),
+		count(r.Replies-min(r.Replies, r.Wrong)), count(r.Wrong), plural(r.Unanswered, "command"))
+	line("answered    %s/s", count(int(r.Answered()+0.5)))
+	if r.Unsent > 0 {
+		line("            %s were due and not sent: the servers did not keep up", plural(r.Unsent, "more command"))
+	}
+	switch p := r.Replication; {
+	case p == nil:
+	case p.All:
+		line("replicated  %s updates/s: all %s at %s after %.3f s", count(int(r.Replicated()+0.5)), count(r.Updates), plural(len(r.Addresses), "server"), p.Elapsed.Seconds())
+	case len(p.Missing) > 0:
+		line("replicated  not in time at %s", strings.Join(p.Missing, ", "))
+	}
+	if h := &r.Latencies; h.Total() > 0 {
+		from := "from when a command was sent"
+		if r.Rate > 0 {
+			from = "from when a command was to be sent"
+		}
+		line("latency     p50 %v, p99 %v, p99.9 %v, most %v, %s", short(h.Quantile(.5)), short(h.Quantile(.99)), short(h.Quantile(.999)), short(h.Max()), from)
+	}
+	if c := r.Check; c != nil && c.Servers > 0 {
+		which := "all"
+		if c.Records < c.Of {
+			which = "a sample of"
+		}
+		line("records     %s %s looked at, at %s: %s lost, %s differing, %s late", which, count(c.Records), plural(c.Servers, "server"),
+			count(c.Lost), count(c.Differing), count(c.Late))
+		for _, m := range c.Examples {
+			line("  at %s\n    %q\n    and not %q", m.Address, m.Got, m.Want)
+		}
+	}
+	for _, w := range r.WrongSome {
+		line("wrong reply of %s\n  to %q\n  %q", w.Address, w.Command, w.Reply)
+	}
+	for _, e := range r.Errors {
+		line("error: %s", e)
+	}
+	if more := r.Failures - len(r.Errors); more > 0 {
+		line("and %s", plural(more, "more error"))
+	}
+	return b.String()
+}
+
+// short is d to three digits or so.
+func short(d time.Duration) time.Duration {
+	for unit := time.Second; unit > 1; unit /= 10 {
+		if d >= unit*10 {
+			return d.Round(unit / 10)
+		}
+	}
+	return d
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return count(n) + " " + what + "s"
+}
+
+// count is n with commas.
+func count(n int) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// MarshalJSON is the report for scripts: rates a second, times in seconds,
+// latencies in microseconds.
+func (r *Report) MarshalJSON() ([]byte, error) {
+	type latency struct {
+		P50  float64 `json:"p50"`
+		P99  float64 `json:"p99"`
+		P999 float64 `json:"p99.9"`
+		Max  float64 `json:"max"`
+	}
+	type check struct {
+		Records   int        `json:"records"` // looked at, at each server
+		Of        int        `json:"of"`
+		Servers   int        `json:"servers"`
+		Lost      int        `json:"lost"`
+		Differing int        `json:"differing"`
+		Late      int        `json:"late"`
+		Examples  []Mismatch `json:"examples,omitempty"`
+	}
+	out := struct {
+		OK            bool         `json:"ok"`
+		Interrupted   bool         `json:"interrupted"`
+		Addresses     []string     `json:"addresses"`
+		Connections   int          `json:"connections"`
+		Pipeline      int          `json:"pipeline"`
+		Clients       int          `json:"clients"`
+		Rate          float64      `json:"rate"` // wanted; 0: as fast as it goes
+		Commands      int          `json:"commands"`
+		Updates       int          `json:"updates"`
+		Replies       int          `json:"replies"`
+		Wrong         int          `json:"wrong"`
+		Unanswered    int          `json:"unanswered"`
+		Unsent        int          `json:"unsent"` // due at the wanted rate, and no room
+		Seconds       float64      `json:"seconds"`
+		Answered      float64      `json:"answered_per_second"`
+		Replicated    *float64     `json:"replicated_per_second"` // null: not measured, or not in time
+		Latency       latency      `json:"latency_us"`
+		Check         *check       `json:"check"` // null: not done
+		WrongExamples []WrongReply `json:"wrong_examples,omitempty"`
+		Failures      int          `json:"failures"`
+		Errors        []string     `json:"errors,omitempty"`
+	}{
+		OK: r.Fault() == nil, Interrupted: r.Interrupted, Addresses: r.Addresses, Connections: r.Connections, Pipeline: r.Pipeline,
+		Clients: r.Clients, Rate: r.Rate, Commands: r.Commands, Updates: r.Updates, Replies: r.Replies, Wrong: r.Wrong,
+		Unanswered: r.Unanswered, Unsent: r.Unsent, Seconds: r.Elapsed.Seconds(), Answered: r.Answered(),
+		WrongExamples: r.WrongSome, Failures: r.Failures, Errors: r.Errors,
+	}
+	if rate := r.Replicated(); rate > 0 {
+		out.Replicated = &rate
+	}
+	us := func(d time.Duration) float64 { return float64(d) / 1e3 }
+	h := &r.Latencies
+	out.Latency = latency{us(h.Quantile(.5)), us(h.Quantile(.99)), us(h.Quantile(.999)), us(h.Max())}
+	if c := r.Check; c != nil {
+		out.Check = &check{c.Records, c.Of, c.Servers, c.Lost, c.Differing, c.Late, c.Examples}
+	}
+	return json.Marshal(out)
+}
