@@ -32,6 +32,9 @@ type Config struct {
 
 	// Progress, if not nil, is called once a second during the load.
 	Progress func(Progress)
+	// Replicated, if not nil, is called when replication has been waited for,
+	// before the check.
+	Replicated func()
 }
 
 // Bounds of a Config, so that a slip of the hand is an error and not a burden.

@@ -71,6 +71,9 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	if cfg.Settle > 0 && !report.Interrupted {
 		until := time.Now().Add(cfg.Settle)
 		report.Replication = r.awaitReplication(observers, until)
+		if cfg.Replicated != nil {
+			cfg.Replicated()
+		}
 		r.part()
 		if cfg.Check > 0 {
 			report.Check = r.check(observers, until)

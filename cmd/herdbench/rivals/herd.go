@@ -1,0 +1,175 @@
+package rivals
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"herd/bus/topology"
+	"herd/node/status"
+)
+
+// Serve is the herd as it is run in earnest: a process for each server, and a
+// stock nats-server. journal is HERD_JOURNAL, "" for none.
+func Serve(name, journal string) *HerdRival { return &HerdRival{name: name, journal: journal} }
+
+// Up is `herd up`: all servers and NATS in one process. topology is as for
+// HERD_TOPOLOGY, "" for the lab's.
+func Up(name, topology string) *HerdRival {
+	return &HerdRival{name: name, up: true, topology: topology}
+}
+
+// HerdRival is the herd in one of the ways to run it.
+type HerdRival struct {
+	name     string
+	journal  string
+	up       bool
+	topology string
+}
+
+func (h *HerdRival) Name() string { return h.name }
+
+// Herd is a herd that runs.
+type Herd struct {
+	lines
+	ctx    context.Context
+	lab    *Lab
+	Bus    string   // NATS URL
+	Ops    []string // operators' URLs of the servers, or of the one process
+	names  []string
+	env    []string   // of all its processes
+	starts [][]string // environment and arguments of each server's process
+}
+
+func (h *HerdRival) Start(ctx context.Context, lab *Lab) (System, error) {
+	return h.StartHerd(ctx, lab)
+}
+
+// StartHerd is Start, for those that look at more than a System.
+func (h *HerdRival) StartHerd(ctx context.Context, lab *Lab) (herd *Herd, err error) {
+	graph, spec := lab.Graph, "goloman"
+	if h.topology != "" {
+		spec = h.topology
+		if graph, err = topology.Load(spec); err != nil {
+			return nil, err
+		}
+	}
+	names := graph.Servers()
+	ports, err := freeAddresses(2*len(names) + 1)
+	if err != nil {
+		return nil, err
+	}
+	bus, ops, clients := ports[0], ports[1:1+len(names)], ports[1+len(names):]
+	dir, err := os.MkdirTemp(lab.Dir, "data")
+	if err != nil {
+		return nil, err
+	}
+	herd = &Herd{ctx: ctx, lab: lab, Bus: "nats://" + bus, names: names, env: []string{"HERD_TOPOLOGY=" + spec, "HERD_LOG_LEVEL=warn"}}
+	defer func() {
+		if err != nil {
+			herd.Stop()
+		}
+	}()
+	if h.up {
+		return herd, herd.startUp(bus, ops[0])
+	}
+	nats, err := start(ctx, nil, lab.NATS, "-a", "127.0.0.1", "-p", port(bus))
+	if err != nil {
+		return nil, err
+	}
+	herd.processes = append(herd.processes, nats)
+	if err := nats.awaitPort(ctx, bus); err != nil {
+		return nil, err
+	}
+	herd.addresses = clients
+	for i, name := range names {
+		env := []string{"HERD_NATS_URL=" + herd.Bus, "HERD_LISTEN=" + clients[i], "HERD_OPS_LISTEN=" + ops[i]}
+		if h.journal != "" {
+			env = append(env, "HERD_JOURNAL="+h.journal, "HERD_DATA_DIR="+filepath.Join(dir, name))
+		}
+		herd.starts = append(herd.starts, env)
+		herd.Ops = append(herd.Ops, "http://"+ops[i])
+		if err := herd.StartServer(i); err != nil {
+			return nil, err
+		}
+	}
+	for i := range names {
+		if err := herd.Server(i).awaitPort(ctx, clients[i]); err != nil {
+			return nil, err
+		}
+	}
+	return herd, herd.awaitInStep()
+}
+
+// startUp starts all servers in one process.
+func (h *Herd) startUp(bus, ops string) error {
+	p, err := start(h.ctx, append([]string{"HERD_LISTEN=127.0.0.1:0", "HERD_NATS_LISTEN=" + bus, "HERD_OPS_LISTEN=" + ops}, h.env...), h.lab.Herd, "up")
+	if err != nil {
+		return err
+	}
+	h.processes = append(h.processes, p)
+	h.Ops = append(h.Ops, "http://"+ops)
+	if err := p.awaitSaying(h.ctx, "Try:"); err != nil {
+		return err
+	}
+	for line := range strings.Lines(p.said.String()) { // SERVER CLIENTS NEIGHBOURS
+		if f := strings.Fields(line); len(f) > 2 && len(h.addresses) < len(h.names) && f[0] == h.names[len(h.addresses)] {
+			h.addresses = append(h.addresses, f[1])
+		}
+	}
+	if len(h.addresses) < len(h.names) {
+		return fmt.Errorf("herd up does not tell all its addresses: %s", p.said.String())
+	}
+	return h.awaitInStep()
+}
+
+// StartServer starts the process of the server at a place in the topology, anew
+// if there was one.
+func (h *Herd) StartServer(i int) error {
+	p, err := start(h.ctx, append(h.starts[i], h.env...), h.lab.Herd, "serve", h.names[i])
+	if err != nil {
+		return err
+	}
+	if at := i + 1; at < len(h.processes) { // behind NATS
+		h.processes[at] = p
+	} else {
+		h.processes = append(h.processes, p)
+	}
+	return nil
+}
+
+// Server is the process of the server at a place in the topology.
+func (h *Herd) Server(i int) *Process { return h.processes[i+1] }
+
+// awaitInStep waits until all edges are in step.
+func (h *Herd) awaitInStep() error {
+	status := exec.CommandContext(h.ctx, h.lab.Herd, "status", "--wait", patience.String())
+	status.Env = append([]string{"HERD_NATS_URL=" + h.Bus}, h.env...)
+	if out, err := status.CombinedOutput(); err != nil {
+		return fmt.Errorf("a herd does not get in step: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// Records is how many records each server says that it has.
+func (h *Herd) Records(ctx context.Context) (map[string]int, error) {
+	ask := exec.CommandContext(ctx, h.lab.Herd, "status", "--wait", patience.String(), "--json")
+	ask.Env = append([]string{"HERD_NATS_URL=" + h.Bus}, h.env...)
+	out, err := ask.Output()
+	if err != nil {
+		return nil, fmt.Errorf("status of a herd: %w", err)
+	}
+	var said status.Herd
+	if err := json.Unmarshal(out, &said); err != nil {
+		return nil, fmt.Errorf("status of a herd: %w", err)
+	}
+	held := map[string]int{}
+	for _, s := range said.Servers {
+		held[s.Server] = s.Records
+	}
+	return held, nil
+}

@@ -1,0 +1,205 @@
+package rivals
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Process is a process of a rival.
+type Process struct {
+	what  string
+	cmd   *exec.Cmd
+	said  tail
+	ended chan struct{}
+}
+
+// patience is how long a process may take to start or to stop.
+const patience = 20 * time.Second
+
+// start starts a process with what is given added to the environment. When ctx
+// ends, the process is ended.
+func start(ctx context.Context, env []string, program string, args ...string) (*Process, error) {
+	p := &Process{what: program + " " + strings.Join(args, " "), ended: make(chan struct{})}
+	p.cmd = exec.CommandContext(ctx, program, args...)
+	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
+	p.cmd.WaitDelay = patience // then it is killed
+	for _, pair := range os.Environ() {
+		if !strings.HasPrefix(pair, "HERD_") {
+			p.cmd.Env = append(p.cmd.Env, pair)
+		}
+	}
+	p.cmd.Env = append(p.cmd.Env, env...)
+	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", p.what, err)
+	}
+	go func() {
+		defer close(p.ended)
+		p.cmd.Wait() // how it ended does not matter; what it said may
+	}()
+	return p, nil
+}
+
+// Stop ends the process and returns when it has ended.
+func (p *Process) Stop() {
+	p.cmd.Process.Signal(syscall.SIGTERM) // one that has ended needs none
+	select {
+	case <-p.ended:
+	case <-time.After(patience):
+		p.cmd.Process.Kill()
+		<-p.ended
+	}
+}
+
+// stop ends processes, all at once.
+func stop(processes []*Process) {
+	var group sync.WaitGroup
+	for _, p := range processes {
+		group.Go(p.Stop)
+	}
+	group.Wait()
+}
+
+// await calls check until it returns nil, the process ends, or patience does.
+func (p *Process) await(ctx context.Context, check func() error) error {
+	deadline := time.After(patience)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := check()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.ended:
+			return fmt.Errorf("%s has ended: %s", p.what, p.said.String())
+		case <-deadline:
+			return fmt.Errorf("%s does not get ready: %w: %s", p.what, err, p.said.String())
+		case <-tick.C:
+		}
+	}
+}
+
+// awaitPort waits until the process accepts connections at address.
+func (p *Process) awaitPort(ctx context.Context, address string) error {
+	return p.await(ctx, func() error {
+		conn, err := net.DialTimeout("tcp", address, time.Second)
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	})
+}
+
+// awaitSaying waits until the process has said a word.
+func (p *Process) awaitSaying(ctx context.Context, word string) error {
+	return p.await(ctx, func() error {
+		if !strings.Contains(p.said.String(), word) {
+			return fmt.Errorf("it has not said %q", word)
+		}
+		return nil
+	})
+}
+
+// CPU is the processor time that processes have used up to now.
+func CPU(processes []*Process) (sum time.Duration) {
+	for _, p := range processes {
+		t, err := p.cpu()
+		if err == nil {
+			sum += t
+		}
+	}
+	return sum
+}
+
+// cpu is what the process has used, to a hundredth of a second.
+func (p *Process) cpu() (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	// The name in parentheses may hold anything; utime and stime are the 12th and
+	// 13th fields behind it, in clock ticks, which Linux fixes at 100 a second.
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 13 {
+		return 0, errors.New("/proc/<pid>/stat is not as it was")
+	}
+	var ticks int
+	for _, f := range fields[11:13] {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * (time.Second / 100), nil
+}
+
+// Resident is the process's resident memory in bytes.
+func (p *Process) Resident() (int, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "VmRSS:" {
+			kb, err := strconv.Atoi(f[1])
+			return kb << 10, err
+		}
+	}
+	return 0, errors.New("/proc/<pid>/status has no VmRSS")
+}
+
+// freeAddresses are addresses of this machine at which nobody listens, to give to
+// processes that must know one another's before they start.
+func freeAddresses(n int) (addresses []string, err error) {
+	for range n {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer ln.Close() // all at once, or the kernel gives one twice
+		addresses = append(addresses, ln.Addr().String())
+	}
+	return addresses, nil
+}
+
+func port(address string) string {
+	_, port, _ := net.SplitHostPort(address)
+	return port
+}
+
+// tail keeps the last of what a process says.
+type tail struct {
+	mu  sync.Mutex
+	buf []byte
+}
+
+func (t *tail) Write(b []byte) (int, error) {
+	const most = 8 << 10
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.buf = append(t.buf, b...)
+	if over := len(t.buf) - most; over > 0 {
+		t.buf = append(t.buf[:0], t.buf[over:]...)
+	}
+	return len(b), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.buf)
+}

@@ -1,0 +1,69 @@
+package rivals
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+//go:embed asyncio_protocols.py asyncio_streams.py node_herd.js
+var sources embed.FS
+
+// script is a herd in another language: a process a server, which is started as
+//
+//	runtime source NAME NAME=HOST:PORT… -- NEIGHBOUR…
+//
+// and says "ready" once it listens and its neighbours have taken its connections.
+type script struct {
+	name    string
+	runtime string
+	source  string
+}
+
+func (s script) Name() string { return s.name }
+
+func (s script) Start(ctx context.Context, lab *Lab) (System, error) {
+	runtime, err := exec.LookPath(s.runtime)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.runtime, ErrMissing)
+	}
+	text, err := sources.ReadFile(s.source)
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(lab.Dir, s.source)
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		return nil, err
+	}
+	names := lab.Graph.Servers()
+	addresses, err := freeAddresses(len(names))
+	if err != nil {
+		return nil, err
+	}
+	var where []string
+	for i, name := range names {
+		where = append(where, name+"="+addresses[i])
+	}
+	l := &lines{addresses: addresses}
+	for _, name := range names {
+		args := append([]string{file, name}, where...)
+		args = append(append(args, "--"), lab.Graph.Neighbours(name)...)
+		p, err := start(ctx, nil, runtime, args...)
+		if err != nil {
+			l.Stop()
+			return nil, err
+		}
+		l.processes = append(l.processes, p)
+	}
+	for _, p := range l.processes {
+		if err := p.awaitSaying(ctx, "ready"); err != nil {
+			l.Stop()
+			return nil, fmt.Errorf("%s: %w", strings.TrimSuffix(s.source, filepath.Ext(s.source)), err)
+		}
+	}
+	return l, nil
+}
