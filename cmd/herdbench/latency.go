@@ -74,12 +74,14 @@ func (b *bench) latency(ctx context.Context) (*LatencyResults, error) {
 		seen   load.Histogram
 	}
 	ways := []*way{
+		{name: "herd, a WHATSAT and no more", bare: -1, sample: func() (time.Duration, error) { return question(ends["Hands"]) }},
+		{name: "herd, an IAMAT and no more", bare: -1, sample: func() (time.Duration, error) { return report(ends["Goloman"]) }},
 		{name: "one hop over NATS, bare", bare: -1, sample: bare.hop},
-		{name: "herd, one hop (Goloman to Hands)", bare: 0, sample: oneHop},
+		{name: "herd, one hop (Goloman to Hands)", bare: 2, sample: oneHop},
 		{name: "three hops over NATS, relayed, bare", bare: -1, sample: bare.relayed},
-		{name: "herd, the longest way (Welsh to Hands)", bare: 2, sample: longest},
-		{name: "herd, one hop, at half of the maximal load", bare: 0, sample: oneHop, load: true},
-		{name: "herd, the longest way, at half of the maximal load", bare: 2, sample: longest, load: true},
+		{name: "herd, the longest way (Welsh to Hands)", bare: 4, sample: longest},
+		{name: "herd, one hop, at half of the maximal load", bare: 2, sample: oneHop, load: true},
+		{name: "herd, the longest way, at half of the maximal load", bare: 4, sample: longest, load: true},
 	}
 	measure := func(loaded bool) error {
 		for _, w := range ways {
@@ -247,11 +249,30 @@ func (a *asker) ask(command string) (string, error) {
 	return reply, err
 }
 
+// question is how long a server takes to answer a WHATSAT.
+func question(a *asker) (time.Duration, error) {
+	begin := time.Now()
+	_, err := a.ask("WHATSAT lone 0 0")
+	return time.Since(begin), err
+}
+
+// report is how long a server takes to answer an IAMAT.
+func report(a *asker) (time.Duration, error) {
+	begin := time.Now()
+	_, err := a.ask(update(begin))
+	return time.Since(begin), err
+}
+
+// update is a new place of one client.
+func update(now time.Time) string {
+	return fmt.Sprintf("IAMAT lone +34.068930-118.445127 %d.%09d", now.Unix(), now.Nanosecond())
+}
+
 // loneUpdate sends an update to one server and returns after how long another
 // one knows it.
 func loneUpdate(from, to *asker) (time.Duration, error) {
 	now := time.Now()
-	record, err := from.ask(fmt.Sprintf("IAMAT lone +34.068930-118.445127 %d.%09d", now.Unix(), now.Nanosecond()))
+	record, err := from.ask(update(now))
 	if err != nil {
 		return 0, err
 	}

@@ -10,6 +10,7 @@ package main
 
 import (
 	"context"
+	"debug/buildinfo"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,7 +18,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -135,7 +135,7 @@ func (b *bench) run(ctx context.Context, args []string) (err error) {
 	if b.lab, err = rivals.NewLab(ctx, dir); err != nil {
 		return err
 	}
-	results := Results{Machine: thisMachine(), Command: strings.Join(append([]string{"go run ./cmd/herdbench"}, args...), " ")}
+	results := Results{Machine: thisMachine(b.lab.NATS), Command: strings.Join(append([]string{"go run ./cmd/herdbench"}, args...), " ")}
 	fmt.Fprintf(b.out, "%s\n\n`%s`\n", results.Machine, results.Command)
 	for _, section := range b.Sections {
 		var one error
@@ -185,15 +185,11 @@ type Machine struct {
 	Started string `json:"started"`
 }
 
-func thisMachine() Machine {
+func thisMachine(natsServer string) Machine {
 	m := Machine{CPU: procField("/proc/cpuinfo", "model name"), Cores: runtime.NumCPU(), Memory: procField("/proc/meminfo", "MemTotal"),
 		System: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(), NATS: "unknown", Started: time.Now().UTC().Format(time.DateOnly)}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, d := range info.Deps {
-			if d.Path == "github.com/nats-io/nats-server/v2" {
-				m.NATS = d.Version
-			}
-		}
+	if info, err := buildinfo.ReadFile(natsServer); err == nil {
+		m.NATS = info.Main.Version
 	}
 	return m
 }

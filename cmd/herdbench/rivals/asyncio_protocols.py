@@ -1,18 +1,22 @@
-"""A server of a reference herd on asyncio protocols: all lines of what one read
-brought are handled together, answered with one write, and what was news goes to
-each neighbour in one write.
+"""A server of a reference herd on asyncio protocols: a callback gets what one read
+brought, answers each line, and sends what was news to the neighbours.
 
     python3 asyncio_protocols.py NAME NAME=HOST:PORT... -- NEIGHBOUR...
+
+With BATCHED in the environment all lines of one read are answered with one write,
+and their news goes to each neighbour in one write.
 """
 
 import asyncio
+import os
 import re
 import sys
 import time
 
 LOCATION = re.compile(rb"[+-]\d+(?:\.\d+)?[+-]\d+(?:\.\d+)?")
 TIME = re.compile(rb"\d{1,18}(?:\.\d+)?")
-NO_PLACES = b'\n{\n   "html_attributions" : [],\n   "results" : [],\n   "status" : "OK"\n}\n\n'
+BATCHED = "BATCHED" in os.environ
+NO_PLACES = b'{\n   "html_attributions" : [],\n   "results" : [],\n   "status" : "OK"\n}\n\n'
 
 
 def nanoseconds(text):
@@ -39,27 +43,29 @@ class Server:
         self.records[client] = (at, record)
         return True
 
-    def flood(self, records, source=None):
-        if records:
-            lines = b"\n".join(records) + b"\n"
-            for name, transport in self.peers.items():
-                if name != source:
-                    transport.write(lines)
+    def flood(self, lines, source=None):
+        for name, transport in self.peers.items():
+            if name != source:
+                transport.write(lines)
 
-    def answer(self, line, news):
-        """The reply to a client's line; a record that was news is added to news."""
+    def answer(self, line):
+        """The reply to a client's line, and what was news: a line, or nothing."""
         fields = line.split()
         if len(fields) == 4:
             verb, client, second, third = fields
             if verb == b"IAMAT" and LOCATION.fullmatch(second) and TIME.fullmatch(third):
                 at = nanoseconds(third)
-                record = b"AT %s %s %s %s %s" % (self.name, difference(time.time_ns() - at), client, second, third)
-                if self.learn(client, at, record):
-                    news.append(record)
-                return record + b"\n"
+                record = b"AT %s %s %s %s %s\n" % (self.name, difference(time.time_ns() - at), client, second, third)
+                return record, record if self.learn(client, at, record) else b""
             if verb == b"WHATSAT" and client in self.records:
-                return self.records[client][1] + NO_PLACES
-        return b"? " + line + b"\n"
+                return self.records[client][1] + NO_PLACES, b""
+        return b"? " + line + b"\n", b""
+
+    def hear(self, line):
+        """What was news of a neighbour's line: that line, or nothing."""
+        _, _, _, client, _, time_text = line.split()
+        record = line + b"\n"
+        return record if self.learn(client, nanoseconds(time_text), record) else b""
 
 
 class Connection(asyncio.Protocol):
@@ -84,18 +90,18 @@ class Connection(asyncio.Protocol):
         *lines, self.rest = (self.rest + data).split(b"\n")
         if lines and lines[0].startswith(b"PEER "):
             self.peer = lines.pop(0).split()[1].decode()
-        news = []
         if self.peer is not None:
-            for record in lines:
-                fields = record.split()
-                if self.server.learn(fields[3], nanoseconds(fields[5]), record):
-                    news.append(record)
-            self.server.flood(news, source=self.peer)
-            return
-        replies = [self.server.answer(line, news) for line in lines]
-        self.server.flood(news)
-        if replies:
-            self.transport.write(b"".join(replies))
+            pairs = ((b"", self.server.hear(line)) for line in lines)
+        else:
+            pairs = (self.server.answer(line) for line in lines)
+        if BATCHED:
+            replies, news = zip(*pairs) if lines else ((), ())
+            pairs = [(b"".join(replies), b"".join(news))]
+        for reply, news in pairs:
+            if news:
+                self.server.flood(news, source=self.peer)
+            if reply:
+                self.transport.write(reply)
 
 
 async def dial(loop, host, port):

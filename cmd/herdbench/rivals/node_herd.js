@@ -1,14 +1,16 @@
-// A server of a reference herd on Node.js: all lines of what one read brought are
-// handled together, answered with one write, and what was news goes to each
-// neighbour in one write.
+// A server of a reference herd on Node.js: a callback gets what one read brought,
+// answers each line, and sends what was news to the neighbours.
 //
 //     node node_herd.js NAME NAME=HOST:PORT... -- NEIGHBOUR...
+//
+// With BATCHED in the environment all lines of one read are answered with one
+// write, and their news goes to each neighbour in one write.
 'use strict'
 const net = require('node:net')
 
 const LOCATION = /^[+-]\d+(?:\.\d+)?[+-]\d+(?:\.\d+)?$/
 const TIME = /^\d{1,18}(?:\.\d+)?$/
-const NO_PLACES = '\n{\n   "html_attributions" : [],\n   "results" : [],\n   "status" : "OK"\n}\n\n'
+const NO_PLACES = '{\n   "html_attributions" : [],\n   "results" : [],\n   "status" : "OK"\n}\n\n'
 
 const split = process.argv.indexOf('--')
 const name = process.argv[2]
@@ -18,6 +20,7 @@ const where = new Map(process.argv.slice(3, split).map(pair => {
 }))
 const neighbours = process.argv.slice(split + 1)
 
+const batched = 'BATCHED' in process.env
 const records = new Map() // client: { seconds, nanoseconds, record }
 const peers = new Map() // neighbour: socket
 
@@ -60,6 +63,27 @@ function flood (news, source) {
   }
 }
 
+// answer is the reply to a client's line, and what was news: a line, or nothing.
+function answer (line) {
+  const [verb, client, second, third, ...more] = line.trim().split(/[ \t\r\f\v]+/)
+  if (third !== undefined && more.length === 0) {
+    if (verb === 'IAMAT' && LOCATION.test(second) && TIME.test(third)) {
+      const at = parseTime(third)
+      const record = `AT ${name} ${difference(at)} ${client} ${second} ${third}\n`
+      return [record, learn(client, at, record) ? record : '']
+    }
+    if (verb === 'WHATSAT' && records.has(client)) return [records.get(client).record + NO_PLACES, '']
+  }
+  return ['? ' + line + '\n', '']
+}
+
+// hear is what was news of a neighbour's line: that line, or nothing.
+function hear (line) {
+  const fields = line.split(' ')
+  const record = line + '\n'
+  return ['', learn(fields[3], parseTime(fields[5]), record) ? record : '']
+}
+
 function serve (socket) {
   socket.setNoDelay(true)
   socket.setEncoding('latin1') // bytes as they came
@@ -70,29 +94,24 @@ function serve (socket) {
     const lines = (rest + data).split('\n')
     rest = lines.pop()
     if (lines.length > 0 && lines[0].startsWith('PEER ')) peer = lines.shift().slice(5)
-    let news = ''
+    const handle = peer === undefined ? answer : hear
     let replies = ''
-    for (const line of lines) {
-      if (peer !== undefined) {
-        const fields = line.split(' ')
-        if (learn(fields[3], parseTime(fields[5]), line)) news += line + '\n'
-        continue
-      }
-      const fields = line.trim().split(/[ \t\r\f\v]+/)
-      if (fields.length === 4 && fields[0] === 'IAMAT' && LOCATION.test(fields[2]) && TIME.test(fields[3])) {
-        const at = parseTime(fields[3])
-        const record = `AT ${name} ${difference(at)} ${fields[1]} ${fields[2]} ${fields[3]}`
-        if (learn(fields[1], at, record)) news += record + '\n'
-        replies += record + '\n'
-      } else if (fields.length === 4 && fields[0] === 'WHATSAT' && records.has(fields[1])) {
-        replies += records.get(fields[1]).record + NO_PLACES
-      } else {
-        replies += '? ' + line + '\n'
-      }
+    let news = ''
+    let roomy = true
+    const send = () => {
+      flood(news, peer)
+      if (replies !== '') roomy = socket.write(replies, 'latin1')
+      replies = news = ''
     }
-    flood(news, peer)
+    for (const line of lines) {
+      const [reply, fresh] = handle(line)
+      replies += reply
+      news += fresh
+      if (!batched) send()
+    }
+    send()
     // A client that does not take its replies is read no further meanwhile.
-    if (replies !== '' && !socket.write(replies, 'latin1')) {
+    if (!roomy) {
       socket.pause()
       socket.once('drain', () => socket.resume())
     }

@@ -6,7 +6,9 @@
 // write them in a week with those runtimes: the same protocol, topology and rule
 // of which report wins, flooding over TCP connections between servers that last;
 // no places, no repair, no journal. They are reference points, written to be
-// fair: nothing in them is slow on purpose.
+// fair: nothing in them is slow on purpose. As they are, writes go together where
+// the runtime sees to it; "batched" ones do by hand what the herd does, too, and
+// send all that one read brought in one write.
 package rivals
 
 import (
@@ -130,9 +132,11 @@ func All() []Rival {
 		Up(herdName+" up", ""),
 		Serve(herdName+" ack", "ack"),
 		Serve(herdName+" sync", "sync"),
-		script{name: "asyncio protocols", runtime: "python3", source: "asyncio_protocols.py"},
 		script{name: "asyncio streams", runtime: "python3", source: "asyncio_streams.py"},
+		script{name: "asyncio protocols", runtime: "python3", source: "asyncio_protocols.py"},
+		script{name: "asyncio batched", runtime: "python3", source: "asyncio_protocols.py", batched: true},
 		script{name: "node.js", runtime: "node", source: "node_herd.js"},
+		script{name: "node.js batched", runtime: "node", source: "node_herd.js", batched: true},
 		redis,
 		tile38,
 	}

@@ -22,6 +22,7 @@ type script struct {
 	name    string
 	runtime string
 	source  string
+	batched bool
 }
 
 func (s script) Name() string { return s.name }
@@ -49,10 +50,14 @@ func (s script) Start(ctx context.Context, lab *Lab) (System, error) {
 		where = append(where, name+"="+addresses[i])
 	}
 	l := &lines{addresses: addresses}
+	var env []string
+	if s.batched {
+		env = []string{"BATCHED=1"}
+	}
 	for _, name := range names {
 		args := append([]string{file, name}, where...)
 		args = append(append(args, "--"), lab.Graph.Neighbours(name)...)
-		p, err := start(ctx, nil, runtime, args...)
+		p, err := start(ctx, env, runtime, args...)
 		if err != nil {
 			l.Stop()
 			return nil, err

@@ -24,7 +24,7 @@ type Config struct {
 	Rate float64
 
 	Duration time.Duration // of the load at most; needed
-	Count    int           // of commands at most; needed
+	Count    int           // of commands at most, each connection its share; needed
 
 	Patience time.Duration // with a server that says nothing; needed
 	Settle   time.Duration // for the last records to reach every server; 0 leaves replication and check out

@@ -33,6 +33,7 @@ type conn struct {
 	done  atomic.Uint64
 	over  atomic.Bool // nothing more is received
 
+	left  int     // commands that it may still send
 	next  int     // client whose turn it is
 	round int     // how often all had theirs
 	stamp int64   // of the last IAMAT: the next is later
@@ -79,14 +80,15 @@ func (r *run) dial(number int, t *target) (*conn, error) {
 		return nil, err // it names the address
 	}
 	depth := r.cfg.Pipeline
-	clients := (r.cfg.Clients - number + r.cfg.Connections - 1) / r.cfg.Connections
+	share := func(n int) int { return (n - number + r.cfg.Connections - 1) / r.cfg.Connections }
 	const leastReply = 4 << 10 // an answer to a WHATSAT, and a message of error, must fit
 	return &conn{
 		run: r, number: number, target: t, socket: socket.(*net.TCPConn),
 		slots: make([]slot, depth),
 		lines: make([]byte, depth*r.language.length),
 		in:    make([]byte, min(leastReply+depth*2*r.language.length, 128<<10)),
-		last:  make([]last, clients),
+		last:  make([]last, share(r.cfg.Clients)),
+		left:  max(0, share(r.cfg.Count)),
 	}, nil
 }
 
@@ -100,6 +102,17 @@ func (c *conn) index(client uint32) int { return (int(client) - c.number) / c.ru
 func (c *conn) room() int { return len(c.slots) - c.inFlight() }
 
 func (c *conn) inFlight() int { return int(c.sent.Load() - c.done.Load()) }
+
+// take is how many of n commands may be sent. A connection's share of the count is
+// fixed, so that a count of as many as there are clients reports each once.
+func (c *conn) take(n int) int {
+	if c.run.stopped.Load() {
+		return 0
+	}
+	n = min(n, c.left)
+	c.left -= n
+	return n
+}
 
 // prepare makes the next commands, which must have room, for send. due is when
 // each is to be sent, now and then in steps.
@@ -155,7 +168,7 @@ func (c *conn) send(n int) error {
 // and all are answered.
 func (c *conn) flatOut() error {
 	for {
-		if n := c.run.take(c.room()); n > 0 {
+		if n := c.take(c.room()); n > 0 {
 			c.prepare(n, time.Since(c.run.start), 0)
 			if err := c.send(n); err != nil {
 				return c.sendFault(err)

@@ -158,6 +158,22 @@ func TestHonest(t *testing.T) {
 	}
 }
 
+// TestCountCoversClients: as many commands as clients report each of them once, as
+// fast or slow as the connections are.
+func TestCountCoversClients(t *testing.T) {
+	t.Parallel()
+	for _, rate := range []float64{0, 100_000} {
+		h := &herd{}
+		cfg := small(h.listen(t, "A", "B")...)
+		cfg.First, cfg.Connections, cfg.Rate = false, 7, rate
+		cfg.Count, cfg.Clients = 1000, 1000
+		r := mustRun(t, cfg)
+		if r.Fault() != nil || r.Check.Of != 1000 || r.Check.Records != 1000 || len(h.records) != 1000 {
+			t.Errorf("%v, check %+v, %d records", r.Fault(), r.Check, len(h.records))
+		}
+	}
+}
+
 // TestLies: each kind of lie is noticed, and said.
 func TestLies(t *testing.T) {
 	t.Parallel()

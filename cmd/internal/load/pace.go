@@ -3,9 +3,9 @@ package load
 import "time"
 
 // pace sends, for all connections, each command when it is due, until the bounds
-// are reached or no connection is left. Commands take the connections in turn. One that is due while its
-// connection has no room is late, and so are those behind it on that connection;
-// their latencies say so.
+// are reached or no connection is left. Commands take the connections in turn. One
+// that is due while its connection has no room is late, and so are those behind it
+// on that connection; their latencies say so.
 func (r *run) pace() {
 	defer r.allIsSent()
 	defer r.countUnsent()
@@ -20,7 +20,7 @@ func (r *run) pace() {
 		now := time.Since(r.start)
 		soon := now + time.Millisecond // to look again at connections that had no room, and at the bounds
 		for i, c := range r.conns {
-			if failed[i] || c.over.Load() {
+			if failed[i] || c.left == 0 || c.over.Load() {
 				continue
 			}
 			working = true
@@ -31,7 +31,7 @@ func (r *run) pace() {
 				continue
 			}
 			n := 1 + int((now-first)/max(1, step))
-			if n = r.take(min(n, c.room())); n == 0 {
+			if n = c.take(min(n, c.room())); n == 0 {
 				continue
 			}
 			c.prepare(n, first, step)
@@ -48,10 +48,12 @@ func (r *run) pace() {
 // countUnsent counts what the timetable had up to now and no connection took.
 func (r *run) countUnsent() {
 	due := int(time.Since(r.start).Seconds() * r.cfg.Rate)
+	counted := false // a connection was ended by the bound in count
 	for _, c := range r.conns {
 		due -= int(c.sent.Load())
+		counted = counted || c.left == 0
 	}
-	if slack := len(r.conns); r.left.Load() > 0 && due > slack { // the bound in count was not what ended it
+	if slack := len(r.conns); !counted && due > slack {
 		r.unsent = due
 	}
 }

@@ -18,8 +18,7 @@ type run struct {
 
 	wall   time.Time // of start, as clients' clocks have it
 	start  time.Time
-	unsent int          // commands that were due, and never sent for want of room
-	left   atomic.Int64 // commands that may still be taken
+	unsent int // commands that were due, and never sent for want of room
 
 	stopped     atomic.Bool // no more commands
 	allSent     atomic.Bool // at a given rate: nothing more is going to be sent
@@ -140,7 +139,6 @@ func (r *run) close() {
 // load sends and receives until the bounds are reached, and returns how long that
 // took, to the last reply.
 func (r *run) load() time.Duration {
-	r.left.Store(int64(r.cfg.Count))
 	r.start = time.Now()
 	r.wall = r.start.Round(0)
 	defer time.AfterFunc(r.cfg.Duration, func() { r.stopped.Store(true) }).Stop()
@@ -182,18 +180,6 @@ func (r *run) interrupt() {
 	for _, c := range r.conns {
 		c.hurry()
 	}
-}
-
-// take is how many of n commands may be sent.
-func (r *run) take(n int) int {
-	if n <= 0 || r.stopped.Load() {
-		return 0
-	}
-	if left := r.left.Add(-int64(n)); left < 0 {
-		r.stopped.Store(true)
-		return max(0, n+int(left))
-	}
-	return n
 }
 
 // reportProgress calls Progress once a second until stop is called.
