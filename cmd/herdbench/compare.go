@@ -201,7 +201,7 @@ func (c *Comparison) table() string {
 		row = append(row, number(alone.P50, 0), number(alone.P99, 0), fmt.Sprint(r.Lost), fmt.Sprint(r.Differing))
 		t.rows = append(t.rows, row)
 	}
-	return fmt.Sprintf("Medians of %s. Replicated: until every server has the last update. CPU: an update, all the system's processes.\n"+
+	return fmt.Sprintf("Medians of %s, the rivals in turn. Replicated: until every server has the last update. CPU: an update, all the system's processes.\n"+
 		"P64, P1: commands in flight on each of 8 connections; alone: on one.\n\n%s", rounds(c.Rounds), t)
 }
 
@@ -209,7 +209,7 @@ func rounds(n int) string {
 	if n == 1 {
 		return "1 round"
 	}
-	return fmt.Sprintf("%d interleaved rounds", n)
+	return fmt.Sprintf("%d rounds", n)
 }
 
 // median is 0 of nothing.

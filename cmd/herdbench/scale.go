@@ -79,7 +79,9 @@ func (b *bench) scale(ctx context.Context) (*ScaleResults, error) {
 			if s.what == "servers" {
 				c.PerEdge = share
 			}
-			c.ToFirst = share / (median(cpus[0]) / float64(s.edges(s.of[0])))
+			if first := median(cpus[0]) / float64(s.edges(s.of[0])); first > 0 { // a run too short has used no measurable time
+				c.ToFirst = share / first
+			}
 			*s.result = append(*s.result, c)
 			t.rows = append(t.rows, []string{number(float64(n), 0), number(share, 2), number(c.ToFirst, 2), number(c.Replicated, 0)})
 		}

@@ -37,36 +37,40 @@ func (busRival) Start(ctx context.Context, lab *Lab) (System, error) {
 }
 
 // StartRelays starts relays in place of some servers of the lab's topology.
-func StartRelays(ctx context.Context, lab *Lab, names ...string) (r *Relays, err error) {
-	addresses, err := freeAddresses(1)
-	if err != nil {
+func StartRelays(ctx context.Context, lab *Lab, names ...string) (*Relays, error) {
+	r := &Relays{lab: lab, names: names}
+	if err := r.start(ctx); err != nil {
+		r.Stop()
 		return nil, err
 	}
-	r = &Relays{URL: "nats://" + addresses[0], lab: lab, names: names}
-	defer func() {
-		if err != nil {
-			r.Stop()
-		}
-	}()
-	broker, err := start(ctx, nil, lab.NATS, "-a", "127.0.0.1", "-p", port(addresses[0]))
+	return r, nil
+}
+
+func (r *Relays) start(ctx context.Context) error {
+	addresses, err := freeAddresses(1)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	r.URL = "nats://" + addresses[0]
+	broker, err := start(ctx, nil, r.lab.NATS, "-a", "127.0.0.1", "-p", port(addresses[0]))
+	if err != nil {
+		return err
 	}
 	r.processes = append(r.processes, broker)
 	if err := broker.awaitPort(ctx, addresses[0]); err != nil {
-		return nil, err
+		return err
 	}
-	for _, name := range names {
-		p, err := start(ctx, child("relay"), lab.Self, name, r.URL)
+	for _, name := range r.names {
+		p, err := start(ctx, child("relay"), r.lab.Self, name, r.URL)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		r.processes = append(r.processes, p)
 		if err := p.awaitSaying(ctx, "ready"); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return r, nil
+	return nil
 }
 
 func (r *Relays) Processes() []*Process { return r.processes }

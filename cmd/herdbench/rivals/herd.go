@@ -51,40 +51,45 @@ func (h *HerdRival) Start(ctx context.Context, lab *Lab) (System, error) {
 }
 
 // StartHerd is Start, for those that look at more than a System.
-func (h *HerdRival) StartHerd(ctx context.Context, lab *Lab) (herd *Herd, err error) {
+func (h *HerdRival) StartHerd(ctx context.Context, lab *Lab) (*Herd, error) {
+	herd := &Herd{ctx: ctx, lab: lab}
+	if err := h.start(herd); err != nil {
+		herd.Stop()
+		return nil, err
+	}
+	return herd, nil
+}
+
+func (h *HerdRival) start(herd *Herd) (err error) {
+	ctx, lab := herd.ctx, herd.lab
 	graph, spec := lab.Graph, "goloman"
 	if h.topology != "" {
 		spec = h.topology
 		if graph, err = topology.Load(spec); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	names := graph.Servers()
 	ports, err := freeAddresses(2*len(names) + 1)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	bus, ops, clients := ports[0], ports[1:1+len(names)], ports[1+len(names):]
 	dir, err := os.MkdirTemp(lab.Dir, "data")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	herd = &Herd{ctx: ctx, lab: lab, Bus: "nats://" + bus, names: names, env: []string{"HERD_TOPOLOGY=" + spec, "HERD_LOG_LEVEL=warn"}}
-	defer func() {
-		if err != nil {
-			herd.Stop()
-		}
-	}()
+	herd.Bus, herd.names, herd.env = "nats://"+bus, names, []string{"HERD_TOPOLOGY=" + spec, "HERD_LOG_LEVEL=warn"}
 	if h.up {
-		return herd, herd.startUp(bus, ops[0])
+		return herd.startUp(bus, ops[0])
 	}
 	nats, err := start(ctx, nil, lab.NATS, "-a", "127.0.0.1", "-p", port(bus))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	herd.processes = append(herd.processes, nats)
 	if err := nats.awaitPort(ctx, bus); err != nil {
-		return nil, err
+		return err
 	}
 	herd.addresses = clients
 	for i, name := range names {
@@ -95,15 +100,15 @@ func (h *HerdRival) StartHerd(ctx context.Context, lab *Lab) (herd *Herd, err er
 		herd.starts = append(herd.starts, env)
 		herd.Ops = append(herd.Ops, "http://"+ops[i])
 		if err := herd.StartServer(i); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	for i := range names {
 		if err := herd.Server(i).awaitPort(ctx, clients[i]); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return herd, herd.awaitInStep()
+	return herd.awaitInStep()
 }
 
 // startUp starts all servers in one process.

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"herd/bus/topology"
+	"herd/cmd/herdbench/rivals"
+)
+
+func TestMain(m *testing.M) {
+	rivals.RunChild()
+	os.Exit(m.Run())
+}
+
+// TestRun runs the sections once, and small, but for scale, which is nothing for a
+// test: it has herds of 50. rivals has the test of all rivals.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file, plot := filepath.Join(dir, "all.json"), filepath.Join(dir, "plot.svg")
+	var out, note bytes.Buffer
+	args := []string{"--sections", "comparison,latency,memory,restart", "--only", "herd", "--rounds", "1", "--count", "1000", "--clients", "100",
+		"--records", "2000", "--idle", "20", "--duration", "100ms", "--json", file, "--svg", plot}
+	if got := run(t.Context(), args, &out, &note); got != 0 {
+		t.Fatalf("exit status %d\n%s%s", got, out.String(), note.String())
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r Results
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
+	}
+	if c := r.Comparison; len(c.Rivals) != 2 || c.Rivals[1].Name != "herd" || len(c.Rivals[1].Workloads) != len(workloads) {
+		t.Errorf("comparison %+v", r.Comparison)
+	} else if h := c.Rivals[1]; h.Lost+h.Differing != 0 || h.Workloads["P64 all"].Replicated <= 0 || h.Workloads["P64 all"].OfM <= 0 {
+		t.Errorf("herd %+v", h)
+	}
+	if len(r.Latency.Ways) != 8 || len(r.Restart.Ready) != 1 || r.Memory.Records != 2000 {
+		t.Errorf("%s", text)
+	}
+	for _, want := range []string{"| herd ", "a lone update is seen", "an idle connection", "restarted"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%s\nhas no %q", out.String(), want)
+		}
+	}
+	if svg, err := os.ReadFile(plot); err != nil || !bytes.Contains(svg, []byte(">herd</text>")) {
+		t.Errorf("plot: %v\n%s", err, svg)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]string{
+		"--only nobody":            `"nobody" is no rival`,
+		"--rounds 0 --duration 0s": "--rounds: 0 is not from 1",
+		"--sections all":           "--sections must be one of",
+		"--dance":                  "unknown flag",
+	} {
+		var note strings.Builder
+		if got := run(t.Context(), strings.Fields(args), io.Discard, &note); got != 2 || !strings.Contains(note.String(), want) {
+			t.Errorf("herdbench %s: %d, %q, which has no %q", args, got, note.String(), want)
+		}
+	}
+}
+
+func TestPlot(t *testing.T) {
+	svg := draw("a <title>", []bar{{label: "M & N", value: 1000, limit: true}, {label: "herd", value: 250, own: true}, {label: "none", value: 0}})
+	for d := xml.NewDecoder(bytes.NewReader(svg)); ; {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatalf("%v\n%s", err, svg)
+		}
+	}
+	for _, want := range []string{"M &amp; N", `class="limit" x="160" y="48" width="550"`, `class="own" x="160" y="78" width="137"`, "1,000<"} {
+		if !bytes.Contains(svg, []byte(want)) {
+			t.Errorf("no %s in\n%s", want, svg)
+		}
+	}
+}
+
+func TestTable(t *testing.T) {
+	got := table{head: []string{"", "a µ"}, rows: [][]string{{"row", "1"}, {"longer", "–"}}}.String()
+	want := "|        | a µ |\n|--------|----:|\n| row    |   1 |\n| longer |   – |\n"
+	if got != want {
+		t.Errorf("\n%s\nwant\n%s", got, want)
+	}
+	for v, want := range map[float64]string{0: "–", 1234567.8: "1,234,568", 999: "999"} {
+		if got := number(v, 0); got != want {
+			t.Errorf("number(%v) = %q, want %q", v, got, want)
+		}
+	}
+	if got := number(1234.5, 2); got != "1,234.50" {
+		t.Errorf("number = %q", got)
+	}
+	if got := median([]float64{5, 1, 2, 4}); got != 3 {
+		t.Errorf("median = %v", got)
+	}
+}
+
+// TestRing: each server has degree 4.
+func TestRing(t *testing.T) {
+	for _, n := range []int{5, 10, 50} {
+		g, err := topology.Load(ring(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(g.Servers()) != n {
+			t.Errorf("%d servers, want %d", len(g.Servers()), n)
+		}
+		for _, s := range g.Servers() {
+			if len(g.Neighbours(s)) != 4 {
+				t.Errorf("ring(%d): %s has %d neighbours", n, s, len(g.Neighbours(s)))
+			}
+		}
+	}
+}
