@@ -73,7 +73,7 @@ func TestLoadServerGone(t *testing.T) {
 	for c.where("load.0009") == "? WHATSAT load.0009 0 0" {
 	}
 	h.signal(syscall.SIGKILL)
-	if got := l.status(); got != exitFailure || !strings.Contains(l.stdout.String(), "replies ") || !strings.Contains(l.stderr.String(), "connections failed") {
+	if got := l.status(); got != exitFailure || !strings.Contains(l.stdout.String(), "replies ") || !strings.Contains(l.stderr.String(), "failed connections: ") {
 		t.Errorf("exit status %d\n%s%s", got, l.stdout.String(), l.stderr.String())
 	}
 }

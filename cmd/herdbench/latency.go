@@ -31,12 +31,8 @@ type Way struct {
 	OfBare  float64 `json:"of_bare"` // p50 to that of the bare way it is compared with; 0: it is one
 }
 
-// latencySamples is how many updates are sent each way in a round, one after the
-// other with a pause between, so that each is alone.
-const (
-	latencySamples = 200
-	latencyPause   = 2 * time.Millisecond
-)
+// latencyPause is between two updates, so that each is alone.
+const latencyPause = 2 * time.Millisecond
 
 // latency measures the bare ways over NATS and those of a herd in turns.
 func (b *bench) latency(ctx context.Context) (*LatencyResults, error) {
@@ -88,7 +84,7 @@ func (b *bench) latency(ctx context.Context) (*LatencyResults, error) {
 			if w.load != loaded {
 				continue
 			}
-			for range latencySamples {
+			for range b.Samples {
 				d, err := w.sample()
 				if err != nil {
 					return fmt.Errorf("%s: %w", w.name, err)

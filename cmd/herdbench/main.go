@@ -44,6 +44,7 @@ type options struct {
 	Duration time.Duration `default:"2s" help:"Time for each workload of the comparison, at most."`
 	Count    int           `default:"2000000" help:"Updates for each workload of the comparison, at most."`
 	Clients  int           `default:"10000" help:"Distinct clients."`
+	Samples  int           `default:"200" help:"Lone updates each way in each round, for latency."`
 	Records  int           `default:"1000000" help:"Records, for memory and restart."`
 	Idle     int           `default:"15000" help:"Idle connections, for memory."`
 	JSON     string        `name:"json" placeholder:"FILE" help:"Write all figures there."`
@@ -60,6 +61,7 @@ func (o options) validate() error {
 	within("rounds", o.Rounds, 1, 1000)
 	within("count", o.Count, 1000, 1_000_000_000)
 	within("clients", o.Clients, 100, 5_000_000)
+	within("samples", o.Samples, 1, 1_000_000)
 	within("records", o.Records, 1000, 5_000_000)
 	within("idle", o.Idle, 10, 50_000)
 	if o.Duration < 10*time.Millisecond || o.Duration > time.Hour {

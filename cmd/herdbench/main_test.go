@@ -28,7 +28,7 @@ func TestRun(t *testing.T) {
 	file, plot := filepath.Join(dir, "all.json"), filepath.Join(dir, "plot.svg")
 	var out, note bytes.Buffer
 	args := []string{"--sections", "comparison,latency,memory,restart", "--only", "herd", "--rounds", "1", "--count", "1000", "--clients", "100",
-		"--records", "2000", "--idle", "20", "--duration", "100ms", "--json", file, "--svg", plot}
+		"--records", "2000", "--idle", "20", "--samples", "10", "--duration", "100ms", "--json", file, "--svg", plot}
 	if got := run(t.Context(), args, &out, &note); got != 0 {
 		t.Fatalf("exit status %d\n%s%s", got, out.String(), note.String())
 	}

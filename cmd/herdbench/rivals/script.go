@@ -36,7 +36,11 @@ func (s script) Start(ctx context.Context, lab *Lab) (System, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(lab.Dir, s.source)
+	dir, err := os.MkdirTemp(lab.Dir, "script")
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, s.source)
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return nil, err
 	}

@@ -272,13 +272,19 @@ func TestLies(t *testing.T) {
 				reply = "? WHATSAT t.3 0 0\n"
 			}
 			return reply, true
-		}, "1 lost, 0 differing"},
+		}, "records lost: 1"},
 		{"a record differing", func(c *Config) { c.Settle = 50 * time.Millisecond }, func(n int, server, reply string) (string, bool) {
-			if server == "B" {
+			if server == "B" && strings.Contains(reply, " t.3 ") {
 				reply = strings.Replace(reply, "AT A", "AT B", 1)
 			}
 			return reply, true
-		}, "0 lost, 10 differing"},
+		}, "0 lost, 1 differing, 0 late"},
+		{"which is a fault", func(c *Config) { c.Settle = 50 * time.Millisecond }, func(n int, server, reply string) (string, bool) {
+			if server == "B" && strings.Contains(reply, " t.3 ") {
+				reply = strings.Replace(reply, "AT A", "AT B", 1)
+			}
+			return reply, true
+		}, "records differing: 1"},
 		{"not replicated", func(c *Config) { c.Settle, c.Check = 50*time.Millisecond, 0 }, func(n int, server, reply string) (string, bool) {
 			if server == "B" {
 				reply = strings.Replace(reply, "AT A", "AT B", 1)
@@ -425,6 +431,18 @@ func TestCommands(t *testing.T) {
 	for _, p := range places {
 		if len(p) != placeLength {
 			t.Errorf("place %q", p)
+		}
+	}
+}
+
+func TestDifference(t *testing.T) {
+	for text, want := range map[string]int{
+		"+0.000000000 x": 12, "-0.000000001": 12, "+12.345678901": 13, "-173850870.358627238 ": 20,
+		"": 0, "0.000000000": 0, "x0.000000000": 0, "-0.000000000": 0, "+.000000000": 0, "+0.00000000": 0, "+0,000000000": 0,
+		"+00.000000000": 0, "+0.0000000x0": 0, "+": 0, "+1": 0, "+0.00000000 ": 0,
+	} {
+		if got := differenceLength([]byte(text)); got != want {
+			t.Errorf("differenceLength(%q) = %d, want %d", text, got, want)
 		}
 	}
 }

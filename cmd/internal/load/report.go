@@ -76,17 +76,17 @@ func (r *Report) Fault() error {
 	var what []string
 	add := func(n int, words string) {
 		if n > 0 {
-			what = append(what, count(n)+" "+words)
+			what = append(what, words+": "+count(n))
 		}
 	}
-	add(r.Failures, "connections failed")
-	add(r.Wrong, "replies were wrong")
+	add(r.Failures, "failed connections")
+	add(r.Wrong, "wrong replies")
 	if !r.Interrupted {
-		add(r.Unanswered, "commands were not answered")
+		add(r.Unanswered, "unanswered commands")
 	}
 	if c := r.Check; c != nil {
-		add(c.Lost, "records were lost")
-		add(c.Differing, "records differ")
+		add(c.Lost, "records lost")
+		add(c.Differing, "records differing")
 	}
 	if p := r.Replication; p != nil && !p.All && !r.Interrupted && r.Updates > 0 {
 		what = append(what, "the last updates did not reach every server in time")
