@@ -118,7 +118,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	b := &bench{options: o, out: stdout, note: stderr}
-	if err := b.run(ctx, args); err != nil {
+	switch err := b.run(ctx, args); {
+	case ctx.Err() != nil:
+		fmt.Fprintln(stderr, "herdbench: interrupted")
+		return 1
+	case err != nil:
 		fmt.Fprintln(stderr, "herdbench:", err)
 		return 1
 	}

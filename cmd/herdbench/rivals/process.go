@@ -77,6 +77,11 @@ func (p *Process) await(ctx context.Context, check func() error) error {
 	defer tick.Stop()
 	for {
 		err := check()
+		select {
+		case <-p.ended: // also where check is content: with another process that was there first
+			return fmt.Errorf("%s has ended: %s", p.what, p.said.String())
+		default:
+		}
 		if err == nil {
 			return nil
 		}
@@ -162,16 +167,24 @@ func (p *Process) Resident() (int, error) {
 	return 0, errors.New("/proc/<pid>/status has no VmRSS")
 }
 
+// given are the addresses that freeAddresses has given away: what starts there
+// may not listen yet when the next are asked for.
+var given sync.Map
+
 // freeAddresses are addresses of this machine at which nobody listens, to give to
-// processes that must know one another's before they start.
+// processes that must know one another's before they start. No address is given
+// twice.
 func freeAddresses(n int) (addresses []string, err error) {
-	for range n {
+	for len(addresses) < n {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
 		}
-		defer ln.Close() // all at once, or the kernel gives one twice
-		addresses = append(addresses, ln.Addr().String())
+		defer ln.Close() // all at once, or the kernel gives one again
+		address := ln.Addr().String()
+		if _, taken := given.LoadOrStore(address, true); !taken {
+			addresses = append(addresses, address)
+		}
 	}
 	return addresses, nil
 }
