@@ -70,7 +70,8 @@ type Figure struct {
 func (b *bench) compare(ctx context.Context, results *Results) (*Comparison, error) {
 	var all []rivals.Rival
 	for _, r := range rivals.All() {
-		if len(b.Only) == 0 || slices.Contains(b.Only, r.Name()) || r.Name() == rivals.EchoName {
+		wanted := slices.Contains(b.Only, r.Name()) || len(b.Only) == 0 && !rivals.OnRequest(r.Name())
+		if wanted || r.Name() == rivals.EchoName {
 			all = append(all, r)
 		}
 	}

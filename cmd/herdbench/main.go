@@ -38,7 +38,7 @@ func main() {
 // options is the command line.
 type options struct {
 	Sections []string      `default:"comparison,latency" enum:"comparison,latency,memory,restart,scale" help:"What to measure: comparison, latency, memory, restart, scale."`
-	Only     []string      `help:"Rivals to compare, by name (default: all that are installed)."`
+	Only     []string      `help:"Rivals to compare, by name (default: all that are installed, but for herd logged, which writes gigabytes)."`
 	List     bool          `help:"List the rivals and end."`
 	Rounds   int           `default:"5" help:"Rounds, of which medians are taken."`
 	Duration time.Duration `default:"2s" help:"Time for each workload of the comparison, at most."`

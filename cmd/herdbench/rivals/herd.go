@@ -18,6 +18,10 @@ import (
 // stock nats-server. journal is HERD_JOURNAL, "" for none.
 func Serve(name, journal string) *HerdRival { return &HerdRival{name: name, journal: journal} }
 
+// Logged is Serve with a traffic log of all that servers say and hear, which takes
+// up to 3 GB of the lab's directory.
+func Logged(name string) *HerdRival { return &HerdRival{name: name, logged: true} }
+
 // Up is `herd up`: all servers and NATS in one process. topology is as for
 // HERD_TOPOLOGY, "" for the lab's.
 func Up(name, topology string) *HerdRival {
@@ -28,6 +32,7 @@ func Up(name, topology string) *HerdRival {
 type HerdRival struct {
 	name     string
 	journal  string
+	logged   bool
 	up       bool
 	topology string
 }
@@ -96,6 +101,9 @@ func (h *HerdRival) start(herd *Herd) (err error) {
 		env := []string{"HERD_NATS_URL=" + herd.Bus, "HERD_LISTEN=" + clients[i], "HERD_OPS_LISTEN=" + ops[i]}
 		if h.journal != "" {
 			env = append(env, "HERD_JOURNAL="+h.journal, "HERD_DATA_DIR="+filepath.Join(dir, name))
+		}
+		if h.logged {
+			env = append(env, "HERD_LOG_DIR="+dir)
 		}
 		herd.starts = append(herd.starts, env)
 		herd.Ops = append(herd.Ops, "http://"+ops[i])

@@ -114,6 +114,8 @@ const EchoName = "echo (M)"
 const (
 	busName  = "bare bus"
 	herdName = "herd"
+
+	loggedName = herdName + " logged"
 )
 
 // IsLimit tells whether a rival is a limit of the machine, and no system that one
@@ -122,6 +124,10 @@ func IsLimit(name string) bool { return name == EchoName || name == busName }
 
 // IsOwn tells whether a rival is the herd, in one of its ways to run.
 func IsOwn(name string) bool { return strings.HasPrefix(name, herdName) }
+
+// OnRequest tells whether a rival is compared only when it is asked for, for what
+// it costs besides time.
+func OnRequest(name string) bool { return name == loggedName }
 
 // All lists the rivals, the limits of the machine first.
 func All() []Rival {
@@ -132,6 +138,7 @@ func All() []Rival {
 		Up(herdName+" up", ""),
 		Serve(herdName+" ack", "ack"),
 		Serve(herdName+" sync", "sync"),
+		Logged(loggedName),
 		script{name: "asyncio streams", runtime: "python3", source: "asyncio_streams.py"},
 		script{name: "asyncio protocols", runtime: "python3", source: "asyncio_protocols.py"},
 		script{name: "asyncio batched", runtime: "python3", source: "asyncio_protocols.py", batched: true},

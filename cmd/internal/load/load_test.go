@@ -380,8 +380,30 @@ func TestCoordinatedOmission(t *testing.T) {
 	cfg := small(h.listen(t, "A")...)
 	cfg.Rate, cfg.Count, cfg.Pipeline = 1000, 400, 1 // half of them are due while the server stalls
 	r := mustRun(t, cfg)
+	if r.Unsent != 0 {
+		t.Errorf("%d unsent, although the bound in count ended it", r.Unsent)
+	}
 	if p := r.Latencies.Quantile(0.75); r.Fault() != nil || p < stall/4 {
 		t.Errorf("three quarters of the replies within %v\n%s", p, r.Text())
+	}
+}
+
+// TestUnsent: what a server has no room for is counted when the time is over.
+func TestUnsent(t *testing.T) {
+	t.Parallel()
+	stalled := make(chan struct{})
+	h := &herd{lie: func(n int, _, reply string) (string, bool) {
+		if n == 2 {
+			<-stalled
+		}
+		return reply, true
+	}}
+	cfg := small(h.listen(t, "A")...)
+	cfg.Rate, cfg.Count, cfg.Pipeline, cfg.Duration = 1000, MaxCount, 1, 200*time.Millisecond
+	time.AfterFunc(2*cfg.Duration, func() { close(stalled) })
+	r := mustRun(t, cfg)
+	if r.Fault() != nil || r.Commands != 2 || r.Unsent < 150 || !strings.Contains(r.Text(), "did not keep up") {
+		t.Errorf("%d sent, %d not\n%s", r.Commands, r.Unsent, r.Text())
 	}
 }
 

@@ -8,7 +8,6 @@ import "time"
 // on that connection; their latencies say so.
 func (r *run) pace() {
 	defer r.allIsSent()
-	defer r.countUnsent()
 	conns := len(r.conns)
 	due := func(n uint64, c int) time.Duration { // of the connection's command n
 		return time.Duration((float64(n)*float64(conns) + float64(c)) / r.cfg.Rate * 1e9)
@@ -43,18 +42,11 @@ func (r *run) pace() {
 		}
 		pause(soon - time.Since(r.start))
 	}
-}
-
-// countUnsent counts what the timetable had up to now and no connection took.
-func (r *run) countUnsent() {
-	due := int(time.Since(r.start).Seconds() * r.cfg.Rate)
-	counted := false // a connection was ended by the bound in count
-	for _, c := range r.conns {
-		due -= int(c.sent.Load())
-		counted = counted || c.left == 0
-	}
-	if slack := len(r.conns); !counted && due > slack {
-		r.unsent = due
+	now := time.Since(r.start)
+	for i, c := range r.conns {
+		if first := due(c.sent.Load(), i); first < now && c.left > 0 && c.room() == 0 {
+			r.unsent += min(c.left, 1+int((now-first)/max(1, step)))
+		}
 	}
 }
 
