@@ -114,7 +114,7 @@ func (b *bench) compare(ctx context.Context, results *Results) (*Comparison, err
 
 // compareOne starts a rival, warms it up, and puts all workloads on it.
 func (b *bench) compareOne(ctx context.Context, r rivals.Rival, result *Compared, limits roundLimit) error {
-	system, err := r.Start(ctx, b.lab)
+	system, err := rivals.Start(ctx, b.lab, r)
 	if err != nil {
 		return err
 	}

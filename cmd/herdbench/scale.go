@@ -92,7 +92,7 @@ func (b *bench) scale(ctx context.Context) (*ScaleResults, error) {
 
 // runFilled runs a workload on a rival that has all the clients already.
 func (b *bench) runFilled(ctx context.Context, r rivals.Rival, w rivals.Workload) (rivals.Outcome, error) {
-	system, err := r.Start(ctx, b.lab)
+	system, err := rivals.Start(ctx, b.lab, r)
 	if err != nil {
 		return rivals.Outcome{}, err
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -108,11 +109,11 @@ func (p *Process) awaitPort(ctx context.Context, address string) error {
 	})
 }
 
-// awaitSaying waits until the process has said a word.
-func (p *Process) awaitSaying(ctx context.Context, word string) error {
+// awaitSaying waits until the process has said a line.
+func (p *Process) awaitSaying(ctx context.Context, line string) error {
 	return p.await(ctx, func() error {
-		if !strings.Contains(p.said.String(), word) {
-			return fmt.Errorf("it has not said %q", word)
+		if !slices.Contains(strings.Split(p.said.String(), "\n"), line) {
+			return fmt.Errorf("it has not said %q", line)
 		}
 		return nil
 	})
@@ -173,7 +174,7 @@ var given sync.Map
 
 // freeAddresses are addresses of this machine at which nobody listens, to give to
 // processes that must know one another's before they start. No address is given
-// twice.
+// twice, but others on the machine may be faster.
 func freeAddresses(n int) (addresses []string, err error) {
 	for len(addresses) < n {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")

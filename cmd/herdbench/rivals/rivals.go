@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -50,6 +51,22 @@ var (
 	// ErrCannot is a workload that a system does not have.
 	ErrCannot = errors.New("no such workload")
 )
+
+// Start starts a rival, anew if an address that was free is not so any more when
+// one of its processes comes to listen there.
+func Start(ctx context.Context, lab *Lab, r Rival) (s System, err error) {
+	const tries = 3
+	for range tries {
+		s, err = r.Start(ctx, lab)
+		if err == nil || !taken.MatchString(err.Error()) {
+			break
+		}
+	}
+	return s, err
+}
+
+// taken is what processes say of such an address.
+var taken = regexp.MustCompile(`(?i)address already in use|EADDRINUSE`)
 
 // Workload is what a system is put under, as fast as it goes.
 type Workload struct {

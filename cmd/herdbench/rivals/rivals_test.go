@@ -37,7 +37,7 @@ func TestRivals(t *testing.T) {
 	for _, r := range All() {
 		t.Run(r.Name(), func(t *testing.T) {
 			t.Parallel()
-			system, err := r.Start(t.Context(), lab)
+			system, err := Start(t.Context(), lab, r)
 			if errors.Is(err, ErrMissing) {
 				t.Skip(err)
 			}
@@ -79,7 +79,7 @@ func TestRivals(t *testing.T) {
 func TestCancelled(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	system, err := Serve("herd", "").Start(ctx, lab)
+	system, err := Start(ctx, lab, Serve("herd", ""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestCancelled(t *testing.T) {
 			t.Errorf("%s still runs", p.what)
 		}
 	}
-	if _, err := Serve("herd", "").Start(ctx, lab); err == nil {
+	if _, err := Start(ctx, lab, Serve("herd", "")); err == nil {
 		t.Error("a herd starts under a context that has ended")
 	}
 }
@@ -100,7 +100,7 @@ func TestCancelled(t *testing.T) {
 // TestLosses: a follower that stops following is found out.
 func TestLosses(t *testing.T) {
 	t.Parallel()
-	system, err := redis.Start(t.Context(), lab)
+	system, err := Start(t.Context(), lab, redis)
 	if errors.Is(err, ErrMissing) {
 		t.Skip(err)
 	}
