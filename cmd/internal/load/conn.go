@@ -19,8 +19,8 @@ type target struct {
 
 // conn is one connection of a load, with clients of its own: its number and on, in
 // steps of all connections. The commands in flight are those from done to sent, in
-// slots and lines at their number modulo the depth. What is above the receiver's
-// part belongs to whoever sends, which at a given rate is another goroutine.
+// slots and lines at their number modulo the depth. One goroutine receives; the
+// same sends, or, at a given rate, another.
 type conn struct {
 	run    *run
 	number int
@@ -33,7 +33,8 @@ type conn struct {
 	done  atomic.Uint64
 	over  atomic.Bool // nothing more is received
 
-	left  int     // commands that it may still send
+	// The sender's part.
+	left  int     // commands that may still be sent
 	next  int     // client whose turn it is
 	round int     // how often all had theirs
 	stamp int64   // of the last IAMAT: the next is later
@@ -171,7 +172,7 @@ func (c *conn) flatOut() error {
 		if n := c.take(c.room()); n > 0 {
 			c.prepare(n, time.Since(c.run.start), 0)
 			if err := c.send(n); err != nil {
-				return c.sendFault(err)
+				return fmt.Errorf("%s: sending commands: %w", c.target.address, err)
 			}
 		}
 		if c.inFlight() == 0 {
@@ -234,12 +235,6 @@ var errInterrupted = errors.New("interrupted")
 func (c *conn) hurry() {
 	const parting = time.Second
 	c.socket.SetReadDeadline(time.Now().Add(parting))
-}
-
-// sendFault says what went wrong when sending; what was read meanwhile may say it
-// better.
-func (c *conn) sendFault(err error) error {
-	return fmt.Errorf("%s: sending commands: %w", c.target.address, err)
 }
 
 // part ends the connection and counts what the server sends beyond what it was
