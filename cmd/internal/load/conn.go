@@ -34,12 +34,13 @@ type conn struct {
 	over  atomic.Bool // nothing more is received
 
 	// The sender's part.
-	left  int     // commands that may still be sent
-	next  int     // client whose turn it is
-	round int     // how often all had theirs
-	stamp int64   // of the last IAMAT: the next is later
-	owed  float64 // WHATSATs
-	asked command // the last IAMAT
+	left  int       // commands that may still be sent
+	next  int       // client whose turn it is
+	round int       // how often all had theirs
+	stamp int64     // of the last IAMAT: the next is later
+	owed  float64   // WHATSATs
+	asked command   // the last IAMAT
+	told  time.Time // when the deadline for writing was last set
 
 	// The receiver's part.
 	in        []byte // read and not yet checked: in[start:end]
@@ -52,7 +53,7 @@ type conn struct {
 	latencies Histogram
 	updates   int // acknowledged
 	wrong     int
-	heard     time.Time // when the deadline was last set
+	heard     time.Time // when the deadline for reading was last set
 	err       error
 }
 
@@ -151,6 +152,10 @@ func (c *conn) choose() command {
 // send sends n prepared commands: in one write, or in two where they reach over
 // the end of the ring.
 func (c *conn) send(n int) error {
+	if now := time.Now(); now.Sub(c.told) > c.run.cfg.Patience/8 {
+		c.told = now
+		c.socket.SetWriteDeadline(now.Add(c.run.cfg.Patience))
+	}
 	length := c.run.language.length
 	first := int(c.sent.Load() % uint64(len(c.slots)))
 	c.sent.Add(uint64(n))
@@ -200,8 +205,7 @@ func (c *conn) receive() error {
 	if now := time.Now(); now.Sub(c.heard) > c.run.cfg.Patience/8 {
 		c.heard = now
 		c.socket.SetReadDeadline(now.Add(c.run.cfg.Patience))
-		c.socket.SetWriteDeadline(now.Add(2 * c.run.cfg.Patience)) // never passed while reads end in time
-		if c.run.interrupted.Load() {                              // its deadline may just have been undone
+		if c.run.interrupted.Load() { // its deadline may just have been undone
 			c.hurry()
 		}
 	}

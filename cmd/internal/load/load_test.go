@@ -229,12 +229,12 @@ func TestLies(t *testing.T) {
 			}
 			return reply, true
 		}, "gave up after 1"},
-		{"the last is missing", func(c *Config) { c.Patience = 100 * time.Millisecond }, func(n int, _, reply string) (string, bool) {
+		{"the last is missing", func(c *Config) { c.Patience = time.Second }, func(n int, _, reply string) (string, bool) {
 			if n == 1000 {
 				reply = ""
 			}
 			return reply, true
-		}, "no reply within 100ms; unanswered commands on the connection: 1\n"},
+		}, "no reply within 1s; unanswered commands on the connection: 1\n"},
 		{"one too many", nil, func(n int, _, reply string) (string, bool) {
 			if n == 1000 {
 				reply += "hello\n"
@@ -242,14 +242,14 @@ func TestLies(t *testing.T) {
 			return reply, true
 		}, `"hello\n"`},
 		{"closes early", nil, func(n int, _, reply string) (string, bool) { return reply, n != 500 }, "499 right, 0 wrong"},
-		{"never answers", func(c *Config) { c.Patience = 100 * time.Millisecond }, func(n int, _, reply string) (string, bool) {
+		{"never answers", func(c *Config) { c.Patience = time.Second }, func(n int, _, reply string) (string, bool) {
 			if n > 0 {
 				reply = ""
 			}
 			return reply, true
-		}, "no reply within 100ms; unanswered commands on the connection: 16\n"},
-		{"never answers at a rate", func(c *Config) { c.Patience = 100 * time.Millisecond; c.Rate = 1e5; c.Count = 5 },
-			func(int, string, string) (string, bool) { return "", true }, "no reply within 100ms"},
+		}, "no reply within 1s; unanswered commands on the connection: 16\n"},
+		{"never answers at a rate", func(c *Config) { c.Patience = time.Second; c.Rate = 1e5; c.Count = 5 },
+			func(int, string, string) (string, bool) { return "", true }, "no reply within 1s"},
 		{"no end of a line", nil, func(n int, _, reply string) (string, bool) {
 			if n == 500 {
 				reply = strings.Repeat("x", 1<<20)
