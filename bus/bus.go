@@ -4,7 +4,8 @@
 //
 // natsbus is the bus over NATS, embed a NATS server inside the process, bustest
 // a network in memory that can be cut, with the one suite of tests that both
-// must pass. topology is the graph that the bus is laid along.
+// must pass. topology is the graph that the bus is laid along, access the broker's
+// rules that hold each server to its edges.
 package bus
 
 import (
@@ -51,8 +52,9 @@ type Handler interface {
 	// now on arrives, or that it is away.
 	Connected(bool)
 	// Trouble reports what the bus did not do: messages lost because Receive was
-	// slow, with the neighbour that sent them, or something refused, with peer
-	// "" where it is about no single neighbour.
+	// slow, with the neighbour that sent them, or something denied, by the broker
+	// to us or by us to a neighbour, at most once a second for each subject. peer
+	// is "" where it is about no single neighbour.
 	Trouble(peer string, err error)
 }
 
@@ -66,7 +68,7 @@ var (
 // What Trouble reports, wrapped, beside other errors.
 var (
 	ErrSlow   = errors.New("messages were lost because they were not taken in fast enough")
-	ErrDenied = errors.New("the bus refused us")
+	ErrDenied = errors.New("denied")
 )
 
 // Headers of Edge messages.
@@ -102,6 +104,13 @@ func (p Prefix) Event(server, kind, peer string) string {
 	}
 	return subject
 }
+
+// Endpoints is what a server may be asked, each at its own subject.
+var Endpoints = []string{"edges", "get", "status"}
+
+// Endpoint is the subject on which all servers of the herd are asked one of
+// Endpoints.
+func (p Prefix) Endpoint(name string) string { return string(p) + "." + name }
 
 // Inbox is the first tokens of the inboxes of one server. The stock first token
 // is kept for the default prefix, so that tools' rights need no thought.

@@ -20,8 +20,9 @@ type Server struct {
 }
 
 // Start starts a NATS server that accepts connections at listen, host:port; port
-// 0 takes a free one. It returns when the server is ready, or the reason why it
-// cannot listen. The server stores nothing and handles no signals.
+// 0 takes a free one. Whoever reaches it may say and hear all: it is for tests, and
+// for StartConf to differ from. It returns when the server is ready, or the reason
+// why it cannot listen. The server stores nothing and handles no signals.
 func Start(listen string, log *slog.Logger) (*Server, error) {
 	host, portText, err := net.SplitHostPort(listen)
 	if err != nil {
@@ -37,15 +38,28 @@ func Start(listen string, log *slog.Logger) (*Server, error) {
 	if host == "" {
 		host = "0.0.0.0"
 	}
-	s, err := server.NewServer(&server.Options{
+	return start(&server.Options{
 		Host: host, Port: port,
-		NoSigs:              true,
 		NoFastProducerStall: true, // a slow tap must not hold up the herd
-	})
+	}, log)
+}
+
+// StartConf starts a NATS server as Start does, with the text of a nats.conf.
+func StartConf(conf string, log *slog.Logger) (*Server, error) {
+	opts := &server.Options{}
+	if err := opts.ProcessConfigString(conf); err != nil {
+		return nil, fmt.Errorf("NATS server: %w", err)
+	}
+	return start(opts, log)
+}
+
+func start(opts *server.Options, log *slog.Logger) (*Server, error) {
+	opts.NoSigs = true
+	s, err := server.NewServer(opts)
 	if err != nil {
 		return nil, err
 	}
-	l := &logger{log: log, fatal: make(chan string, 1)}
+	l := &logger{log: log, fatal: make(chan string, 1), errors: map[string]*repeated{}}
 	s.SetLoggerV2(l, false, false, false)
 	s.Start()
 	ready := make(chan bool, 1)
@@ -61,7 +75,7 @@ func Start(listen string, log *slog.Logger) (*Server, error) {
 	}
 	s.Shutdown()
 	s.WaitForShutdown()
-	return nil, fmt.Errorf("NATS server at %s: %w", listen, err)
+	return nil, fmt.Errorf("NATS server at %s: %w", net.JoinHostPort(opts.Host, strconv.Itoa(opts.Port)), err)
 }
 
 // URL is where clients reach the server.
@@ -71,25 +85,4 @@ func (s *Server) URL() string { return s.nats.ClientURL() }
 func (s *Server) Shutdown() {
 	s.nats.Shutdown()
 	s.nats.WaitForShutdown()
-}
-
-// logger hands the NATS server's log on: its notices, which tell of each step of
-// its own life, are debugging to ours.
-type logger struct {
-	log   *slog.Logger
-	fatal chan string
-}
-
-func (l *logger) Noticef(format string, v ...any) { l.log.Debug("nats: " + fmt.Sprintf(format, v...)) }
-func (l *logger) Warnf(format string, v ...any)   { l.log.Warn("nats: " + fmt.Sprintf(format, v...)) }
-func (l *logger) Errorf(format string, v ...any)  { l.log.Error("nats: " + fmt.Sprintf(format, v...)) }
-func (l *logger) Debugf(format string, v ...any)  {}
-func (l *logger) Tracef(format string, v ...any)  {}
-
-// Fatalf is the NATS server's word that it cannot go on; Start returns it.
-func (l *logger) Fatalf(format string, v ...any) {
-	select {
-	case l.fatal <- fmt.Sprintf(format, v...):
-	default:
-	}
 }

@@ -52,7 +52,9 @@ func (r *run) announce(answers chan *nats.Msg) error {
 		if _, err := r.nc.Subscribe(subject, r.rival); err != nil {
 			return err
 		}
-		inbox := r.nc.NewInbox()
+		// One token more than the inboxes of tools have: where an operator's own rules
+		// let servers answer tools in their account, not so here.
+		inbox := r.nc.NewInbox() + ".claim"
 		if _, err := r.nc.ChanSubscribe(inbox, answers); err != nil {
 			return err
 		}

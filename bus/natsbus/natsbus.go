@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 
 	"herd/bus"
 )
@@ -30,7 +31,10 @@ type Config struct {
 	Neighbours []string
 	Epoch      uint64 // this life of the server, for telling apart two processes of one name
 
-	Seed, Creds   string // files: nkey seed; NATS credentials. Either, or none
+	// Who we are to the broker, one of these or none: an nkey in memory, a file with
+	// the seed of one, a file with NATS credentials.
+	User          nkeys.KeyPair
+	Seed, Creds   string
 	CA, Cert, Key string // files for TLS; each may be missing
 
 	Service Service
@@ -136,7 +140,9 @@ func (b *Bus) publish(m *nats.Msg) error {
 // anything it makes sure that no other process bears this server's name; if one
 // does, now or when the bus comes back later, it returns bus.ErrNameTaken.
 func (b *Bus) Run(ctx context.Context, h bus.Handler) error {
-	r := &run{Bus: b, handler: h, link: make(chan bool, 16), taken: make(chan struct{}, 1), closed: make(chan struct{}), senders: map[string]string{}, reasons: map[string]bool{}}
+	r := &run{Bus: b, handler: h, link: make(chan bool, 16), taken: make(chan struct{}, 1), closed: make(chan struct{}),
+		peers: b.cfg.peers(), heard: map[string]intake{}, reasons: map[string]bool{}, refused: map[string]bool{},
+		denials: denials{by: map[string]*denial{}}}
 	opts, err := r.options()
 	if err != nil {
 		return err
@@ -161,12 +167,34 @@ type run struct {
 	closed chan struct{} // the connection is
 
 	claim   claim
+	heard   map[string]intake // by subject; of serve's goroutine
 	intakes sync.WaitGroup
 	done    chan struct{} // closed to end the intakes
 
+	peers   map[string]string // neighbours by the subjects of their edges, both ways; not changed
+	denials denials
+
 	mu      sync.Mutex
-	senders map[string]string // by subject
-	reasons map[string]bool   // why connecting failed, since it last worked: each is logged once
+	reasons map[string]bool // why connecting failed, since it last worked: each is logged once
+	refused map[string]bool // subscriptions that the broker refused, by subject
+}
+
+// intake is where the messages of one subject go.
+type intake struct {
+	subscription *nats.Subscription
+	messages     chan *nats.Msg // of all subjects of its sender
+}
+
+// peers is who is at the other end, by subject.
+func (c Config) peers() map[string]string {
+	peers := map[string]string{}
+	for _, peer := range c.Neighbours {
+		for _, lane := range bus.Lanes {
+			peers[c.Prefix.Between(lane, peer, c.Server)] = peer
+			peers[c.Prefix.Between(lane, c.Server, peer)] = peer
+		}
+	}
+	return peers
 }
 
 func (r *run) options() ([]nats.Option, error) {
@@ -203,6 +231,13 @@ func (r *run) options() ([]nats.Option, error) {
 
 // access is how to get in.
 func (c Config) access() (opts []nats.Option, err error) {
+	if c.User != nil {
+		public, err := c.User.PublicKey()
+		if err != nil {
+			return nil, fmt.Errorf("nkey: %w", err)
+		}
+		opts = append(opts, nats.Nkey(public, c.User.Sign))
+	}
 	if c.Seed != "" {
 		nkey, err := nats.NkeyOptionFromSeed(c.Seed)
 		if err != nil {
@@ -231,26 +266,37 @@ func (r *run) explain(err error) {
 	known := r.reasons[err.Error()]
 	r.reasons[err.Error()] = true
 	r.mu.Unlock()
-	if !known {
-		r.cfg.Log.Warn("bus away, trying to reach it", "urls", bus.RedactURLs(r.cfg.URLs), "err", err)
+	if known {
+		return
 	}
+	r.cfg.Log.Warn("bus away, trying to reach it", "urls", bus.RedactURLs(r.cfg.URLs), "err", err)
+	if refusedEntry(err) {
+		r.handler.Trouble("", fmt.Errorf("%w: no entry to the bus: %v", bus.ErrDenied, err))
+	}
+}
+
+// refusedEntry tells whether the broker is there and won't have us.
+func refusedEntry(err error) bool {
+	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) ||
+		errors.Is(err, nats.ErrAuthRevoked) || errors.Is(err, nats.ErrAccountAuthExpired)
 }
 
 // asyncError takes what nats.go reports outside any call.
 func (r *run) asyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	peer := ""
 	if sub != nil {
-		r.mu.Lock()
-		peer = r.senders[sub.Subject]
-		r.mu.Unlock()
+		peer = r.peers[sub.Subject]
 	}
 	switch {
-	case errors.Is(err, nats.ErrSlowConsumer):
-		err = bus.ErrSlow
 	case errors.Is(err, nats.ErrPermissionViolation):
-		err = fmt.Errorf("%w: %v", bus.ErrDenied, err)
+		r.denied(err)
+	case refusedEntry(err): // it comes with each attempt
+		r.explain(err)
+	case errors.Is(err, nats.ErrSlowConsumer):
+		r.handler.Trouble(peer, bus.ErrSlow)
+	default:
+		r.handler.Trouble(peer, err)
 	}
-	r.handler.Trouble(peer, err)
 }
 
 // serve follows the connection's ups and downs until ctx ends.
@@ -262,6 +308,9 @@ func (r *run) serve(ctx context.Context) error {
 	timeout := time.NewTimer(time.Hour)
 	timeout.Stop()
 	defer timeout.Stop()
+	tellAgain, hearAgain := time.NewTicker(denialsEvery), time.NewTicker(resubscribeEvery)
+	defer tellAgain.Stop()
+	defer hearAgain.Stop()
 	answers := make(chan *nats.Msg, 1)
 	started := false
 	for {
@@ -272,6 +321,10 @@ func (r *run) serve(ctx context.Context) error {
 			return fmt.Errorf("bus %s: connection closed: %w", bus.RedactURLs(r.cfg.URLs), r.nc.LastError())
 		case <-r.taken:
 			return fmt.Errorf("%w: %s", bus.ErrNameTaken, r.cfg.Server)
+		case <-tellAgain.C:
+			r.tellDenials()
+		case <-hearAgain.C:
+			r.resubscribe()
 
 		case up := <-r.link:
 			if !up {
@@ -330,10 +383,7 @@ func (r *run) takeIn() error {
 		for _, lane := range bus.Lanes {
 			subject := r.cfg.Prefix.Between(lane, peer, r.cfg.Server)
 			lanes[subject] = lane
-			r.mu.Lock()
-			r.senders[subject] = peer
-			r.mu.Unlock()
-			if _, err := r.nc.ChanSubscribe(subject, messages); err != nil {
+			if err := r.hear(subject, messages); err != nil {
 				return fmt.Errorf("subscribe %s: %w", subject, err)
 			}
 		}
@@ -341,6 +391,10 @@ func (r *run) takeIn() error {
 			for {
 				select {
 				case m := <-messages:
+					if header := madeByBroker(m.Header); header != "" {
+						r.deny(m.Subject, fmt.Sprintf("dropped a message on %q: its header %s shows that a broker made it", m.Subject, header))
+						continue
+					}
 					r.handler.Receive(bus.Message{
 						Lane: lanes[m.Subject], Peer: peer, Data: m.Data,
 						Epoch: number(m.Header, bus.EpochHeader), Seq: number(m.Header, bus.SeqHeader),
@@ -352,6 +406,15 @@ func (r *run) takeIn() error {
 		})
 	}
 	return nil
+}
+
+// hear subscribes to one subject of a neighbour.
+func (r *run) hear(subject string, messages chan *nats.Msg) error {
+	s, err := r.nc.ChanSubscribe(subject, messages)
+	if err == nil {
+		r.heard[subject] = intake{s, messages}
+	}
+	return err
 }
 
 // flush returns once the broker knows what we subscribed to, so that nothing that

@@ -16,8 +16,8 @@ import (
 type Service struct {
 	Description string
 	Metadata    map[string]string
-	// Endpoints answer requests on <prefix>.<name>, each server for itself: there
-	// are no queue groups.
+	// Endpoints, by a name of bus.Endpoints, answer requests on <prefix>.<name>,
+	// each server for itself: there are no queue groups.
 	Endpoints map[string]func() []byte
 }
 
@@ -37,14 +37,12 @@ func (r *run) serveTools() (micro.Service, error) {
 				r.cfg.Log.Debug("micro service", "endpoint", name, "err", err)
 			}
 		})
-		if err := s.AddEndpoint(name, respond, micro.WithEndpointSubject(endpointSubject(r.cfg.Prefix, name))); err != nil {
+		if err := s.AddEndpoint(name, respond, micro.WithEndpointSubject(r.cfg.Prefix.Endpoint(name))); err != nil {
 			return nil, fmt.Errorf("micro service: endpoint %s: %w", name, err)
 		}
 	}
 	return s, nil
 }
-
-func endpointSubject(p bus.Prefix, name string) string { return string(p) + "." + name }
 
 // Ask asks all servers on the bus of cfg at one of their endpoints and calls take
 // with each answer, until take returns false or ctx ends. Of cfg, Server,
@@ -64,7 +62,7 @@ func Ask(ctx context.Context, cfg Config, endpoint string, take func(answer []by
 	if _, err := nc.ChanSubscribe(inbox, messages); err != nil {
 		return err
 	}
-	if err := nc.PublishRequest(endpointSubject(cfg.Prefix, endpoint), inbox, nil); err != nil {
+	if err := nc.PublishRequest(cfg.Prefix.Endpoint(endpoint), inbox, nil); err != nil {
 		return err
 	}
 	for {

@@ -28,6 +28,9 @@ const (
 	opsPort    = 12080
 )
 
+// defaultPrefix is what HERD_PREFIX is where it is not set.
+const defaultPrefix = bus.Prefix("herd")
+
 // settings is a valid environment.
 type settings struct {
 	topology string // as it was given
@@ -37,7 +40,7 @@ type settings struct {
 
 	natsURLs   []string // empty is unset
 	natsListen string
-	seed       string
+	seed       string // a file, or a directory of seeds (seedOf)
 	creds      string
 	ca         string
 	cert, key  string
@@ -80,7 +83,7 @@ type checker struct {
 func (c *checker) settings(e environment) settings {
 	s := settings{
 		topology: e.Topology, name: e.Name,
-		seed: c.seed(e.NatsSeed), creds: c.creds(e.NatsCreds), ca: c.ca(e.NatsCA),
+		seed: c.seed(e.NatsSeed), creds: c.creds(e.NatsCreds), ca: c.authority("HERD_NATS_CA", e.NatsCA),
 		logDir: c.directory("HERD_LOG_DIR", e.LogDir), opsListen: e.OpsListen,
 		limits: node.Limits{
 			// A record of the longest line must fit the messages that a stock NATS
@@ -231,8 +234,12 @@ func (c *checker) file(name, path string) []byte {
 	return content
 }
 
-// seed checks that a file holds an nkey seed.
+// seed checks that a file holds an nkey seed. What a directory holds is checked by
+// the command that knows whose seeds it needs: hasSeeds.
 func (c *checker) seed(path string) string {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return path
+	}
 	if content := c.file("HERD_NATS_SEED", path); content != nil {
 		if _, err := nkeys.ParseDecoratedNKey(content); err != nil {
 			c.fault("HERD_NATS_SEED", "%s: %w", path, err)
@@ -255,10 +262,10 @@ func (c *checker) creds(path string) string {
 	return path
 }
 
-// ca checks that a file holds a certificate.
-func (c *checker) ca(path string) string {
-	if content := c.file("HERD_NATS_CA", path); content != nil && !x509.NewCertPool().AppendCertsFromPEM(content) {
-		c.fault("HERD_NATS_CA", "%s holds no certificate in PEM", path)
+// authority checks that a file holds a certificate.
+func (c *checker) authority(name, path string) string {
+	if content := c.file(name, path); content != nil && !x509.NewCertPool().AppendCertsFromPEM(content) {
+		c.fault(name, "%s holds no certificate in PEM", path)
 	}
 	return path
 }
@@ -305,10 +312,28 @@ func (s settings) opsAddress(place int) string {
 
 func defaultAddress(port, place int) string { return fmt.Sprintf("127.0.0.1:%d", port+place) }
 
-// busConfig is how to reach the bus at urls.
-func (s settings) busConfig(urls []string) natsbus.Config {
+// busConfig is how to reach the bus at urls as a user: a server, or access.OpsUser.
+func (s settings) busConfig(urls []string, user string) natsbus.Config {
 	return natsbus.Config{
-		URLs: urls, Prefix: s.prefix, Seed: s.seed, Creds: s.creds, CA: s.ca, Cert: s.cert, Key: s.key,
+		URLs: urls, Prefix: s.prefix, Seed: s.seedOf(user), Creds: s.creds, CA: s.ca, Cert: s.cert, Key: s.key,
+	}
+}
+
+// seedOf is the file with a user's seed: its own where HERD_NATS_SEED is a directory
+// that bus-config wrote, else the one there is; "" for none.
+func (s settings) seedOf(user string) string {
+	if info, err := os.Stat(s.seed); err == nil && info.IsDir() {
+		return seedFile(s.seed, user)
+	}
+	return s.seed
+}
+
+// hasSeeds checks that a directory of seeds has those of users.
+func (c *checker) hasSeeds(s settings, users ...string) {
+	for _, user := range users {
+		if path := s.seedOf(user); path != s.seed {
+			c.seed(path)
+		}
 	}
 }
 

@@ -25,8 +25,8 @@ type environment struct {
 	Listen   string `desc:"clients' TCP address: up, the first server's, the others take the ports after it; serve, this server's; unset: 127.0.0.1, 12000 and on in the topology's order"`
 
 	NatsURL    string `split_words:"true" desc:"NATS URLs, comma-separated; unset: up embeds a NATS server, serve uses nats://127.0.0.1:4222"`
-	NatsListen string `split_words:"true" default:"127.0.0.1:4222" desc:"where up's embedded NATS server listens; port 0 takes a free one"`
-	NatsSeed   string `split_words:"true" desc:"file with this server's nkey seed for NATS"`
+	NatsListen string `split_words:"true" default:"127.0.0.1:4222" desc:"where up's embedded NATS server listens, for taps too: without a key all can be read there, and nothing said; port 0 takes a free one"`
+	NatsSeed   string `split_words:"true" desc:"file with this server's nkey seed for NATS, or the directory that bus-config wrote"`
 	NatsCreds  string `split_words:"true" desc:"NATS credentials file"`
 	NatsCA     string `split_words:"true" desc:"file with the CA of NATS's certificate"`
 	NatsCert   string `split_words:"true" desc:"file with our certificate towards NATS"`

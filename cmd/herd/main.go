@@ -32,6 +32,7 @@ type commands struct {
 	Up          upCommand          `cmd:"" help:"Run the whole herd in this process."`
 	Serve       serveCommand       `cmd:"" help:"Run one server of the herd, on the NATS at HERD_NATS_URL."`
 	Topology    topologyCommand    `cmd:"" help:"Print the herd's graph after checking it."`
+	BusConfig   busConfigCommand   `cmd:"" help:"Write a nats-server configuration that holds each server to its own edges, and keys."`
 	Status      statusCommand      `cmd:"" help:"Ask the running herd how it is; exit 0 when all its edges are in step."`
 	Load        loadCommand        `cmd:"" help:"Put a bounded load on running servers, and check all that comes back."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Exit 0 when the server at HERD_OPS_LISTEN is ready."`

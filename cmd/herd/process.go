@@ -17,6 +17,7 @@ import (
 	"github.com/gofrs/flock"
 	"golang.org/x/sync/errgroup"
 
+	"herd/bus/access"
 	"herd/bus/natsbus"
 	"herd/node"
 	"herd/node/journal"
@@ -31,6 +32,7 @@ type process struct {
 	servers  []server
 	ops      net.Listener // nil for none
 	data     *flock.Flock // of HERD_DATA_DIR; nil for none
+	keys     access.Keys  // of the users of a bus of our own; nil for another's
 }
 
 type server struct {
@@ -138,7 +140,10 @@ func (p *process) newNode(name string, clients net.Addr, urls []string, epoch ui
 	s := p.settings
 	neighbours := s.graph.Neighbours(name)
 	var n *node.Node
-	onBus := s.busConfig(urls)
+	onBus := s.busConfig(urls, name)
+	if p.keys != nil { // nothing that HERD_NATS_ says is about a bus of our own
+		onBus = natsbus.Config{URLs: urls, Prefix: s.prefix, User: p.keys[name]}
+	}
 	onBus.Server, onBus.Neighbours, onBus.Epoch, onBus.Log = name, neighbours, epoch, p.log.With("node", name)
 	onBus.Service = natsbus.Service{
 		Description: "a server of a herd, which tracks where clients are",

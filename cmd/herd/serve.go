@@ -23,6 +23,7 @@ func (s serveCommand) Run(ctx context.Context, c console) error {
 			c.faults = append(c.faults, errors.New("serve: which server? Name it on the command line or in HERD_NAME"))
 		} else {
 			c.isServer("serve", name, s)
+			c.hasSeeds(s, name)
 		}
 	})
 	if err != nil {
@@ -41,5 +42,6 @@ func (s serveCommand) Run(ctx context.Context, c console) error {
 	if len(urls) == 0 {
 		urls = []string{defaultNATS}
 	}
+	p.warnExposed(nil)
 	return p.run(ctx, urls, nil)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"herd/bus/access"
 	"herd/bus/natsbus"
 	"herd/node/status"
 )
@@ -21,7 +22,7 @@ var errNotInStep = errors.New("not all servers answer with all their edges in st
 
 // Run asks the running herd how it is.
 func (s statusCommand) Run(ctx context.Context, c console) error {
-	settings, err := loadSettings()
+	settings, err := loadSettings(func(c *checker, s settings) { c.hasSeeds(s, access.OpsUser) })
 	if err != nil {
 		return err
 	}
@@ -65,7 +66,7 @@ func askHerd(ctx context.Context, s settings) (status.Herd, error) {
 	names := s.graph.Servers()
 	var said []status.Server
 	var fault error
-	err := natsbus.Ask(ctx, s.busConfig(urls), "status", func(answer []byte) (more bool) {
+	err := natsbus.Ask(ctx, s.busConfig(urls, access.OpsUser), "status", func(answer []byte) (more bool) {
 		var one status.Server
 		if fault = json.Unmarshal(answer, &one); fault != nil {
 			fault = fmt.Errorf("an answer that is no status: %w", fault)

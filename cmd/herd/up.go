@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	"herd/bus"
+	"herd/bus/access"
 	"herd/bus/embed"
 )
 
@@ -17,7 +18,11 @@ type upCommand struct{}
 // Run runs all servers of the herd, over an embedded NATS server unless
 // HERD_NATS_URL names another.
 func (upCommand) Run(ctx context.Context, c console) error {
-	s, err := loadSettings(enoughPorts)
+	s, err := loadSettings(enoughPorts, func(c *checker, s settings) {
+		if s.graph != nil && len(s.natsURLs) > 0 {
+			c.hasSeeds(s, s.graph.Servers()...)
+		}
+	})
 	if err != nil {
 		return err
 	}
@@ -32,15 +37,37 @@ func (upCommand) Run(ctx context.Context, c console) error {
 	}
 	urls := s.natsURLs
 	if len(urls) == 0 {
-		nats, err := embed.Start(s.natsListen, p.log)
+		nats, err := p.embedBus()
 		if err != nil {
 			p.closeListeners()
-			return fmt.Errorf("%w (HERD_NATS_LISTEN takes another address, HERD_NATS_URL a NATS that runs already)", err)
+			return err
 		}
 		defer nats.Shutdown()
 		urls = []string{nats.URL()}
 	}
+	p.warnExposed(p.keys)
 	return p.run(ctx, urls, func() { p.introduce(c.Out, urls) })
+}
+
+// embedBus starts a NATS server that holds each server to its own edges, with keys
+// that nobody else has; whoever comes without one has the rights of operators.
+func (p *process) embedBus() (*embed.Server, error) {
+	rules := access.For(p.settings.graph, p.settings.prefix)
+	keys, err := access.NewKeys(rules)
+	if err != nil {
+		return nil, err
+	}
+	public, err := keys.Public()
+	if err != nil {
+		return nil, err
+	}
+	conf := rules.Conf(access.Broker{Listen: p.settings.natsListen, NoKey: access.OpsUser}, public)
+	nats, err := embed.StartConf(conf, p.log)
+	if err != nil {
+		return nil, fmt.Errorf("%w (HERD_NATS_LISTEN takes another address, HERD_NATS_URL a NATS that runs already)", err)
+	}
+	p.keys = keys
+	return nats, nil
 }
 
 // introduce prints who is where, and a line to try. It comes once the herd is
