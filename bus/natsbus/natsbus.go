@@ -282,7 +282,7 @@ func refusedEntry(err error) bool {
 }
 
 // asyncError takes what nats.go reports outside any call.
-func (r *run) asyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
+func (r *run) asyncError(nc *nats.Conn, sub *nats.Subscription, err error) {
 	peer := ""
 	if sub != nil {
 		peer = r.peers[sub.Subject]
@@ -290,7 +290,7 @@ func (r *run) asyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	switch {
 	case errors.Is(err, nats.ErrPermissionViolation):
 		r.denied(err)
-	case refusedEntry(err): // it comes with each attempt
+	case refusedEntry(err) || sub == nil && !nc.IsConnected(): // it comes with each attempt
 		r.explain(err)
 	case errors.Is(err, nats.ErrSlowConsumer):
 		r.handler.Trouble(peer, bus.ErrSlow)

@@ -208,7 +208,7 @@ func (b busConfigCommand) write(s settings, rules access.Rules, brokers []broker
 		return nil, err
 	}
 	for user, now := range revoked {
-		did[user+seedExt] = "revoked: it is " + now + " now, and of no use unless it gets its name back"
+		did[user+seedExt] = "revoked: set aside as " + now
 	}
 	return did, nil
 }
@@ -285,7 +285,7 @@ func (b busConfigCommand) header(s settings) string {
 
 // tell says what was written and how to use it.
 func (b busConfigCommand) tell(out io.Writer, s settings, brokers []broker, did outcome) {
-	fmt.Fprintf(out, "%s: herd %s, %d servers, %d edges\n\n", b.Dir, s.topology, len(s.graph.Servers()), len(s.graph.Edges()))
+	fmt.Fprintf(out, "%s, for herd %s\n\n", b.Dir, s.topology)
 	w := tabwriter.NewWriter(out, 2, 0, 2, ' ', 0)
 	var files []string
 	for file := range did {

@@ -307,10 +307,16 @@ func TestServe(t *testing.T) {
 	stopBroker()
 }
 
-// TestJunkOnTheBus: bytes that are no records kill nobody and are noticed.
+// TestJunkOnTheBus: bytes that are no records kill nobody and are noticed, on a bus
+// on which everybody may say everything.
 func TestJunkOnTheBus(t *testing.T) {
 	t.Parallel()
-	h := startUp(t, "A-B")
+	open, err := embed.Start("127.0.0.1:0", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(open.Shutdown)
+	h := startUp(t, "A-B", "HERD_NATS_URL="+open.URL())
 	taps := tapBus(t, h.nats)
 	nc, err := nats.Connect(h.nats)
 	if err != nil {

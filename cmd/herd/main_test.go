@@ -18,23 +18,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
-	dir, err := os.MkdirTemp("", "herd-test-")
-	if err != nil {
-		panic(err)
+	if os.Getenv(asBroker) != "" {
+		natsMain()
 	}
-	scratch = dir
-	testscript.Main(tidying{m}, map[string]func(){"herd": main})
-}
-
-// scratch is a directory for what all tests share.
-var scratch string
-
-// tidying runs tests and then removes scratch.
-type tidying struct{ *testing.M }
-
-func (m tidying) Run() int {
-	defer os.RemoveAll(scratch)
-	return m.M.Run()
+	testscript.Main(m, map[string]func(){"herd": main})
 }
 
 // TestScripts runs testdata/*.txtar: the commands' tests, and examples of their

@@ -38,6 +38,12 @@ type program struct {
 // those of env.
 func start(t testing.TB, env []string, args ...string) *program {
 	t.Helper()
+	return startAs(t, asProgram, env, args...)
+}
+
+// startAs starts the test binary as what it is with a variable set.
+func startAs(t testing.TB, what string, env []string, args ...string) *program {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +54,7 @@ func start(t testing.TB, env []string, args ...string) *program {
 			cmd.Env = append(cmd.Env, pair)
 		}
 	}
-	cmd.Env = append(append(cmd.Env, asProgram+"=1"), env...)
+	cmd.Env = append(append(cmd.Env, what+"=1"), env...)
 	return launch(t, cmd)
 }
 
