@@ -343,6 +343,29 @@ func TestConf(t *testing.T) {
 	}
 }
 
+// TestLimits: what a broker holds to beside the rules.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	text := access.For(load(t, "A-B"), "herd").Conf(access.Broker{Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0"}, map[string]string{})
+	var got server.Options
+	if err := got.ProcessConfigString(regexp.MustCompile(`(?s)accounts \{.*`).ReplaceAllString(text, "")); err != nil {
+		t.Fatal(err)
+	}
+	want := server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, HTTPHost: "127.0.0.1", HTTPPort: server.RANDOM_PORT,
+		MaxPayload: 1 << 20, MaxPending: 64 << 20, WriteDeadline: 10 * time.Second, NoFastProducerStall: true,
+	}
+	for what, pair := range map[string][2]any{
+		"host": {got.Host, want.Host}, "port": {got.Port, want.Port}, "HTTP host": {got.HTTPHost, want.HTTPHost}, "HTTP port": {got.HTTPPort, want.HTTPPort},
+		"payload": {got.MaxPayload, want.MaxPayload}, "pending": {got.MaxPending, want.MaxPending}, "deadline": {got.WriteDeadline, want.WriteDeadline},
+		"no stall": {got.NoFastProducerStall, want.NoFastProducerStall}, "JetStream": {got.JetStream, false},
+	} {
+		if pair[0] != pair[1] {
+			t.Errorf("%s %v, want %v", what, pair[0], pair[1])
+		}
+	}
+}
+
 // TestClash: users that are no servers can't be taken for servers.
 func TestClash(t *testing.T) {
 	t.Parallel()

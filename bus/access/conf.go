@@ -154,11 +154,7 @@ func (c *conf) users(r Rules, account string, keys map[string]string) {
 			if u.Account != account {
 				continue
 			}
-			what := u.Name
-			if len(u.Neighbours) > 0 {
-				what += ", neighbour of " + strings.Join(u.Neighbours, " ")
-			}
-			c.line("# %s", what)
+			c.line("# %s", u.about())
 			if account == System {
 				c.line("{ nkey: %s }", keys[u.Name])
 				continue
@@ -172,6 +168,19 @@ func (c *conf) users(r Rules, account string, keys map[string]string) {
 		}
 	})
 	c.line("]")
+}
+
+// about is a remark on a user.
+func (u User) about() string {
+	switch {
+	case u.Account == Ops:
+		return u.Name + ", who may hear all and ask"
+	case u.Account == System:
+		return u.Name + ", who looks after the broker"
+	case len(u.Neighbours) == 0:
+		return u.Name
+	}
+	return u.Name + ", neighbour of " + strings.Join(u.Neighbours, " ")
 }
 
 // subjects has a line for each, so that comparing two configurations shows what

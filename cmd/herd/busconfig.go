@@ -56,11 +56,11 @@ func (b busConfigCommand) Run(c console) error {
 		return fmt.Errorf("bus-config: a server can't be named %s: %s%s holds the key of the operators, and %s%s that of the broker's", name,
 			access.OpsUser, seedExt, access.SystemUser, seedExt)
 	}
-	outcome, err := b.write(s, rules, brokers)
+	did, err := b.write(s, rules, brokers)
 	if err != nil {
-		return fmt.Errorf("bus-config: %w; nothing was changed", err)
+		return fmt.Errorf("bus-config: %w", err)
 	}
-	b.tell(c.Out, s, brokers, outcome)
+	b.tell(c.Out, s, brokers, did)
 	return nil
 }
 
@@ -147,20 +147,38 @@ func (b busConfigCommand) tls(c *checker) access.TLS {
 // outcome is what was done to each file, by name.
 type outcome map[string]string
 
-// write brings the directory up to date. Before its last step it changes nothing.
+// write brings the directory up to date.
 func (b busConfigCommand) write(s settings, rules access.Rules, brokers []broker) (outcome, error) {
+	unchanged := func(err error) error { return fmt.Errorf("%w; nothing was changed", err) }
 	if err := b.oneKind(); err != nil {
-		return nil, err
+		return nil, unchanged(err)
 	}
 	dir, err := openSeedDir(b.Dir, rules.Users)
 	if err != nil {
-		return nil, err
+		return nil, unchanged(err)
 	}
 	defer dir.close()
-	did := outcome{}
+	did, gone, err := b.prepare(dir, s, rules, brokers)
+	if err != nil {
+		return nil, unchanged(err)
+	}
+	revoked, err := dir.commit(gone)
+	if err != nil {
+		return nil, fmt.Errorf("%w; run it again", err)
+	}
+	for user, now := range revoked {
+		did[user+seedExt] = "revoked: set aside as " + now
+	}
+	return did, nil
+}
+
+// prepare gets all files ready and returns what becomes of each, and which users are
+// no more.
+func (b busConfigCommand) prepare(dir *seedDir, s settings, rules access.Rules, brokers []broker) (did outcome, gone []string, err error) {
+	did = outcome{}
 	keys, created, err := dir.complete(rules)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, u := range rules.Users {
 		did[u.Name+seedExt] = "kept"
@@ -170,14 +188,14 @@ func (b busConfigCommand) write(s settings, rules access.Rules, brokers []broker
 	}
 	public, err := keys.Public()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	mode := os.FileMode(0o644)
 	var password string
 	if b.Routes {
 		mode = 0o600 // they hold the password
 		if password, err = dir.password(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	var before strings.Builder
@@ -187,7 +205,7 @@ func (b busConfigCommand) write(s settings, rules access.Rules, brokers []broker
 		}
 		old, err := readConf(filepath.Join(b.Dir, one.file))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		before.WriteString(old)
 		text := b.header(s) + rules.Conf(one.Broker, public)
@@ -195,22 +213,12 @@ func (b busConfigCommand) write(s settings, rules access.Rules, brokers []broker
 		if text != old {
 			did[one.file] = "written"
 			if err := dir.put(one.file, []byte(text), mode); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
 	}
-	gone, err := dir.gone(rules, before.String())
-	if err != nil {
-		return nil, err
-	}
-	revoked, err := dir.commit(gone)
-	if err != nil {
-		return nil, err
-	}
-	for user, now := range revoked {
-		did[user+seedExt] = "revoked: set aside as " + now
-	}
-	return did, nil
+	gone, err = dir.gone(rules, before.String())
+	return did, gone, err
 }
 
 // gone is the users that the configuration before knew and the rules don't.

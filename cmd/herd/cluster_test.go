@@ -1,0 +1,139 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var clusterLoad = flag.Duration("cluster-load", time.Second, "how long TestCluster loads the herd before a broker dies, and after it is in step again")
+
+// startCluster writes the configuration of a cluster and runs its brokers.
+func startCluster(t *testing.T, spec string) (brokers []natsServer, dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	busConfig(t, spec, dir, "--routes", "--listen="+freeAddresses(t, clusterSize), "--monitor="+freeAddresses(t, clusterSize), "--cluster="+freeAddresses(t, clusterSize))
+	for i := range clusterSize {
+		brokers = append(brokers, startNATS(t, filepath.Join(dir, clusterConf(i))))
+	}
+	return brokers, dir
+}
+
+// freeAddresses is the first of so many addresses in a row where nobody listens.
+func freeAddresses(t *testing.T, n int) string {
+	t.Helper()
+	for {
+		first := freeAddress(t)
+		host, port := splitPort(first)
+		free := true
+		for i := 1; i < n; i++ {
+			ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port+i)))
+			if free = free && err == nil; err == nil {
+				ln.Close()
+			}
+		}
+		if free {
+			return first
+		}
+	}
+}
+
+// load is a client's connection that reports without a pause, and what it was told
+// last of each of its mobiles.
+type load struct {
+	*client
+	said map[string]string
+	acks int
+}
+
+func (l *load) run(mobiles int, stop <-chan struct{}) {
+	for n := 0; ; n++ {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		id := fmt.Sprintf("%s.%d", l.conn.RemoteAddr(), n%mobiles)
+		l.said[id] = l.ask(fmt.Sprintf("IAMAT %s +1+1 %d.%09d", id, time.Now().Unix(), n))
+		l.acks++
+	}
+}
+
+// TestCluster: a herd whose servers are spread over a cluster of three brokers goes
+// on when one of them is killed under load: the servers move over, the herd is in
+// step again, and each report that was acknowledged is at every server.
+//
+//	go test ./cmd/herd -run TestCluster -v -args -cluster-load=10s
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	const spec = "goloman"
+	brokers, dir := startCluster(t, spec)
+	var urls []string
+	for _, n := range brokers {
+		urls = append(urls, n.url)
+	}
+	all := strings.Join(urls, ",")
+	// Each server is told of one broker, and of the others by that.
+	names := []string{"Goloman", "Hands", "Holiday", "Welsh", "Wilkes"}
+	var servers []*program
+	var addresses []string
+	for i, name := range names {
+		p, address := serveOn(t, urls[i%len(urls)], spec, dir, name)
+		servers, addresses = append(servers, p), append(addresses, address)
+	}
+	awaitInStep(t, all, spec, dir)
+
+	var loads []*load
+	var running sync.WaitGroup
+	stop := make(chan struct{})
+	for _, address := range addresses {
+		l := &load{client: dial(t, address), said: map[string]string{}}
+		loads = append(loads, l)
+		running.Go(func() { l.run(20, stop) })
+	}
+	began := time.Now()
+	time.Sleep(*clusterLoad) // there is no end of the load to wait for
+
+	const victim = 1 // the broker of Hands and Wilkes, which are neighbours
+	var before []int
+	for _, p := range servers {
+		before = append(before, len(p.stderr.String()))
+	}
+	killed := time.Now()
+	brokers[victim].signal(os.Kill)
+	brokers[victim].status()
+	var moved []string
+	for i, p := range servers {
+		if i%len(urls) != victim {
+			continue
+		}
+		moved = append(moved, names[i])
+		eventually(t, func() error { return contains(p.stderr.String()[before[i]:], `msg="bus reached"`) })
+	}
+	over := time.Since(killed)
+	awaitInStep(t, strings.Join(slices.Delete(slices.Clone(urls), victim, victim+1), ","), spec, dir)
+	inStep := time.Since(killed)
+	time.Sleep(*clusterLoad)
+	close(stop)
+	running.Wait()
+	acks, seconds := 0, time.Since(began).Seconds()
+	for _, l := range loads {
+		acks += l.acks
+		for id, record := range l.said {
+			awaitAgreement(t, id, record, addresses...)
+		}
+	}
+	t.Logf("%v had moved over %v after their broker was killed, the herd was in step again after %v; %d reports acknowledged in %.1f s, %.0f a second, none lost",
+		moved, over.Round(time.Millisecond), inStep.Round(time.Millisecond), acks, seconds, float64(acks)/seconds)
+	for _, p := range servers {
+		p.stop()
+	}
+}
