@@ -25,6 +25,7 @@ type TLS struct{ Cert, Key, CA string }
 // Cluster is a broker's place among others. What they say to each other is in TLS,
 // both ends with a certificate, where Broker.TLS has an authority.
 type Cluster struct {
+	Name           string // the cluster's, another for each region
 	ServerName     string // this broker's, another for each
 	Listen         string // host:port for the other brokers
 	Others         []string
@@ -130,7 +131,7 @@ func (c *conf) cluster(b Broker) {
 	c.line("")
 	c.line("cluster {")
 	c.in(func() {
-		c.line("name: herd")
+		c.line("name: %q", b.Cluster.Name)
 		c.line("listen: %q", anyPort(b.Cluster.Listen))
 		c.line("authorization { user: %q, password: %q }", b.Cluster.User, b.Cluster.Password)
 		c.line("routes: [")

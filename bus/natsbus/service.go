@@ -45,14 +45,22 @@ func (r *run) serveTools() (micro.Service, error) {
 }
 
 // Ask asks all servers on the bus of cfg at one of their endpoints and calls take
-// with each answer, until take returns false or ctx ends. Of cfg, Server,
-// Neighbours and Service need not be set.
+// with each answer, until take returns false or ctx ends. It returns an error that is
+// bus.ErrDenied if the broker does not let us ask. Of cfg, Server, Neighbours and
+// Service need not be set.
 func Ask(ctx context.Context, cfg Config, endpoint string, take func(answer []byte) (more bool)) error {
 	opts, err := cfg.access()
 	if err != nil {
 		return err
 	}
-	nc, err := nats.Connect(strings.Join(cfg.URLs, ","), append(opts, nats.Name(cfg.Prefix.Connection(endpoint)))...)
+	denied := make(chan error, 1)
+	opts = append(opts, nats.Name(cfg.Prefix.Connection(endpoint)), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		select {
+		case denied <- fmt.Errorf("%w: %v", bus.ErrDenied, err):
+		default:
+		}
+	}))
+	nc, err := nats.Connect(strings.Join(cfg.URLs, ","), opts...)
 	if err != nil {
 		return fmt.Errorf("bus %s: %w", bus.RedactURLs(cfg.URLs), err)
 	}
@@ -71,6 +79,8 @@ func Ask(ctx context.Context, cfg Config, endpoint string, take func(answer []by
 			if m.Header.Get("Status") == "503" || !take(m.Data) { // 503: nobody is there
 				return nil
 			}
+		case err := <-denied:
+			return err
 		case <-ctx.Done():
 			return nil
 		}

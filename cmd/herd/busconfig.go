@@ -24,6 +24,7 @@ type busConfigCommand struct {
 	TLSCA   string   `name:"tls-ca" help:"File with an authority: whoever connects must have a certificate of it."`
 	Routes  bool     `help:"Write the three files of a NATS cluster."`
 	Hosts   []string `help:"The cluster's three hosts, as its brokers reach each other. Without, all are on one." placeholder:"A,B,C"`
+	Name    string   `default:"herd" help:"The cluster's name, with which those of its brokers begin; another for each region."`
 	Cluster string   `default:"127.0.0.1:6222" help:"Where a broker of a cluster listens for the others; ports as with --listen."`
 }
 
@@ -61,6 +62,9 @@ func (b busConfigCommand) Run(c console) error {
 		return fmt.Errorf("bus-config: %w", err)
 	}
 	b.tell(c.Out, s, brokers, did)
+	if !loopback(b.Listen) && b.TLSCert == "" {
+		fmt.Fprintln(c.Err, "herd: bus-config: the broker can be reached from outside without TLS: keys stay secret all the same, and what is said does not (--tls-cert, --tls-key)")
+	}
 	return nil
 }
 
@@ -74,6 +78,9 @@ func (b busConfigCommand) brokers() ([]broker, error) {
 	}
 	c.address("--monitor", b.Monitor)
 	tlsFiles := b.tls(&c)
+	if !subjectToken.MatchString(b.Name) {
+		c.fault("--name", "%q is not of ASCII letters, digits, _ and -", b.Name)
+	}
 	switch {
 	case len(b.Hosts) > 0 && !b.Routes:
 		c.fault("--hosts", "is for --routes")
@@ -94,7 +101,7 @@ func (b busConfigCommand) brokers() ([]broker, error) {
 		if len(b.Hosts) > 0 {
 			place = 0 // of its host
 		}
-		cluster := &access.Cluster{ServerName: fmt.Sprintf("broker-%d", i+1), Listen: portAfter(b.Cluster, place), User: clusterUser}
+		cluster := &access.Cluster{Name: b.Name, ServerName: fmt.Sprintf("%s-%d", b.Name, i+1), Listen: portAfter(b.Cluster, place), User: clusterUser}
 		for other := range clusterSize {
 			switch {
 			case other == i:
@@ -278,7 +285,7 @@ func (b busConfigCommand) header(s settings) string {
 		}
 	}
 	if b.Routes {
-		command = append(command, "--routes", "--cluster="+shellWord(b.Cluster))
+		command = append(command, "--routes", "--name="+shellWord(b.Name), "--cluster="+shellWord(b.Cluster))
 	}
 	if len(b.Hosts) > 0 {
 		command = append(command, "--hosts="+shellWord(strings.Join(b.Hosts, ",")))

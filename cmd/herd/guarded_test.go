@@ -265,6 +265,12 @@ func TestSeeds(t *testing.T) {
 	awaitInStep(t, n.url, "A-B", dir)
 	h.stop()
 
+	// A server has no need to ask, and may not.
+	p := start(t, []string{"HERD_TOPOLOGY=A-B", "HERD_NATS_URL=" + n.url, "HERD_NATS_SEED=" + seedFile(dir, "A")}, "status")
+	if got := p.status(); got != exitFailure || contains(p.stderr.String(), `status: denied: `) != nil {
+		t.Errorf("status with a server's key: exit status %d, %s", got, p.stderr.String())
+	}
+
 	// Another's seed is no help: it is refused on all that is A's.
 	wrong := start(t, append([]string{"HERD_TOPOLOGY=A-B", "HERD_NATS_URL=" + n.url, "HERD_NATS_SEED=" + seedFile(dir, "B")}, anyPorts...), "serve", "A")
 	wrong.stderr.await(t, `msg=denied node=A .*herd.name.A`)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"herd/bus"
 	"herd/bus/access"
 	"herd/bus/natsbus"
 	"herd/node/status"
@@ -37,6 +38,8 @@ func (s statusCommand) Run(ctx context.Context, c console) error {
 		}
 	}
 	switch {
+	case errors.Is(err, bus.ErrDenied):
+		return fmt.Errorf("status: %w (it asks with the operators' key: HERD_NATS_SEED=…/%s%s)", err, access.OpsUser, seedExt)
 	case err != nil:
 		return fmt.Errorf("status: %w", err)
 	case s.JSON:
