@@ -137,3 +137,47 @@ func TestCluster(t *testing.T) {
 		p.stop()
 	}
 }
+
+// TestRegions: two clusters, joined by gateways as bus/CLUSTER.md has it, carry one
+// herd, with the rules and the keys of one directory.
+func TestRegions(t *testing.T) {
+	t.Parallel()
+	const spec = "A-B,B-C"
+	dirs := map[string]string{"eu": t.TempDir(), "us": t.TempDir()}
+	gateways := map[string]string{"eu": freeAddress(t), "us": freeAddress(t)}
+	urls := map[string]string{}
+	for _, region := range []string{"eu", "us"} {
+		dir := dirs[region]
+		if region == "us" {
+			if err := os.CopyFS(dir, os.DirFS(dirs["eu"])); err != nil {
+				t.Fatal(err)
+			}
+		}
+		busConfig(t, spec, dir, "--routes", "--name="+region, "--listen="+freeAddresses(t, clusterSize), "--monitor="+freeAddresses(t, clusterSize), "--cluster="+freeAddresses(t, clusterSize))
+		conf := fmt.Sprintf(`include "nats-1.conf"
+gateway {
+  name: %s
+  listen: %q
+  gateways: [
+    { name: eu, url: "nats://%s" }
+    { name: us, url: "nats://%s" }
+  ]
+}
+`, region, gateways[region], gateways["eu"], gateways["us"])
+		file := filepath.Join(dir, "region.conf")
+		if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		urls[region] = startNATS(t, file).url
+	}
+	var addresses []string
+	for name, region := range map[string]string{"A": "eu", "B": "us", "C": "eu"} {
+		_, address := serveOn(t, urls[region], spec, dirs[region], name)
+		addresses = append(addresses, address)
+	}
+	for region, url := range urls {
+		awaitInStep(t, url, spec, dirs[region])
+	}
+	record := dial(t, addresses[0]).ask("IAMAT kiwi +1+1 5")
+	awaitAgreement(t, "kiwi", record, addresses...)
+}
