@@ -293,10 +293,10 @@ func TestMutualTLS(t *testing.T) {
 	n, dir := guardedBroker(t, "A-B", "--tls-cert="+cert, "--tls-key="+key, "--tls-ca="+cert)
 	with := []string{"HERD_NATS_CA=" + cert, "HERD_NATS_CERT=" + cert, "HERD_NATS_KEY=" + key}
 	_, addressA := serveOn(t, n.url, "A-B", dir, "A", with...)
-	without, addressB := serveOn(t, n.url, "A-B", dir, "B", with[0])
+	without, _ := serveOn(t, n.url, "A-B", dir, "B", with[0])
 	without.stderr.await(t, `msg="bus away, trying to reach it".*(certificate required|bad certificate|broken pipe|reset)`)
 	without.signal(os.Kill)
-	_, addressB = serveOn(t, n.url, "A-B", dir, "B", with...)
+	_, addressB := serveOn(t, n.url, "A-B", dir, "B", with...)
 	record := dial(t, addressA).ask("IAMAT kiwi +1+1 5")
 	awaitAgreement(t, "kiwi", record, addressB)
 	awaitInStep(t, n.url, "A-B", dir, with...)
