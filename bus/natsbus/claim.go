@@ -18,7 +18,9 @@ const claimTimeout = 250 * time.Millisecond
 // <epoch>" by the one that has it. The holder answers a claim with its "held", and
 // whoever wants the name gives up at that word. Of two that claim at the same
 // time, and of two that find they both hold it, once a cut between them has
-// healed, the greater epoch, the later start, gives up.
+// healed, the greater epoch, the later start, gives up. Such a cut may be one between
+// brokers, of which nobody at the brokers learns: so a holder says now and then that
+// it is.
 type claim struct {
 	inbox string // where the broker says that nobody listens; "" before the first claim
 

@@ -22,10 +22,6 @@ import (
 const (
 	denialsEvery   = time.Second
 	deniedSubjects = 256 // that are told of one by one; beyond, they share an account
-	// resubscribeEvery is how often we ask again for what neighbours say where the
-	// broker refused it: the broker that reads other rules takes subscriptions away
-	// and does not give them back.
-	resubscribeEvery = 5 * time.Second
 )
 
 // denials is the account of what was denied, by subject.

@@ -47,6 +47,10 @@ const (
 	reconnectWait  = 200 * time.Millisecond
 	headerSize     = 128         // at most, with the line that NATS puts before headers
 	lastFlush      = time.Second // for what was sent before the end of Run
+	// askAgainEvery is how often we ask again for what the broker refused of what
+	// neighbours say, for one that reads other rules takes subscriptions away and does
+	// not give them back; and how often we say that our name is ours.
+	askAgainEvery = 5 * time.Second
 )
 
 // Bus is one server's place on the bus. It does nothing before Run.
@@ -138,7 +142,8 @@ func (b *Bus) publish(m *nats.Msg) error {
 // Run connects, and stays connected until ctx ends; then it flushes what was
 // sent, closes the connection and returns nil. Before it takes in or lets out
 // anything it makes sure that no other process bears this server's name; if one
-// does, now or when the bus comes back later, it returns bus.ErrNameTaken.
+// does, now or when the bus, or a broker with that process, comes back later, it
+// returns bus.ErrNameTaken.
 func (b *Bus) Run(ctx context.Context, h bus.Handler) error {
 	r := &run{Bus: b, handler: h, link: make(chan bool, 16), taken: make(chan struct{}, 1), closed: make(chan struct{}),
 		peers: b.cfg.peers(), heard: map[string]intake{}, reasons: map[string]bool{}, refused: map[string]bool{},
@@ -308,9 +313,9 @@ func (r *run) serve(ctx context.Context) error {
 	timeout := time.NewTimer(time.Hour)
 	timeout.Stop()
 	defer timeout.Stop()
-	tellAgain, hearAgain := time.NewTicker(denialsEvery), time.NewTicker(resubscribeEvery)
+	tellAgain, askAgain := time.NewTicker(denialsEvery), time.NewTicker(askAgainEvery)
 	defer tellAgain.Stop()
-	defer hearAgain.Stop()
+	defer askAgain.Stop()
 	answers := make(chan *nats.Msg, 1)
 	started := false
 	for {
@@ -323,8 +328,13 @@ func (r *run) serve(ctx context.Context) error {
 			return fmt.Errorf("%w: %s", bus.ErrNameTaken, r.cfg.Server)
 		case <-tellAgain.C:
 			r.tellDenials()
-		case <-hearAgain.C:
+		case <-askAgain.C:
 			r.resubscribe()
+			if started && r.nc.IsConnected() { // a cut between brokers may have healed, which nobody tells us
+				if err := r.announce(answers); err != nil {
+					r.cfg.Log.Debug("claim of our name on the bus", "err", err)
+				}
+			}
 
 		case up := <-r.link:
 			if !up {

@@ -193,3 +193,35 @@ gateway {
 	record := dial(t, addresses[0]).ask("IAMAT kiwi +1+1 5")
 	awaitAgreement(t, "kiwi", record, addresses...)
 }
+
+// TestCutBetweenBrokers: of two processes that took one server's name while their
+// brokers were cut apart, the later ends once they are not.
+func TestCutBetweenBrokers(t *testing.T) {
+	t.Parallel()
+	clusters := []string{freeAddress(t), freeAddress(t)}
+	dir := t.TempDir()
+	write := func(i int, routes string) (file string) {
+		t.Helper()
+		file = filepath.Join(dir, clusterConf(i))
+		conf := fmt.Sprintf("server_name: n%d\nlisten: %q\nhttp: %q\ncluster { name: c, listen: %q, routes: [%s] }\n",
+			i, "127.0.0.1:-1", "127.0.0.1:-1", clusters[i], routes)
+		if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	var brokers []natsServer
+	var servers []*program
+	for i := range clusters {
+		n := startNATS(t, write(i, ""))
+		p := start(t, []string{"HERD_TOPOLOGY=A-B", "HERD_NATS_URL=" + n.url, "HERD_LISTEN=127.0.0.1:0", "HERD_OPS_LISTEN=off"}, "serve", "A")
+		p.stderr.await(t, `msg=listening`)
+		brokers, servers = append(brokers, n), append(servers, p)
+	}
+	write(0, fmt.Sprintf("%q", "nats://"+clusters[1]))
+	brokers[0].reload()
+	if got := servers[1].status(); got != exitFailure || contains(servers[1].stderr.String(), "another process has this server's name") != nil {
+		t.Errorf("the later A: exit status %d", got)
+	}
+	servers[0].stop()
+}
