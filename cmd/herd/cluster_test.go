@@ -12,19 +12,27 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"herd/bus/bustest"
 )
 
 var clusterLoad = flag.Duration("cluster-load", time.Second, "how long TestCluster loads the herd before a broker dies, and after it is in step again")
 
 // startCluster writes the configuration of a cluster and runs its brokers.
-func startCluster(t *testing.T, spec string) (brokers []natsServer, dir string) {
+func startCluster(t *testing.T, spec string, args ...string) (brokers []natsServer, dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	busConfig(t, spec, dir, "--routes", "--listen="+freeAddresses(t, clusterSize), "--monitor="+freeAddresses(t, clusterSize), "--cluster="+freeAddresses(t, clusterSize))
+	busConfig(t, spec, dir, append(clusterArgs(t), args...)...)
 	for i := range clusterSize {
 		brokers = append(brokers, startNATS(t, filepath.Join(dir, clusterConf(i))))
 	}
 	return brokers, dir
+}
+
+// clusterArgs makes bus-config write a cluster on free ports.
+func clusterArgs(t *testing.T) []string {
+	t.Helper()
+	return []string{"--routes", "--listen=" + freeAddresses(t, clusterSize), "--monitor=" + freeAddresses(t, clusterSize), "--cluster=" + freeAddresses(t, clusterSize)}
 }
 
 // freeAddresses is the first of so many addresses in a row where nobody listens.
@@ -150,6 +158,23 @@ func TestCluster(t *testing.T) {
 	}
 }
 
+// TestClusterTLS: brokers that show each other certificates, and want them of servers
+// and operators.
+func TestClusterTLS(t *testing.T) {
+	t.Parallel()
+	const spec = "A-B,B-C"
+	cert, key, err := bustest.WriteCertificate(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	brokers, dir := startCluster(t, spec, "--tls-cert="+cert, "--tls-key="+key, "--tls-ca="+cert)
+	with := []string{"HERD_NATS_CA=" + cert, "HERD_NATS_CERT=" + cert, "HERD_NATS_KEY=" + key}
+	for i, name := range []string{"A", "B", "C"} {
+		serveOn(t, brokers[i].url, spec, dir, name, with...)
+	}
+	awaitInStep(t, brokers[0].url, spec, dir, with...)
+}
+
 // TestRegions: two clusters, joined by gateways as bus/CLUSTER.md has it, carry one
 // herd, with the rules and the keys of one directory.
 func TestRegions(t *testing.T) {
@@ -165,7 +190,7 @@ func TestRegions(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		busConfig(t, spec, dir, "--routes", "--name="+region, "--listen="+freeAddresses(t, clusterSize), "--monitor="+freeAddresses(t, clusterSize), "--cluster="+freeAddresses(t, clusterSize))
+		busConfig(t, spec, dir, append(clusterArgs(t), "--name="+region)...)
 		conf := fmt.Sprintf(`include "nats-1.conf"
 gateway {
   name: %s
