@@ -20,9 +20,9 @@ type Server struct {
 }
 
 // Start starts a NATS server that accepts connections at listen, host:port; port
-// 0 takes a free one. Whoever reaches it may say and hear all: it is for tests, and
-// for StartConf to differ from. It returns when the server is ready, or the reason
-// why it cannot listen. The server stores nothing and handles no signals.
+// 0 takes a free one. Whoever reaches it may say and hear all: it is for tests. It
+// returns when the server is ready, or the reason why it cannot listen. The server
+// stores nothing and handles no signals.
 func Start(listen string, log *slog.Logger) (*Server, error) {
 	host, portText, err := net.SplitHostPort(listen)
 	if err != nil {

@@ -3,19 +3,20 @@ package embed
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 )
 
 // logger hands the NATS server's log on: its notices, which tell of each step of
-// its own life, are debugging to ours. Of errors of one kind about one client there
-// is one a second at most, with a count: who is refused may try as fast as it likes.
+// its own life, are debugging to ours. Of errors of one kind there is one a second at
+// most, with a count: who is refused may try as fast as it likes.
 type logger struct {
 	log   *slog.Logger
 	fatal chan string
 
 	mu     sync.Mutex
-	errors map[string]*repeated // by format, which has the client in it
+	errors map[string]*repeated // by kind
 }
 
 type repeated struct {
@@ -39,10 +40,11 @@ func (l *logger) Errorf(format string, v ...any) {
 	if len(l.errors) >= errorKinds {
 		clear(l.errors)
 	}
-	e := l.errors[format]
+	kind := format[strings.LastIndex(format, " - ")+1:] // before it stands which client it is about
+	e := l.errors[kind]
 	if e == nil {
 		e = &repeated{}
-		l.errors[format] = e
+		l.errors[kind] = e
 	}
 	e.count++
 	count, quiet := e.count, time.Since(e.logged) < errorsEvery

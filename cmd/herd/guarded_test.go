@@ -237,15 +237,24 @@ func TestUpIsGuarded(t *testing.T) {
 	t.Cleanup(nc.Close)
 	taps := tapBus(t, h.nats)
 	subjects := []string{"herd.edge.A.B", "herd.beat.A.B", "herd.sync.A.B", "herd.name.A", "herd.event.A.up.B", "_INBOX.B.A.answer", "_INBOX.B.x"}
-	for _, subject := range subjects {
-		if err := nc.Publish(subject, []byte("AT A +1.000000000 forged +1+1 5")); err != nil {
-			t.Fatal(err)
+	const times = 100
+	for range times {
+		for _, subject := range subjects {
+			if err := nc.Publish(subject, []byte("AT A +1.000000000 forged +1+1 5")); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	for _, subject := range subjects {
-		if err := contains((<-refused).Error(), `Permissions Violation for Publish to "`+subject+`"`); err != nil {
-			t.Error(err)
+	for range times {
+		for _, subject := range subjects {
+			if err := contains((<-refused).Error(), `Permissions Violation for Publish to "`+subject+`"`); err != nil {
+				t.Error(err)
+			}
 		}
+	}
+	h.stderr.await(t, `level=ERROR msg="nats: .*Publish Violation - Subject \\"herd.edge.A.B`)
+	if told := strings.Count(h.stderr.String(), "Publish Violation"); told > times {
+		t.Errorf("the log tells of %d refusals", told)
 	}
 	for _, question := range []string{"herd.status", "$SRV.PING.herd"} {
 		if m, err := nc.Request(question, nil, patience); err != nil || len(m.Data) == 0 {
