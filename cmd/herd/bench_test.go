@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os/exec"
 	"slices"
 	"testing"
 	"time"
@@ -56,7 +55,7 @@ func BenchmarkJoin(b *testing.B) {
 // BenchmarkReplay is a server's way from the start of its process to being ready
 // with a million records out of its journal, without neighbours.
 func BenchmarkReplay(b *testing.B) {
-	broker := launch(b, exec.Command(natsServer(b), "-a", "127.0.0.1", "-p", "-1"))
+	broker := startAs(b, asBroker, nil, "-a", "127.0.0.1", "-p", "-1")
 	at := broker.stderr.await(b, `Listening for client connections on (\S+)`)[1]
 	env := []string{"HERD_TOPOLOGY=Solo", "HERD_NATS_URL=nats://" + at, "HERD_OPS_LISTEN=off", "HERD_LISTEN=127.0.0.1:0",
 		"HERD_JOURNAL=ack", "HERD_DATA_DIR=" + b.TempDir()}

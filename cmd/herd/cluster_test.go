@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -54,31 +53,6 @@ func freeAddresses(t *testing.T, n int) string {
 	}
 }
 
-// load is a client's connection that reports without a pause, and what it was told
-// last of each of its mobiles. One report in ten is of a mobile that is not heard of
-// again: no later one makes up for its loss.
-type load struct {
-	*client
-	said map[string]string
-	acks int
-}
-
-func (l *load) run(stop <-chan struct{}) {
-	for n := 0; ; n++ {
-		select {
-		case <-stop:
-			return
-		default:
-		}
-		id := fmt.Sprintf("%s.%d", l.conn.RemoteAddr(), n%20)
-		if n%10 == 0 {
-			id = fmt.Sprintf("%s.once.%d", l.conn.RemoteAddr(), n)
-		}
-		l.said[id] = l.ask(fmt.Sprintf("IAMAT %s +1+1 %d.%09d", id, time.Now().Unix(), n))
-		l.acks++
-	}
-}
-
 // TestCluster: a herd whose servers are spread over a cluster of three brokers goes
 // on when one of them is killed under load: the servers move over, the herd is in
 // step again, and each report that was acknowledged is at every server.
@@ -96,22 +70,15 @@ func TestCluster(t *testing.T) {
 	// Each server is told of one broker, and of the others by that.
 	names := []string{"Goloman", "Hands", "Holiday", "Welsh", "Wilkes"}
 	var servers []*program
-	var addresses []string
+	addresses := map[string]string{}
 	for i, name := range names {
 		p, address := serveOn(t, urls[i%len(urls)], spec, dir, name)
-		servers, addresses = append(servers, p), append(addresses, address)
+		servers = append(servers, p)
+		addresses[name] = address
 	}
 	awaitInStep(t, all, spec, dir)
 
-	var loads []*load
-	var running sync.WaitGroup
-	stop := make(chan struct{})
-	for _, address := range addresses {
-		l := &load{client: dial(t, address), said: map[string]string{}}
-		loads = append(loads, l)
-		running.Go(func() { l.run(stop) })
-	}
-	began := time.Now()
+	load := startReporters(t, addresses)
 	time.Sleep(*clusterLoad) // there is no end of the load to wait for
 
 	const victim = 1 // the broker of Hands and Wilkes, which are neighbours
@@ -134,25 +101,10 @@ func TestCluster(t *testing.T) {
 	awaitInStep(t, strings.Join(slices.Delete(slices.Clone(urls), victim, victim+1), ","), spec, dir)
 	inStep := time.Since(killed)
 	time.Sleep(*clusterLoad)
-	close(stop)
-	running.Wait()
-	seconds := time.Since(began).Seconds()
-	acks, mobiles := 0, 0
-	for _, l := range loads {
-		acks, mobiles = acks+l.acks, mobiles+len(l.said)
-	}
-	for _, address := range addresses {
-		c := dial(t, address)
-		for _, l := range loads {
-			for id, record := range l.said {
-				if c.where(id) != record {
-					awaitAgreement(t, id, record, address)
-				}
-			}
-		}
-	}
-	t.Logf("%v had moved over %v after their broker was killed, the herd was in step again after %v; %d reports of %d mobiles acknowledged in %.1f s, %.0f a second, none lost",
-		moved, over.Round(time.Millisecond), inStep.Round(time.Millisecond), acks, mobiles, seconds, float64(acks)/seconds)
+	lasted, reports := load.stop()
+	lost, mobiles := load.lost(addresses)
+	t.Logf("%v had moved over %v after their broker was killed, the herd was in step again after %v; %d reports of %d mobiles acknowledged, %.0f a second, %d lost",
+		moved, over.Round(time.Millisecond), inStep.Round(time.Millisecond), reports, mobiles, float64(reports)/lasted.Seconds(), lost)
 	for _, p := range servers {
 		p.stop()
 	}

@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 
 	"herd/bus/topology"
@@ -43,7 +40,7 @@ func startProcesses(t testing.TB, spec string, g *topology.Graph, relayed bool) 
 func (h *processHerd) startBroker(address string) {
 	h.t.Helper()
 	host, port, _ := strings.Cut(address, ":")
-	h.broker = launch(h.t, exec.Command(natsServer(h.t), "-a", host, "-p", port))
+	h.broker = startAs(h.t, asBroker, nil, "-a", host, "-p", port)
 	h.brokerAt = h.broker.stderr.await(h.t, `Listening for client connections on (\S+)`)[1]
 }
 
@@ -99,23 +96,3 @@ func (h *processHerd) awaitEqual() {
 		return err
 	})
 }
-
-// natsServer is the path of a stock nats-server, built from the module that go.mod
-// names.
-func natsServer(t testing.TB) string {
-	t.Helper()
-	path, err := buildNATSServer()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-var buildNATSServer = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(scratch, "nats-server")
-	out, err := exec.Command("go", "build", "-o", path, "github.com/nats-io/nats-server/v2").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("nats-server: %w: %s", err, out)
-	}
-	return path, nil
-})

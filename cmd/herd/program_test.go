@@ -55,12 +55,6 @@ func startAs(t testing.TB, what string, env []string, args ...string) *program {
 		}
 	}
 	cmd.Env = append(append(cmd.Env, what+"=1"), env...)
-	return launch(t, cmd)
-}
-
-// launch runs a command until the test ends.
-func launch(t testing.TB, cmd *exec.Cmd) *program {
-	t.Helper()
 	p := &program{t: t, cmd: cmd, ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	if err := p.cmd.Start(); err != nil {

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// reporters report to every server of a herd at once, as fast as they are answered,
+// through all that befalls it.
+type reporters struct {
+	t     *testing.T
+	began time.Time
+	ended chan struct{}
+	end   sync.WaitGroup
+	all   []*reporter
+}
+
+// reporter is a client's connection to one server. Some clients report again and
+// again, from clocks that are years off, too; others once and never again, so that
+// no later report can stand in for one that was lost.
+type reporter struct {
+	t       *testing.T
+	name    string
+	address string
+
+	mu     sync.Mutex
+	n      int               // reports so far
+	latest map[string]string // by client, the last reply that was read
+}
+
+const (
+	inFlight = 16  // reports of one connection
+	regulars = 100 // clients of one connection that report again and again
+	decade   = 10 * 365 * 24 * 60 * 60
+)
+
+func startReporters(t *testing.T, addresses map[string]string) *reporters {
+	t.Helper()
+	l := &reporters{t: t, began: time.Now(), ended: make(chan struct{})}
+	for name, address := range addresses {
+		r := &reporter{t: t, name: name, address: address, latest: map[string]string{}}
+		l.all = append(l.all, r)
+		l.end.Go(func() { r.run(l.ended) })
+	}
+	return l
+}
+
+// awaitReports waits until each reporter has made n.
+func (l *reporters) awaitReports(n int) {
+	l.t.Helper()
+	eventually(l.t, func() error {
+		for _, r := range l.all {
+			if r.mu.Lock(); r.n < n {
+				defer r.mu.Unlock()
+				return fmt.Errorf("%s has answered %d reports", r.name, r.n)
+			}
+			r.mu.Unlock()
+		}
+		return nil
+	})
+}
+
+// acknowledged is the last reply that was read for each client.
+func (l *reporters) acknowledged() map[string]string {
+	all := map[string]string{}
+	for _, r := range l.all {
+		r.mu.Lock()
+		maps.Copy(all, r.latest)
+		r.mu.Unlock()
+	}
+	return all
+}
+
+// stop ends the load when every regular has had a last report answered. It returns
+// how long all lasted and how many reports there were.
+func (l *reporters) stop() (lasted time.Duration, reports int) {
+	l.t.Helper()
+	close(l.ended)
+	l.end.Wait()
+	for _, r := range l.all {
+		reports += r.n
+	}
+	return time.Since(l.began), reports
+}
+
+// lost waits until all servers have the last record that was acknowledged of each
+// client, or a later one, and counts those that have another: it is an error if any
+// has. It returns how many clients there are, too.
+func (l *reporters) lost(addresses map[string]string) (lost, of int) {
+	l.t.Helper()
+	final := l.acknowledged()
+	for name, address := range addresses {
+		awaitRecords(l.t, address, final)
+		held := records(l.t, address, slices.Collect(maps.Keys(final)))
+		for id, want := range final {
+			if held[id] != want {
+				if lost++; lost <= 5 {
+					l.t.Errorf("%s has %q of %s, want %q", name, held[id], id, want)
+				}
+			}
+		}
+	}
+	if lost > 0 {
+		l.t.Errorf("%d records lost", lost)
+	}
+	return lost, len(final)
+}
+
+func (r *reporter) run(ended chan struct{}) {
+	last := math.MaxInt // the report to end at
+	var conn net.Conn
+	var in *bufio.Reader
+	defer func() {
+		if conn != nil {
+			conn.Close()
+		}
+	}()
+	for r.n < last {
+		select {
+		case <-ended:
+			last = min(last, r.n+regulars+regulars/8)
+		default:
+		}
+		if conn == nil {
+			var err error
+			if conn, err = net.Dial("tcp", r.address); err != nil {
+				time.Sleep(10 * time.Millisecond) // until there is a server again
+				continue
+			}
+			in = bufio.NewReader(conn)
+		}
+		if err := r.report(conn, in); err != nil {
+			conn.Close()
+			conn = nil
+		}
+	}
+}
+
+// report makes the next reports and reads the replies.
+func (r *reporter) report(conn net.Conn, in *bufio.Reader) error {
+	var lines bytes.Buffer
+	var ids [inFlight]string
+	for i := range ids {
+		n := r.n + i
+		ids[i] = fmt.Sprintf("%s.regular%d", r.name, n%regulars)
+		at := time.Now().Unix()
+		switch {
+		case n%16 == 15:
+			ids[i] = fmt.Sprintf("%s.once%d", r.name, n)
+		case n%regulars%8 == 0:
+			at += decade
+		case n%regulars%8 == 1:
+			at -= decade
+		}
+		fmt.Fprintf(&lines, "IAMAT %s +1.5-2 %d.%09d\n", ids[i], at, n)
+	}
+	r.mu.Lock()
+	r.n += inFlight // counted whatever becomes of them: no time is said twice
+	r.mu.Unlock()
+	conn.SetDeadline(time.Now().Add(patience))
+	if _, err := conn.Write(lines.Bytes()); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		reply, err := in.ReadString('\n')
+		if err != nil {
+			return err
+		}
+		if !strings.HasPrefix(reply, "AT ") || !strings.Contains(reply, " "+id+" ") {
+			r.t.Errorf("%s answered %q to a report of %s", r.name, reply, id)
+		}
+		r.mu.Lock()
+		r.latest[id] = strings.TrimSuffix(reply, "\n")
+		r.mu.Unlock()
+	}
+	return nil
+}
+
+// awaitRecords waits until a server has the records in want, or newer ones.
+func awaitRecords(t *testing.T, address string, want map[string]string) {
+	missing := slices.Collect(maps.Keys(want))
+	for deadline := time.Now().Add(patience); len(missing) > 0 && !t.Failed(); {
+		held := records(t, address, missing)
+		missing = slices.DeleteFunc(missing, func(id string) bool { return held[id] == want[id] || newer(t, held[id], want[id]) })
+		if time.Now().After(deadline) {
+			t.Errorf("%s lacks %d records, of %s for one", address, len(missing), missing[0])
+			return
+		}
+	}
+}
+
+// records is what a server says of clients.
+func records(t *testing.T, address string, ids []string) map[string]string {
+	held := map[string]string{}
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	go func() {
+		w := bufio.NewWriter(conn)
+		for _, id := range ids {
+			fmt.Fprintf(w, "WHATSAT %s 0 0\n", id)
+		}
+		w.Flush()
+	}()
+	in := bufio.NewReaderSize(conn, 64<<10)
+	for _, id := range ids {
+		line, err := in.ReadString('\n')
+		if record := strings.TrimSuffix(line, "\n"); strings.HasPrefix(record, "AT ") {
+			held[id] = record
+			for line != "\n" && err == nil {
+				line, err = in.ReadString('\n')
+			}
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			t.Errorf("asking %s: %v", address, err)
+			return held
+		}
+	}
+	return held
+}
