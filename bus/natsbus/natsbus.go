@@ -57,7 +57,7 @@ const (
 type Bus struct {
 	cfg    Config
 	conn   atomic.Pointer[nats.Conn] // set once Run has a connection
-	socket atomic.Pointer[socket]    // the present one; nil for none
+	socket atomic.Pointer[socket]    // of the present connection, or the last; nil for none
 }
 
 // New makes a Bus. It reads no file and opens no connection.
@@ -166,6 +166,7 @@ type run struct {
 	*Bus
 	nc      *nats.Conn
 	handler bus.Handler
+	dialled atomic.Pointer[socket] // the last; until nats.go calls it connected nobody but nats.go may write to it
 
 	link   chan bool     // connected, disconnected
 	taken  chan struct{} // another process has our name, and stays
@@ -217,11 +218,11 @@ func (r *run) options() ([]nats.Option, error) {
 		nats.PingInterval(2 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.WriteBufferSize(1), // so that publishing writes to the socket, and does not leave it to a flusher
-		nats.SetCustomDialer(r.Bus),
+		nats.SetCustomDialer(r),
 		nats.FlusherTimeout(stalledWrite),
 		nats.ReconnectOnFlusherError(),
-		nats.ConnectHandler(func(*nats.Conn) { r.link <- true }),
-		nats.ReconnectHandler(func(*nats.Conn) { r.link <- true }),
+		nats.ConnectHandler(r.connected),
+		nats.ReconnectHandler(r.connected),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			r.explain(err)
 			r.link <- false
@@ -260,6 +261,12 @@ func (c Config) access() (opts []nats.Option, err error) {
 		opts = append(opts, nats.ClientCert(c.Cert, c.Key))
 	}
 	return opts, nil
+}
+
+// connected takes note that the last socket that was dialled is a connection.
+func (r *run) connected(*nats.Conn) {
+	r.socket.Store(r.dialled.Load())
+	r.link <- true
 }
 
 // explain logs why there is no connection, once for each new reason.

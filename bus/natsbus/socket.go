@@ -36,14 +36,26 @@ type socket struct {
 }
 
 // Dial is nats.CustomDialer.
-func (b *Bus) Dial(network, address string) (net.Conn, error) {
+func (r *run) Dial(network, address string) (net.Conn, error) {
 	conn, err := net.DialTimeout(network, address, nats.DefaultTimeout)
 	if err != nil {
 		return nil, err
 	}
 	s := &socket{Conn: conn}
-	b.socket.Store(s)
+	r.dialled.Store(s)
 	return s, nil
+}
+
+// Read reads, and takes note of the end of the connection: nobody is to wait for
+// nats.go then, which tries to make another.
+func (s *socket) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.fail(err)
+	}
+	return n, err
 }
 
 // Write writes b, or holds it.

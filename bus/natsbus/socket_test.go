@@ -1,0 +1,96 @@
+package natsbus
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestSocketHolds: what is written to a corked socket leaves in one write, at the
+// first uncork, and in order.
+func TestSocketHolds(t *testing.T) {
+	near, far := net.Pipe() // of which a read never takes more than one write
+	defer near.Close()
+	s := &socket{Conn: near}
+	for range 2 {
+		if err := s.cork(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := make(chan string, 3)
+	go func() {
+		for {
+			b := make([]byte, 100)
+			n, err := far.Read(b)
+			if err != nil {
+				return
+			}
+			read <- string(b[:n])
+		}
+	}()
+	for _, text := range []string{"one ", "two "} {
+		if _, err := s.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, after := range []string{"three", "four"} {
+		if err := s.uncork(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Write([]byte(after)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []string{"one two ", "three", "four"} {
+		if got := <-read; got != want {
+			t.Errorf("the other end read %q, want %q", got, want)
+		}
+	}
+}
+
+// TestSocketStalled: a broker that takes nothing holds up the first writer for
+// patience and others not at all; what was written before all leaves in order once
+// it takes it, and a broker that takes nothing for longer is given up.
+func TestSocketStalled(t *testing.T) {
+	for name, after := range map[string]time.Duration{"for a while": stalledWrite / 2, "for ever": 2 * stalledWrite} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				near, far := net.Pipe()
+				defer near.Close()
+				s := &socket{Conn: near}
+				began := time.Now()
+				s.cork()
+				s.Write([]byte("one "))
+				if err := s.uncork(); !errors.Is(err, errStalled) || time.Since(began) != patience {
+					t.Errorf("uncork = %v after %v, want %v after %v", err, time.Since(began), errStalled, patience)
+				}
+				if err := s.cork(); !errors.Is(err, errStalled) {
+					t.Errorf("cork of a stalled socket = %v, want %v", err, errStalled)
+				}
+				if _, err := s.Write([]byte("two")); err != nil { // nats.go's own
+					t.Error(err)
+				}
+				if took := time.Since(began); took != patience {
+					t.Errorf("all that took %v, want %v", took, patience)
+				}
+				time.Sleep(after)
+				if after > stalledWrite {
+					if _, err := s.Write([]byte("three")); err == nil || s.cork() == nil {
+						t.Error("a socket that was given up takes more")
+					}
+					return
+				}
+				var got bytes.Buffer
+				io.CopyN(&got, far, int64(len("one two")))
+				synctest.Wait()
+				if got.String() != "one two" || s.cork() != nil || s.uncork() != nil {
+					t.Errorf("the other end read %q, want %q and a socket that works", got.String(), "one two")
+				}
+			})
+		})
+	}
+}
