@@ -10,9 +10,9 @@ import (
 // trailing newlines made exactly two. The bytes are the caller's own.
 //
 // It never fails. A query out of its limits is INVALID_REQUEST; a radius or bound of 0 is answered here with no results
-// and src is not asked. An error of src becomes an object without results that has the error's status word and an
-// error_message: those of the *Error in it, else UNKNOWN_ERROR and words of ours, since the text of an unknown error
-// may hold a key. Whoever wants to count or log the errors of src hands in a Source that does so.
+// and src is not asked. An error of src becomes the body of the *Error in it, or an object without results that has its
+// status word and message; of an error of another kind, UNKNOWN_ERROR and words of ours, since its text may hold a key.
+// Whoever wants to count or log the errors of src hands in a Source that does so.
 func Answer(ctx context.Context, src Source, q Query) []byte {
 	if err := q.Check(); err != nil {
 		return wire(failure(err))
@@ -32,20 +32,30 @@ func Answer(ctx context.Context, src Source, q Query) []byte {
 
 // failure encodes err for the client.
 func failure(err error) []byte {
-	r := Response{Status: StatusUnknownError, ErrorMessage: "the places source failed"}
+	told := tell(err)
+	if len(told.Body) > 0 {
+		return told.Body
+	}
+	return Response{Status: told.Status, ErrorMessage: told.Message}.Append(nil)
+}
+
+// tell makes an *Error with a status of any error: of one that holds none, words of ours, since its text may hold a key.
+func tell(err error) *Error {
+	told := &Error{Message: "the places source failed", Err: err}
 	var known *Error
 	switch {
 	case errors.As(err, &known):
-		r.ErrorMessage = known.Message
-		if known.Status != "" {
-			r.Status = known.Status
-		}
+		clone := *known
+		told = &clone
 	case errors.Is(err, context.DeadlineExceeded):
-		r.ErrorMessage = "the places source did not answer in time"
+		told.Message = "the places source did not answer in time"
 	case errors.Is(err, context.Canceled):
-		r.ErrorMessage = "the request was cancelled"
+		told.Message = "the request was cancelled"
 	}
-	return r.Append(nil)
+	if told.Status == "" {
+		told.Status = StatusUnknownError
+	}
+	return told
 }
 
 // wire copies body with its newlines as the protocol wants them.

@@ -97,6 +97,15 @@ func TestAnswerFailures(t *testing.T) {
 	}
 }
 
+// TestAnswerFailureAsItCame: a service's own words reach the client as they are.
+func TestAnswerFailureAsItCame(t *testing.T) {
+	err := &places.Error{Status: "REQUEST_DENIED", Message: "no", Body: []byte("{\"status\":\n\n\"REQUEST_DENIED\"}\n")}
+	want := "{\"status\":\n\"REQUEST_DENIED\"}\n\n"
+	if got := places.Answer(t.Context(), says("", fmt.Errorf("asking: %w", err)), campus); string(got) != want {
+		t.Errorf("Answer = %q, want %q", got, want)
+	}
+}
+
 // checkFailure wants body to be an answer without results, byte for byte.
 func checkFailure(t *testing.T, body []byte, status, message string) {
 	t.Helper()

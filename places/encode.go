@@ -39,6 +39,7 @@ type encoder struct {
 
 func (e *encoder) place(p *Place) {
 	e.open('{')
+	e.optional("business_status", p.BusinessStatus)
 	e.key("geometry")
 	e.open('{')
 	e.key("location")
@@ -53,8 +54,18 @@ func (e *encoder) place(p *Place) {
 		e.close('}')
 	}
 	e.close('}')
+	e.optional("icon", p.Icon)
+	e.optional("icon_background_color", p.IconBackgroundColor)
+	e.optional("icon_mask_base_uri", p.IconMaskBaseURI)
 	e.key("name")
 	e.string(p.Name)
+	if p.OpeningHours != nil {
+		e.key("opening_hours")
+		e.open('{')
+		e.key("open_now")
+		e.b = strconv.AppendBool(e.b, p.OpeningHours.OpenNow)
+		e.close('}')
+	}
 	e.key("place_id")
 	e.string(p.PlaceID)
 	if p.PlusCode != (PlusCode{}) {
@@ -64,9 +75,22 @@ func (e *encoder) place(p *Place) {
 		e.optional("global_code", p.PlusCode.GlobalCode)
 		e.close('}')
 	}
+	if p.PriceLevel != nil {
+		e.key("price_level")
+		e.number(float64(*p.PriceLevel))
+	}
+	if p.Rating != 0 {
+		e.key("rating")
+		e.number(p.Rating)
+	}
+	e.optional("reference", p.Reference)
 	if len(p.Types) > 0 {
 		e.key("types")
 		e.strings(p.Types)
+	}
+	if p.UserRatingsTotal != 0 {
+		e.key("user_ratings_total")
+		e.number(float64(p.UserRatingsTotal))
 	}
 	e.optional("vicinity", p.Vicinity)
 	e.close('}')

@@ -28,6 +28,11 @@ var sydney = places.Response{
 			Types:    []string{"cafe", "establishment"},
 			Vicinity: "Sydney, AU",
 		},
+		{
+			BusinessStatus: "OPERATIONAL", Icon: "i.png", IconBackgroundColor: "#FF9E67", IconMaskBaseURI: "i",
+			Name: "full", OpeningHours: &places.Hours{}, PlaceID: "x:4", PriceLevel: new(int), Rating: 4.5, Reference: "x:4",
+			UserRatingsTotal: 1234567,
+		},
 		{Name: "bare", PlaceID: "x:2", PlusCode: places.PlusCode{GlobalCode: "4RRH46R7+GJ"}},
 		{Name: "barer", PlaceID: "x:3"},
 	},
@@ -68,6 +73,27 @@ func TestAppendLayout(t *testing.T) {
             "establishment"
          ],
          "vicinity" : "Sydney, AU"
+      },
+      {
+         "business_status" : "OPERATIONAL",
+         "geometry" : {
+            "location" : {
+               "lat" : 0,
+               "lng" : 0
+            }
+         },
+         "icon" : "i.png",
+         "icon_background_color" : "#FF9E67",
+         "icon_mask_base_uri" : "i",
+         "name" : "full",
+         "opening_hours" : {
+            "open_now" : false
+         },
+         "place_id" : "x:4",
+         "price_level" : 0,
+         "rating" : 4.5,
+         "reference" : "x:4",
+         "user_ratings_total" : 1234567
       },
       {
          "geometry" : {

@@ -3,6 +3,8 @@ package places
 import (
 	"context"
 	"fmt"
+	"math"
+	"time"
 )
 
 // Limits of a query, which are Google's.
@@ -34,6 +36,18 @@ func (q Query) Check() error {
 	return nil
 }
 
+// spot is what makes two queries one question: the place to about a metre (a hundred-thousandth of a degree), the
+// radius and the bound.
+type spot struct {
+	lat, lon int32
+	radius   float64
+	bound    int
+}
+
+func (q Query) spot() spot {
+	return spot{int32(math.Round(q.Lat * 1e5)), int32(math.Round(q.Lon * 1e5)), q.Radius, q.Bound}
+}
+
 func invalid(format string, args ...any) *Error {
 	return &Error{Status: StatusInvalidRequest, Message: fmt.Sprintf(format, args...)}
 }
@@ -57,11 +71,19 @@ const (
 	StatusUnknownError   = "UNKNOWN_ERROR"
 )
 
-// Error is a failure of a source, told twice: once to the client and once to the operator.
+// Error is a failure of a source, told twice: once to the client and once to the operator. The sources between client
+// and service learn from it what to do next.
 type Error struct {
 	Status  string // one of Google's status words; empty means StatusUnknownError
-	Message string // for the client: plain words that hold no key and no URL
-	Err     error  // for the operator: the cause, or nil
+	Message string // for the client: plain words that hold no key
+	Err     error  // for the operator: the cause, or nil; it holds no key either
+
+	// Body is the failure in the service's own bytes, an object of the format that holds no key. The client gets it as it
+	// is, in place of one made of Status and Message; nil where there is none.
+	Body []byte
+
+	Retry bool          // asking again at once may help
+	Wait  time.Duration // how long asking again does not help; 0 where that is not known
 }
 
 // Error is the text for the operator: status, message and cause. Clients see Status and Message only.

@@ -12,12 +12,21 @@ type Response struct {
 // Place is one result. A field that is empty, or a struct of zeroes, is left out of the JSON, but for the location,
 // name and place id.
 type Place struct {
-	Geometry Geometry `json:"geometry"`
-	Name     string   `json:"name"`
-	PlaceID  string   `json:"place_id"` // opaque, stable for its source
-	PlusCode PlusCode `json:"plus_code,omitzero"`
-	Types    []string `json:"types,omitempty"` // of the Places API type tables, the main one first
-	Vicinity string   `json:"vicinity,omitempty"`
+	BusinessStatus      string   `json:"business_status,omitempty"` // such as OPERATIONAL
+	Geometry            Geometry `json:"geometry"`
+	Icon                string   `json:"icon,omitempty"`                  // URL of a picture
+	IconBackgroundColor string   `json:"icon_background_color,omitempty"` // such as #7B9EB0
+	IconMaskBaseURI     string   `json:"icon_mask_base_uri,omitempty"`    // URL of a picture, less its .svg or .png
+	Name                string   `json:"name"`
+	OpeningHours        *Hours   `json:"opening_hours,omitempty"`
+	PlaceID             string   `json:"place_id"` // opaque, stable for its source
+	PlusCode            PlusCode `json:"plus_code,omitzero"`
+	PriceLevel          *int     `json:"price_level,omitempty"` // 0, free, to 4
+	Rating              float64  `json:"rating,omitempty"`      // 1 to 5
+	Reference           string   `json:"reference,omitempty"`   // the place id, once more
+	Types               []string `json:"types,omitempty"`       // of the Places API type tables, the main one first
+	UserRatingsTotal    int      `json:"user_ratings_total,omitempty"`
+	Vicinity            string   `json:"vicinity,omitempty"`
 }
 
 // Geometry says where a place is and what a map of it should show.
@@ -37,6 +46,11 @@ type LatLng struct {
 type Viewport struct {
 	Northeast LatLng `json:"northeast"`
 	Southwest LatLng `json:"southwest"`
+}
+
+// Hours says whether a place is open as the answer is given.
+type Hours struct {
+	OpenNow bool `json:"open_now"`
 }
 
 // PlusCode is a place's Open Location Code: the short form with the town it is relative to, and the full form.
