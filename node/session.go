@@ -17,10 +17,13 @@ const (
 	largeBuffer = 16 << 10 // what a busy one reads at once
 	fullReply   = 64 << 10 // of replies not yet written, before they are
 	atOnce      = 64       // reports that are merged under one lock
-	// unready is how long a WHATSAT waits for the server to get ready, and asking
-	// how long for its places.
-	unready = 5 * time.Second
+	// asking is how long a WHATSAT may take in all, and unready how long of that it
+	// waits for the server to get ready.
 	asking  = 10 * time.Second
+	unready = 5 * time.Second
+	// stopping is how long it may take yet when the server stops: less than grace,
+	// for what it was asked with is still to be flooded.
+	stopping = 6 * time.Second
 )
 
 // session is one client's connection. It belongs to one goroutine. Idle clients are
@@ -34,6 +37,8 @@ type session struct {
 	*workspace        // nil while nothing comes
 	rest       []byte // of what was read, meanwhile
 	skipping   bool   // within a line that was too long, and has been answered
+	// idleSince is when the read deadline was set; zero: it is to be set anew.
+	idleSince time.Time
 }
 
 // workspace is what a session needs while it handles what its client says.
@@ -105,11 +110,10 @@ func (s *session) run(ctx context.Context) {
 
 func (s *session) converse(ctx context.Context) error {
 	idle := s.node.cfg.Limits.Idle
-	var idleSince time.Time // when the deadline was set; zero: it is to be set anew
 	for {
-		if idleSince.IsZero() {
-			idleSince = time.Now()
-			if err := s.conn.SetReadDeadline(idleSince.Add(idle)); err != nil {
+		if s.idleSince.IsZero() {
+			s.idleSince = time.Now()
+			if err := s.conn.SetReadDeadline(s.idleSince.Add(idle)); err != nil {
 				return err
 			}
 		}
@@ -131,8 +135,8 @@ func (s *session) converse(ctx context.Context) error {
 			return nil
 		case err != nil:
 			return err
-		case lines > 0 && time.Since(idleSince) > idle/16:
-			idleSince = time.Time{}
+		case lines > 0 && time.Since(s.idleSince) > idle/16:
+			s.idleSince = time.Time{}
 		}
 		s.makeRoom()
 	}
@@ -264,6 +268,10 @@ func (s *session) mergeReports() {
 // wait for it.
 func (s *session) whatsAt(ctx context.Context, c wire.Command, line []byte) {
 	n := s.node
+	// A stop gives what was read some time to be answered.
+	whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), asking)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(stopping, cancel) })()
 	wait(ctx, n.ready.opened, unready)
 	n.mu.Lock()
 	stored, ok := n.replica.Get(nil, c.Client)
@@ -277,10 +285,11 @@ func (s *session) whatsAt(ctx context.Context, c wire.Command, line []byte) {
 		panic("the map holds what is no record: " + string(stored)) // merge takes in parsed records only
 	}
 	lat, lon := record.Position()
-	// A stop gives what was read the time to be answered, so ctx is not heeded.
-	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), asking)
-	defer cancel()
-	answer := places.Answer(deadline, n.cfg.Places, places.Query{Lat: lat, Lon: lon, Radius: c.Radius * 1000, Bound: c.Bound})
+	stop := s.watch(cancel)
+	answer := places.Answer(whole, n.cfg.Places, places.Query{Lat: lat, Lon: lon, Radius: c.Radius * 1000, Bound: c.Bound})
+	if stop() {
+		s.err = errVanished // nobody is there to be answered
+	}
 	s.out = append(append(append(s.out, stored...), '\n'), answer...)
 }
 
