@@ -55,6 +55,7 @@ type settings struct {
 	journal   journalKind
 	dataDir   string
 	repair    time.Duration
+	places    placesSettings
 }
 
 // loadSettings reads and checks the environment, and with it what further checks a
@@ -122,7 +123,7 @@ func (c *checker) settings(e environment) settings {
 		c.fault("HERD_LOG_LEVEL", "%q is none of debug, info, warn, error", e.LogLevel)
 	}
 	s.journal, s.dataDir = c.journal(e.Journal, e.DataDir)
-	c.places(e.Places)
+	s.places = c.places(e)
 	return s
 }
 
@@ -150,19 +151,6 @@ func (c *checker) journal(kind, dir string) (journalKind, string) {
 }
 
 var subjectToken = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
-
-// places refuses what this version has not.
-func (c *checker) places(list string) {
-	for source := range strings.SplitSeq(list, ",") {
-		switch strings.TrimSpace(source) {
-		case "gazetteer":
-		case "google", "google-new", "overpass":
-			c.fault("HERD_PLACES", "%s: this version has the gazetteer only", source)
-		default:
-			c.fault("HERD_PLACES", "%q is none of gazetteer, google, google-new, overpass", source)
-		}
-	}
-}
 
 func (c *checker) fault(name, format string, args ...any) {
 	c.faults = append(c.faults, fmt.Errorf(name+": "+format, args...))

@@ -41,10 +41,12 @@ type environment struct {
 	Journal string `default:"off" desc:"off; ack: a reply leaves after its record is in the journal; sync: and on the disk"`
 	Repair  string `default:"30s" desc:"how often neighbours compare maps, beside the times they must; 0 turns all repair off"`
 
-	Places        string `default:"gazetteer" desc:"source of places: gazetteer, built in; others are not in this version"`
-	PlacesURL     string `split_words:"true" desc:"base URL of the places source; none of this version has one"`
-	PlacesKey     string `split_words:"true" secret:"true" desc:"API key of the places source; none of this version has one"`
+	Places        string `default:"gazetteer" desc:"sources of places, comma-separated; the next is asked when one fails: gazetteer (built in, offline), google, google-new, overpass"`
+	PlacesURL     string `split_words:"true" desc:"another base URL of the one web source in HERD_PLACES; of several, overpass=https://…,google=https://…; overpass needs one"`
+	PlacesKey     string `split_words:"true" secret:"true" desc:"API key of google and google-new"`
 	PlacesKeyFile string `split_words:"true" desc:"file with that key"`
+	PlacesBudget  string `split_words:"true" desc:"calls a day that the whole herd may spend on each web source; each server has its share; unset: no bound"`
+	PlacesRatings string `split_words:"true" default:"off" desc:"google-new: on asks for ratings, prices and opening hours too, which makes each call dearer"`
 
 	TLSCert string `split_words:"true" desc:"file with the certificate of the clients' port: TLS, if given"`
 	TLSKey  string `split_words:"true" desc:"file with its key"`
@@ -127,7 +129,7 @@ func (v variable) shown(value string) string {
 		return v.fallback
 	case v.secret:
 		return "set"
-	case v.name == "HERD_NATS_URL":
+	case v.name == "HERD_NATS_URL" || v.name == "HERD_PLACES_URL":
 		return bus.RedactURLs(strings.Split(value, ","))
 	}
 	return value

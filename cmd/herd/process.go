@@ -22,7 +22,6 @@ import (
 	"herd/node"
 	"herd/node/journal"
 	"herd/places"
-	"herd/places/gazetteer"
 )
 
 // process is the servers of a herd that run in one process, and what they share.
@@ -102,12 +101,7 @@ func (p *process) closeListeners() {
 // run runs the servers, on the bus at urls, until ctx ends or one of them fails.
 // It calls introduce, if not nil, once they are ready or have had the time to be.
 func (p *process) run(ctx context.Context, urls []string, introduce func()) error {
-	source := gazetteer.New()
-	go func() { // so that start-up does not wait; who asks for places does
-		if err := source.Load(); err != nil {
-			p.log.Error("places", "err", err)
-		}
-	}()
+	source := p.places()
 	epoch := uint64(time.Now().UnixNano())
 	for i := range p.servers {
 		p.servers[i].node = p.newNode(p.servers[i].name, p.servers[i].clients.Addr(), urls, epoch, source)

@@ -10,14 +10,21 @@ type versionCommand struct{}
 
 // Run prints the versions that the binary was built from.
 func (versionCommand) Run(c console) error {
-	version, modules := "unknown", map[string]string{}
+	modules := map[string]string{}
 	if info, ok := debug.ReadBuildInfo(); ok {
-		version = info.Main.Version
 		for _, m := range info.Deps {
 			modules[m.Path] = m.Version
 		}
 	}
-	_, err := fmt.Fprintf(c.Out, "herd %s\nGo %s\nnats.go %s\nnats-server %s\n", version, runtime.Version(),
+	_, err := fmt.Fprintf(c.Out, "herd %s\nGo %s\nnats.go %s\nnats-server %s\n", version(), runtime.Version(),
 		modules["github.com/nats-io/nats.go"], modules["github.com/nats-io/nats-server/v2"])
 	return err
+}
+
+// version is herd's own.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
 }

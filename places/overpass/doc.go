@@ -1,9 +1,8 @@
 // Package overpass asks an Overpass server for what OpenStreetMap knows near a point: features with a name that are an
 // amenity, a shop, or of tourism, leisure or history, stations and stops, aerodromes and terminals.
 //
-// The nearest come first. A server is asked for a small circle, and for larger ones while there are too few features in
-// it, since in a city the whole of a large one would be tens of thousands (query.go). A question is given up at the first
-// failure: fewer places than there are would be a wrong answer.
+// The nearest come first. A server answers at most a thousand features, in an order of its own, so a circle that holds
+// more is not for [Source] alone: [Widening] asks for a small one first.
 //
 // Tags are put in Google's types (types.go). place_id is the feature's own, such as osm:node/240109189, vicinity its
 // address as far as it is tagged. html_attributions say that the data are OpenStreetMap's, under the ODbL, which the

@@ -27,8 +27,7 @@ type Config struct {
 	Agent string   // what we are to the server: its User-Agent
 }
 
-// Source is a places.Source that asks an Overpass server, once or a few times for each question. It may be used by many
-// goroutines.
+// Source is a places.Source that asks an Overpass server once for each question. It may be used by many goroutines.
 type Source struct {
 	endpoint *url.URL
 	web      *web.Client
@@ -42,36 +41,30 @@ func New(cfg Config) *Source {
 
 // Nearby answers q.
 func (s *Source) Nearby(ctx context.Context, q places.Query) ([]byte, error) {
-	for _, radius := range steps(q.Radius) {
-		elements, err := s.ask(ctx, q, radius)
-		if err != nil {
-			return nil, err
-		}
-		found := near(q, elements)
-		if len(found) >= q.Bound || radius == q.Radius {
-			return response(found[:min(q.Bound, len(found))]).Append(nil), nil
-		}
-	}
-	panic("the last of the steps is the radius")
-}
-
-// ask asks for what is within radius.
-func (s *Source) ask(ctx context.Context, q places.Query, radius float64) ([]element, error) {
-	form := url.Values{"data": {query(q.Lat, q.Lon, radius)}}.Encode()
-	u := *s.endpoint
-	reply, err := s.web.Do(ctx, service, &http.Request{
-		Method: http.MethodPost, URL: &u, ContentLength: int64(len(form)),
-		Header:  http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}},
-		Body:    io.NopCloser(strings.NewReader(form)),
-		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(form)), nil },
-	})
+	reply, err := s.web.Do(ctx, service, s.request(q))
 	if err != nil {
 		return nil, err
 	}
 	if reply.Code != http.StatusOK {
 		return nil, failure(reply)
 	}
-	return decode(reply.Body)
+	elements, err := decode(reply.Body)
+	if err != nil {
+		return nil, err
+	}
+	found := near(q, elements)
+	return response(found[:min(q.Bound, len(found))]).Append(nil), nil
+}
+
+func (s *Source) request(q places.Query) *http.Request {
+	form := url.Values{"data": {query(q)}}.Encode()
+	u := *s.endpoint
+	return &http.Request{
+		Method: http.MethodPost, URL: &u, ContentLength: int64(len(form)),
+		Header:  http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}},
+		Body:    io.NopCloser(strings.NewReader(form)),
+		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(form)), nil },
+	}
 }
 
 // failure is what an HTTP code other than 200 means.

@@ -14,8 +14,8 @@ import (
 	"herd/places/placestest"
 )
 
-func source(s *placestest.Server, path string) *overpass.Source {
-	return overpass.New(overpass.Config{Base: s.URL.JoinPath(path), Agent: "herd/test"})
+func source(s *placestest.Server, path string) places.Source {
+	return overpass.NewWidening(overpass.New(overpass.Config{Base: s.URL.JoinPath(path), Agent: "herd/test"}))
 }
 
 func answer(t *testing.T, body string) (r places.Response) {

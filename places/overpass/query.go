@@ -5,28 +5,16 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"herd/places"
 )
 
 // What a server may spend on one question, and how much it may answer.
 const (
-	seconds  = 8
-	memory   = 64 << 20
-	elements = 1000
+	seconds = 8
+	memory  = 64 << 20
+	most    = 1000 // features
 )
-
-// The first circle that is asked for, and how much larger the next one is.
-const (
-	firstStep = 400 // metres
-	widening  = 5
-)
-
-// steps are the radii to ask for until there are enough features; the last is radius.
-func steps(radius float64) (list []float64) {
-	for r := float64(firstStep); r < radius; r *= widening {
-		list = append(list, r)
-	}
-	return append(list, radius)
-}
 
 // filters say which features are places that one could go to. The lines of railways and the taxiways of aerodromes have
 // names too.
@@ -40,15 +28,14 @@ var filters = []string{
 	`["historic"]`,
 }
 
-// query is the question for what is within radius metres, in Overpass QL. Ways and relations answer with a point within
-// their bounds.
-func query(lat, lon, radius float64) string {
+// query is q in Overpass QL. Ways and relations answer with a point within their bounds.
+func query(q places.Query) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "[out:json][timeout:%d][maxsize:%d];\n(\n", seconds, memory)
 	for _, f := range filters {
-		fmt.Fprintf(&b, "  nwr[\"name\"]%s(around:%s,%s,%s);\n", f, decimal(math.Ceil(radius)), decimal(lat), decimal(lon))
+		fmt.Fprintf(&b, "  nwr[\"name\"]%s(around:%s,%s,%s);\n", f, decimal(math.Ceil(q.Radius)), decimal(q.Lat), decimal(q.Lon))
 	}
-	fmt.Fprintf(&b, ");\nout center %d;\n", elements)
+	fmt.Fprintf(&b, ");\nout center %d;\n", most)
 	return b.String()
 }
 
