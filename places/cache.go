@@ -13,8 +13,9 @@ import (
 // It is for sources whose terms allow it. Behind Flights, a source is asked a question once in a cache's time.
 type Cache struct {
 	src  Source
+	same func(Query) Query
 	ttl  time.Duration
-	kept *otter.Cache[spot, kept]
+	kept *otter.Cache[Query, kept]
 }
 
 type kept struct {
@@ -22,18 +23,22 @@ type kept struct {
 	until time.Time
 }
 
-// NewCache returns a source that keeps src's answers for ttl, in memory bytes or so.
-func NewCache(src Source, ttl time.Duration, memory uint64) *Cache {
-	const overhead = 200                                           // bytes an answer costs besides its own
-	return &Cache{src, ttl, otter.Must(&otter.Options[spot, kept]{ // not with its own expiry, which takes a goroutine
+// NewCache returns a source that keeps src's answers for ttl, in memory bytes or so. An answer is given to all queries
+// that same makes equal, such as Query.Spot; where same is nil, to equal queries.
+func NewCache(src Source, same func(Query) Query, ttl time.Duration, memory uint64) *Cache {
+	if same == nil {
+		same = func(q Query) Query { return q }
+	}
+	const overhead = 200                                                  // bytes an answer costs besides its own
+	return &Cache{src, same, ttl, otter.Must(&otter.Options[Query, kept]{ // not with its own expiry, which takes a goroutine
 		MaximumWeight: memory,
-		Weigher:       func(_ spot, k kept) uint32 { return uint32(len(k.body) + overhead) },
+		Weigher:       func(_ Query, k kept) uint32 { return uint32(len(k.body) + overhead) },
 	})}
 }
 
 // Nearby answers q.
 func (c *Cache) Nearby(ctx context.Context, q Query) ([]byte, error) {
-	key := q.spot()
+	key := c.same(q)
 	if k, ok := c.kept.GetIfPresent(key); ok && time.Now().Before(k.until) {
 		return k.body, nil
 	}

@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// Flights makes one question of equal questions that are asked at the same time: those for the same place, to about a
-// metre, with the same radius and bound. The first is asked as it is; those that come before it is answered get the same
+// Flights makes one question of equal questions that are asked at the same time: those with one Spot. The first is asked as it is; those that come before it is answered get the same
 // answer, or the same failure.
 //
 // A question goes on while anybody waits for it, and is cancelled when the last has gone.
@@ -16,7 +15,7 @@ type Flights struct {
 	whole time.Duration
 
 	mu   sync.Mutex
-	open map[spot]*flight
+	open map[Query]*flight // by Spot
 }
 
 // flight is one question under way.
@@ -32,12 +31,12 @@ type flight struct {
 // NewFlights returns a source that joins questions to src. Each of them is given up after whole: one who joins late may
 // wait longer than it lasts.
 func NewFlights(src Source, whole time.Duration) *Flights {
-	return &Flights{src: src, whole: whole, open: map[spot]*flight{}}
+	return &Flights{src: src, whole: whole, open: map[Query]*flight{}}
 }
 
 // Nearby answers q.
 func (f *Flights) Nearby(ctx context.Context, q Query) ([]byte, error) {
-	key := q.spot()
+	key := q.Spot()
 	flight := f.join(ctx, key, q)
 	select {
 	case <-flight.landed:
@@ -48,7 +47,7 @@ func (f *Flights) Nearby(ctx context.Context, q Query) ([]byte, error) {
 	}
 }
 
-func (f *Flights) join(ctx context.Context, key spot, q Query) *flight {
+func (f *Flights) join(ctx context.Context, key Query, q Query) *flight {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if under, ok := f.open[key]; ok {
@@ -70,7 +69,7 @@ func (f *Flights) join(ctx context.Context, key spot, q Query) *flight {
 }
 
 // leave cancels a flight that nobody waits for any more. Nobody may join it then.
-func (f *Flights) leave(key spot, under *flight) {
+func (f *Flights) leave(key Query, under *flight) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if under.waiting--; under.waiting == 0 {
@@ -79,7 +78,7 @@ func (f *Flights) leave(key spot, under *flight) {
 	}
 }
 
-func (f *Flights) closeLocked(key spot, under *flight) {
+func (f *Flights) closeLocked(key Query, under *flight) {
 	if f.open[key] == under {
 		delete(f.open, key)
 	}

@@ -36,16 +36,12 @@ func (q Query) Check() error {
 	return nil
 }
 
-// spot is what makes two queries one question: the place to about a metre (a hundred-thousandth of a degree), the
-// radius and the bound.
-type spot struct {
-	lat, lon int32
-	radius   float64
-	bound    int
-}
-
-func (q Query) spot() spot {
-	return spot{int32(math.Round(q.Lat * 1e5)), int32(math.Round(q.Lon * 1e5)), q.Radius, q.Bound}
+// Spot is q with its place rounded to about a metre (a hundred-thousandth of a degree): queries with one Spot may share
+// an answer.
+func (q Query) Spot() Query {
+	const steps = 1e5 // of a degree
+	q.Lat, q.Lon = math.Round(q.Lat*steps)/steps, math.Round(q.Lon*steps)/steps
+	return q
 }
 
 func invalid(format string, args ...any) *Error {

@@ -167,7 +167,7 @@ func TestFlightsCancelled(t *testing.T) {
 func TestCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &counted{takes: time.Second, answers: []error{flaky, nil}}
-		c := places.NewFlights(places.NewCache(src, time.Hour, 1<<20), time.Minute)
+		c := places.NewFlights(places.NewCache(src, places.Query.Spot, time.Hour, 1<<20), time.Minute)
 		if _, err := c.Nearby(t.Context(), campus); !errors.Is(err, flaky) {
 			t.Errorf("Nearby = %v, want the failure", err)
 		}
@@ -193,6 +193,28 @@ func TestCache(t *testing.T) {
 	})
 }
 
+// TestCacheSame: who shares an answer.
+func TestCacheSame(t *testing.T) {
+	t.Parallel()
+	bound := campus
+	bound.Bound++
+	for name, tt := range map[string]struct {
+		same  func(places.Query) places.Query
+		asked int64
+	}{"one spot": {places.Query.Spot, 2}, "equal": {nil, 3}} {
+		src := &counted{}
+		c := places.NewCache(src, tt.same, time.Hour, 1<<20)
+		for _, q := range []places.Query{campus, near(-0.3), bound, campus, near(-0.3), bound} {
+			if _, err := c.Nearby(t.Context(), q); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := src.asked.Load(); got != tt.asked {
+			t.Errorf("%s: asked %d times, want %d", name, got, tt.asked)
+		}
+	}
+}
+
 // TestCacheBounded: answers are kept in so much memory and no more.
 func TestCacheBounded(t *testing.T) {
 	t.Parallel()
@@ -201,7 +223,7 @@ func TestCacheBounded(t *testing.T) {
 	c := places.NewCache(source(func(context.Context, places.Query) ([]byte, error) {
 		asked.Add(1)
 		return body, nil
-	}), time.Hour, 1_000_000)
+	}), nil, time.Hour, 1_000_000)
 	for range 2 {
 		for i := range 1000 {
 			if _, err := c.Nearby(t.Context(), near(float64(10*i))); err != nil {

@@ -129,7 +129,9 @@ func (v variable) shown(value string) string {
 		return v.fallback
 	case v.secret:
 		return "set"
-	case v.name == "HERD_NATS_URL" || v.name == "HERD_PLACES_URL":
+	case v.name == "HERD_PLACES_URL":
+		return redactPlacesURLs(value)
+	case v.name == "HERD_NATS_URL":
 		return bus.RedactURLs(strings.Split(value, ","))
 	}
 	return value

@@ -22,9 +22,9 @@ const (
 	// what a server gives a WHATSAT in all.
 	answering = 9 * time.Second
 
-	// Overpass's answers may be kept; Google's may not.
+	// Answers of Overpass and of the gazetteer may be kept; Google's may not.
 	keeping     = time.Hour
-	keepingSize = 64 << 20 // bytes
+	keepingSize = 32 << 20 // bytes, of each source
 )
 
 // placesSettings is what HERD_PLACES and those beside it say.
@@ -125,14 +125,14 @@ func (c *checker) placesURLs(value string, names []string) map[string]*url.URL {
 			urls[web[0]] = u
 		default:
 			c.fault("HERD_PLACES_URL", "whose is it, of %s? Say %s=%s, and so on for others, comma-separated",
-				strings.Join(web, ", "), web[len(web)-1], bus.RedactURL(value))
+				strings.Join(web, ", "), web[len(web)-1], redactPlacesURLs(value))
 		}
 		return urls
 	}
 	for pair := range strings.SplitSeq(value, ",") {
 		switch of := placesURLOf.FindStringSubmatch(pair); {
 		case of == nil:
-			c.fault("HERD_PLACES_URL", "%s does not say whose it is, as overpass=https://… does", bus.RedactURL(pair))
+			c.fault("HERD_PLACES_URL", "%s does not say whose it is, as overpass=https://… does", redactPlacesURLs(pair))
 		case !slices.Contains(web, of[1]):
 			c.fault("HERD_PLACES_URL", "%s is no web source in HERD_PLACES", of[1])
 		case urls[of[1]] != nil:
@@ -151,10 +151,21 @@ func (c *checker) placesURLs(value string, names []string) map[string]*url.URL {
 func (c *checker) placesURL(value string) *url.URL {
 	u, err := url.Parse(strings.TrimSpace(value))
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" {
-		c.fault("HERD_PLACES_URL", "%s is no base URL such as https://example.org", bus.RedactURL(value))
+		c.fault("HERD_PLACES_URL", "%s is no base URL such as https://example.org", redactPlacesURLs(value))
 		return nil
 	}
 	return u
+}
+
+// redactPlacesURLs is HERD_PLACES_URL as it may be shown: without user parts and
+// without queries, which are faults, and where a key may be.
+func redactPlacesURLs(value string) string {
+	urls := strings.Split(value, ",")
+	for i, u := range urls {
+		u, _, _ = strings.Cut(u, "?")
+		urls[i] = bus.RedactURL(u)
+	}
+	return strings.Join(urls, ",")
 }
 
 var placesKeyForm = regexp.MustCompile(`^[!-~]*$`)
@@ -186,7 +197,11 @@ func (p *process) places() places.Source {
 	for _, s := range p.settings.places.sources {
 		log := p.log.With("places", s.name)
 		if s.name == "gazetteer" {
-			choices = append(choices, places.Choice{Name: s.name, Source: loadGazetteer(log)})
+			choices = append(choices, places.Choice{
+				Name: s.name,
+				// To exact places only: all servers answer the same, whoever asked them before.
+				Source: places.NewCache(loadGazetteer(log), nil, keeping, keepingSize),
+			})
 			continue
 		}
 		choices = append(choices, places.Choice{Name: s.name, Source: p.shielded(s, log)})
@@ -220,7 +235,7 @@ func (p *process) shielded(s placesSource, log *slog.Logger) places.Source {
 	}
 	src = places.NewLogged(places.NewBreaker(src), log)
 	if s.name == "overpass" {
-		src = places.NewCache(src, keeping, keepingSize)
+		src = places.NewCache(src, places.Query.Spot, keeping, keepingSize)
 	}
 	return places.NewFlights(src, answering)
 }

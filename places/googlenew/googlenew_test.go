@@ -166,6 +166,7 @@ func TestFailures(t *testing.T) {
 		{"a redirect", placestest.Says(308, "", "Location", "/"), "UNKNOWN_ERROR", "HTTP 308", false, 0, 0},
 		{"an error with 200", placestest.Says(200, `{"error": {"code": 403, "message": "x"}}`), "UNKNOWN_ERROR", "no answer of its format", true, 0, 0},
 		{"no JSON", placestest.Says(200, "<html>"), "UNKNOWN_ERROR", "no answer of its format", true, 0, 0},
+		{"no places", placestest.Says(200, `{"results": []}`), "UNKNOWN_ERROR", "no answer of its format", true, 0, 0},
 		{"null", placestest.Says(200, "null"), "UNKNOWN_ERROR", "no answer of its format", true, 0, 0},
 		{"a list", placestest.Says(200, "[]"), "UNKNOWN_ERROR", "no answer of its format", true, 0, 0},
 		{"places of another kind", placestest.Says(200, `{"places": [1]}`), "UNKNOWN_ERROR", "no answer of its format", true, 0, 0},

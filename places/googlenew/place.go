@@ -97,17 +97,18 @@ func (p *place) legacy() places.Place {
 	return l
 }
 
-// decode reads an answer: an object, of which an empty one is an answer without places.
-func decode(body []byte) ([]place, error) {
-	var answer *struct {
-		Places []place         `json:"places"`
-		Error  json.RawMessage `json:"error"`
-	}
-	if err := json.Unmarshal(body, &answer); err != nil {
+// decode reads an answer: an object with places, or an empty one, which is an answer without places.
+func decode(body []byte) (found []place, err error) {
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(body, &object); err != nil {
 		return nil, err
 	}
-	if answer == nil || answer.Error != nil {
-		return nil, errors.New("null, or an error with HTTP 200")
+	list, ok := object["places"]
+	switch {
+	case ok:
+		err = json.Unmarshal(list, &found)
+	case object == nil || len(object) > 0:
+		err = errors.New("no places")
 	}
-	return answer.Places, nil
+	return found, err
 }

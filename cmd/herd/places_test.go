@@ -1,0 +1,387 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"herd/places"
+	"herd/places/placestest"
+)
+
+// Places from the web, as a client of a whole herd sees them.
+
+// campus is where the client kiwi is, as placestest writes it.
+const campusLat, campusLon = "34.06893", "-118.445127"
+
+// placed starts a herd of one with places as env says, and a client in it.
+func placed(t *testing.T, env ...string) (upHerd, *client) {
+	t.Helper()
+	h := startUp(t, "Solo", env...)
+	c := dial(t, h.addresses[0])
+	c.ask("IAMAT kiwi +34.068930-118.445127 1621464827.959498503")
+	return h, c
+}
+
+// places asks what is near a client and returns the JSON.
+func (c *client) places(id, radius string, bound int) string {
+	c.t.Helper()
+	record := c.ask(fmt.Sprintf("WHATSAT %s %s %d", id, radius, bound))
+	if !strings.HasPrefix(record, "AT ") {
+		c.t.Fatalf("WHATSAT %s was answered %q", id, record)
+	}
+	var object strings.Builder
+	for line := c.line(); line != ""; line = c.line() {
+		object.WriteString(line + "\n")
+	}
+	return object.String()
+}
+
+func answered(t *testing.T, object string) (r places.Response) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(object), &r); err != nil {
+		t.Fatalf("%v: %s", err, object)
+	}
+	return r
+}
+
+// TestGoogle: the API's own bytes, errors too, and the herd that leaves it alone
+// when its quota is used up.
+func TestGoogle(t *testing.T) {
+	t.Parallel()
+	for _, dialect := range []placestest.Dialect{placestest.OneLine, placestest.ItemALine} {
+		google := placestest.Google(t, placestest.Key, dialect)
+		_, c := placed(t, "HERD_PLACES=google", "HERD_PLACES_URL="+google.URL.String(), "HERD_PLACES_KEY="+placestest.Key)
+		for _, bound := range []int{20, 3} {
+			if got, want := c.places("kiwi", "1.001", bound), placestest.GooglePlaces(dialect, campusLat, campusLon, bound); got != want {
+				t.Errorf("bound %d: %s\nwant %s", bound, got, want)
+			}
+		}
+		if radius := google.Last(t).Form.Get("radius"); radius != "1001" {
+			t.Errorf("a radius of 1.001 km was asked for as %q", radius)
+		}
+		c.places("kiwi", "0", 5)
+		c.places("kiwi", "5", 0)
+		if n := len(google.Asked()); n != 2 {
+			t.Errorf("%d questions were asked, want none for a radius or bound of 0", n-2)
+		}
+
+		denied := placestest.GoogleError("REQUEST_DENIED", placestest.BadKey)
+		google.Next(placestest.Says(200, denied))
+		if got := c.places("kiwi", "10", 5); got != denied {
+			t.Errorf("a refusal: %s\nwant %s", got, denied)
+		}
+		google.Next(placestest.Says(503, ""), placestest.Says(200, placestest.GoogleError("UNKNOWN_ERROR", "")))
+		if got := answered(t, c.places("kiwi", "10", 5)); got.Status != "OK" {
+			t.Errorf("after two failures by chance: %+v", got)
+		}
+		spent := placestest.GoogleError("OVER_QUERY_LIMIT", placestest.DailyQuota)
+		google.Next(placestest.Says(200, spent))
+		if got := c.places("kiwi", "10", 5); got != spent {
+			t.Errorf("a spent quota: %s\nwant %s", got, spent)
+		}
+		before := len(google.Asked())
+		if got := answered(t, c.places("kiwi", "10", 5)); got.Status != "OVER_QUERY_LIMIT" || !strings.Contains(got.ErrorMessage, "not asked again before") || len(google.Asked()) != before {
+			t.Errorf("after a spent quota: %+v, and %d questions", got, len(google.Asked())-before)
+		}
+	}
+}
+
+// TestGoogleNew: with the key in a file, and the fields that cost more.
+func TestGoogleNew(t *testing.T) {
+	t.Parallel()
+	api := placestest.GoogleNew(t, placestest.Key)
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, []byte(placestest.Key+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"HERD_PLACES=google-new", "HERD_PLACES_URL=" + api.URL.String(), "HERD_PLACES_KEY_FILE=" + key}
+	_, c := placed(t, env...)
+	plain := c.places("kiwi", "10", 5)
+	_, c = placed(t, append(env, "HERD_PLACES_RATINGS=on")...)
+	rated := c.places("kiwi", "10", 5)
+	if r := answered(t, plain); len(r.Results) != 5 || r.Results[0].PlaceID != "ChIJ0" || r.Results[0].Rating != 0 {
+		t.Errorf("answer %s", plain)
+	}
+	if r := answered(t, rated); len(r.Results) != 5 || r.Results[0].Rating != 4.5 {
+		t.Errorf("answer with ratings %s", rated)
+	}
+}
+
+// TestOverpass: and that what was asked once is known.
+func TestOverpass(t *testing.T) {
+	t.Parallel()
+	server := placestest.Overpass(t, 10)
+	_, c := placed(t, "HERD_PLACES=overpass", "HERD_PLACES_URL="+server.URL.String()+"/api/interpreter")
+	for range 3 {
+		if r := answered(t, c.places("kiwi", "10", 5)); len(r.Results) != 5 || r.Results[0].Name != "Café 0" || !strings.Contains(fmt.Sprint(r.HTMLAttributions), "ODbL") {
+			t.Errorf("answer %+v", r)
+		}
+	}
+	if n := len(server.Asked()); n != 1 {
+		t.Errorf("%d questions for one answer", n)
+	}
+	if agent := server.Last(t).Header.Get("User-Agent"); !strings.HasPrefix(agent, "herd/") {
+		t.Errorf("User-Agent %q", agent)
+	}
+}
+
+// TestFallbackOrder: the next answers when one fails, and says whose data it is.
+func TestFallbackOrder(t *testing.T) {
+	t.Parallel()
+	google, overpass := placestest.Google(t, placestest.Key, placestest.ItemALine), placestest.Overpass(t, 10)
+	urls := "HERD_PLACES_URL=google=" + google.URL.String() + ",overpass=" + overpass.URL.String()
+	key := "HERD_PLACES_KEY=" + placestest.Key
+	_, three := placed(t, "HERD_PLACES=google, overpass, gazetteer", urls, key)
+	_, two := placed(t, "HERD_PLACES=google,overpass", urls, key)
+
+	google.Always(placestest.Says(200, placestest.GoogleError("REQUEST_DENIED", placestest.BadKey)))
+	if r := answered(t, three.places("kiwi", "10", 5)); !strings.Contains(fmt.Sprint(r.HTMLAttributions), "OpenStreetMap") || r.Status != "OK" {
+		t.Errorf("the second: %+v", r)
+	}
+	overpass.Always(placestest.OverpassRemark)
+	if r := answered(t, three.places("kiwi", "11", 5)); !strings.Contains(fmt.Sprint(r.HTMLAttributions), "GeoNames") || r.Status != "OK" {
+		t.Errorf("the third: %+v", r)
+	}
+	r := answered(t, two.places("kiwi", "10", 5))
+	if r.Status != "REQUEST_DENIED" || r.ErrorMessage != "google: "+placestest.BadKey+`; overpass: the Overpass server: runtime error: Query timed out in "query" at line 3 after 9 seconds.` {
+		t.Errorf("none: %+v", r)
+	}
+	google.Always(nil)
+	if got := two.places("kiwi", "10", 5); got != placestest.GooglePlaces(placestest.ItemALine, campusLat, campusLon, 5) {
+		t.Errorf("the first, again: %s", got)
+	}
+}
+
+// TestPlacesBudget: the servers of a herd spend what they may together, and no more.
+func TestPlacesBudget(t *testing.T) {
+	t.Parallel()
+	google := placestest.Google(t, placestest.Key, placestest.ItemALine)
+	env := []string{"HERD_PLACES=google", "HERD_PLACES_URL=" + google.URL.String(), "HERD_PLACES_KEY=" + placestest.Key, "HERD_PLACES_BUDGET=7"}
+	h := startUp(t, "A-B,B-C", env...)
+	c := dial(t, h.addresses[1])
+	c.ask("IAMAT kiwi +34.068930-118.445127 1")
+	for range 10 {
+		c.places("kiwi", "10", 1)
+	}
+	if n := len(google.Asked()); n != 7 {
+		t.Errorf("a herd in one process made %d calls of 7", n)
+	}
+	h.stop()
+	for i, share := range []int{3, 2, 2} {
+		name := h.graph.Servers()[i]
+		p := start(t, append(append(env, "HERD_TOPOLOGY=A-B,B-C", "HERD_NATS_URL=nats://127.0.0.1:1"), anyPorts...), "serve", name)
+		c := dial(t, p.stderr.await(t, `msg=listening .*clients=(\S+)`)[1])
+		c.ask("IAMAT kiwi +34.068930-118.445127 1")
+		before := len(google.Asked())
+		for range 4 {
+			c.places("kiwi", "10", 1)
+		}
+		if n := len(google.Asked()) - before; n != share {
+			t.Errorf("%s made %d calls, want %d", name, n, share)
+		}
+	}
+}
+
+// TestManyClientsFewSpots: 200 clients ask about 50 spots at once, and again and
+// again. A source that may be kept is asked once a spot, another never twice at a
+// time; and meanwhile other clients are served.
+func TestManyClientsFewSpots(t *testing.T) {
+	t.Parallel()
+	const clients, spots, rounds = 200, 50, 3
+	tests := map[string]struct {
+		server *placestest.Server
+		most   int // questions
+	}{
+		"overpass": {placestest.Overpass(t, 10), spots},
+		"google":   {placestest.Google(t, placestest.Key, placestest.ItemALine), clients * rounds},
+	}
+	for source, tt := range tests {
+		t.Run(source, func(t *testing.T) {
+			t.Parallel()
+			h := startUp(t, "goloman", "HERD_PLACES="+source, "HERD_PLACES_URL="+tt.server.URL.String(), "HERD_PLACES_KEY="+placestest.Key)
+			hold, arrived := make(chan struct{}), make(chan struct{}, clients)
+			tt.server.Always(placestest.Until(hold, arrived, nil))
+
+			var asking []*client
+			for i := range clients {
+				c := dial(t, h.addresses[i%len(h.addresses)])
+				c.ask(fmt.Sprintf("IAMAT client%d +34.%04d-118.4451 1", i, i%spots))
+				c.send(fmt.Sprintf("WHATSAT client%d 10 5\n", i))
+				asking = append(asking, c)
+			}
+			for range spots {
+				<-arrived
+			}
+			for _, address := range h.addresses { // nobody has been answered, and others are
+				c := dial(t, address)
+				for n := range 20 {
+					if got := c.ask(fmt.Sprintf("IAMAT other +1+1 %d", n)); !strings.HasPrefix(got, "AT ") {
+						t.Errorf("an IAMAT meanwhile was answered %q", got)
+					}
+				}
+			}
+			if n := len(tt.server.Asked()); n != spots {
+				t.Errorf("%d clients asked %d questions about %d spots", clients, n, spots)
+			}
+			tt.server.Always(placestest.Slow(200 * time.Millisecond))
+			close(hold)
+
+			var all sync.WaitGroup
+			for i, c := range asking {
+				all.Go(func() {
+					for round := range rounds {
+						if round > 0 {
+							c.send(fmt.Sprintf("WHATSAT client%d 10 5\n", i))
+						}
+						var reply strings.Builder
+						for line := "x"; line != ""; {
+							var err error
+							if line, err = c.r.ReadString('\n'); err != nil {
+								t.Errorf("client %d: %v", i, err)
+								return
+							}
+							line = strings.TrimSuffix(line, "\n")
+							reply.WriteString(line)
+						}
+						if !strings.Contains(reply.String(), `"status" : "OK"`) {
+							t.Errorf("client %d: %s", i, reply.String())
+						}
+					}
+				})
+			}
+			all.Wait()
+			if n := len(tt.server.Asked()); n > tt.most {
+				t.Errorf("%d questions in all, want %d at most", n, tt.most)
+			}
+			if n := tt.server.MostAtOnce(); n != 1 {
+				t.Errorf("%d equal questions at a time, want 1", n)
+			}
+			t.Logf("%d clients, %d rounds, %d spots: %d questions", clients, rounds, spots, len(tt.server.Asked()))
+		})
+	}
+}
+
+// TestKeyStaysSecret: a herd that fails in every way it can, with everything that
+// comes out of it gathered and searched for the key.
+func TestKeyStaysSecret(t *testing.T) {
+	t.Parallel()
+	google, googleNew := placestest.Google(t, "another", placestest.ItemALine), placestest.GoogleNew(t, "another")
+	echo := func(w http.ResponseWriter, r placestest.Request, _ func(http.ResponseWriter)) { // what it was sent
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprintf(w, `{"error_message": %q, "results": [], "status": "REQUEST_DENIED", "error": {"message": %q}}`,
+			r.URL.String()+r.Form.Get("key"), r.Header.Get("X-Goog-Api-Key"))
+	}
+	junk := func(w http.ResponseWriter, r placestest.Request, _ func(http.ResponseWriter)) { // no HTTP, but what it was sent
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		r.Write(conn)
+	}
+	gone := func(w http.ResponseWriter, r placestest.Request, _ func(http.ResponseWriter)) {
+		panic(http.ErrAbortHandler)
+	}
+	troubles := []placestest.Trouble{
+		nil, echo, junk, gone, placestest.BreaksOff, placestest.Says(500, placestest.Key), placestest.Says(200, placestest.Key),
+		placestest.Says(302, "", "Location", "http://127.0.0.1:1/"+placestest.Key), placestest.Says(200, "{}", "Content-Encoding", "gzip"),
+		placestest.Says(200, placestest.GoogleError("OVER_QUERY_LIMIT", placestest.Key+placestest.DailyQuota)),
+	}
+	logs := t.TempDir()
+	env := append([]string{
+		"HERD_TOPOLOGY=A-B", "HERD_LOG_LEVEL=debug", "HERD_LOG_DIR=" + logs, "HERD_PLACES=google,google-new",
+		"HERD_PLACES_URL=google=" + google.URL.String() + ",google-new=" + googleNew.URL.String(), "HERD_PLACES_KEY=" + placestest.Key,
+	}, anyPorts...)
+	h := startUp(t, "A-B", env...)
+
+	var mu sync.Mutex
+	var out bytes.Buffer
+	note := func(text ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintln(&out, text...)
+	}
+	nc, err := nats.Connect(h.nats)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	if _, err := nc.Subscribe(">", func(m *nats.Msg) { note(m.Subject, m.Header, string(m.Data)) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.FlushTimeout(patience); err != nil {
+		t.Fatal(err)
+	}
+
+	c := dial(t, h.addresses[0])
+	c.ask("IAMAT kiwi +34.068930-118.445127 1")
+	for _, trouble := range troubles {
+		google.Always(trouble)
+		googleNew.Always(trouble)
+		object := c.places("kiwi", "10", 5)
+		if r := answered(t, object); r.Status == "OK" || r.ErrorMessage == "" {
+			t.Errorf("answer %s, want a failure that says what happened", object)
+		}
+		note(object)
+	}
+	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2"} {
+		reply, err := http.Get(h.ops + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(bufio.NewReader(reply.Body))
+		reply.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		note(reply.Header, string(body))
+	}
+	for _, args := range [][]string{{"status"}, {"status", "--json"}, {"env"}} {
+		p := start(t, append(env, "HERD_NATS_URL="+h.nats), args...)
+		p.status()
+		note(p.stdout.String(), p.stderr.String())
+	}
+	bad := start(t, append(env, "HERD_PLACES_KEY="+placestest.Key+" canary", "HERD_PLACES_URL=http://127.0.0.1/?key="+placestest.Key), "up")
+	if got := bad.status(); got != exitUsage {
+		t.Errorf("a key with white space and a URL with a query: exit status %d, want 2", got)
+	}
+	note(bad.stderr.String())
+	h.stop()
+	nc.Flush()
+	note(h.stdout.String(), h.stderr.String())
+	files, err := filepath.Glob(filepath.Join(logs, "*"))
+	if err != nil || len(files) != 2 {
+		t.Fatalf("traffic logs %v, %v", files, err)
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		note(string(text))
+	}
+	all := out.String()
+	for _, want := range []string{"places fail", "herd.edge.A.B", "WHATSAT kiwi 10 5", "/debug/pprof", "REQUEST_DENIED", "[key]", "HERD_PLACES_KEY"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("what was searched has no %q: not all was gathered", want)
+		}
+	}
+	for _, form := range []string{placestest.Key, url.QueryEscape(placestest.Key), "canary"} {
+		if at := strings.Index(all, form); at >= 0 {
+			t.Errorf("the key came out: …%s…", all[max(0, at-300):min(len(all), at+100)])
+		}
+	}
+}
