@@ -18,6 +18,7 @@
 //   - Node.mu guards the replica and the flood's account of who waits. It is never
 //     held across a send, a write, a callback or a log call.
 //   - A session is one goroutine: it reads, handles and writes, and needs no lock.
+//     While it asks for places, another looks whether its client is there (watch.go).
 //   - The bus calls Receive with one neighbour's messages in order; each call
 //     ends when the message has been merged.
 //   - The pulse (edges.go), one goroutine, says each second on each edge that we

@@ -274,6 +274,61 @@ func TestManyClientsFewSpots(t *testing.T) {
 	}
 }
 
+// TestClientGoesAway: its question is cancelled, but not while another waits for the
+// same.
+func TestClientGoesAway(t *testing.T) {
+	t.Parallel()
+	google := placestest.Google(t, placestest.Key, placestest.ItemALine)
+	hold, arrived, gone := make(chan struct{}), make(chan struct{}, 9), make(chan struct{}, 9)
+	google.Always(placestest.Until(hold, arrived, gone))
+	h, first := placed(t, "HERD_PLACES=google", "HERD_PLACES_URL="+google.URL.String(), "HERD_PLACES_KEY="+placestest.Key)
+	reset := func(c *client) {
+		t.Helper()
+		if err := c.conn.SetLinger(0); err != nil { // a close that says so at once
+			t.Fatal(err)
+		}
+		c.conn.Close()
+	}
+	ask := func() *client {
+		c := dial(t, h.addresses[0])
+		c.send("WHATSAT kiwi 10 5\n")
+		return c
+	}
+	first.send("WHATSAT kiwi 10 5\n")
+	<-arrived
+	reset(first)
+	<-gone
+
+	second, third := ask(), ask()
+	<-arrived
+	third.send("late\n")
+	reset(second)
+	// When another question has come and gone, the loss of the second has been seen.
+	other := dial(t, h.addresses[0])
+	other.ask("IAMAT emu +1+1 1")
+	other.send("WHATSAT emu 10 5\n")
+	<-arrived
+	reset(other)
+	<-gone
+	close(hold)
+	if record := third.line(); !strings.HasPrefix(record, "AT Solo ") {
+		t.Errorf("the third was answered %q", record)
+	}
+	var object strings.Builder
+	for line := third.line(); line != ""; line = third.line() {
+		object.WriteString(line + "\n")
+	}
+	if got := object.String(); got != placestest.GooglePlaces(placestest.ItemALine, campusLat, campusLon, 5) {
+		t.Errorf("the third was answered %s", got)
+	}
+	if late := third.line(); late != "? late" {
+		t.Errorf("then it was answered %q", late)
+	}
+	if n := len(google.Asked()); n != 3 {
+		t.Errorf("%d questions were asked, want 3", n)
+	}
+}
+
 // TestKeyStaysSecret: a herd that fails in every way it can, with everything that
 // comes out of it gathered and searched for the key.
 func TestKeyStaysSecret(t *testing.T) {

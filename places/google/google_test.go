@@ -81,6 +81,7 @@ func TestConnectionsAreReused(t *testing.T) {
 // TestFailures: whatever the API, or something in its place, answers.
 func TestFailures(t *testing.T) {
 	t.Parallel()
+	day := time.Until(google.Midnight(time.Now())) - time.Minute
 	far, later := 23*time.Minute, time.Now().Add(40*time.Minute).UTC().Format(http.TimeFormat)
 	whole := placestest.GooglePlaces(placestest.ItemALine, "1", "2", 3)
 	result := `{"name": "x"}`
@@ -98,8 +99,8 @@ func TestFailures(t *testing.T) {
 		{"a word of tomorrow", placestest.Says(200, placestest.GoogleError("DATA_NOT_AVAILABLE", "no")), "DATA_NOT_AVAILABLE", "no", true, false, 0, 0},
 		{"rate", placestest.Says(200, placestest.GoogleError("OVER_QUERY_LIMIT", placestest.RateLimit)), "OVER_QUERY_LIMIT", placestest.RateLimit, true, false, time.Minute, time.Minute},
 		{"quota without words", placestest.Says(200, placestest.GoogleError("OVER_QUERY_LIMIT", "")), "OVER_QUERY_LIMIT", "", true, false, time.Minute, time.Minute},
-		{"day", placestest.Says(200, placestest.GoogleError("OVER_QUERY_LIMIT", placestest.DailyQuota)), "OVER_QUERY_LIMIT", "daily", true, false, time.Second, 25 * time.Hour},
-		{"the older word for it", placestest.Says(200, placestest.GoogleError("OVER_DAILY_LIMIT", "")), "OVER_DAILY_LIMIT", "", true, false, time.Second, 25 * time.Hour},
+		{"day", placestest.Says(200, placestest.GoogleError("OVER_QUERY_LIMIT", placestest.DailyQuota)), "OVER_QUERY_LIMIT", "daily", true, false, day, 25 * time.Hour},
+		{"the older word for it", placestest.Says(200, placestest.GoogleError("OVER_DAILY_LIMIT", "")), "OVER_DAILY_LIMIT", "", true, false, day, 25 * time.Hour},
 		{"refused in its format, not with 200", placestest.Says(403, placestest.GoogleError("REQUEST_DENIED", "no")), "REQUEST_DENIED", "no", true, false, 0, 0},
 
 		{"401", placestest.Says(401, "<html>"), "REQUEST_DENIED", "HTTP 401 Unauthorized", false, false, 0, 0},

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"herd/places"
+	"herd/places/google"
 	"herd/places/googlenew"
 	"herd/places/placestest"
 )
@@ -145,6 +146,7 @@ func TestAnswers(t *testing.T) {
 // TestFailures: HTTP's codes and Google's reasons in the legacy API's words.
 func TestFailures(t *testing.T) {
 	t.Parallel()
+	day := time.Until(google.Midnight(time.Now())) - time.Minute
 	tests := []struct {
 		name          string
 		trouble       placestest.Trouble
@@ -157,8 +159,8 @@ func TestFailures(t *testing.T) {
 		{"bad request", placestest.NewBadRequest, "INVALID_REQUEST", "Invalid radius", false, 0, 0},
 		{"forbidden", placestest.NewForbidden, "REQUEST_DENIED", "disabled", false, 0, 0},
 		{"quota of a minute", placestest.NewMinuteQuota, "OVER_QUERY_LIMIT", "per minute", false, time.Minute, time.Minute},
-		{"quota of a day", placestest.NewDayQuota, "OVER_QUERY_LIMIT", "per day", false, time.Second, 25 * time.Hour},
-		{"quota without details", placestest.Says(429, `{"error": {"message": "x per day x"}}`), "OVER_QUERY_LIMIT", "per day", false, time.Second, 25 * time.Hour},
+		{"quota of a day", placestest.NewDayQuota, "OVER_QUERY_LIMIT", "per day", false, day, 25 * time.Hour},
+		{"quota without details", placestest.Says(429, `{"error": {"message": "x per day x"}}`), "OVER_QUERY_LIMIT", "per day", false, day, 25 * time.Hour},
 		{"429 of a proxy", placestest.Says(429, "<html>", "Retry-After", "90"), "OVER_QUERY_LIMIT", "HTTP 429", false, 90 * time.Second, 90 * time.Second},
 		{"unavailable", placestest.NewUnavailable, "UNKNOWN_ERROR", "currently unavailable", true, 0, 0},
 		{"502 of a proxy", placestest.Says(502, "<html>"), "UNKNOWN_ERROR", "HTTP 502", true, 0, 0},
