@@ -1,8 +1,8 @@
 // Package gazetteer answers nearby searches offline, from the file of 264 thousand named places that is built into the
 // program. README.md says where they come from, under which licences, and what is missing.
 //
-// [New] costs nothing, [Gazetteer.Load] does all the work once, and from then on a query reads memory that nobody
-// writes: no locks, and no allocation but for the answer.
+// [New] costs nothing, [Gazetteer.Load] does all the work once, and from then on a query takes no locks, and allocates
+// its answer and nothing else. Which town a place belongs to is found when it is first wanted, and kept.
 //
 // # What is near
 //

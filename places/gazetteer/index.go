@@ -4,6 +4,7 @@ import (
 	"iter"
 	"math"
 	"strings"
+	"sync/atomic"
 )
 
 // earthRadius is the mean radius of the earth in metres (IUGG's R1).
@@ -17,13 +18,15 @@ const (
 	cellCols  = 360 * perDegree
 )
 
-// index finds places by position. Nothing in it changes once it is built.
+// index finds places by position. Nothing in it changes once it is built, but for what towns remembers.
 type index struct {
 	text    string // the whole file
 	classes []class
 	rows    []row    // by cell; in the file's order within one
 	points  []vector // of rows[i], apart so that a scan reads these alone
 	cells   []uint32 // cell c is rows[cells[c]:cells[c+1]]
+	// towns[i] is what town(i) found, kept from the first time on: 1 + the number of a row, or -1 for none.
+	towns []atomic.Int32
 }
 
 // vector is a point on the unit sphere.
@@ -62,6 +65,7 @@ func newIndex(text string, rows []row, classes []class) *index {
 		classes: classes,
 		rows:    make([]row, len(rows)),
 		points:  make([]vector, len(rows)),
+		towns:   make([]atomic.Int32, len(rows)),
 	}
 	// cells[c+2] counts cell c. Summed up, cells[c+1] is where cell c begins; and after it has moved on by one for
 	// every row put there, it is where cell c ends, so cells[c] is where it begins.

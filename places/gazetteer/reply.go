@@ -67,6 +67,20 @@ func (ix *index) place(i int, w *words) places.Place {
 // town returns the locality that row i is in or belongs to: itself, or the one around with the strongest pull, one of
 // another country only for want of any other. Of equal ones it is the first in the index.
 func (ix *index) town(i int) (town int, ok bool) {
+	const none = -1
+	if known := ix.towns[i].Load(); known != 0 {
+		return int(known) - 1, known != none
+	}
+	town, ok = ix.findTown(i)
+	found := int32(town) + 1
+	if !ok {
+		found = none
+	}
+	ix.towns[i].Store(found)
+	return town, ok
+}
+
+func (ix *index) findTown(i int) (town int, ok bool) {
 	row := &ix.rows[i]
 	if ix.classes[row.class].locality {
 		return i, true

@@ -217,3 +217,25 @@ func checkAnswer(t *testing.T, q places.Query, body []byte) {
 		}
 	}
 }
+
+// TestTownsAreKept: a town that was found before, or was not, is the same the next time.
+func TestTownsAreKept(t *testing.T) {
+	t.Parallel()
+	ix := full(t).ix
+	without := 0
+	for i := 0; i < len(ix.rows); i += 97 {
+		want, ok := ix.findTown(i)
+		for range 2 {
+			got, gotOK := ix.town(i)
+			if gotOK != ok || ok && got != want {
+				t.Fatalf("town(%d) = %d, %v, want %d, %v", i, got, gotOK, want, ok)
+			}
+		}
+		if !ok {
+			without++
+		}
+	}
+	if without == 0 {
+		t.Error("none was without a town: the test has not looked at that")
+	}
+}
