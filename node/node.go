@@ -85,7 +85,9 @@ type Node struct {
 	goodbye    bool // it has been said: nothing more goes to neighbours
 	sessions   sessions
 
-	workspaces sync.Pool // that no session has
+	workspaces   sync.Pool       // that no session has
+	questions    context.Context // of places: ends when a stop has no more time for them
+	endQuestions context.CancelFunc
 
 	reached gate // opens when the bus was first there
 	ready   gate // opens as Ready says
@@ -130,6 +132,7 @@ func New(cfg Config) *Node {
 		ready:      newGate(),
 	}
 	n.flooder = newFlooder(n)
+	n.questions, n.endQuestions = context.WithCancel(context.Background())
 	for i, peer := range cfg.Neighbours {
 		n.edge[peer] = i
 	}

@@ -111,7 +111,10 @@ func (n *Node) endSessions(ctx context.Context) {
 		c.SetReadDeadline(time.Now())
 		c.SetWriteDeadline(until)
 	})
+	last := time.AfterFunc(lastAsking, n.endQuestions)
+	defer last.Stop()
 	cut := context.AfterFunc(ctx, func() {
+		n.endQuestions()
 		n.abandon(&n.journal)
 		n.eachConn(func(c net.Conn) { c.Close() })
 	})

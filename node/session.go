@@ -21,9 +21,9 @@ const (
 	// waits for the server to get ready.
 	asking  = 10 * time.Second
 	unready = 5 * time.Second
-	// stopping is how long it may take yet when the server stops: less than grace,
-	// for what it was asked with is still to be flooded.
-	stopping = 6 * time.Second
+	// lastAsking is how long after the beginning of a stop questions end: before grace
+	// does, for what was read behind them is still to be answered and flooded.
+	lastAsking = 6 * time.Second
 )
 
 // session is one client's connection. It belongs to one goroutine. Idle clients are
@@ -268,10 +268,9 @@ func (s *session) mergeReports() {
 // wait for it.
 func (s *session) whatsAt(ctx context.Context, c wire.Command, line []byte) {
 	n := s.node
-	// A stop gives what was read some time to be answered.
-	whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), asking)
+	// A stop gives what was read some time to be answered, so it is not ctx that ends the question.
+	whole, cancel := context.WithTimeout(n.questions, asking)
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(stopping, cancel) })()
 	wait(ctx, n.ready.opened, unready)
 	n.mu.Lock()
 	stored, ok := n.replica.Get(nil, c.Client)

@@ -17,8 +17,9 @@ import (
 const (
 	service = "the Overpass server"
 	path    = "/api/interpreter"
-	// busy is how long a server is left alone that says it has too much to do, and not for how long.
-	busy = 30 * time.Second
+	// busy is how long a server is left alone that says it has too much to do, and not for how long. A Breaker makes it
+	// longer each time that this was not enough.
+	busy = 5 * time.Second
 )
 
 // Config says which server.

@@ -132,13 +132,13 @@ func TestFailures(t *testing.T) {
 		retry         bool
 		wait          time.Duration
 	}{
-		{"limited", placestest.OverpassLimited, "OVER_QUERY_LIMIT", "HTTP 429", false, 30 * time.Second},
-		{"busy", placestest.OverpassBusy, "UNKNOWN_ERROR", "HTTP 504", false, 30 * time.Second},
+		{"limited", placestest.OverpassLimited, "OVER_QUERY_LIMIT", "HTTP 429", false, 5 * time.Second},
+		{"busy", placestest.OverpassBusy, "UNKNOWN_ERROR", "HTTP 504", false, 5 * time.Second},
 		{"busy for so long", placestest.Says(504, "", "Retry-After", "7"), "UNKNOWN_ERROR", "HTTP 504", false, 7 * time.Second},
 		{"a question it does not understand", placestest.OverpassParse, "INVALID_REQUEST", "HTTP 400", false, 0},
 		{"a remark", placestest.OverpassRemark, "UNKNOWN_ERROR", "runtime error: Query timed out", false, 0},
-		{"a remark on limits", remark("runtime error: open64: 0 Success /osm3s_osm_base Dispatcher_Client::request_read_and_idx::rate_limited. Please check /api/status"), "OVER_QUERY_LIMIT", "rate_limited", false, 30 * time.Second},
-		{"a remark on load", remark("runtime error: open64: 0 Success /osm3s_osm_base Dispatcher_Client::request_read_and_idx::timeout. The server is probably too busy to handle your request."), "UNKNOWN_ERROR", "too busy", false, 30 * time.Second},
+		{"a remark on limits", remark("runtime error: open64: 0 Success /osm3s_osm_base Dispatcher_Client::request_read_and_idx::rate_limited. Please check /api/status"), "OVER_QUERY_LIMIT", "rate_limited", false, 5 * time.Second},
+		{"a remark on load", remark("runtime error: open64: 0 Success /osm3s_osm_base Dispatcher_Client::request_read_and_idx::timeout. The server is probably too busy to handle your request."), "UNKNOWN_ERROR", "too busy", false, 5 * time.Second},
 		{"500", placestest.Says(500, ""), "UNKNOWN_ERROR", "HTTP 500", true, 0},
 		{"403", placestest.Says(403, ""), "REQUEST_DENIED", "HTTP 403", false, 0},
 		{"HTML", placestest.Says(200, "<html>"), "UNKNOWN_ERROR", "no answer of its format", true, 0},
