@@ -32,7 +32,7 @@ func NewCache(src Source, same func(Query) Query, ttl time.Duration, memory uint
 	const overhead = 200                                                  // bytes an answer costs besides its own
 	return &Cache{src, same, ttl, otter.Must(&otter.Options[Query, kept]{ // not with its own expiry, which takes a goroutine
 		MaximumWeight: memory,
-		Weigher:       func(_ Query, k kept) uint32 { return uint32(len(k.body) + overhead) },
+		Weigher:       func(_ Query, k kept) uint32 { return uint32(cap(k.body) + overhead) },
 	})}
 }
 
