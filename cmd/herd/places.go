@@ -25,6 +25,8 @@ const (
 	// Answers of Overpass and of the gazetteer may be kept; Google's may not.
 	keeping     = time.Hour
 	keepingSize = 32 << 20 // bytes, of each source
+	// placesAfter is how long after its start a process loads its own places.
+	placesAfter = 5 * time.Second
 )
 
 // placesSettings is what HERD_PLACES and those beside it say.
@@ -211,11 +213,13 @@ func (p *process) places() places.Source {
 
 func loadGazetteer(log *slog.Logger) places.Source {
 	g := gazetteer.New()
-	go func() { // so that start-up does not wait; who asks for places does
+	// Who asks for places before that sets it off. A server that has just started has
+	// a map to fetch first.
+	time.AfterFunc(placesAfter, func() {
 		if err := g.Load(); err != nil {
 			log.Error("places fail", "err", err)
 		}
-	}()
+	})
 	return g
 }
 

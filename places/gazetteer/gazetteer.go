@@ -93,8 +93,8 @@ func unpack(packed string) (string, error) {
 	return text.String(), nil
 }
 
-// Nearby answers q. It waits for Load to finish elsewhere, until ctx ends; after that it answers at once, whatever ctx
-// says. Its errors are *places.Error: INVALID_REQUEST for a query out of its limits, UNKNOWN_ERROR while the gazetteer
+// Nearby answers q. It has the places loaded, if nobody has yet, and waits for that until ctx ends; after that it answers
+// at once, whatever ctx says. Its errors are *places.Error: INVALID_REQUEST for a query out of its limits, UNKNOWN_ERROR while the gazetteer
 // is not loaded or when it could not be.
 func (g *Gazetteer) Nearby(ctx context.Context, q places.Query) ([]byte, error) {
 	if err := q.Check(); err != nil {
@@ -109,11 +109,13 @@ func (g *Gazetteer) Nearby(ctx context.Context, q places.Query) ([]byte, error) 
 	return g.ix.answer(q), nil
 }
 
+// wait returns when the places are loaded, which it sets off if nobody has.
 func (g *Gazetteer) wait(ctx context.Context) error {
 	select {
 	case <-g.loaded:
 		return nil
 	default:
+		go g.Load() // the outcome is in g
 	}
 	select {
 	case <-g.loaded:
