@@ -115,6 +115,8 @@ func (g *Gazetteer) wait(ctx context.Context) error {
 	case <-g.loaded:
 		return nil
 	default:
+	}
+	if ctx.Err() == nil {
 		go g.Load() // the outcome is in g
 	}
 	select {
