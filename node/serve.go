@@ -52,9 +52,10 @@ func (n *Node) serve(ctx context.Context, ln net.Listener) error {
 			conn.Close()
 			continue
 		}
+		s := newSession(n, conn)
 		n.sessions.running.Go(func() {
 			defer n.dismiss(conn)
-			newSession(n, conn).run(ctx)
+			s.run(ctx)
 		})
 	}
 }

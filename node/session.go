@@ -64,6 +64,8 @@ func newWorkspace() any {
 func newSession(n *Node, conn net.Conn) *session {
 	s := &session{node: n, conn: conn, remote: conn.RemoteAddr().String()}
 	s.await = s.newReader()
+	s.idleSince = time.Now()
+	conn.SetReadDeadline(s.idleSince.Add(n.cfg.Limits.Idle)) // an error here is one of reading too
 	return s
 }
 
