@@ -45,7 +45,7 @@ const (
 // repairState is what an edge knows of how the two maps stand.
 type repairState struct {
 	inStep  bool      // see InStep
-	met     bool      // a comparison has ended, since the neighbour came up
+	met     bool      // a comparison has put us in step, since the neighbour came up or messages were lost
 	equal   bool      // the digests were, at the last beat
 	due     time.Time // when to compare; zero: only when something happens
 	why     string    // is it due
@@ -236,9 +236,10 @@ func (r *Replica) Told(e int, answer []byte, now time.Time) (question []byte, en
 	p := r.pull
 	if p == nil || p.edge != e || p.id != a.ID {
 		// Of a comparison that was given up. Its lines count all the same: whoever
-		// sent them no longer holds them ready for us.
+		// sent them no longer holds them ready for us. And all are told: who is
+		// being compared with may have been looked at before.
 		if a.Kind == wire.TellLines {
-			_, err = r.mergeLines(e, a.Body)
+			_, err = r.mergeLines(e, a.Body, reported)
 		}
 		return nil, false, nil, err
 	}
@@ -258,7 +259,7 @@ func (r *Replica) Told(e int, answer []byte, now time.Time) (question []byte, en
 		}
 	case wire.TellLines:
 		var news int
-		news, err = r.mergeLines(e, a.Body)
+		news, err = r.mergeLines(e, a.Body, repaired)
 		p.news += news
 		p.lines += bytes.Count(a.Body, []byte("\n"))
 		if a.Last {
@@ -285,14 +286,14 @@ func (r *Replica) Told(e int, answer []byte, now time.Time) (question []byte, en
 
 // mergeLines merges the lines of an answer that came over edge e and returns how
 // many were news.
-func (r *Replica) mergeLines(e int, lines []byte) (news int, err error) {
+func (r *Replica) mergeLines(e int, lines []byte, how how) (news int, err error) {
 	eachLine(lines, func(line []byte) {
 		id, outcome, badLine := r.records.MergeLine(line)
 		if badLine != nil {
 			err = badLine
 			return
 		}
-		r.merged(id, outcome, e, repaired)
+		r.merged(id, outcome, e, how)
 		if outcome == News {
 			news++
 		}
@@ -327,9 +328,8 @@ func (r *Replica) finish(p *pull, now time.Time) []Event {
 	r.pull = nil
 	d := &r.edges[p.edge]
 	s := &d.repair
-	s.met = true
 	if !p.lossy {
-		s.inStep = true
+		s.inStep, s.met = true, true
 		d.merged = d.in // the last answer came after all of them
 	}
 	if r.records.Digest() == d.beat.Digest {

@@ -326,6 +326,47 @@ func TestLossWhileComparing(t *testing.T) {
 	}
 }
 
+// TestRepairedBeforeInStep: what a repair brings while a comparison with another
+// neighbour has yet to be made again, that neighbour learns by it: it had compared
+// before, and under load no digests would tell it.
+func TestRepairedBeforeInStep(t *testing.T) {
+	const line = "AT C +1.000000000 c1 +1+1 100"
+	for name, bring := range map[string]func(a *Replica){
+		"repair": func(a *Replica) { a.mergeLines(1, []byte(line), repaired) },
+		"late answer": func(a *Replica) {
+			a.Told(1, wire.Sync{Kind: wire.TellLines, ID: 99, Body: []byte(line)}.Append(nil), time.Time{})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newRepairPair(t)
+			p.a = New(Config{Name: "A", Neighbours: []string{"B", "C"}, Epoch: 1, Repair: 30 * time.Second})
+			for _, r := range []*Replica{p.a, p.b} { // an empty map would ask anyway
+				mergeLine(t, r, "AT C +1.000000000 c0 +1+1 100")
+			}
+			p.beats()
+			p.settle()
+			p.a.Lost(0, p.now)
+			_, question, ok := p.a.Repair(p.now)
+			if !ok {
+				t.Fatal("no question")
+			}
+			p.a.Lost(0, p.now)
+			for question != nil {
+				question = p.exchange(p.a, p.b, question)
+			}
+			if p.a.InStep(0) {
+				t.Fatal("in step, though messages were lost meanwhile")
+			}
+			bring(p.a)
+			p.settle()
+			frame, _, _ := p.a.Fill(0, nil)
+			if _, ok := p.b.Get(nil, []byte("c1")); !ok && len(frame) == 0 {
+				t.Error("the neighbour neither has it nor is to be told")
+			}
+		})
+	}
+}
+
 // TestLateAnswer: the lines of an answer count also when it was given up: whoever
 // sent them no longer holds them ready.
 func TestLateAnswer(t *testing.T) {
