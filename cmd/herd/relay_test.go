@@ -116,19 +116,17 @@ func (r *relay) join(server net.Conn) {
 	}
 	r.conns[server], r.conns[broker] = true, true
 	r.mu.Unlock()
-	both := make(chan struct{}, 2)
+	// What a server has said before it was killed is the network's, and arrives.
+	said := make(chan struct{})
 	go func() {
-		io.Copy(passing{r, server}, broker)
-		both <- struct{}{}
-	}()
-	go func() {
+		defer close(said)
 		r.carry(bufio.NewWriterSize(passing{r, broker}, 64<<10), bufio.NewReaderSize(server, 64<<10))
-		both <- struct{}{}
+		broker.Close()
 	}()
-	<-both
+	io.Copy(passing{r, server}, broker)
+	io.Copy(io.Discard, broker) // when the server was killed
 	server.Close()
-	broker.Close()
-	<-both
+	<-said
 	r.mu.Lock()
 	delete(r.conns, server)
 	delete(r.conns, broker)
