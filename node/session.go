@@ -75,7 +75,7 @@ func (s *session) takeUp() {
 		return
 	}
 	s.workspace = s.node.workspaces.Get().(*workspace)
-	if len(s.rest) > len(s.in) {
+	if len(s.rest) >= len(s.in) { // no room to read more: a read into none looks like the end
 		s.in = make([]byte, max(2*len(s.rest), smallBuffer))
 	}
 	s.start, s.end = 0, copy(s.in, s.rest)

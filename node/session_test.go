@@ -445,3 +445,32 @@ func FuzzSession(f *testing.F) {
 		}
 	})
 }
+
+// TestRestOfAnySize: what has come of a line is kept while no more comes, whatever
+// workspace the session gets after that.
+func TestRestOfAnySize(t *testing.T) {
+	t.Parallel()
+	for _, length := range []int{smallBuffer - 1, smallBuffer, smallBuffer + 1} {
+		n := New(Config{Name: "Solo", Limits: generous, Log: discard})
+		ours, theirs := tcpPair(t)
+		s := newSession(n, theirs)
+		s.rest = bytes.Repeat([]byte("x"), length) // and the workspace it was read into went to others
+		say(t, ours, "y\nz\n")
+		if err := ours.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			s.run(context.Background())
+		}()
+		replies, err := io.ReadAll(ours)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-ended
+		if want := "? " + strings.Repeat("x", length) + "y\n? z\n"; string(replies) != want {
+			t.Errorf("a line of which %d bytes had come: replies %.20q… (%d bytes), want %.20q… (%d)", length, replies, len(replies), want, len(want))
+		}
+	}
+}

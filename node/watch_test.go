@@ -39,28 +39,35 @@ func (p patientPlaces) Nearby(ctx context.Context, q places.Query) ([]byte, erro
 // client's end of it. ended is closed when the session has.
 func overTCP(t *testing.T, src places.Source) (c *net.TCPConn, ended chan struct{}) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
 	n := New(Config{Name: "Solo", Limits: generous, Places: src, Log: discard})
 	n.ready.open()
-	conn, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	theirs, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
+	ours, theirs := tcpPair(t)
 	ended = make(chan struct{})
 	go func() {
 		defer close(ended)
 		newSession(n, theirs).run(context.Background())
 	}()
-	return conn.(*net.TCPConn), ended
+	return ours, ended
+}
+
+// tcpPair is both ends of a connection over the kernel's TCP; theirs is for a session
+// to close.
+func tcpPair(t *testing.T) (ours *net.TCPConn, theirs net.Conn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if theirs, err = ln.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	return conn.(*net.TCPConn), theirs
 }
 
 func say(t *testing.T, c net.Conn, text string) {
