@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Flights makes one question of equal questions that are asked at the same time: those with one Spot. The first is asked as it is; those that come before it is answered get the same
-// answer, or the same failure.
+// Flights makes one question of equal questions that are asked at the same time: those with one Spot. The first is asked
+// as it is; those that come before it is answered get the same answer, or the same failure.
 //
 // A question goes on while anybody waits for it, and is cancelled when the last has gone.
 type Flights struct {

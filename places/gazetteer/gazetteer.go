@@ -94,8 +94,8 @@ func unpack(packed string) (string, error) {
 }
 
 // Nearby answers q. It has the places loaded, if nobody has yet, and waits for that until ctx ends; after that it answers
-// at once, whatever ctx says. Its errors are *places.Error: INVALID_REQUEST for a query out of its limits, UNKNOWN_ERROR while the gazetteer
-// is not loaded or when it could not be.
+// at once, whatever ctx says. Its errors are *places.Error: INVALID_REQUEST for a query out of its limits, UNKNOWN_ERROR
+// while the gazetteer is not loaded or when it could not be.
 func (g *Gazetteer) Nearby(ctx context.Context, q places.Query) ([]byte, error) {
 	if err := q.Check(); err != nil {
 		return nil, err

@@ -90,7 +90,7 @@ func judge(reply web.Reply, bound int) ([]byte, error) {
 	if message == "" {
 		message = fmt.Sprintf("%s answered %s", service, a.status)
 	}
-	e := &places.Error{Status: a.status, Message: web.Clip(message), Body: reply.Body}
+	e := &places.Error{Status: a.status, Message: web.Clip(message), Body: a.cut(reply.Body, bound)}
 	switch a.status {
 	case places.StatusUnknownError:
 		e.Retry = true

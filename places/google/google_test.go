@@ -120,6 +120,7 @@ func TestFailures(t *testing.T) {
 		{"a list", placestest.Says(200, "[]"), "UNKNOWN_ERROR", "no answer of its format", false, true, 0, 0},
 		{"no status", placestest.Says(200, `{"results": []}`), "UNKNOWN_ERROR", "no answer of its format", false, true, 0, 0},
 		{"a status that is no word", placestest.Says(200, `{"results": [], "status": 1}`), "UNKNOWN_ERROR", "no answer of its format", false, true, 0, 0},
+		{"a status without an end", placestest.Says(200, `{"results": [], "status": "`+strings.Repeat("X", 1<<20)+`"}`), "UNKNOWN_ERROR", "no answer of its format", false, true, 0, 0},
 		{"OK without results", placestest.Says(200, `{"status": "OK"}`), "UNKNOWN_ERROR", "OK without results", false, false, 0, 0},
 		{"results that are none", placestest.Says(200, `{"status": "OK", "results": {}}`), "UNKNOWN_ERROR", "no answer of its format", false, true, 0, 0},
 		{"results of words", placestest.Says(200, `{"status": "OK", "results": ["x"]}`), "UNKNOWN_ERROR", "no answer of its format", false, true, 0, 0},
@@ -155,6 +156,19 @@ func TestFailures(t *testing.T) {
 				t.Errorf("the body is %q, want the API's own", e.Body)
 			}
 		})
+	}
+}
+
+// TestFailureWithResults: the bound holds also for what comes with a refusal.
+func TestFailureWithResults(t *testing.T) {
+	t.Parallel()
+	s := placestest.Google(t, placestest.Key, placestest.ItemALine)
+	s.Always(placestest.Says(200, `{"results": [{"name": "x"}, {"name": "y"}], "status": "UNKNOWN_ERROR"}`))
+	q := placestest.Campus
+	q.Bound = 1
+	e := placestest.Fails(t, source(s, ""), q, places.StatusUnknownError, "")
+	if want := `{"results": [{"name": "x"}], "status": "UNKNOWN_ERROR"}`; string(e.Body) != want {
+		t.Errorf("the body is %s, want %s", e.Body, want)
 	}
 }
 

@@ -8,6 +8,9 @@ import (
 	"io"
 )
 
+// longestStatus is the longest text that is taken for a status word, which goes into logs and messages.
+const longestStatus = 50
+
 // answer is what must be known of the bytes of an answer.
 type answer struct {
 	status  string
@@ -49,7 +52,7 @@ func read(body []byte) (a answer, err error) {
 	if _, err := d.Token(); err != io.EOF {
 		return a, errors.New("more after the object")
 	}
-	if a.status == "" {
+	if a.status == "" || len(a.status) > longestStatus {
 		return a, errors.New("no status")
 	}
 	return a, nil
