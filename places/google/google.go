@@ -72,9 +72,7 @@ func judge(reply web.Reply, bound int) ([]byte, error) {
 	case err != nil && reply.Code != http.StatusOK:
 		return nil, reply.Failure(service)
 	case err != nil:
-		e := web.Unknown("%s answered what is no answer of its format", service)
-		e.Err, e.Retry = err, true
-		return nil, e
+		return nil, web.Garbled(service, err)
 	case a.status == places.StatusOK || a.status == places.StatusZeroResults:
 		if reply.Code != http.StatusOK {
 			return nil, reply.Failure(service)

@@ -121,6 +121,7 @@ func TestFailures(t *testing.T) {
 		{"no status", placestest.Says(200, `{"results": []}`), "UNKNOWN_ERROR", "no answer of its format", false, true, 0, 0},
 		{"a status that is no word", placestest.Says(200, `{"results": [], "status": 1}`), "UNKNOWN_ERROR", "no answer of its format", false, true, 0, 0},
 		{"a status without an end", placestest.Says(200, `{"results": [], "status": "`+strings.Repeat("X", 1<<20)+`"}`), "UNKNOWN_ERROR", "no answer of its format", false, true, 0, 0},
+		{"a name without an end", placestest.Says(200, `{"`+strings.Repeat("x", 1<<20)+`": }`), "UNKNOWN_ERROR", "no answer of its format", false, true, 0, 0},
 		{"OK without results", placestest.Says(200, `{"status": "OK"}`), "UNKNOWN_ERROR", "OK without results", false, false, 0, 0},
 		{"results that are none", placestest.Says(200, `{"status": "OK", "results": {}}`), "UNKNOWN_ERROR", "no answer of its format", false, true, 0, 0},
 		{"results of words", placestest.Says(200, `{"status": "OK", "results": ["x"]}`), "UNKNOWN_ERROR", "no answer of its format", false, true, 0, 0},

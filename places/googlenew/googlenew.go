@@ -68,9 +68,7 @@ func (s *Source) Nearby(ctx context.Context, q places.Query) ([]byte, error) {
 	}
 	found, err := decode(reply.Body)
 	if err != nil {
-		e := web.Unknown("%s answered what is no answer of its format", service)
-		e.Err, e.Retry = err, true
-		return nil, e
+		return nil, web.Garbled(service, err)
 	}
 	return translate(found, q.Bound).Append(nil), nil
 }

@@ -91,9 +91,7 @@ func decode(body []byte) ([]element, error) {
 		err = errors.New("no elements")
 	}
 	if err != nil {
-		e := web.Unknown("%s answered what is no answer of its format", service)
-		e.Err, e.Retry = err, true
-		return nil, e
+		return nil, web.Garbled(service, err)
 	}
 	if !strings.Contains(answer.Remark, "runtime error") {
 		return answer.Elements, nil

@@ -145,6 +145,7 @@ func TestFailures(t *testing.T) {
 		{"no elements", placestest.Says(200, "{}"), "UNKNOWN_ERROR", "no answer of its format", true, 0},
 		{"null", placestest.Says(200, "null"), "UNKNOWN_ERROR", "no answer of its format", true, 0},
 		{"elements of another kind", placestest.Says(200, `{"elements": [{"id": "x"}]}`), "UNKNOWN_ERROR", "no answer of its format", true, 0},
+		{"a number without an end", placestest.Says(200, `{"elements": [{"id": `+strings.Repeat("1", 1<<20)+`}]}`), "UNKNOWN_ERROR", "no answer of its format", true, 0},
 		{"broken off", placestest.BreaksOff, "UNKNOWN_ERROR", "broke off", true, 0},
 		{"endless", placestest.Endless, "UNKNOWN_ERROR", "more than 4 MB", false, 0},
 	}

@@ -27,7 +27,7 @@ func Ask(t testing.TB, src places.Source, q places.Query) string {
 }
 
 // Fails asks src, which must fail with a *places.Error that has status and, in its message, words; neither it nor what a
-// client gets may hold Key.
+// client gets may hold Key, and its text is short enough for a log.
 func Fails(t testing.TB, src places.Source, q places.Query, status, words string) *places.Error {
 	t.Helper()
 	return FailsWithin(t.Context(), t, src, q, status, words)
@@ -47,6 +47,9 @@ func FailsWithin(ctx context.Context, t testing.TB, src places.Source, q places.
 	answer := places.Answer(ctx, src, q)
 	if text := known.Error() + string(known.Body) + string(answer); strings.Contains(text, Key) || strings.Contains(text, "canary") {
 		t.Errorf("the key is in %q", text)
+	}
+	if n := len(known.Error()); n > 2000 {
+		t.Errorf("%d bytes for a log: %.300s", n, known.Error())
 	}
 	if !json.Valid(answer) {
 		t.Errorf("the client gets %q", answer)

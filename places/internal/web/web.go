@@ -104,7 +104,7 @@ func (c *Client) failure(ctx context.Context, message string, err error) error {
 		err = of.Err // without the URL, which may hold a key
 	}
 	return &places.Error{
-		Status: places.StatusUnknownError, Message: message, Err: errors.New(string(c.masked([]byte(err.Error())))), Retry: true,
+		Status: places.StatusUnknownError, Message: message, Err: errors.New(Clip(string(c.masked([]byte(err.Error()))))), Retry: true,
 	}
 }
 
@@ -120,6 +120,13 @@ func (c *Client) masked(text []byte) []byte {
 // Unknown is an UNKNOWN_ERROR that asking again at once does not mend.
 func Unknown(format string, args ...any) *places.Error {
 	return &places.Error{Status: places.StatusUnknownError, Message: fmt.Sprintf(format, args...)}
+}
+
+// Garbled is an answer that is none of its service's format, as err says, whose text may quote from it.
+func Garbled(service string, err error) *places.Error {
+	e := Unknown("%s answered what is no answer of its format", service)
+	e.Err, e.Retry = errors.New(Clip(err.Error())), true
+	return e
 }
 
 // Failure is what an HTTP code other than 200 means, in Google's words.
