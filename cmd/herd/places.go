@@ -104,7 +104,10 @@ func (c *checker) placesNames(list string) (names []string) {
 	return names
 }
 
-var placesURLOf = regexp.MustCompile(`^ *([a-z-]+)=(.*)$`)
+var (
+	placesURLOf   = regexp.MustCompile(`^ *([a-z-]+)=(.*)$`)
+	placesURLNext = regexp.MustCompile(`, *[a-z-]+=`)
+)
 
 // placesURLs reads HERD_PLACES_URL: one URL, for the one web source in names, or a
 // list of source=URL.
@@ -152,22 +155,27 @@ func (c *checker) placesURLs(value string, names []string) map[string]*url.URL {
 // placesURL checks a base URL; nil on a fault.
 func (c *checker) placesURL(value string) *url.URL {
 	u, err := url.Parse(strings.TrimSpace(value))
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.Contains(u.Host, ",") || u.RawQuery != "" || u.Fragment != "" {
 		c.fault("HERD_PLACES_URL", "%s is no base URL such as https://example.org", redactPlacesURLs(value))
 		return nil
 	}
 	return u
 }
 
-// redactPlacesURLs is HERD_PLACES_URL as it may be shown: without user parts and
-// without queries, which are faults, and where a key may be.
+// redactPlacesURLs is HERD_PLACES_URL as it may be shown: without user parts, and
+// without queries and fragments, which are faults, and where a key may be. A comma may
+// be part of a password: only before source= does it begin another URL.
 func redactPlacesURLs(value string) string {
-	urls := strings.Split(value, ",")
-	for i, u := range urls {
-		u, _, _ = strings.Cut(u, "?")
-		urls[i] = bus.RedactURL(u)
+	shown, begin := "", 0
+	for _, next := range append(placesURLNext.FindAllStringIndex(value, -1), []int{len(value), len(value)}) {
+		u := bus.RedactURL(value[begin:next[0]])
+		if i := strings.IndexAny(u, "?#"); i >= 0 {
+			u = u[:i]
+		}
+		shown += u + value[next[0]:next[1]]
+		begin = next[1]
 	}
-	return strings.Join(urls, ",")
+	return shown
 }
 
 var placesKeyForm = regexp.MustCompile(`^[!-~]*$`)
