@@ -3,21 +3,23 @@
 //
 // How a report travels. A session (session.go) reads lines from its connection,
 // parses them (package wire) and merges reports into the replica (package
-// replica), which marks news as wanted on the edges. The flood (flood.go), one
-// goroutine, turns what is wanted into messages on the bus, edge by edge, as many
-// records in each as have gathered since the last; when all that was wanted when
-// it began has been written, it lets go the sessions that wait, and those write
-// their replies. Where there is a journal (journaling.go), another goroutine puts
-// what is news into it, and sessions wait for that too. A message that comes in
+// replica), which marks news as wanted on the edges. Before it writes its replies
+// it waits for the flood (flood.go): a pass turns all that is wanted into messages
+// on the bus, one an edge, and they leave in one write. The session makes the pass
+// itself, or another does that came at the same time; a goroutine makes those that
+// no session waits for. Where there is a journal (journaling.go), another goroutine
+// puts what is news into it, and sessions wait for that too. A message that comes in
 // from a neighbour (edges.go) is merged the same way; what was news is wanted on
 // the other edges, and so travels on. What was lost on the way is found and
-// brought by repair (repair.go).
+// brought by repair (repair.go). DESIGN.md tells what all that costs.
 //
 // Who owns what:
 //
 //   - Node.mu guards the replica and the flood's account of who waits. It is never
 //     held across a send, a write, a callback or a log call.
 //   - A session is one goroutine: it reads, handles and writes, and needs no lock.
+//     Its buffers are a workspace from a pool, given back while nothing comes.
+//   - Passes of the flood are made by whoever has its turn, one at a time.
 //     While it asks for places, another looks whether its client is there (watch.go).
 //   - The bus calls Receive with one neighbour's messages in order; each call
 //     ends when the message has been merged.
