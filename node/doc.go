@@ -19,8 +19,8 @@
 //     held across a send, a write, a callback or a log call.
 //   - A session is one goroutine: it reads, handles and writes, and needs no lock.
 //     Its buffers are a workspace from a pool, given back while nothing comes.
-//   - Passes of the flood are made by whoever has its turn, one at a time.
 //     While it asks for places, another looks whether its client is there (watch.go).
+//   - Passes of the flood are made by whoever has its turn, one at a time.
 //   - The bus calls Receive with one neighbour's messages in order; each call
 //     ends when the message has been merged.
 //   - The pulse (edges.go), one goroutine, says each second on each edge that we
