@@ -44,9 +44,12 @@ type Config struct {
 
 const (
 	intakeMessages = 1024 // that may wait for Receive, a neighbour; each is 32 KB or so at most
-	reconnectWait  = 200 * time.Millisecond
-	headerSize     = 128         // at most, with the line that NATS puts before headers
-	lastFlush      = time.Second // for what was sent before the end of Run
+	// catchUp is how long reading waits at most for intakes that are more than half
+	// full. One read brings some 200 messages of a record each.
+	catchUp       = 500 * time.Millisecond
+	reconnectWait = 200 * time.Millisecond
+	headerSize    = 128         // at most, with the line that NATS puts before headers
+	lastFlush     = time.Second // for what was sent before the end of Run
 	// askAgainEvery is how often we ask again for what the broker refused of what
 	// neighbours say, for one that reads other rules takes subscriptions away and does
 	// not give them back; and how often we say that our name is ours.
@@ -146,8 +149,11 @@ func (b *Bus) publish(m *nats.Msg) error {
 // returns bus.ErrNameTaken.
 func (b *Bus) Run(ctx context.Context, h bus.Handler) error {
 	r := &run{Bus: b, handler: h, link: make(chan bool, 16), taken: make(chan struct{}, 1), closed: make(chan struct{}),
-		peers: b.cfg.peers(), heard: map[string]intake{}, reasons: map[string]bool{}, refused: map[string]bool{},
+		peers: b.cfg.peers(), inboxes: map[string]chan *nats.Msg{}, heard: map[string]intake{}, reasons: map[string]bool{}, refused: map[string]bool{},
 		denials: denials{by: map[string]*denial{}}}
+	for _, peer := range b.cfg.Neighbours {
+		r.inboxes[peer] = make(chan *nats.Msg, intakeMessages)
+	}
 	opts, err := r.options()
 	if err != nil {
 		return err
@@ -173,7 +179,8 @@ type run struct {
 	closed chan struct{} // the connection is
 
 	claim   claim
-	heard   map[string]intake // by subject; of serve's goroutine
+	inboxes map[string]chan *nats.Msg // by neighbour, what waits for Receive; not changed
+	heard   map[string]intake         // by subject; of serve's goroutine
 	intakes sync.WaitGroup
 	done    chan struct{} // closed to end the intakes
 
@@ -395,7 +402,7 @@ func (r *run) serve(ctx context.Context) error {
 // as they come off the wire.
 func (r *run) takeIn() error {
 	for _, peer := range r.cfg.Neighbours {
-		messages := make(chan *nats.Msg, intakeMessages)
+		messages := r.inboxes[peer]
 		lanes := map[string]bus.Lane{}
 		for _, lane := range bus.Lanes {
 			subject := r.cfg.Prefix.Between(lane, peer, r.cfg.Server)
@@ -423,6 +430,25 @@ func (r *run) takeIn() error {
 		})
 	}
 	return nil
+}
+
+// awaitRoom returns when no intake is crowded, or after catchUp. nats.go drops what
+// finds its intake full, and reads a thousand messages faster than another goroutine
+// is given a processor where those are scarce. What is not read yet the broker keeps.
+func (r *run) awaitRoom() {
+	const look = time.Millisecond
+	for began := time.Now(); r.crowded() && time.Since(began) < catchUp; {
+		time.Sleep(look)
+	}
+}
+
+func (r *run) crowded() bool {
+	for _, messages := range r.inboxes {
+		if len(messages) > intakeMessages/2 {
+			return true
+		}
+	}
+	return false
 }
 
 // hear subscribes to one subject of a neighbour.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -245,4 +246,65 @@ func (l *logWatch) Write(p []byte) (int, error) {
 	default:
 	}
 	return len(p), nil
+}
+
+// slowHandler takes its time over the first message, and counts them.
+type slowHandler struct {
+	connected chan struct{}
+	free      chan struct{} // closed when it goes on
+	received  chan struct{}
+	slow      atomic.Bool
+}
+
+func (h *slowHandler) Receive(bus.Message) {
+	<-h.free
+	h.received <- struct{}{}
+}
+
+func (h *slowHandler) Connected(up bool) {
+	if up {
+		h.connected <- struct{}{}
+	}
+}
+
+func (h *slowHandler) Trouble(_ string, err error) {
+	if errors.Is(err, bus.ErrSlow) {
+		h.slow.Store(true)
+	}
+}
+
+// TestBurst: more messages at once than an intake has room for are all received, if
+// the receiver is slow for no more than a moment.
+func TestBurst(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	const messages = 5000
+	from, to := &slowHandler{connected: make(chan struct{}, 9)}, &slowHandler{
+		connected: make(chan struct{}, 9), free: make(chan struct{}), received: make(chan struct{}, messages),
+	}
+	a, b := h.Bus("A", 1, "B"), h.Bus("B", 2, "A")
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { a.Run(ctx, from) })
+	running.Go(func() { b.Run(ctx, to) })
+	<-from.connected
+	<-to.connected
+	record := []byte("AT Goloman +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1520023934.918963997\n")
+	batch := make([]bus.Message, messages)
+	for i := range batch {
+		batch[i] = bus.Message{Lane: bus.Edge, Peer: "B", Epoch: 1, Seq: uint64(i + 1), Data: record}
+	}
+	if err := a.Send(batch...); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(200*time.Millisecond, func() { close(to.free) })
+	for i := range messages {
+		select {
+		case <-to.received:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%d of %d messages were received; slow: %v", i, messages, to.slow.Load())
+		}
+	}
 }

@@ -27,6 +27,7 @@ var errStalled = errors.New("the broker takes nothing")
 // that takes nothing.
 type socket struct {
 	net.Conn
+	beforeRead func() // may make a read wait; nil for nothing
 
 	mu      sync.Mutex
 	corks   int
@@ -41,7 +42,7 @@ func (r *run) Dial(network, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &socket{Conn: conn}
+	s := &socket{Conn: conn, beforeRead: r.awaitRoom}
 	r.dialled.Store(s)
 	return s, nil
 }
@@ -49,6 +50,9 @@ func (r *run) Dial(network, address string) (net.Conn, error) {
 // Read reads, and takes note of the end of the connection: nobody is to wait for
 // nats.go then, which tries to make another.
 func (s *socket) Read(b []byte) (int, error) {
+	if s.beforeRead != nil {
+		s.beforeRead()
+	}
 	n, err := s.Conn.Read(b)
 	if err != nil {
 		s.mu.Lock()
@@ -69,8 +73,11 @@ func (s *socket) Write(b []byte) (int, error) {
 		s.held = append(s.held, b...)
 		return len(b), nil
 	}
-	s.Conn.SetWriteDeadline(time.Now().Add(stalledWrite)) // an error here is one of Write too
-	return s.Conn.Write(b)
+	s.held = append(s.held, b...)
+	if err := s.flush(); err != nil && !errors.Is(err, errStalled) { // what is stalled is held
+		return 0, err
+	}
+	return len(b), nil
 }
 
 // SetWriteDeadline does nothing: how long a write may take is decided here.
@@ -94,7 +101,6 @@ func (s *socket) cork() error {
 // uncork writes what is held, whoever else holds it. It returns an error if that
 // cannot be, or takes too long; then it may yet leave, all of it or a part.
 func (s *socket) uncork() error {
-	const most = 1 << 20 // to keep for the next time
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.corks--
@@ -103,7 +109,15 @@ func (s *socket) uncork() error {
 		return s.err
 	case s.stalled:
 		return errStalled
-	case len(s.held) == 0:
+	}
+	return s.flush()
+}
+
+// flush writes what is held, or leaves it to unstick if that takes too long. The
+// lock is held.
+func (s *socket) flush() error {
+	const most = 1 << 20 // to keep for the next time
+	if len(s.held) == 0 {
 		return nil
 	}
 	s.Conn.SetWriteDeadline(time.Now().Add(patience)) // an error here is one of Write too

@@ -94,3 +94,27 @@ func TestSocketStalled(t *testing.T) {
 		})
 	}
 }
+
+// TestSocketStalledUncorked: what nats.go writes by itself, with its lock held, waits
+// no longer for a stalled broker than others do, and leaves when the broker moves.
+func TestSocketStalledUncorked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer near.Close()
+		s := &socket{Conn: near}
+		began := time.Now()
+		n, err := s.Write([]byte("PING\r\n"))
+		if took := time.Since(began); n != 6 || err != nil || took != patience {
+			t.Errorf("Write = %d, %v after %v, want 6, nil after %v", n, err, took, patience)
+		}
+		if err := s.cork(); !errors.Is(err, errStalled) {
+			t.Errorf("cork of a stalled socket = %v, want %v", err, errStalled)
+		}
+		var got bytes.Buffer
+		io.CopyN(&got, far, 6)
+		synctest.Wait()
+		if got.String() != "PING\r\n" || s.cork() != nil || s.uncork() != nil {
+			t.Errorf("the other end read %q, want a PING and a socket that works", got.String())
+		}
+	})
+}
