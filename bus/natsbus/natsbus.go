@@ -148,7 +148,7 @@ func (b *Bus) publish(m *nats.Msg) error {
 // does, now or when the bus, or a broker with that process, comes back later, it
 // returns bus.ErrNameTaken.
 func (b *Bus) Run(ctx context.Context, h bus.Handler) error {
-	r := &run{Bus: b, handler: h, link: make(chan bool, 16), taken: make(chan struct{}, 1), closed: make(chan struct{}),
+	r := &run{Bus: b, handler: h, link: make(chan bool, 16), taken: make(chan struct{}, 1), closed: make(chan struct{}), done: make(chan struct{}),
 		peers: b.cfg.peers(), inboxes: map[string]chan *nats.Msg{}, heard: map[string]intake{}, reasons: map[string]bool{}, refused: map[string]bool{},
 		denials: denials{by: map[string]*denial{}}}
 	for _, peer := range b.cfg.Neighbours {
@@ -320,7 +320,6 @@ func (r *run) asyncError(nc *nats.Conn, sub *nats.Subscription, err error) {
 
 // serve follows the connection's ups and downs until ctx ends.
 func (r *run) serve(ctx context.Context) error {
-	r.done = make(chan struct{})
 	defer r.intakes.Wait()
 	defer close(r.done)
 
@@ -438,7 +437,11 @@ func (r *run) takeIn() error {
 func (r *run) awaitRoom() {
 	const look = time.Millisecond
 	for began := time.Now(); r.crowded() && time.Since(began) < catchUp; {
-		time.Sleep(look)
+		select {
+		case <-time.After(look):
+		case <-r.done: // nobody takes anything out any more
+			return
+		}
 	}
 }
 
