@@ -86,6 +86,7 @@ func (n *Node) spread() {
 
 // Connected says whether the bus is there: bus.Handler.
 func (n *Node) Connected(up bool) {
+	limit := n.cfg.Bus.MaxData() // may wait for a connection that is being made
 	n.mu.Lock()
 	first := up && n.bus == unreached
 	if !up {
@@ -97,7 +98,7 @@ func (n *Node) Connected(up bool) {
 		return
 	}
 	n.bus = present
-	n.replica.Limit(n.cfg.Bus.MaxData())
+	n.replica.Limit(limit)
 	n.mu.Unlock()
 	for e := range n.cfg.Neighbours {
 		n.beat(e, wire.Beat{Answer: true})

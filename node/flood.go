@@ -208,17 +208,21 @@ func (f *flooder) expected() bool {
 	return len(f.node.flood.waiting) < f.company && time.Since(f.ended) < keptBack
 }
 
-// wanted is how many lines are, over the edge that wants most. The lock is held.
+// wanted is how many lines are, over the edge that wants most of those that are up.
+// The lock is held.
 func (f *flooder) wanted() (most int) {
 	for e := range f.left {
-		lines, _ := f.node.replica.Waiting(e)
-		most = max(most, lines)
+		if lines, up := f.node.replica.Waiting(e); up {
+			most = max(most, lines)
+		}
 	}
 	return most
 }
 
-// next makes the next messages, one for each edge that has lines left and a
-// neighbour that is up. It returns false when there are none.
+// next makes the next messages, one for each edge that wants lines and has a
+// neighbour that is up. It returns false when no such edge has lines left of those
+// that the pass is to flood: what came meanwhile goes along, so that edges without a
+// backlog do not wait for one that has, but makes no pass longer.
 func (f *flooder) next() bool {
 	f.messages, f.edges, f.lines = f.messages[:0], f.edges[:0], f.lines[:0]
 	n := f.node
@@ -227,8 +231,16 @@ func (f *flooder) next() bool {
 	if n.bus != present || n.goodbye {
 		return false
 	}
+	more := false
 	for e, left := range f.left {
-		if _, up := n.replica.Waiting(e); left == 0 || !up {
+		_, up := n.replica.Waiting(e)
+		more = more || up && left > 0
+	}
+	if !more {
+		return false
+	}
+	for e, left := range f.left {
+		if _, up := n.replica.Waiting(e); !up {
 			continue
 		}
 		frame, mark, lines := n.replica.Fill(e, f.frames[e][:0])

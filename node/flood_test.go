@@ -429,3 +429,121 @@ func TestSendFails(t *testing.T) {
 		h.agree("kiwi", want)
 	})
 }
+
+// hookedBus calls functions, where they are set, before it sends messages and before
+// it says how much they may hold.
+type hookedBus struct {
+	Bus
+	mu      sync.Mutex
+	send    func(ms []bus.Message)
+	maxData func()
+}
+
+func (b *hookedBus) Send(ms ...bus.Message) error {
+	b.mu.Lock()
+	hook := b.send
+	b.mu.Unlock()
+	if hook != nil {
+		hook(ms)
+	}
+	return b.Bus.Send(ms...)
+}
+
+func (b *hookedBus) MaxData() int {
+	b.mu.Lock()
+	hook := b.maxData
+	b.mu.Unlock()
+	if hook != nil {
+		hook()
+	}
+	return b.Bus.MaxData()
+}
+
+func (b *hookedBus) hook(send func([]bus.Message), maxData func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.send, b.maxData = send, maxData
+}
+
+func startHooked(h *testHerd, name string) *hookedBus {
+	hooked := &hookedBus{}
+	h.start(name, 1, func(cfg *Config) {
+		hooked.Bus = cfg.Bus
+		cfg.Bus = hooked
+	})
+	return hooked
+}
+
+// TestBacklog: what waits for a neighbour that is down is no reason to be busy, and
+// when it is back, news for others does not wait until it has caught up.
+func TestBacklog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A-B,A-C")
+		hooked := startHooked(h, "A")
+		h.start("B", 2, nil)
+		h.start("C", 3, func(cfg *Config) { cfg.Repair = 0 }) // all of it is to come by the flood
+		settle()
+		h.network.Cut("A", "C")
+		time.Sleep(5 * time.Second)
+		a := h.servers["A"].node
+		c := h.dial("A")
+		const backlog = 900 // more than a message
+		for i := range backlog {
+			c.ask(fmt.Sprintf("IAMAT c%d +34.068930-118.445127 100", i))
+		}
+		settle()
+		a.mu.Lock()
+		if n := a.flooder.wanted(); n != 0 {
+			t.Errorf("%d lines are wanted, with one neighbour told all and the other down", n)
+		}
+		a.mu.Unlock()
+
+		var mu sync.Mutex
+		var sent []string // to whom, on edges
+		hooked.hook(func(ms []bus.Message) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, m := range ms {
+				if m.Lane != bus.Edge {
+					continue
+				}
+				if sent = append(sent, m.Peer); len(sent) == 1 {
+					a.Receive(bus.Message{Lane: bus.Edge, Peer: "C", Data: []byte("AT C +1.000000000 emu +1+1 100")})
+				}
+			}
+		}, nil)
+		h.network.Heal("A", "C")
+		time.Sleep(1500 * time.Millisecond) // until the next beat
+		settle()
+		mu.Lock()
+		defer mu.Unlock()
+		if got := slices.Index(sent, "B"); got < 0 || !slices.Contains(sent[got:], "C") {
+			t.Errorf("messages to %v, want B's while C catches up", sent)
+		}
+		last := fmt.Sprint("c", backlog-1)
+		h.agree(last, h.where("A", last))
+	})
+}
+
+// TestConnectedHoldsNoLock: a bus that is just lost again, and takes its time to say
+// how much it takes, holds up nobody.
+func TestConnectedHoldsNoLock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A-B")
+		hooked := startHooked(h, "A")
+		settle()
+		a, asked := h.servers["A"].node, false
+		hooked.hook(nil, func() {
+			asked = true
+			if !a.mu.TryLock() {
+				t.Error("the bus is asked with the lock held")
+				return
+			}
+			a.mu.Unlock()
+		})
+		a.Connected(true)
+		if !asked {
+			t.Error("the bus is not asked")
+		}
+	})
+}
