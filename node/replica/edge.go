@@ -47,9 +47,10 @@ type edge struct {
 	peer string
 	out  outbox
 
-	flight []ID   // the clients in the last Fill's frame
-	flying bits   // of those, the ones to be told again should it not have been sent
-	sent   uint64 // number of the last frame sent
+	flight     []ID   // the clients in the last Fill's frame
+	flightSize int    // bytes of it
+	flying     bits   // of those, the ones to be told again should it not have been sent
+	sent       uint64 // number of the last frame sent
 
 	up        bool
 	beat      wire.Beat // the last heard, in the neighbour's present life
@@ -68,6 +69,7 @@ type edge struct {
 	skewed bool            // and people were told
 
 	repair repairState
+	counts Counts
 }
 
 // drop takes a client out of what the neighbour is to be told, also out of a frame

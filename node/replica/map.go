@@ -23,6 +23,8 @@ const (
 	News
 )
 
+func (o Outcome) String() string { return [...]string{"stale", "duplicate", "news"}[o] }
+
 // Map holds for each client the record that wins. Merging is commutative,
 // associative and idempotent, so maps that were given the same records in any
 // order are equal. The zero Map is empty and ready.

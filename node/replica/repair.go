@@ -130,6 +130,7 @@ func (r *Replica) noteLoss(e int, lost uint64, now time.Time) []Event {
 	}
 	r.Lost(e, now)
 	d.lost += lost
+	d.counts.Lost += lost
 	return d.tellLoss(now)
 }
 
@@ -152,7 +153,7 @@ func (r *Replica) Lost(e int, now time.Time) {
 	}
 	s := &r.edges[e].repair
 	s.inStep, s.equal, s.met = false, false, false
-	s.dueAt(now, "messages were lost")
+	s.dueAt(now, wereLost)
 	if r.pull != nil && r.pull.edge == e {
 		r.pull.lossy = true
 	}
@@ -182,14 +183,24 @@ func (r *Replica) compareDigests(e int, before wire.Beat, now time.Time) {
 	}
 }
 
-const unequal = "digests stayed unequal"
+// Why a comparison is due, where that makes a difference.
+const (
+	unequal  = "digests stayed unequal"
+	wereLost = "messages were lost"
+)
 
 // dropRepair ends the comparison with edge e, if it runs, and plans none.
 func (r *Replica) dropRepair(e int) {
 	r.edges[e].repair = repairState{}
 	if r.pull != nil && r.pull.edge == e {
-		r.pull = nil
+		r.abandon()
 	}
+}
+
+// abandon gives up the comparison that runs.
+func (r *Replica) abandon() {
+	r.edges[r.pull.edge].counts.Abandoned++
+	r.pull = nil
 }
 
 // Repair is the question to send next, over edge e, if a comparison is due and
@@ -199,7 +210,7 @@ func (r *Replica) Repair(now time.Time) (e int, question []byte, ok bool) {
 		if now.Sub(p.heard) < silence {
 			return 0, nil, false
 		}
-		r.pull = nil
+		r.abandon()
 		r.edges[p.edge].repair.dueAt(now.Add(firstBackoff), p.why)
 	}
 	best := -1
@@ -243,8 +254,10 @@ func (r *Replica) Told(e int, answer []byte, now time.Time) (question []byte, en
 		}
 		return nil, false, nil, err
 	}
+	counts := &r.edges[e].counts
 	p.heard = now
 	p.bytes += len(answer)
+	counts.RepairBytes += uint64(len(answer))
 	switch a.Kind {
 	case wire.TellBuckets:
 		err = wire.EachGroup(a.Body, func(group byte, theirs *[wire.Groups]uint64) {
@@ -260,8 +273,10 @@ func (r *Replica) Told(e int, answer []byte, now time.Time) (question []byte, en
 	case wire.TellLines:
 		var news int
 		news, err = r.mergeLines(e, a.Body, repaired)
-		p.news += news
-		p.lines += bytes.Count(a.Body, []byte("\n"))
+		lines := bytes.Count(a.Body, []byte("\n"))
+		p.news, p.lines = p.news+news, p.lines+lines
+		counts.RepairNews += uint64(news)
+		counts.RepairLines += uint64(lines)
 		if a.Last {
 			p.differing = p.differing[min(int(a.Done), len(p.differing)):]
 			if a.Done == 0 {
@@ -273,7 +288,7 @@ func (r *Replica) Told(e int, answer []byte, now time.Time) (question []byte, en
 	}
 	switch {
 	case err != nil:
-		r.pull = nil
+		r.abandon()
 		r.edges[e].repair.dueAt(now.Add(firstBackoff), p.why)
 		return nil, false, nil, err
 	case !a.Last:
@@ -293,7 +308,7 @@ func (r *Replica) mergeLines(e int, lines []byte, how how) (news int, err error)
 			err = badLine
 			return
 		}
-		r.merged(id, outcome, e, how)
+		r.merged(id, line, outcome, e, how)
 		if outcome == News {
 			news++
 		}
@@ -327,6 +342,7 @@ func (r *Replica) askLines(p *pull) []byte {
 func (r *Replica) finish(p *pull, now time.Time) []Event {
 	r.pull = nil
 	d := &r.edges[p.edge]
+	d.counts.Repairs++
 	s := &d.repair
 	if !p.lossy {
 		s.inStep, s.met = true, true
@@ -342,7 +358,7 @@ func (r *Replica) finish(p *pull, now time.Time) []Event {
 	default:
 		s.backoff = min(max(2*s.backoff, firstBackoff), r.cfg.Repair)
 	}
-	if p.lines == 0 {
+	if p.lines == 0 && p.why != wereLost { // nothing to tell, but that a loss cost nothing
 		return nil
 	}
 	return []Event{{Repair, d.peer, fmt.Sprintf("compared with %s because %s: %d of %d lines were news, %d bytes in %v",

@@ -20,6 +20,10 @@ type Config struct {
 
 	Journal bool // news is wanted in a journal too
 
+	// Follow is told of each merge as it is made, for whoever follows records on their
+	// way; nil for nobody. It must not call the Replica.
+	Follow func(Step)
+
 	Repair time.Duration // how often neighbours compare maps, beside the times they must; 0 turns repair off
 }
 
@@ -29,7 +33,9 @@ type Replica struct {
 	clock   wire.Clock
 	records Map
 	edges   []edge
-	news    uint64 // how many merges have been
+	news    uint64    // how many merges have been
+	reports [3]uint64 // of clients, by outcome
+	full    uint64    // reports refused
 	journal struct {
 		out    outbox
 		flight []ID
@@ -61,11 +67,13 @@ func New(cfg Config) *Replica {
 // appended to dst, without LF: it is the reply, news or not.
 func (r *Replica) IAmAt(dst []byte, c wire.Command, wall time.Time) (line []byte, news bool, err error) {
 	if r.cfg.MaxClients > 0 && r.records.Len() >= r.cfg.MaxClients && !r.records.Has(c.Client) {
+		r.full++
 		return dst, false, ErrFull
 	}
 	line, rec := wire.AppendRecord(dst, r.cfg.Name, c, r.clock.Read(wire.InstantOf(wall)))
 	id, outcome := r.records.Merge(rec)
-	r.merged(id, outcome, fromClient, reported)
+	r.reports[outcome]++
+	r.merged(id, rec.Line, outcome, fromClient, reported)
 	return line, outcome == News, nil
 }
 
@@ -86,11 +94,20 @@ const (
 	repaired            // by a repair
 )
 
+// Step is what became of a record that was merged: what Config.Follow is told.
+type Step struct {
+	Line    []byte // without LF, good during the call
+	Outcome Outcome
+}
+
 // merged takes note of what merging the record of a client came to. News is wanted
 // by every neighbour but the one that told us. That one knows: what it told us need
 // not be told back. What a repair brought is wanted on edges in step only: over the
 // others a repair of their own will bring what is lacking, and no more.
-func (r *Replica) merged(id ID, outcome Outcome, from int, how how) {
+func (r *Replica) merged(id ID, line []byte, outcome Outcome, from int, how how) {
+	if r.cfg.Follow != nil {
+		r.cfg.Follow(Step{line, outcome})
+	}
 	if outcome == News {
 		r.news++
 		if r.cfg.Journal {
@@ -128,7 +145,7 @@ func (r *Replica) Frame(e int, m wire.Mark, frame []byte, now time.Time) (in Int
 			in.LastBad = line
 			return
 		}
-		r.merged(id, outcome, e, reported)
+		r.merged(id, line, outcome, e, reported)
 		switch outcome {
 		case News:
 			in.News++
@@ -138,6 +155,7 @@ func (r *Replica) Frame(e int, m wire.Mark, frame []byte, now time.Time) (in Int
 			in.Stale++
 		}
 	})
+	r.edges[e].counts.frameIn(in, len(frame))
 	return in, events
 }
 
@@ -156,6 +174,7 @@ func (r *Replica) Fill(e int, dst []byte) (frame []byte, m wire.Mark, lines int)
 	d := &r.edges[e]
 	d.land()
 	frame, d.flight = r.fill(&d.out, d.flight, dst, r.limit)
+	d.flightSize = len(frame) - len(dst)
 	for _, id := range d.flight {
 		d.flying.set(id)
 	}
@@ -181,8 +200,10 @@ func (r *Replica) fill(o *outbox, flight []ID, dst []byte, limit int) ([]byte, [
 
 // Sent says that the frame of the last Fill of e was sent.
 func (r *Replica) Sent(e int) {
-	r.edges[e].sent++
-	r.edges[e].land()
+	d := &r.edges[e]
+	d.sent++
+	d.counts.frameOut(len(d.flight), d.flightSize)
+	d.land()
 }
 
 // Unsent says that nothing of the last Fill of e was sent: its records wait
@@ -218,8 +239,9 @@ func (r *Replica) Replay(line []byte) error {
 	return err
 }
 
-// Unjournalled is how many clients' records have yet to go to the journal.
-func (r *Replica) Unjournalled() int { return r.journal.out.length }
+// Unjournalled is how many clients' records have yet to go to the journal, and those
+// of which Journalled has not said yet that they are there.
+func (r *Replica) Unjournalled() int { return r.journal.out.length + len(r.journal.flight) }
 
 // FillJournal is Fill for the journal. Several may be filled before Journalled
 // says what became of all of them.
