@@ -19,6 +19,9 @@ const (
 	kindJournal replica.Kind = "journal"
 )
 
+// kinds is all there are.
+var kinds = []replica.Kind{kindStart, kindStop, replica.Up, replica.Down, replica.Gap, replica.Repair, kindDenied, replica.Clock, kindJournal, replica.Mismatch}
+
 // claiming is how long a client waits at most while the bus is asked whether
 // another process has our name.
 const claiming = 300 * time.Millisecond
@@ -47,6 +50,7 @@ func (n *Node) receiveFrame(e int, m bus.Message) {
 	n.mu.Lock()
 	in, events := n.replica.Frame(e, wire.Mark{Epoch: m.Epoch, Seq: m.Seq}, m.Data, time.Now())
 	kept := n.flood.keeping && in.News < fullMessage // and will go with the rest
+	followed := n.takeFollowed()
 	n.mu.Unlock()
 	if in.News > 0 {
 		n.journal.nudge()
@@ -54,6 +58,7 @@ func (n *Node) receiveFrame(e int, m bus.Message) {
 			n.flood.nudge()
 		}
 	}
+	n.traceIn(followed, "record in", "edge", m.Peer, "number", m.Seq)
 	if in.Bad > 0 {
 		n.noticeJunk(e, in.Bad, in.LastBad)
 	}
@@ -105,6 +110,9 @@ func (n *Node) Connected(up bool) {
 	}
 	if first {
 		n.tell([]replica.Event{{Kind: kindStart, Text: fmt.Sprintf("started, epoch %d", n.cfg.Epoch)}})
+		for _, d := range n.damage { // which the log has told of already
+			n.notify(replica.Event{Kind: kindJournal, Text: "the journal was damaged when it was opened: " + d})
+		}
 		n.reached.open()
 	}
 	n.spread()
@@ -253,10 +261,18 @@ func (n *Node) tell(events []replica.Event) {
 		if n.traffic != nil {
 			n.traffic.write(what, e.Peer, []byte(e.Text))
 		}
-		text := fmt.Sprintf("%s %s: %s", time.Now().UTC().Format(time.RFC3339Nano), n.cfg.Name, e.Text)
-		if err := n.cfg.Bus.Notify(string(e.Kind), e.Peer, text); err != nil {
-			n.log.Debug("event not published", "kind", e.Kind, "err", err)
-		}
+		n.notify(e)
+	}
+}
+
+// notify publishes an event, and counts it also where the bus is away.
+func (n *Node) notify(e replica.Event) {
+	n.mu.Lock()
+	n.events[e.Kind]++
+	n.mu.Unlock()
+	text := fmt.Sprintf("%s %s: %s", time.Now().UTC().Format(time.RFC3339Nano), n.cfg.Name, e.Text)
+	if err := n.cfg.Bus.Notify(string(e.Kind), e.Peer, text); err != nil {
+		n.log.Debug("event not published", "kind", e.Kind, "err", err)
 	}
 }
 

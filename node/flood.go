@@ -290,6 +290,7 @@ func (f *flooder) sent(i int, err error) error {
 	switch {
 	case err == nil:
 		n.logRecords("edge out", m.Peer, m.Data)
+		n.traceOut(m.Peer, m.Seq, m.Data)
 	case tooLarge:
 		n.log.Error("record not sent: the bus takes no messages of its size", "edge", m.Peer, "records", lines, "err", err)
 		return nil

@@ -72,7 +72,12 @@ func (n *Node) runJournal(ctx context.Context) error {
 		case <-ctx.Done():
 			return n.closeJournal()
 		}
-		wanted := n.nextTicket()
+		n.mu.Lock()
+		wanted := ticket(n.replica.News())
+		if n.behindSince.IsZero() {
+			n.behindSince = time.Now()
+		}
+		n.mu.Unlock()
 		err := n.appendNews()
 		n.mu.Lock()
 		failed := n.journal.failed
@@ -93,7 +98,20 @@ func (n *Node) runJournal(ctx context.Context) error {
 		n.journal.finish(wanted)
 		n.mu.Unlock()
 		n.compactJournal()
+		n.mu.Lock()
+		n.behindSince = time.Time{}
+		n.mu.Unlock()
 	}
+}
+
+// journalLag is how many records are not yet in the journal, and how long the oldest
+// of them has waited. The lock is held.
+func (n *Node) journalLag(now time.Time) (records int, oldest time.Duration) {
+	records = n.replica.Unjournalled()
+	if records > 0 && !n.behindSince.IsZero() {
+		oldest = now.Sub(n.behindSince)
+	}
+	return records, oldest
 }
 
 // appendNews appends all that is wanted in the journal now.
@@ -148,7 +166,7 @@ func (n *Node) compactJournal() {
 	})
 	if err != nil {
 		n.compactNext = began.Add(compactRetry)
-		n.log.Error("journal not compacted", "err", err)
+		n.tell([]replica.Event{{Kind: kindJournal, Text: fmt.Sprintf("the journal was not compacted: %v", err)}})
 		return
 	}
 	n.log.Info("journal compacted", "took", time.Since(began))

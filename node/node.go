@@ -78,12 +78,16 @@ type Node struct {
 	journal     progress
 	damage      []string  // what was wrong with the journal
 	compactNext time.Time // not to be tried before; the journal's goroutine's alone
+	behindSince time.Time // when the pass of the journal began that runs or failed last; zero for none
 	// unsendable counts lines that were too large for the bus.
 	unsendable int
 	bus        busState
 	stopping   bool
 	goodbye    bool // it has been said: nothing more goes to neighbours
 	sessions   sessions
+	events     map[replica.Kind]uint64 // how many there have been
+	followed   followed
+	latencies  [commands]latency // of replies; not guarded
 
 	workspaces   sync.Pool       // that no session has
 	questions    context.Context // of places: ends when a stop has no more time for them
@@ -116,21 +120,22 @@ const (
 // New makes a server. It does nothing before Run.
 func New(cfg Config) *Node {
 	n := &Node{
-		cfg:  cfg,
-		log:  cfg.Log.With("node", cfg.Name),
-		edge: map[string]int{},
-		junk: make([]junk, len(cfg.Neighbours)),
-		replica: replica.New(replica.Config{
-			Name: cfg.Name, Neighbours: cfg.Neighbours, Epoch: cfg.Epoch, Topology: cfg.Topology, MaxClients: cfg.Limits.Clients,
-			Repair: cfg.Repair, Journal: cfg.Journal != nil,
-		}),
+		cfg:        cfg,
+		log:        cfg.Log.With("node", cfg.Name),
+		edge:       map[string]int{},
+		junk:       make([]junk, len(cfg.Neighbours)),
 		flood:      newProgress(),
 		journal:    newProgress(),
+		events:     map[replica.Kind]uint64{},
 		sessions:   sessions{open: map[net.Conn]struct{}{}, from: map[string]int{}},
 		workspaces: sync.Pool{New: newWorkspace},
 		reached:    newGate(),
 		ready:      newGate(),
 	}
+	n.replica = replica.New(replica.Config{
+		Name: cfg.Name, Neighbours: cfg.Neighbours, Epoch: cfg.Epoch, Topology: cfg.Topology, MaxClients: cfg.Limits.Clients,
+		Repair: cfg.Repair, Journal: cfg.Journal != nil, Follow: n.follow(),
+	})
 	n.flooder = newFlooder(n)
 	n.questions, n.endQuestions = context.WithCancel(context.Background())
 	for i, peer := range cfg.Neighbours {

@@ -5,14 +5,18 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/pprof"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // Ops is HTTP for the operators of a process and its servers. /healthz says that
 // the process lives; /readyz answers 200 when all servers are ready (Node.Ready)
-// and else 503 with the reasons, a line each. profiles adds /debug/pprof/, which
-// is for loopback only.
-func Ops(profiles bool, nodes ...*Node) http.Handler {
+// and else 503 with the reasons, a line each; /metrics is for Prometheus, of what
+// metrics gathers. profiles adds /debug/pprof/, which is for loopback only.
+func Ops(profiles bool, metrics prometheus.Gatherer, nodes ...*Node) http.Handler {
 	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "ok")
 	})

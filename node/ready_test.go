@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // TestReadyFollowsTheBus: reached once, ready is kept, but for /readyz, which tells
@@ -15,7 +17,7 @@ func TestReadyFollowsTheBus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B").startAll()
 		a := h.servers["A"].node
-		ops := Ops(false, a, h.servers["B"].node)
+		ops := Ops(false, prometheus.NewRegistry(), a, h.servers["B"].node)
 		expect := func(when string, status int, text string) {
 			t.Helper()
 			settle()
@@ -47,7 +49,7 @@ func TestReadyFollowsTheBus(t *testing.T) {
 func TestProfiles(t *testing.T) {
 	for profiles, want := range map[bool]int{true: http.StatusOK, false: http.StatusNotFound} {
 		reply := httptest.NewRecorder()
-		Ops(profiles).ServeHTTP(reply, httptest.NewRequest(http.MethodGet, "/debug/pprof/cmdline", nil))
+		Ops(profiles, prometheus.NewRegistry()).ServeHTTP(reply, httptest.NewRequest(http.MethodGet, "/debug/pprof/cmdline", nil))
 		if reply.Code != want {
 			t.Errorf("profiles %v: %d, want %d", profiles, reply.Code, want)
 		}

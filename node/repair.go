@@ -55,8 +55,10 @@ func (n *Node) answer(e int, m bus.Message) {
 func (n *Node) receiveAnswer(e int, m bus.Message) {
 	n.mu.Lock()
 	question, ended, events, err := n.replica.Told(e, m.Data, time.Now())
+	followed := n.takeFollowed()
 	n.mu.Unlock()
 	n.spread() // what was news, over the other edges
+	n.traceIn(followed, "record in by repair", "edge", m.Peer)
 	if question != nil {
 		n.ask(e, question)
 	}

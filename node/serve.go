@@ -17,6 +17,8 @@ type sessions struct {
 	open    map[net.Conn]struct{}
 	from    map[string]int // how many of open, by remote address without port; loopback is not counted
 	refused bool           // some were, since it was last worth saying
+	accepts uint64         // how many were accepted, ever
+	refuses uint64         // and how many refused
 	running sync.WaitGroup
 }
 
@@ -68,7 +70,10 @@ func (n *Node) admit(conn net.Conn) bool {
 	full := len(s.open) >= n.cfg.Limits.Conns || counted && s.from[host] >= max(1, n.cfg.Limits.Conns/2)
 	worthSaying := full && !s.refused
 	s.refused = full
-	if !full {
+	if full {
+		s.refuses++
+	} else {
+		s.accepts++
 		s.open[conn] = struct{}{}
 		if counted {
 			s.from[host]++

@@ -50,11 +50,13 @@ type workspace struct {
 	reports []wire.Command // IAMATs that were read and not yet merged
 	lines   [][]byte       // theirs
 
-	out    []byte // replies not yet written
-	ends   []int  // in out, of each reply; for the traffic log alone
-	err    error  // of writing: the client is gone
-	ticket ticket // of the latest news that they must wait for
-	seat   seat
+	out     []byte    // replies not yet written
+	ends    []int     // in out, of each reply; for the traffic log alone
+	replies replies   // that out holds
+	read    time.Time // when what they answer was
+	err     error     // of writing: the client is gone
+	ticket  ticket    // of the latest news that they must wait for
+	seat    seat
 }
 
 func newWorkspace() any {
@@ -89,7 +91,7 @@ func (s *session) layDown() {
 		s.rest = bytes.Clone(s.in[s.start:s.end])
 	}
 	w := s.workspace
-	w.reports, w.lines, w.out, w.ends, w.err, w.ticket = w.reports[:0], w.lines[:0], w.out[:0], w.ends[:0], nil, 0
+	w.reports, w.lines, w.out, w.ends, w.replies, w.err, w.ticket = w.reports[:0], w.lines[:0], w.out[:0], w.ends[:0], replies{}, nil, 0
 	s.node.workspaces.Put(w)
 	s.workspace = nil
 }
@@ -124,6 +126,7 @@ func (s *session) converse(ctx context.Context) error {
 		}
 		err := s.await()
 		s.takeUp() // if the wait ended with an error
+		s.read = time.Now()
 		lines := s.handleLines(ctx)
 		if errors.Is(err, io.EOF) {
 			s.handleLast(ctx)
@@ -217,15 +220,16 @@ func (s *session) handle(ctx context.Context, line []byte) {
 		return
 	}
 	s.mergeReports()
-	if c.Verb == wire.WhatsAt {
-		if s.flush(ctx) != nil {
-			return
-		}
-		s.whatsAt(ctx, c, line)
-	} else {
+	if c.Verb != wire.WhatsAt {
 		s.out = wire.AppendInvalid(s.out, line)
+		s.replied(invalid)
+		return
 	}
-	s.replied()
+	if s.flush(ctx) != nil {
+		return
+	}
+	s.whatsAt(ctx, c, line)
+	s.replied(whatsAt)
 }
 
 // refuse answers a line that is too long with what may be kept of it.
@@ -233,11 +237,12 @@ func (s *session) refuse(line []byte) {
 	s.mergeReports()
 	s.log("client in", line)
 	s.out = wire.AppendInvalid(s.out, line)
-	s.replied()
+	s.replied(invalid)
 }
 
-// replied says that s.out ends with a whole reply.
-func (s *session) replied() {
+// replied says that s.out ends with a whole reply to a command.
+func (s *session) replied(to command) {
+	s.replies[to]++
 	if s.node.traffic != nil {
 		s.ends = append(s.ends, len(s.out))
 	}
@@ -259,10 +264,12 @@ func (s *session) mergeReports() {
 		} else { // full
 			s.out = wire.AppendInvalid(s.out, s.lines[i])
 		}
-		s.replied()
+		s.replied(iAmAt)
 	}
 	s.ticket = ticket(n.replica.News()) // also if none was news: the records that won may still wait
+	followed := n.takeFollowed()
 	n.mu.Unlock()
+	n.traceIn(followed, "record from client", "client", s.remote)
 	s.reports, s.lines = s.reports[:0], s.lines[:0]
 }
 
@@ -274,9 +281,7 @@ func (s *session) whatsAt(ctx context.Context, c wire.Command, line []byte) {
 	whole, cancel := context.WithTimeout(n.questions, asking)
 	defer cancel()
 	wait(ctx, n.ready.opened, unready)
-	n.mu.Lock()
-	stored, ok := n.replica.Get(nil, c.Client)
-	n.mu.Unlock()
+	stored, ok := n.Record(c.Client)
 	if !ok {
 		s.out = wire.AppendInvalid(s.out, line)
 		return
@@ -309,6 +314,10 @@ func (s *session) flush(ctx context.Context) error {
 		s.conn.SetWriteDeadline(time.Now().Add(s.node.cfg.Limits.Write)) // an error here is one of Write too
 	}
 	_, s.err = s.conn.Write(s.out)
+	if s.err == nil {
+		s.node.replied(s.replies, time.Since(s.read))
+	}
+	s.replies = replies{}
 	begin := 0
 	for _, end := range s.ends {
 		s.log("client out", s.out[begin:end-1])

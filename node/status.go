@@ -25,10 +25,20 @@ func (n *Node) Status() status.Server {
 	s.Clients = len(n.sessions.open)
 	for e, peer := range n.cfg.Neighbours {
 		waiting, up := n.replica.Waiting(e)
+		counts := n.replica.Counts(e)
 		s.Edges = append(s.Edges, status.Edge{
 			Peer: peer, Up: up, InStep: n.replica.InStep(e), Repairing: n.replica.Repairing(e), Waiting: waiting,
 			BeatAge: n.replica.BeatAge(e, now),
+			Sent:    counts.Out, News: counts.News, Duplicates: counts.Duplicates, Stale: counts.Stale,
+			Lost: counts.Lost, Repairs: counts.Repairs, Repaired: counts.RepairNews,
 		})
 	}
 	return s
+}
+
+// Record is the line that the server has of a client.
+func (n *Node) Record(client []byte) (line []byte, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.replica.Get(nil, client)
 }

@@ -36,7 +36,7 @@ func (b *brokers) join(name string, epoch uint64, neighbours ...string) *member 
 	m := &member{ended: make(chan error, 1), ready: make(chan bool, 100), messages: make(chan bus.Message, 1000), trouble: make(chan string, 1000)}
 	m.Bus = natsbus.New(natsbus.Config{
 		URLs: []string{b.url}, Prefix: "herd", Server: name, Neighbours: neighbours, Epoch: epoch, User: b.keys[name],
-		Service: natsbus.Service{Endpoints: map[string]func() []byte{"status": func() []byte { return []byte("status of " + name) }}},
+		Service: natsbus.Service{Endpoints: map[string]natsbus.Endpoint{"status": func([]byte) ([]byte, error) { return []byte("status of " + name), nil }}},
 		Log:     slog.New(slog.NewTextHandler(b.t.Output(), nil)).With("node", name),
 	})
 	ctx, cancel := context.WithCancel(context.Background())

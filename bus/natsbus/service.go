@@ -2,6 +2,7 @@ package natsbus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -18,8 +19,19 @@ type Service struct {
 	Metadata    map[string]string
 	// Endpoints, by a name of bus.Endpoints, answer requests on <prefix>.<name>,
 	// each server for itself: there are no queue groups.
-	Endpoints map[string]func() []byte
+	Endpoints map[string]Endpoint
 }
+
+// Endpoint answers the data of a request. Its error is the answer too, in the form
+// that micro services have for it: in headers, with code 400, or 404 where it is
+// ErrUnknown; and as text.
+type Endpoint func(request []byte) (answer []byte, err error)
+
+// ErrUnknown is an Endpoint's refusal to tell of what it does not have; wrapped.
+var ErrUnknown = errors.New("unknown")
+
+// ServerHeader is the header of an answer that names the server which gave it.
+const ServerHeader = "Herd-Server"
 
 const serviceVersion = "0.1.0"
 
@@ -31,9 +43,9 @@ func (r *run) serveTools() (micro.Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("micro service: %w", err)
 	}
-	for name, answer := range r.cfg.Service.Endpoints {
+	for name, endpoint := range r.cfg.Service.Endpoints {
 		respond := micro.HandlerFunc(func(request micro.Request) {
-			if err := request.Respond(answer()); err != nil {
+			if err := r.respond(request, endpoint); err != nil {
 				r.cfg.Log.Debug("micro service", "endpoint", name, "err", err)
 			}
 		})
@@ -42,6 +54,19 @@ func (r *run) serveTools() (micro.Service, error) {
 		}
 	}
 	return s, nil
+}
+
+func (r *run) respond(request micro.Request, endpoint Endpoint) error {
+	from := micro.WithHeaders(micro.Headers{ServerHeader: {r.cfg.Server}})
+	answer, err := endpoint(request.Data())
+	if err == nil {
+		return request.Respond(answer, from)
+	}
+	code := "400"
+	if errors.Is(err, ErrUnknown) {
+		code = "404"
+	}
+	return request.Error(code, err.Error(), []byte(err.Error()), from)
 }
 
 // Ask asks all servers on the bus of cfg at one of their endpoints and calls take

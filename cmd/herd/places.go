@@ -210,7 +210,7 @@ func (p *process) places() places.Source {
 			choices = append(choices, places.Choice{
 				Name: s.name,
 				// To exact places only: all servers answer the same, whoever asked them before.
-				Source: places.NewCache(loadGazetteer(log), nil, keeping, keepingSize),
+				Source: places.NewCache(p.metrics.source(s.name, loadGazetteer(log)), nil, keeping, keepingSize),
 			})
 			continue
 		}
@@ -237,7 +237,7 @@ func loadGazetteer(log *slog.Logger) places.Source {
 // keep to a rate and a budget.
 func (p *process) shielded(s placesSource, log *slog.Logger) places.Source {
 	kind := webSources[s.name]
-	src := p.webSource(s)
+	src := p.metrics.source(s.name, p.webSource(s))
 	if p.settings.places.budget > 0 {
 		src = places.NewBudget(src, p.share(p.settings.places.budget), kind.reset)
 	}

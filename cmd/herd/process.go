@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -28,6 +29,7 @@ import (
 type process struct {
 	settings settings
 	log      *slog.Logger
+	metrics  metrics
 	servers  []server
 	ops      net.Listener // nil for none
 	data     *flock.Flock // of HERD_DATA_DIR; nil for none
@@ -43,7 +45,11 @@ type server struct {
 // newProcess opens the ports of servers: each server's for clients at the address
 // beside its name, and the operators' at opsAddress, "" for none.
 func newProcess(s settings, stderr io.Writer, names, addresses []string, opsAddress string) (*process, error) {
-	p := &process{settings: s, log: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: s.logLevel}))}
+	p := &process{
+		settings: s,
+		log:      slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: s.logLevel})),
+		metrics:  newMetrics(),
+	}
 	if s.journal != journalOff {
 		if err := p.lockData(); err != nil {
 			return nil, err
@@ -144,13 +150,7 @@ func (p *process) newNode(name string, clients net.Addr, urls []string, epoch ui
 		Metadata: map[string]string{
 			"server": name, "neighbours": strings.Join(neighbours, " "), "epoch": fmt.Sprint(epoch), "clients": clients.String(),
 		},
-		Endpoints: map[string]func() []byte{"status": func() []byte {
-			text, err := json.Marshal(n.Status())
-			if err != nil {
-				panic(err) // a status holds nothing that JSON could not
-			}
-			return text
-		}},
+		Endpoints: endpoints(func() *node.Node { return n }),
 	}
 	cfg := node.Config{
 		Name: name, Neighbours: neighbours, Topology: s.graph.Hash(), Epoch: epoch,
@@ -168,15 +168,35 @@ func (p *process) newNode(name string, clients net.Addr, urls []string, epoch ui
 	return n
 }
 
+// endpoints is what a server answers to tools: status in JSON, its edges as a table,
+// and the record of the client whose id is the request.
+func endpoints(n func() *node.Node) map[string]natsbus.Endpoint {
+	return map[string]natsbus.Endpoint{
+		"status": func([]byte) ([]byte, error) { return json.Marshal(n().Status()) },
+		"edges":  func([]byte) ([]byte, error) { return []byte(n().Status().EdgesText()), nil },
+		"get": func(request []byte) ([]byte, error) {
+			client := bytes.Trim(request, " \t\n\v\f\r") // of a tool that adds a line end; ids hold none
+			if len(client) == 0 {
+				return nil, errors.New("which client? The request is to be its id")
+			}
+			if line, ok := n().Record(client); ok {
+				return line, nil
+			}
+			return nil, fmt.Errorf("%w: no client %.80q", natsbus.ErrUnknown, client)
+		},
+	}
+}
+
 // serveOps serves operators until stop is called.
 func (p *process) serveOps() (stop func()) {
 	var nodes []*node.Node
 	for _, s := range p.servers {
 		nodes = append(nodes, s.node)
 	}
+	p.metrics.servers(nodes...)
 	tcp, ok := p.ops.Addr().(*net.TCPAddr)
 	s := &http.Server{
-		Handler:           node.Ops(ok && tcp.IP.IsLoopback(), nodes...),
+		Handler:           node.Ops(ok && tcp.IP.IsLoopback(), p.metrics.registry, nodes...),
 		ReadHeaderTimeout: 5 * time.Second,
 		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}

@@ -33,6 +33,17 @@ type Edge struct {
 	Repairing bool    `json:"repairing"` // a comparison runs
 	Waiting   int     `json:"waiting"`   // records yet to be sent
 	BeatAge   float64 `json:"beat_age"`  // seconds since the neighbour was last heard; -1 for never
+
+	// Counts since the server started: records sent, and received by what they came to;
+	// messages of the neighbour's that were lost; comparisons of maps that ended, and
+	// the records that were news in what they brought.
+	Sent       uint64 `json:"sent"`
+	News       uint64 `json:"news"`
+	Duplicates uint64 `json:"duplicates"`
+	Stale      uint64 `json:"stale"`
+	Lost       uint64 `json:"lost"`
+	Repairs    uint64 `json:"repairs"`
+	Repaired   uint64 `json:"repaired"`
 }
 
 // Herd is what the servers of a herd say of themselves, sorted as its topology
@@ -125,18 +136,35 @@ func (h Herd) Text() string {
 	return b.String()
 }
 
-func (e Edge) text() string {
-	state := "in step"
+// EdgesText is the server's edges at a glance, and what came and went over them.
+func (s Server) EdgesText() string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "EDGE\tSTATE\tWAITING\tSENT\tNEWS\tDUPLICATE\tSTALE\tLOST\tREPAIRS\tREPAIRED")
+	for _, e := range s.Edges {
+		fmt.Fprintf(w, "%s-%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", s.Server, e.Peer, e.state(), e.Waiting,
+			e.Sent, e.News, e.Duplicates, e.Stale, e.Lost, e.Repairs, e.Repaired)
+	}
+	w.Flush()
+	return b.String()
+}
+
+func (e Edge) state() string {
 	switch {
 	case !e.Up && e.BeatAge < 0:
-		state = "never heard"
+		return "never heard"
 	case !e.Up:
-		state = fmt.Sprintf("down, heard %.0f s ago", e.BeatAge)
+		return fmt.Sprintf("down, heard %.0f s ago", e.BeatAge)
 	case e.Repairing:
-		state = "repairing"
+		return "repairing"
 	case !e.InStep:
-		state = "not in step"
+		return "not in step"
 	}
+	return "in step"
+}
+
+func (e Edge) text() string {
+	state := e.state()
 	if e.Waiting > 0 {
 		state += fmt.Sprintf(", %d waiting", e.Waiting)
 	}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"herd/node"
+	"herd/places"
+)
+
+// metrics is what /metrics shows of the process: its servers, its sources of places,
+// and Go's and the system's own account of it. The registry is its own, so that
+// nothing shows there because some package was imported.
+type metrics struct {
+	registry *prometheus.Registry
+	calls    *prometheus.HistogramVec
+	errors   *prometheus.CounterVec
+}
+
+func newMetrics() metrics {
+	m := metrics{
+		registry: prometheus.NewRegistry(),
+		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "herd_places_call_duration_seconds", Help: "Calls to a source of places: what its cache did not answer, retries too.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"source"}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "herd_places_errors_total", Help: "Calls to a source of places that failed; not those that nobody waited for any more.",
+		}, []string{"source"}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "herd_build_info", Help: "1, under labels that say what the program was built from.",
+		ConstLabels: prometheus.Labels{"version": version(), "goversion": runtime.Version()},
+	})
+	build.Set(1)
+	m.registry.MustRegister(m.calls, m.errors, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// servers adds the servers of the process.
+func (m metrics) servers(nodes ...*node.Node) { m.registry.MustRegister(node.Metrics(nodes...)) }
+
+// source counts the calls to a source of places.
+func (m metrics) source(name string, src places.Source) places.Source {
+	calls, failed := m.calls.WithLabelValues(name), m.errors.WithLabelValues(name)
+	return places.NewObserved(src, func(took time.Duration, err error) {
+		calls.Observe(took.Seconds())
+		if err != nil && !errors.Is(err, context.Canceled) {
+			failed.Inc()
+		}
+	})
+}
