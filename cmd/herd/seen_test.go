@@ -1,0 +1,238 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"herd/bus/embed"
+)
+
+// What tools see of a herd on the bus, and the log of a record's way.
+
+// askAll asks as the nats CLI does, from a stock inbox, and returns the answers by
+// the server that gave them.
+func askAll(t *testing.T, nc *nats.Conn, subject, request string, servers int) map[string]*nats.Msg {
+	t.Helper()
+	inbox := nats.NewInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Unsubscribe()
+	if err := nc.PublishRequest(subject, inbox, []byte(request)); err != nil {
+		t.Fatal(err)
+	}
+	answers := map[string]*nats.Msg{}
+	for range servers {
+		m, err := sub.NextMsg(patience)
+		if err != nil {
+			t.Fatalf("%s: %v after %d answers", subject, err, len(answers))
+		}
+		answers[m.Header.Get("Herd-Server")] = m
+	}
+	return answers
+}
+
+// TestService: what the tools of NATS get from a herd that is held to its rules.
+func TestService(t *testing.T) {
+	t.Parallel()
+	h := startUp(t, "A-B,B-C")
+	nc, err := nats.Connect(h.nats)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	record := dial(t, h.addresses[0]).ask("IAMAT kiwi\xff +1+1 5")
+	awaitAgreement(t, "kiwi\xff", record, h.addresses...)
+	names := h.graph.Servers()
+
+	for request, want := range map[string]struct{ code, text string }{
+		"kiwi\xff":      {"", record},
+		" kiwi\xff\r\n": {"", record},
+		"emu\n":         {"404", `unknown: no client "emu"`},
+		"":              {"400", "which client? The request is to be its id"},
+	} {
+		answers := askAll(t, nc, "herd.get", request, len(names))
+		for _, name := range names {
+			m := answers[name]
+			if m == nil {
+				t.Fatalf("get %q: no answer of %s in %v", request, name, answers)
+			}
+			if string(m.Data) != want.text || m.Header.Get(micro.ErrorCodeHeader) != want.code {
+				t.Errorf("get %q: %s answers %q, code %q, want %q, %q", request, name, m.Data, m.Header.Get(micro.ErrorCodeHeader), want.text, want.code)
+			}
+		}
+	}
+
+	edges := string(askAll(t, nc, "herd.edges", "", len(names))["B"].Data)
+	for _, line := range []string{
+		`^EDGE +STATE +WAITING +SENT +NEWS +DUPLICATE +STALE +LOST +REPAIRS +REPAIRED\n`,
+		`(?m)^B-A +in step +0 +0 +1 +0 +0 +0 +\d+ +0$`,
+		`(?m)^B-C +in step +0 +1 +0 +0 +0 +0 +\d+ +0$`,
+	} {
+		if !regexp.MustCompile(line).MatchString(edges) {
+			t.Errorf("edges of B have no %s:\n%s", line, edges)
+		}
+	}
+
+	infos := askAll(t, nc, "$SRV.INFO.herd", "", 1)
+	var info micro.Info
+	if err := json.Unmarshal(infos[""].Data, &info); err != nil {
+		t.Fatal(err)
+	}
+	about := info.Metadata
+	if place := slices.Index(names, about["server"]); place < 0 || about["clients"] != h.addresses[place] ||
+		about["neighbours"] != strings.Join(h.graph.Neighbours(about["server"]), " ") || about["epoch"] == "" {
+		t.Errorf("info: %v", about)
+	}
+	endpoints := map[string]string{}
+	for _, e := range info.Endpoints {
+		if e.QueueGroup != "" {
+			t.Errorf("endpoint %s has queue group %s: one server of all would answer", e.Name, e.QueueGroup)
+		}
+		endpoints[e.Name] = e.Subject
+	}
+	if want := map[string]string{"status": "herd.status", "edges": "herd.edges", "get": "herd.get"}; fmt.Sprint(endpoints) != fmt.Sprint(want) {
+		t.Errorf("endpoints %v, want %v", endpoints, want)
+	}
+	var stats micro.Stats
+	if err := json.Unmarshal(askAll(t, nc, "$SRV.STATS.herd", "", 1)[""].Data, &stats); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range stats.Endpoints {
+		if e.Name == "get" && (e.NumRequests != 4 || e.NumErrors != 2) {
+			t.Errorf("stats of get: %d requests and %d errors, want 4 and 2", e.NumRequests, e.NumErrors)
+		}
+	}
+	h.stop()
+}
+
+// TestEvents: a readable line for each kind of event, on a real bus.
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	open, err := embed.Start("127.0.0.1:0", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(open.Shutdown)
+	taps := tapBus(t, open.URL())
+	told := func(subject, text string) (match []string) {
+		t.Helper()
+		line := regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*Z ` + strings.Split(subject, ".")[0] + `: ` + text + `$`)
+		eventually(t, func() error {
+			taps.mu.Lock()
+			defer taps.mu.Unlock()
+			if match = line.FindStringSubmatch(taps.events["herd.event."+subject]); match == nil {
+				return fmt.Errorf("no %q on %s in %q", text, subject, taps.events)
+			}
+			return nil
+		})
+		return match
+	}
+	data := t.TempDir()
+	serve := func(name string, env ...string) (p *program, address string) {
+		return serveOn(t, open.URL(), "A-B", "", name, env...)
+	}
+	journal := []string{"HERD_JOURNAL=ack", "HERD_DATA_DIR=" + data}
+
+	a, addressA := serve("A")
+	b, addressB := serve("B", journal...)
+	told("A.start", `started, epoch \d+`)
+	epoch := told("B.start", `started, epoch (\d+)`)[1]
+	told("A.up.B", `B is up, holding 0 records`)
+	told("B.up.A", `A is up, holding 0 records`)
+
+	record := dial(t, addressA).ask("IAMAT kiwi +1+1 5")
+	awaitAgreement(t, "kiwi", record, addressB)
+	a.stop()
+	told("A.stop", "stopping")
+	told("B.down.A", "A is down: it said goodbye; 0 records wait for it")
+	serve("A")
+	told("A.repair.B", `compared with B because it came up: 1 of 1 lines were news, \d+ bytes in \d+m?s`)
+
+	// From here on somebody speaks in B's name, as nobody could with keys.
+	nc, err := nats.Connect(open.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	say := func(subject, text string, header nats.Header) {
+		t.Helper()
+		if err := nc.PublishMsg(&nats.Msg{Subject: subject, Data: []byte(text), Header: header}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	beats, err := nc.SubscribeSync("herd.beat.B.A")
+	if err != nil {
+		t.Fatal(err)
+	}
+	beat, err := beats.NextMsg(patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	say("herd.edge.B.A", "junk", nil)
+	told("A.mismatch.B", `dropped what is of no format of ours: lines from B, 1, the last "junk"`)
+	say("herd.edge.B.A", record, nats.Header{"Nats-Sequence": {"1"}})
+	told("A.denied.B", `denied: dropped a message on "herd.edge.B.A": its header Nats-Sequence shows that a broker made it`)
+	ahead := fmt.Sprintf("clock=%d.000000000", time.Now().Unix()+100)
+	say("herd.beat.B.A", regexp.MustCompile(`clock=\S+`).ReplaceAllString(string(beat.Data), ahead), nil)
+	told("A.clock.B", `the clock of B is 1m\S+s from ours`)
+	say("herd.edge.B.A", record, nats.Header{"Herd-Epoch": {epoch}, "Herd-Seq": {"100"}})
+	told("A.gap.B", `messages of B were lost, (99|100), the last before number 100`)
+	told("A.repair.B", `compared with B because messages were lost: 0 of 0 lines were news, \d+ bytes in \d+m?s`)
+
+	b.stop()
+	damaged := 0
+	err = filepath.WalkDir(data, func(path string, _ fs.DirEntry, err error) error {
+		switch {
+		case strings.HasSuffix(path, ".blk"):
+			damaged++
+			return os.Truncate(path, 10)
+		case strings.HasSuffix(path, "index.db"):
+			return os.Remove(path)
+		}
+		return err
+	})
+	if err != nil || damaged == 0 {
+		t.Fatalf("damaging %d files: %v", damaged, err)
+	}
+	serve("B", journal...)
+	told("B.journal", "the journal was damaged when it was opened: .+")
+}
+
+// TestTrace: at debug the log follows one record through the whole herd.
+func TestTrace(t *testing.T) {
+	t.Parallel()
+	h := startUp(t, "A-B,B-C", "HERD_LOG_LEVEL=debug")
+	c := dial(t, h.addresses[0])
+	record := c.ask("IAMAT kiwi +1+1 5")
+	awaitAgreement(t, "kiwi", record, h.addresses...)
+	line := ` line="` + regexp.QuoteMeta(record) + `"`
+	for _, step := range []string{
+		`msg="record from client" node=A client=` + regexp.QuoteMeta(c.conn.LocalAddr().String()) + ` outcome=news`,
+		`msg="record out" node=A edge=B number=1`,
+		`msg="record in" node=B edge=A number=1 outcome=news`,
+		`msg="record out" node=B edge=C number=1`,
+		`msg="record in" node=C edge=B number=1 outcome=news`,
+	} {
+		h.stderr.await(t, `level=DEBUG `+step+line)
+	}
+	c.ask("IAMAT kiwi +1+1 4")
+	h.stderr.await(t, `msg="record from client" node=A client=\S+ outcome=stale line="AT A \S+ kiwi \+1\+1 4"`)
+	h.stop()
+	if strings.Contains(h.stderr.String(), "node=C edge=B number=2") {
+		t.Error("a record that was no news went on")
+	}
+}
