@@ -105,7 +105,8 @@ func (p Prefix) Event(server, kind, peer string) string {
 	return subject
 }
 
-// Endpoints is what a server may be asked, each at its own subject.
+// Endpoints is what a server may be asked, each at its own subject: its edges, the
+// record of the client that the request names, its status.
 var Endpoints = []string{"edges", "get", "status"}
 
 // Endpoint is the subject on which all servers of the herd are asked one of

@@ -32,6 +32,10 @@
 // then is flooded, and neighbours that are up confirm that they have merged it;
 // then they are told goodbye, and support ends.
 //
+// What operators see: events (edges.go), status and records for tools on the bus
+// (status.go), HTTP (ops.go) with metrics (metrics.go, latency.go), the traffic log
+// (traffic.go), and at level debug the way of each record (trace.go).
+//
 // Every queue has a bound: an outbox holds each client at most once, an intake
 // 1,024 messages (more are lost, and found by their numbers), a session one read
 // and the replies to it, the traffic log 4 MB before those who write it wait.

@@ -19,4 +19,5 @@
 //	Retry      asks again where that may help
 //	Rate       keeps to so many questions a second
 //	Budget     keeps to so many questions a day
+//	Observed   tells of each question how it went, for metrics
 package places

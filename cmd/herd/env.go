@@ -35,7 +35,7 @@ type environment struct {
 
 	LogLevel  string `split_words:"true" default:"info" desc:"of the log on standard error: debug, info, warn, error"`
 	LogDir    string `split_words:"true" desc:"directory for <server>.log, each server's input and output"`
-	OpsListen string `split_words:"true" desc:"HTTP for operators: /healthz, /readyz, on loopback /debug/pprof/; unset: 127.0.0.1:12080, with serve plus the server's place in the topology; off"`
+	OpsListen string `split_words:"true" desc:"HTTP for operators: /healthz, /readyz, /metrics, on loopback /debug/pprof/; unset: 127.0.0.1:12080, with serve plus the server's place in the topology; off"`
 
 	DataDir string `split_words:"true" desc:"directory for this process's journals, one in a directory for each server"`
 	Journal string `default:"off" desc:"off; ack: a reply leaves after its record is in the journal; sync: and on the disk"`
