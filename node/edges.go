@@ -52,13 +52,13 @@ func (n *Node) receiveFrame(e int, m bus.Message) {
 	kept := n.flood.keeping && in.News < fullMessage // and will go with the rest
 	followed := n.takeFollowed()
 	n.mu.Unlock()
+	n.traceIn(followed, "record in", "edge", m.Peer, "number", m.Seq)
 	if in.News > 0 {
 		n.journal.nudge()
 		if !kept {
 			n.flood.nudge()
 		}
 	}
-	n.traceIn(followed, "record in", "edge", m.Peer, "number", m.Seq)
 	if in.Bad > 0 {
 		n.noticeJunk(e, in.Bad, in.LastBad)
 	}

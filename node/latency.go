@@ -30,8 +30,8 @@ type replies [commands]int
 
 // latency is a histogram of the time from when a command was read until its reply
 // was written. All replies of one write count with one observation, and with the
-// latency of the command that was read first: so it costs a write two additions,
-// whatever the number of its replies. The histogram of the Prometheus library has no
+// latency of the command that was read first: so it costs a write two additions
+// and two readings of the clock, whatever the number of its replies. The histogram of the Prometheus library has no
 // way to count many at once.
 type latency struct {
 	buckets [len(latencyBounds) + 1]atomic.Uint64 // replies, by the first bound that they kept; the last kept none

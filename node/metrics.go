@@ -69,7 +69,7 @@ type edgeSample struct {
 	peer                  string
 	up, inStep, repairing bool
 	waiting               int
-	beatAge, skew         float64 // seconds; NaN where unknown
+	beatAge, skew         float64 // seconds; NaN where unknown, skew also where the neighbour is down
 	replica.Counts
 }
 
@@ -90,7 +90,7 @@ func (n *Node) sample() sample {
 		if age := n.replica.BeatAge(e, now); age >= 0 {
 			i.beatAge = age
 		}
-		if ahead, known := n.replica.Skew(e); known {
+		if ahead, known := n.replica.Skew(e); known && i.up { // what a clock was is nobody's care
 			i.skew = ahead.Seconds()
 		}
 		s.edges = append(s.edges, i)

@@ -57,8 +57,8 @@ func (n *Node) receiveAnswer(e int, m bus.Message) {
 	question, ended, events, err := n.replica.Told(e, m.Data, time.Now())
 	followed := n.takeFollowed()
 	n.mu.Unlock()
-	n.spread() // what was news, over the other edges
 	n.traceIn(followed, "record in by repair", "edge", m.Peer)
+	n.spread() // what was news, over the other edges
 	if question != nil {
 		n.ask(e, question)
 	}
