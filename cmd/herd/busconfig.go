@@ -18,6 +18,7 @@ import (
 type busConfigCommand struct {
 	Dir     string   `arg:"" help:"Directory for the configuration and the keys."`
 	Listen  string   `default:"127.0.0.1:4222" help:"Where the broker listens; in a cluster on one host, the first: the others take the ports after it."`
+	Apart   string   `help:"Put each server's key and each broker's configuration, alone, into a directory of its own below this one as well: DIR/Welsh/Welsh.nk, DIR/nats/nats.conf." placeholder:"DIR"`
 	Monitor string   `default:"127.0.0.1:8222" help:"Where it listens for monitoring over HTTP, in the clear, to whoever comes; off."`
 	TLSCert string   `name:"tls-cert" help:"File with the broker's certificate."`
 	TLSKey  string   `name:"tls-key" help:"File with its key."`
@@ -53,6 +54,9 @@ func (b busConfigCommand) Run(c console) error {
 		return usageError{err}
 	}
 	rules := access.For(s.graph, s.prefix)
+	if b.Apart != "" && slices.Contains(s.graph.Servers(), apartName(soleConf)) {
+		return fmt.Errorf("bus-config: --apart: a server can't be named %s: the broker's directory is", apartName(soleConf))
+	}
 	if name := rules.Clash(); name != "" {
 		return fmt.Errorf("bus-config: a server can't be named %s: %s%s holds the key of the operators, and %s%s that of the broker's", name,
 			access.OpsUser, seedExt, access.SystemUser, seedExt)
@@ -60,6 +64,11 @@ func (b busConfigCommand) Run(c console) error {
 	did, err := b.write(s, rules, brokers)
 	if err != nil {
 		return fmt.Errorf("bus-config: %w", err)
+	}
+	if b.Apart != "" {
+		if err := putApart(b.Dir, b.Apart, rules, brokers, did); err != nil {
+			return fmt.Errorf("bus-config: --apart: %w; run it again", err)
+		}
 	}
 	b.tell(c.Out, s, brokers, did)
 	if !loopback(b.Listen) && b.TLSCert == "" {
@@ -311,6 +320,9 @@ func (b busConfigCommand) tell(out io.Writer, s settings, brokers []broker, did 
 		fmt.Fprintf(w, "  %s\t%s\n", file, did[file])
 	}
 	w.Flush()
+	if b.Apart != "" {
+		fmt.Fprintf(out, "\nEach server's key and each broker's configuration, alone: %s\n", shellWord(filepath.Join(b.Apart, "*")))
+	}
 
 	fmt.Fprint(out, "\nStart the broker, or let one that runs read it again; who keeps its rights stays connected:\n\n")
 	var urls []string
