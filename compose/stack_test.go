@@ -1,0 +1,243 @@
+// Package compose_test drives the stack of docker-compose.yml on a Docker engine, with
+// the committed files unchanged: from the host, as clients and operators do, and by what
+// goes wrong with machines and networks.
+package compose_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+var goloman = map[string]string{
+	"NATS_PORT": "4222", "GOLOMAN_PORT": "12000", "HANDS_PORT": "12001", "HOLIDAY_PORT": "12002", "WELSH_PORT": "12003", "WILKES_PORT": "12004",
+}
+
+// most is how large an image may be.
+const most = 40_000_000
+
+// TestStack: one command brings the herd up; whatever is killed, cut off, paused or
+// taken down, all servers know in the end all that clients were told; and nothing is
+// left of it.
+func TestStack(t *testing.T) {
+	h := newHerd(newStack(t, "goloman", goloman, "docker-compose.yml"), "goloman", "hands", "holiday", "welsh", "wilkes")
+	step := func(name string, run func(*testing.T)) {
+		if !t.Run(name, run) {
+			t.FailNow() // the next starts from where this one ended
+		}
+	}
+	everything := append([]string{"nats"}, h.servers...)
+
+	h.compose(t, "build")
+	step("up", func(t *testing.T) {
+		h.compose(t, "up", "-d")
+		h.awaitHealthy(t, time.Minute, everything...)
+	})
+	step("hardened", func(t *testing.T) {
+		for _, service := range append([]string{"keys"}, everything...) {
+			h.isHardened(t, service)
+		}
+		for _, image := range images {
+			if size, err := strconv.Atoi(docker(t, "image", "inspect", "--format", "{{.Size}}", image)); err != nil || size > most {
+				t.Errorf("image %s: %d bytes, want at most %d (%v)", image, size, most, err)
+			}
+		}
+	})
+	step("own keys only", func(t *testing.T) {
+		for _, server := range h.servers {
+			if got, want := h.filesIn(t, server, "/key"), []string{strings.ToUpper(server[:1]) + server[1:] + ".nk"}; !slices.Equal(got, want) {
+				t.Errorf("%s sees %v, want %v", server, got, want)
+			}
+		}
+		if got, want := h.filesIn(t, "nats", "/key"), []string{"nats.conf"}; !slices.Equal(got, want) {
+			t.Errorf("nats sees %v, want %v", got, want)
+		}
+	})
+	step("speaks", h.speaks)
+
+	ops := h.copyOut(t, "keys", "/bus/ops.nk")
+	step("ops taps and cannot publish", func(t *testing.T) {
+		tap, denied := h.as(t, ops)
+		heard, err := tap.SubscribeSync("herd.edge.>")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tap.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		client := h.report(t, "welsh")
+		for { // until the report's own line
+			m, err := heard.NextMsg(patience)
+			if err != nil {
+				t.Fatal("tap:", err)
+			}
+			if strings.Contains(string(m.Data), strings.TrimSpace(h.told[client])) {
+				break
+			}
+		}
+		isDenied(t, tap, denied, "herd.edge.Welsh.Holiday")
+	})
+	step("another's key", func(t *testing.T) {
+		// From the host, with the key that Hands sees.
+		hands, denied := h.as(t, h.copyOut(t, "hands", "/key/Hands.nk"))
+		isDenied(t, hands, denied, "herd.edge.Welsh.Holiday")
+		// And a container that calls itself Welsh, while Welsh is away.
+		h.compose(t, "stop", "welsh")
+		impostor := docker(t, "run", "-d", "--network", h.project+"_bus", "-v", h.project+"_key-hands:/key:ro", "--label", "com.docker.compose.project="+h.project,
+			"-e", "HERD_NATS_URL=nats://nats:4222", "-e", "HERD_NATS_SEED=/key/Hands.nk", images["HERD_IMAGE"], "serve", "Welsh")
+		defer docker(t, "rm", "-f", impostor)
+		await(t, patience, func() error {
+			if said := docker(t, "logs", impostor); !strings.Contains(said, "denied") {
+				return errors.New("nothing denied: " + said)
+			}
+			return nil
+		})
+		docker(t, "rm", "-f", impostor)
+		h.compose(t, "start", "welsh")
+		h.awaitHealthy(t, patience, "welsh")
+		h.awaitAll(t)
+	})
+	step("killed", func(t *testing.T) {
+		before := h.inspect(t, "holiday")
+		if err := syscall.Kill(before.State.Pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		await(t, patience, func() error {
+			if now := h.inspect(t, "holiday"); now.RestartCount <= before.RestartCount {
+				return errors.New("holiday has not been restarted")
+			}
+			return h.knows("holiday")
+		})
+		h.awaitHealthy(t, patience, "holiday")
+	})
+	step("cut off", func(t *testing.T) {
+		docker(t, "network", "disconnect", h.project+"_bus", h.container(t, "welsh"))
+		here, there := h.report(t, "welsh"), h.report(t, "goloman")
+		for server, client := range map[string]string{"welsh": there, "goloman": here} {
+			if reply, err := h.ask(server, "WHATSAT "+client+" 0 0"); err != nil || !strings.HasPrefix(reply, "? ") {
+				t.Errorf("%s answers %q, %v of a report beyond the cut", server, reply, err)
+			}
+		}
+		docker(t, "network", "connect", h.project+"_bus", h.container(t, "welsh"))
+		h.awaitAll(t)
+	})
+	step("nats restarted and paused", func(t *testing.T) {
+		h.compose(t, "restart", "nats")
+		h.report(t, "hands")
+		h.awaitAll(t)
+		h.compose(t, "pause", "nats")
+		h.report(t, "wilkes")
+		h.compose(t, "unpause", "nats")
+		h.awaitAll(t)
+	})
+	step("down and up", func(t *testing.T) {
+		h.compose(t, "down", "--timeout", "20")
+		h.compose(t, "up", "-d")
+		h.awaitHealthy(t, patience, everything...)
+		h.awaitAll(t)
+		was, err := os.ReadFile(ops)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now, err := os.ReadFile(h.copyOut(t, "keys", "/bus/ops.nk")); err != nil || string(now) != string(was) {
+			t.Errorf("the operators' key has changed (%v)", err)
+		}
+	})
+}
+
+// TestRiley: the other herd, in a project and with a NATS of its own.
+func TestRiley(t *testing.T) {
+	h := newHerd(newStack(t, "riley", map[string]string{
+		"RILEY_NATS_PORT": "4223", "RILEY_PORT": "12010", "JAQUEZ_PORT": "12011", "JUZANG_PORT": "12012", "CAMPBELL_PORT": "12013", "BERNARD_PORT": "12014",
+	}, "compose/riley.yml"), "riley", "jaquez", "juzang", "campbell", "bernard")
+	h.compose(t, "up", "-d")
+	h.awaitHealthy(t, time.Minute, append([]string{"nats"}, h.servers...)...)
+	h.speaks(t)
+}
+
+// TestCluster: of three NATS nodes one goes, and the herd goes on.
+func TestCluster(t *testing.T) {
+	h := newHerd(newStack(t, "cluster", goloman, "docker-compose.yml", "compose/cluster.yml"), "goloman", "hands", "holiday", "welsh", "wilkes")
+	h.compose(t, "up", "-d")
+	h.awaitHealthy(t, time.Minute, append([]string{"nats", "nats-2", "nats-3"}, h.servers...)...)
+	h.speaks(t)
+	h.compose(t, "kill", "nats-2")
+	h.speaks(t)
+}
+
+// isHardened checks what the engine was told of a container.
+func (s *stack) isHardened(t *testing.T, service string) {
+	t.Helper()
+	c := s.inspect(t, service)
+	var faults []error
+	must := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	must(c.Config.User == "65532:65532", "user %q", c.Config.User)
+	must(c.HostConfig.ReadonlyRootfs, "its root can be written to")
+	must(slices.Equal(c.HostConfig.CapDrop, []string{"ALL"}) && !c.HostConfig.Privileged, "capabilities dropped: %v", c.HostConfig.CapDrop)
+	must(slices.Contains(c.HostConfig.SecurityOpt, "no-new-privileges:true"), "security options %v", c.HostConfig.SecurityOpt)
+	must(c.HostConfig.Memory > 0, "no memory limit")
+	must(c.HostConfig.LogConfig.Config["max-size"] != "", "no limit to its log")
+	if service == "keys" {
+		must(c.State.Status == "exited" && c.State.ExitCode == 0, "%s, exit status %d", c.State.Status, c.State.ExitCode)
+	} else {
+		must(c.HostConfig.RestartPolicy.Name == "unless-stopped", "restart %q", c.HostConfig.RestartPolicy.Name)
+	}
+	for port, bindings := range c.HostConfig.PortBindings {
+		for _, b := range bindings {
+			must(b.HostIp == "127.0.0.1", "port %s published at %q", port, b.HostIp)
+			must(b.HostPort == s.ports[service], "port %s published at %s, not %s", port, b.HostPort, s.ports[service])
+		}
+	}
+	if err := errors.Join(faults...); err != nil {
+		t.Errorf("%s: %v", service, err)
+	}
+}
+
+// as connects to NATS from the host with a key. What the broker denies comes on denied.
+func (s *stack) as(t *testing.T, seed string) (conn *nats.Conn, denied <-chan error) {
+	t.Helper()
+	key, err := nats.NkeyOptionFromSeed(seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	faults := make(chan error, 16)
+	conn, err = nats.Connect("nats://127.0.0.1:"+s.ports["nats"], key, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		select {
+		case faults <- err:
+		default:
+		}
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	return conn, faults
+}
+
+// isDenied checks that the broker takes nothing on a subject.
+func isDenied(t *testing.T, conn *nats.Conn, denied <-chan error, subject string) {
+	t.Helper()
+	if err := conn.Publish(subject, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-denied:
+		if !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), subject) {
+			t.Errorf("publish on %s: %v, want a permissions violation", subject, err)
+		}
+	case <-time.After(patience):
+		t.Errorf("publish on %s: not denied", subject)
+	}
+}
