@@ -123,10 +123,10 @@ func docker(t *testing.T, args ...string) string {
 	return strings.TrimSpace(out)
 }
 
-// run runs a command at the root of the repository, and gives it ten minutes: the first
-// builds images.
+// run runs a command at the root of the repository, and gives it a quarter of an hour:
+// the first builds images.
 func run(env []string, name string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()
 	c := exec.CommandContext(ctx, name, args...)
 	c.Dir = ".."
