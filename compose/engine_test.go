@@ -57,7 +57,7 @@ func TestMain(m *testing.M) {
 func newStack(t *testing.T, name string, ports map[string]string, files ...string) *stack {
 	t.Helper()
 	if os.Getenv(enabled) == "" {
-		t.Skipf("skipped: the stack is tried with %s=1, a Docker engine and docker-compose", enabled)
+		t.Skipf("skipped: the stack is tried with %s=1, a Docker engine and Compose", enabled)
 	}
 	s := &stack{project: fmt.Sprintf("herdtest-%s-%d", name, os.Getpid()), files: files, ports: map[string]string{}}
 	free := true
@@ -94,13 +94,13 @@ func newStack(t *testing.T, name string, ports map[string]string, files ...strin
 	return s
 }
 
-// compose runs the Compose tool on the stack's files, with .env.example for its
+// compose runs the Compose tool, of either version, on the stack's files, with .env.example for its
 // settings, not those of who runs the tests.
 func (s *stack) compose(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := s.try(args...)
 	if err != nil {
-		t.Fatalf("docker-compose %s: %v\n%s", strings.Join(args, " "), err, out)
+		t.Fatalf("compose %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return out
 }
@@ -110,7 +110,11 @@ func (s *stack) try(args ...string) (string, error) {
 	for _, file := range s.files {
 		all = append(all, "-f", file)
 	}
-	return run(s.env, "docker-compose", append(all, args...)...)
+	all = append(all, args...)
+	if _, err := exec.LookPath("docker-compose"); err != nil {
+		return run(s.env, "docker", append([]string{"compose"}, all...)...)
+	}
+	return run(s.env, "docker-compose", all...)
 }
 
 // docker runs the engine's own tool.
