@@ -10,6 +10,8 @@ set -euo pipefail
 image=$1
 
 if docker image inspect "$image" >/dev/null 2>&1; then
+	# One that an earlier run could not remove.
+	[ "$(docker image inspect --format '{{index .Config.Labels "herd.standin"}}' "$image")" = true ] && exit 0
 	echo "standin: $image is there already" >&2
 	exit 3
 fi
