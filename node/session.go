@@ -257,6 +257,7 @@ func (s *session) mergeReports() {
 	n := s.node
 	n.mu.Lock()
 	now := time.Now()
+	n.replica.Expect(s.reports)
 	for i, c := range s.reports {
 		out, _, err := n.replica.IAmAt(s.out, c, now)
 		if err == nil {

@@ -17,10 +17,20 @@ import (
 type digests struct {
 	root    uint64
 	groups  [wire.Groups]uint64
-	buckets [wire.Groups][wire.Groups]uint64
+	buckets [wire.Groups][wire.Groups]uint64 // but for what is pending: see group
 	// first is the ID of each bucket's latest client plus one, entry.next of the
 	// one before it; 0 is none.
 	first [wire.Buckets]ID
+
+	// pending is changes of buckets that have not been made: a bucket is seldom near
+	// in memory, and many together are waited for about as long as one.
+	pending [batchSize]change
+	changes int // how many are pending
+}
+
+type change struct {
+	bucket uint16
+	hash   uint64
 }
 
 func bucketOf(client []byte) uint16 { return uint16(xxhash.Sum64(client) >> 48) }
@@ -29,7 +39,23 @@ func bucketOf(client []byte) uint16 { return uint16(xxhash.Sum64(client) >> 48) 
 func (d *digests) change(bucket uint16, hash uint64) {
 	d.root ^= hash
 	d.groups[bucket>>8] ^= hash
-	d.buckets[bucket>>8][bucket&0xff] ^= hash
+	d.pending[d.changes] = change{bucket, hash}
+	if d.changes++; d.changes == len(d.pending) {
+		d.settle()
+	}
+}
+
+func (d *digests) settle() {
+	for _, c := range d.pending[:d.changes] {
+		d.buckets[c.bucket>>8][c.bucket&0xff] ^= c.hash
+	}
+	d.changes = 0
+}
+
+// group is the digests of a group's buckets, until the next change.
+func (d *digests) group(g byte) *[wire.Groups]uint64 {
+	d.settle()
+	return &d.buckets[g]
 }
 
 // eachIn calls do for each record in a bucket, with the hash of its line.

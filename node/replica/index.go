@@ -26,6 +26,9 @@ type slot struct {
 	hash uint32 // its lower half: where the ID belongs, and most of a comparison
 }
 
+// first is the slot where a search for a hash begins. There must be slots.
+func (x *index) first(hash uint64) slot { return x.slots[uint32(hash)&uint32(len(x.slots)-1)] }
+
 // candidates yields the IDs that may have a hash: those that have its lower half.
 func (x *index) candidates(hash uint64) iter.Seq[ID] {
 	return func(yield func(ID) bool) {

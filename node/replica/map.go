@@ -38,6 +38,7 @@ type Map struct {
 	lines   arena
 	digests *digests // nil while the map is empty
 	size    int64    // of all lines, with an LF each
+	batch   batch
 }
 
 type entry struct {
@@ -64,45 +65,56 @@ func (m *Map) line(id ID) []byte {
 
 // Merge puts r in the map if it wins there. It keeps a copy of r's bytes.
 func (m *Map) Merge(r wire.Record) (ID, Outcome) {
-	hash := m.index.hash(r.Client)
-	id, known := m.find(r.Client, hash)
+	inIndex, hash := m.index.hash(r.Client()), xxhash.Sum64(r.Line)
+	id, known := m.find(r.Client(), inIndex)
 	if !known {
-		return m.add(r, hash), News
+		return m.add(r, inIndex, hash), News
 	}
-	return id, m.update(id, r)
+	return id, m.update(id, r, hash)
 }
 
-// MergeLine is Merge of the record that a line says, or an error where it says
-// none. A line that the map holds already, byte for byte, is not parsed again:
-// of what comes over the edges about half is.
-func (m *Map) MergeLine(line []byte) (ID, Outcome, error) {
-	client, ok := wire.ClientOf(line)
-	if !ok {
-		return 0, Stale, wire.ErrNoRecord
+// MergeLines is Merge of the record that each non-empty line of frame says, which
+// need not end in LF; done is told what it came to, or of an error where a line says
+// none. A line that the map holds already, byte for byte, is not parsed: of what
+// comes over the edges about half is.
+func (m *Map) MergeLines(frame []byte, done func(line []byte, id ID, outcome Outcome, err error)) {
+	for len(frame) > 0 {
+		frame = m.take(frame)
+		m.bringNear()
+		for i := range m.batch.lines[:m.batch.length] {
+			in := &m.batch.lines[i]
+			id, outcome, err := m.mergeLine(in)
+			done(in.cut.Line, id, outcome, err)
+		}
 	}
-	hash := m.index.hash(client)
-	id, known := m.find(client, hash)
-	if known && bytes.Equal(m.line(id), line) {
+}
+
+func (m *Map) mergeLine(in *incoming) (ID, Outcome, error) {
+	if in.err != nil {
+		return 0, Stale, in.err
+	}
+	id, known := m.find(in.cut.Client(), in.inIndex)
+	if known && m.entry(id).hash == in.hash && bytes.Equal(m.line(id), in.cut.Line) {
 		return id, Duplicate, nil
 	}
-	r, err := wire.ParseRecord(line)
+	r, err := in.cut.Parse()
 	switch {
 	case err != nil:
 		return 0, Stale, err
 	case known:
-		return id, m.update(id, r), nil
+		return id, m.update(id, r, in.hash), nil
 	}
-	return m.add(r, hash), News, nil
+	return m.add(r, in.inIndex, in.hash), News, nil
 }
 
-// update merges a record of a client that the map knows.
-func (m *Map) update(id ID, r wire.Record) Outcome {
+// update merges a record, its line's hash with it, of a client that the map knows.
+func (m *Map) update(id ID, r wire.Record, hash uint64) Outcome {
 	e := m.entry(id)
-	held := m.lines.at(e.line, e.length)
 	switch c := r.Effective.Compare(wire.Instant{Sec: e.sec, Nsec: e.nsec}); {
 	case c < 0:
 		return Stale
 	case c == 0:
+		held := m.line(id)
 		other, err := wire.ParseRecord(held)
 		if err != nil {
 			panic("the map holds what is no record: " + string(held)) // only records are merged
@@ -113,16 +125,16 @@ func (m *Map) update(id ID, r wire.Record) Outcome {
 			return Duplicate
 		}
 	}
-	hash := xxhash.Sum64(r.Line)
-	m.digests.change(bucketOf(r.Client), e.hash^hash)
+	m.digests.change(bucketOf(r.Client()), e.hash^hash)
 	m.size += int64(len(r.Line)) - int64(e.length)
 	e.line = m.lines.replace(e.line, e.length, r.Line)
 	e.set(r, hash)
 	return News
 }
 
-// add puts in the first record of a client.
-func (m *Map) add(r wire.Record, inIndex uint64) ID {
+// add puts in the first record of a client, with the hashes of the client in the
+// index and of the line.
+func (m *Map) add(r wire.Record, inIndex, hash uint64) ID {
 	if m.digests == nil {
 		m.digests = new(digests)
 	}
@@ -132,7 +144,7 @@ func (m *Map) add(r wire.Record, inIndex uint64) ID {
 	}
 	m.length++
 	m.index.add(inIndex, id)
-	bucket, hash := bucketOf(r.Client), xxhash.Sum64(r.Line)
+	bucket := bucketOf(r.Client())
 	e := m.entry(id)
 	e.line = m.lines.add(r.Line)
 	e.set(r, hash)
@@ -145,7 +157,7 @@ func (m *Map) add(r wire.Record, inIndex uint64) ID {
 
 // set notes what is to be known of r, whose line is in place.
 func (e *entry) set(r wire.Record, hash uint64) {
-	e.hash, e.length, e.clientAt = hash, uint32(len(r.Line)), uint32(r.ClientAt)
+	e.hash, e.length, e.clientAt = hash, uint32(len(r.Line)), uint32(r.ClientAt())
 	e.sec, e.nsec = r.Effective.Sec, r.Effective.Nsec
 }
 
@@ -200,19 +212,5 @@ func (m *Map) Lines() iter.Seq[string] {
 				return
 			}
 		}
-	}
-}
-
-// eachLine calls do for each non-empty line of frame, which need not end in LF.
-func eachLine(frame []byte, do func(line []byte)) {
-	for len(frame) > 0 {
-		line, rest := frame, []byte(nil)
-		if lf := bytes.IndexByte(frame, '\n'); lf >= 0 {
-			line, rest = frame[:lf], frame[lf+1:]
-		}
-		if len(line) > 0 {
-			do(line)
-		}
-		frame = rest
 	}
 }

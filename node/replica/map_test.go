@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/cespare/xxhash/v2"
 	"pgregory.net/rapid"
 
 	"herd/node/wire"
@@ -49,8 +51,8 @@ func TestMergeInAnyOrder(t *testing.T) {
 		}
 		best := map[string]wire.Record{}
 		for _, r := range records {
-			if old, ok := best[string(r.Client)]; !ok || wire.Compare(r, old) > 0 {
-				best[string(r.Client)] = r
+			if old, ok := best[string(r.Client())]; !ok || wire.Compare(r, old) > 0 {
+				best[string(r.Client())] = r
 			}
 		}
 		for client, r := range best {
@@ -69,11 +71,66 @@ func TestMergeOutcome(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var m Map
 		for _, r := range rapid.SliceOf(record).Draw(t, "records") {
-			before, _ := m.Get(nil, r.Client)
+			before, _ := m.Get(nil, r.Client())
 			_, outcome := m.Merge(r)
-			after, _ := m.Get(nil, r.Client)
+			after, _ := m.Get(nil, r.Client())
 			if (outcome == News) == bytes.Equal(before, after) || (outcome == Duplicate) != bytes.Equal(before, r.Line) {
 				t.Fatalf("merging %q onto %q gave outcome %d and %q", r.Line, before, outcome, after)
+			}
+		}
+	})
+}
+
+// TestMergeLines: lines that are merged many at a time come to what they come to one
+// by one, junk and blank lines and those of one client among them.
+func TestMergeLines(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var together, single Map
+		text := rapid.OneOf(
+			rapid.Map(record, func(r wire.Record) string { return string(r.Line) }),
+			rapid.Map(rapid.IntRange(0, 200), func(i int) string { return fmt.Sprintf("AT A +0.000000000 c%d +1+1 %d", i, 100+i%7) }),
+			rapid.SampledFrom([]string{"", "AT", "AT A +0.000000000 kiwi", "AT A +0.000000000 kiwi +1+1 x", "IAMAT kiwi +1+1 1"}),
+		)
+		for range 3 {
+			lines := rapid.SliceOfN(text, 0, 300).Draw(t, "lines")
+			var want, got []string
+			for _, line := range lines {
+				switch r, err := wire.ParseRecord([]byte(line)); {
+				case line == "":
+				case err != nil:
+					want = append(want, line+": error")
+				default:
+					id, outcome := single.Merge(r)
+					want = append(want, fmt.Sprintf("%s: %d %v", line, id, outcome))
+				}
+			}
+			together.MergeLines([]byte(strings.Join(lines, "\n")), func(line []byte, id ID, outcome Outcome, err error) {
+				if err != nil {
+					got = append(got, string(line)+": error")
+				} else {
+					got = append(got, fmt.Sprintf("%s: %d %v", line, id, outcome))
+				}
+			})
+			if !slices.Equal(got, want) {
+				t.Fatalf("together:\n%s\none by one:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		}
+		if together.digests == nil {
+			return
+		}
+		var buckets [wire.Groups][wire.Groups]uint64
+		for line := range together.Lines() {
+			r, _ := wire.ParseRecord([]byte(line))
+			b := bucketOf(r.Client())
+			buckets[b>>8][b&0xff] ^= xxhash.Sum64String(line)
+		}
+		for g := range buckets {
+			sum := uint64(0)
+			for _, b := range buckets[g] {
+				sum ^= b
+			}
+			if *together.digests.group(byte(g)) != buckets[g] || together.digests.groups[g] != sum {
+				t.Fatalf("digests of group %d are not of what it holds", g)
 			}
 		}
 	})

@@ -261,8 +261,12 @@ func (r *Replica) Told(e int, answer []byte, now time.Time) (question []byte, en
 	switch a.Kind {
 	case wire.TellBuckets:
 		err = wire.EachGroup(a.Body, func(group byte, theirs *[wire.Groups]uint64) {
+			ours := new([wire.Groups]uint64)
+			if r.records.digests != nil {
+				ours = r.records.digests.group(group)
+			}
 			for i := range theirs {
-				if r.records.digests == nil && theirs[i] != 0 || r.records.digests != nil && theirs[i] != r.records.digests.buckets[group][i] {
+				if theirs[i] != ours[i] {
 					p.differing = append(p.differing, uint16(group)<<8|uint16(i))
 				}
 			}
@@ -302,8 +306,7 @@ func (r *Replica) Told(e int, answer []byte, now time.Time) (question []byte, en
 // mergeLines merges the lines of an answer that came over edge e and returns how
 // many were news.
 func (r *Replica) mergeLines(e int, lines []byte, how how) (news int, err error) {
-	eachLine(lines, func(line []byte) {
-		id, outcome, badLine := r.records.MergeLine(line)
+	r.records.MergeLines(lines, func(line []byte, id ID, outcome Outcome, badLine error) {
 		if badLine != nil {
 			err = badLine
 			return
@@ -427,7 +430,7 @@ func (a *Answer) nextGroups() (message []byte, more bool) {
 		if len(m.Body) > 0 && wire.SyncHead+len(m.Body)+wire.GroupSize > a.replica.limit {
 			break
 		}
-		m.Body = wire.AppendGroup(m.Body, byte(a.group), &d.buckets[a.group])
+		m.Body = wire.AppendGroup(m.Body, byte(a.group), d.group(byte(a.group)))
 	}
 	m.Last = a.group == wire.Groups
 	return m.Append(nil), !m.Last

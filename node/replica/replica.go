@@ -77,6 +77,10 @@ func (r *Replica) IAmAt(dst []byte, c wire.Command, wall time.Time) (line []byte
 	return line, outcome == News, nil
 }
 
+// Expect says that an IAmAt of each of these commands is about to follow. That
+// changes nothing but what all of them cost.
+func (r *Replica) Expect(commands []wire.Command) { r.records.expect(commands) }
+
 // Get appends to dst the record's line, without LF, that wins for a client.
 func (r *Replica) Get(dst, client []byte) (line []byte, ok bool) { return r.records.Get(dst, client) }
 
@@ -138,8 +142,7 @@ func (r *Replica) Frame(e int, m wire.Mark, frame []byte, now time.Time) (in Int
 	if m != (wire.Mark{}) {
 		events = r.noteLoss(e, r.edges[e].received(m, false), now)
 	}
-	eachLine(frame, func(line []byte) {
-		id, outcome, err := r.records.MergeLine(line)
+	r.records.MergeLines(frame, func(line []byte, id ID, outcome Outcome, err error) {
 		if err != nil {
 			in.Bad++
 			in.LastBad = line
@@ -234,8 +237,8 @@ func (r *Replica) Limit(bytes int) { r.limit = min(messageSize, bytes) }
 func (r *Replica) News() uint64 { return r.news }
 
 // Replay merges a line of the journal: nobody need be told of it.
-func (r *Replica) Replay(line []byte) error {
-	_, _, err := r.records.MergeLine(line)
+func (r *Replica) Replay(line []byte) (err error) {
+	r.records.MergeLines(line, func(_ []byte, _ ID, _ Outcome, bad error) { err = bad })
 	return err
 }
 

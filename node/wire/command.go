@@ -37,7 +37,7 @@ func ParseCommand(line []byte) Command {
 	switch string(f[0]) {
 	case "IAMAT":
 		t, ok := parseTime(f[3])
-		if !ok || splitLocation(f[2]) == 0 {
+		if !ok || location(f[2]) != len(f[2]) {
 			return Command{}
 		}
 		return Command{Verb: IAmAt, Client: f[1], Location: f[2], TimeText: f[3], Time: t}
@@ -87,5 +87,5 @@ func fields(line []byte, f *[4][]byte) bool {
 // isSpace tells the six ASCII white-space bytes, HT LF VT FF CR and SP, from
 // all others.
 func isSpace(b byte) bool {
-	return b == ' ' || '\t' <= b && b <= '\r'
+	return b <= ' ' && (b == ' ' || '\t' <= b && b <= '\r')
 }

@@ -193,7 +193,7 @@ func FuzzParseCommand(f *testing.F) {
 		if err != nil {
 			t.Fatalf("ParseRecord(%q): %v", made.Line, err)
 		}
-		if !bytes.Equal(read.Client, c.Client) || read.Receipt != receipt || read.Time != c.Time || Compare(read, made) != 0 {
+		if !bytes.Equal(read.Client(), c.Client) || read.Receipt != receipt || read.Time != c.Time || Compare(read, made) != 0 {
 			t.Fatalf("ParseRecord(%q) = %+v, want what AppendRecord made: %+v", made.Line, read, made)
 		}
 	})

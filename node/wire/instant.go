@@ -76,10 +76,11 @@ func (a Instant) appendSigned(dst []byte) []byte {
 	dst = append(dst, sign)
 	dst = strconv.AppendInt(dst, a.Sec, 10)
 	dst = append(dst, '.')
-	for unit := int32(nsecPerSec / 10); unit > 0; unit /= 10 {
-		dst = append(dst, byte('0'+a.Nsec/unit%10))
+	nsec := [9]byte{}
+	for i, n := len(nsec)-1, uint32(a.Nsec); i >= 0; i, n = i-1, n/10 {
+		nsec[i] = byte('0' + n%10)
 	}
-	return dst
+	return append(dst, nsec[:]...)
 }
 
 // Clock gives a server's readings: the wall clock, but each reading at least a

@@ -11,16 +11,35 @@ import (
 // servers could decide differently.
 const maxLead = 60
 
-// Record is one parsed AT line. Its slices point into Line.
+// Cut is the line of an AT record, cut where its fields begin, up to the location.
+// What is behind that has not been looked at: see Parse.
+type Cut struct {
+	Line []byte // the whole record, without LF
+
+	difference, client, location uint32 // where in Line they begin
+}
+
+// Server is the record's origin.
+func (c Cut) Server() []byte { return c.Line[len(verb) : c.difference-1] }
+
+// Client is whom the record is about.
+func (c Cut) Client() []byte { return c.Line[c.client : c.location-1] }
+
+// ClientAt is where in Line the client begins.
+func (c Cut) ClientAt() int { return int(c.client) }
+
+const verb = "AT "
+
+// Record is one parsed AT line.
 type Record struct {
-	Line     []byte // the whole record, without LF
-	Server   []byte // origin
-	Client   []byte
-	Location []byte
-	ClientAt int // where in Line Client begins
+	Cut
+	time uint32 // where in Line it begins
 
 	Rank
 }
+
+// Location is where the client says that it is.
+func (r Record) Location() []byte { return r.Line[r.location : r.time-1] }
 
 // Rank is what of a record decides whether it wins, but for the line itself.
 type Rank struct {
@@ -45,71 +64,69 @@ var ErrNoRecord = errors.New("not a record")
 // record points into the result.
 func AppendRecord(dst []byte, server string, c Command, receipt Instant) ([]byte, Record) {
 	start := len(dst)
-	dst = append(dst, "AT "...)
+	dst = append(dst, verb...)
 	dst = append(dst, server...)
 	dst = append(dst, ' ')
+	r := Record{Rank: newRank(c.Time, receipt)}
+	r.difference = uint32(len(dst) - start)
 	dst = receipt.Sub(c.Time).appendSigned(dst)
 	dst = append(dst, ' ')
-	client := len(dst)
+	r.client = uint32(len(dst) - start)
 	dst = append(dst, c.Client...)
 	dst = append(dst, ' ')
-	location := len(dst)
+	r.location = uint32(len(dst) - start)
 	dst = append(dst, c.Location...)
 	dst = append(dst, ' ')
+	r.time = uint32(len(dst) - start)
 	dst = append(dst, c.TimeText...)
-	return dst, Record{
-		Line:     dst[start:],
-		Server:   dst[start+3 : start+3+len(server)],
-		Client:   dst[client : client+len(c.Client)],
-		ClientAt: client - start,
-		Location: dst[location : location+len(c.Location)],
-		Rank:     newRank(c.Time, receipt),
-	}
+	r.Line = dst[start:]
+	return dst, r
 }
 
 // ParseRecord reads one AT line, without its LF, as a neighbour sent it. A line
 // that a herd server would not have written to the byte is an error.
 func ParseRecord(line []byte) (Record, error) {
-	var f [6][]byte
-	rest := line
-	for i := range 5 {
-		space := bytes.IndexByte(rest, ' ')
-		if space < 0 {
-			return Record{}, ErrNoRecord
-		}
-		f[i], rest = rest[:space], rest[space+1:]
+	c, err := CutRecord(line)
+	if err != nil {
+		return Record{}, err
 	}
-	f[5] = rest
-	difference, ok := parseDifference(f[2])
-	if !ok || string(f[0]) != "AT" || !isName(f[1]) || !isField(f[3]) || splitLocation(f[4]) == 0 {
+	return c.Parse()
+}
+
+// CutRecord does the first half of ParseRecord, which is enough to find what is
+// known of the client.
+func CutRecord(line []byte) (c Cut, err error) {
+	if len(line) < len(verb) || string(line[:len(verb)]) != verb {
+		return Cut{}, ErrNoRecord
+	}
+	server := name(line[len(verb):])
+	difference := len(verb) + server + 1
+	if server == 0 || difference > len(line) || line[difference-1] != ' ' {
+		return Cut{}, ErrNoRecord
+	}
+	space := bytes.IndexByte(line[difference:], ' ')
+	client := difference + space + 1
+	length := field(line[client:])
+	location := client + length + 1
+	if space < 0 || length == 0 || location > len(line) || line[location-1] != ' ' {
+		return Cut{}, ErrNoRecord
+	}
+	return Cut{line, uint32(difference), uint32(client), uint32(location)}, nil
+}
+
+// Parse does the second half of ParseRecord.
+func (c Cut) Parse() (Record, error) {
+	difference, ok := parseDifference(c.Line[c.difference : c.client-1])
+	rest := c.Line[c.location:]
+	length := location(rest)
+	if !ok || length == 0 || length == len(rest) || rest[length] != ' ' {
 		return Record{}, ErrNoRecord
 	}
-	t, ok := parseTime(f[5])
+	t, ok := parseTime(rest[length+1:])
 	if !ok {
 		return Record{}, ErrNoRecord
 	}
-	return Record{
-		Line: line, Server: f[1], Client: f[3], Location: f[4],
-		ClientAt: len("AT ") + len(f[1]) + 1 + len(f[2]) + 1,
-		Rank:     newRank(t, t.Add(difference)),
-	}, nil
-}
-
-// ClientOf is the client that a record's line is about. Of a line that is no record
-// it may be anything, or not be at all.
-func ClientOf(line []byte) (client []byte, ok bool) {
-	for range 3 { // AT, server, difference
-		space := bytes.IndexByte(line, ' ')
-		if space < 0 {
-			return nil, false
-		}
-		line = line[space+1:]
-	}
-	end := bytes.IndexByte(line, ' ')
-	if end < 0 {
-		return nil, false
-	}
-	return line[:end], true
+	return Record{Cut: c, time: c.location + uint32(length) + 1, Rank: newRank(t, t.Add(difference))}, nil
 }
 
 // Compare orders two records of one client: +1 when a beats b, -1 when b beats
@@ -136,27 +153,30 @@ func (a Rank) Compare(b Rank) int {
 // Position is the record's latitude and longitude in degrees: the nearest
 // floats, for searching.
 func (r Record) Position() (lat, lon float64) {
-	n := splitLocation(r.Location)
-	lat, _ = strconv.ParseFloat(string(r.Location[:n]), 64)
-	lon, _ = strconv.ParseFloat(string(r.Location[n:]), 64)
+	location := r.Location()
+	n := coordinate(location, maxLatitude)
+	lat, _ = strconv.ParseFloat(string(location[:n]), 64)
+	lon, _ = strconv.ParseFloat(string(location[n:]), 64)
 	return lat, lon
 }
 
-// isName tells whether b can be a server's name: ASCII letters, digits, `_`.
-func isName(b []byte) bool {
-	for _, c := range b {
+// name is the length of what at the start of b can be a server's name: ASCII
+// letters, digits, `_`.
+func name(b []byte) int {
+	for i, c := range b {
 		if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') && c != '_' {
-			return false
+			return i
 		}
 	}
-	return len(b) > 0
+	return len(b)
 }
 
-func isField(b []byte) bool {
-	for _, c := range b {
+// field is the length of what at the start of b is not white space.
+func field(b []byte) int {
+	for i, c := range b {
 		if isSpace(c) {
-			return false
+			return i
 		}
 	}
-	return len(b) > 0
+	return len(b)
 }

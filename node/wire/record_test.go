@@ -31,8 +31,8 @@ func TestAppendRecord(t *testing.T) {
 		if string(got) != "before"+want || string(r.Line) != want {
 			t.Errorf("AppendRecord(time %s, receipt %v) = %q with record %q, want %q", tt.time, tt.receipt, got, r.Line, want)
 		}
-		if got := string(r.Line[r.ClientAt : r.ClientAt+len(r.Client)]); got != "kiwi" {
-			t.Errorf("AppendRecord(time %s): at ClientAt stands %q", tt.time, got)
+		if got := string(r.Client()); got != "kiwi" {
+			t.Errorf("AppendRecord(time %s): its client is %q", tt.time, got)
 		}
 		if r.Receipt != tt.receipt {
 			t.Errorf("AppendRecord(time %s).Receipt = %v, want %v", tt.time, r.Receipt, tt.receipt)
@@ -140,9 +140,9 @@ func FuzzParseRecord(f *testing.F) {
 		}
 		// What reads as a record is what a server writes for the same report.
 		text := line[bytes.LastIndexByte(line, ' ')+1:]
-		c := Command{Verb: IAmAt, Client: r.Client, Location: r.Location, TimeText: text, Time: r.Time}
-		_, again := AppendRecord(nil, string(r.Server), c, r.Receipt)
-		if !bytes.Equal(again.Line, line) || again.Rank != r.Rank || again.ClientAt != r.ClientAt {
+		c := Command{Verb: IAmAt, Client: r.Client(), Location: r.Location(), TimeText: text, Time: r.Time}
+		_, again := AppendRecord(nil, string(r.Server()), c, r.Receipt)
+		if !bytes.Equal(again.Line, line) || again.Rank != r.Rank || !bytes.Equal(again.Client(), r.Client()) {
 			t.Fatalf("ParseRecord(%q) is written %q again", line, again.Line)
 		}
 		if ParseCommand(line).Verb != Invalid {
