@@ -14,34 +14,33 @@ import (
 // costs what some tens of lines cost, at each server that it passes, so records are
 // to have company in it, and nobody is to wait for company that will not come:
 //
-//   - A session that waits for its records to be flooded makes the pass itself,
-//     unless others are about to join it: as many as the last pass let go. Clients
-//     that send one report after the other so share passes, and one that is alone
-//     waits for nobody.
+//   - A session that waits for its records to be flooded makes the pass itself. On a
+//     busy server it first waits for others: those that passes let go a moment ago,
+//     and whose clients may have sent the next report by now. Clients that send one
+//     report after the other so share passes, and one that is alone waits for nobody.
 //   - What neighbours bring is passed on at once by a server that has little to do.
 //     One that is busy keeps it back for a moment.
 const (
 	// keptBack is how long records wait for company at most. A timer may be a
 	// millisecond late.
 	keptBack = time.Millisecond
-	// busyLines in that time are more than a lone client reports that waits for each
-	// reply.
-	busyLines = 20
-	// fullMessage lines are company enough. More than that, the backlog of a
-	// neighbour that came back, is not for a session to send.
+	// busyLines in that time keep a processor busy with messages, if each has one of
+	// its own.
+	busyLines = 4
+	// fullMessage lines are company enough.
 	fullMessage = 256
+	// backlog lines, of a neighbour that came back, are not for a session to send.
+	backlog = 4 * fullMessage
 	// stall is how long a session waits for the flood before it takes the bus for
 	// stalled; then nobody waits until the flood moves again.
 	stall = 100 * time.Millisecond
-	// surePasses is after how many that had the company they expected one waits for
-	// one more.
-	surePasses = 256
 )
 
 // awaitFlood returns when all news up to t has been written to the bus for every
 // neighbour, or is kept for those that are away. A bus that takes nothing for a
-// while counts as away, and nobody else waits until it moves.
-func (n *Node) awaitFlood(t ticket, s seat) {
+// while counts as away, and nobody else waits until it moves. last is the span of
+// time in which a pass last let this session go.
+func (n *Node) awaitFlood(t ticket, s seat, last *span) {
 	p, f := &n.flood, &n.flooder
 	n.mu.Lock()
 	if p.done >= t || p.over {
@@ -53,8 +52,8 @@ func (n *Node) awaitFlood(t ticket, s seat) {
 		p.nudge()
 		return
 	}
-	p.waiting = append(p.waiting, waiting{t, s})
-	expected, much := f.expected(), f.wanted() > fullMessage
+	p.waiting = append(p.waiting, waiting{t, s, last})
+	expected, much := f.expected(), f.wanted() > backlog
 	n.mu.Unlock()
 
 	turn := f.turn
@@ -143,22 +142,29 @@ type flooder struct {
 
 	messages []bus.Message // the next, all to be sent at once
 	edges    []int         // theirs
-	lines    []int         // how many are in them
+	filled   []int         // how many lines are in them
 
 	// Guarded by Node.mu:
 
-	company int       // sessions that may be expected to wait
-	sure    int       // passes that had all of them
-	ended   time.Time // when the last pass did
+	ended time.Time // when the last pass did
 
-	busy  bool      // many lines were wanted, of late
-	count int       // how many, over the edge that wanted most
-	since time.Time // when they were counted from
+	// What passes did is counted in spans of keptBack or more; these are of the last
+	// whole span.
+	busy    bool // many lines were wanted
+	company int  // sessions that were let go
+
+	span  span // the present one
+	since time.Time
+	lines int // over the edge that wanted most
+	letGo int // sessions
 }
+
+// span numbers spans of time, from 1.
+type span uint64
 
 func newFlooder(n *Node) flooder {
 	edges := len(n.cfg.Neighbours)
-	f := flooder{node: n, turn: make(chan struct{}, 1), left: make([]int, edges), frames: make([][]byte, edges)}
+	f := flooder{node: n, span: 1, turn: make(chan struct{}, 1), left: make([]int, edges), frames: make([][]byte, edges)}
 	f.turn <- struct{}{}
 	return f
 }
@@ -171,7 +177,7 @@ func (f *flooder) pass() {
 	for e := range f.left {
 		f.left[e], _ = n.replica.Waiting(e)
 	}
-	f.count += f.wanted()
+	f.lines += f.wanted()
 	n.mu.Unlock()
 	failed := false
 	for f.next() {
@@ -180,32 +186,31 @@ func (f *flooder) pass() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.flood.failed = failed
-	f.passed(n.flood.finish(news))
+	f.passed(news)
+	n.flood.finish(news)
 }
 
-// passed takes note of a pass that let go so many sessions. The lock is held.
-func (f *flooder) passed(letGo int) {
-	f.ended = time.Now()
-	if elapsed := f.ended.Sub(f.since); elapsed >= keptBack {
-		f.busy = time.Duration(f.count)*keptBack > busyLines*elapsed
-		f.count, f.since = 0, f.ended
-	}
-	switch {
-	case letGo < f.company: // in vain: that there are more is not tried again soon
-		f.company, f.sure = letGo, -surePasses
-	case letGo > f.company || letGo < 2:
-		f.company, f.sure = letGo, 0
-	default:
-		if f.sure++; f.sure > 0 {
-			f.company++
+// passed takes note of a pass that is about to let those go who wait for news. The
+// lock is held.
+func (f *flooder) passed(news ticket) {
+	for _, w := range f.node.flood.waiting {
+		if w.ticket <= news && w.last != nil && *w.last != f.span {
+			*w.last = f.span
+			f.letGo++
 		}
 	}
+	f.ended = time.Now()
+	if elapsed := f.ended.Sub(f.since); elapsed >= keptBack {
+		f.busy = time.Duration(f.lines)*keptBack > busyLines*elapsed
+		f.company = f.letGo
+		f.span, f.since, f.lines, f.letGo = f.span+1, f.ended, 0, 0
+	}
 }
 
-// expected tells whether more sessions are about to wait: those that the last pass
-// let go, unless that is long ago. The lock is held.
+// expected tells whether more sessions are about to wait, and a pass had better
+// have their records too. The lock is held.
 func (f *flooder) expected() bool {
-	return len(f.node.flood.waiting) < f.company && time.Since(f.ended) < keptBack
+	return f.busy && len(f.node.flood.waiting) < f.company && f.wanted() < fullMessage && time.Since(f.ended) < keptBack
 }
 
 // wanted is how many lines are, over the edge that wants most of those that are up.
@@ -224,7 +229,7 @@ func (f *flooder) wanted() (most int) {
 // that the pass is to flood: what came meanwhile goes along, so that edges without a
 // backlog do not wait for one that has, but makes no pass longer.
 func (f *flooder) next() bool {
-	f.messages, f.edges, f.lines = f.messages[:0], f.edges[:0], f.lines[:0]
+	f.messages, f.edges, f.filled = f.messages[:0], f.edges[:0], f.filled[:0]
 	n := f.node
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -250,7 +255,7 @@ func (f *flooder) next() bool {
 			continue
 		}
 		f.messages = append(f.messages, bus.Message{Lane: bus.Edge, Peer: n.cfg.Neighbours[e], Epoch: mark.Epoch, Seq: mark.Seq, Data: frame})
-		f.edges, f.lines = append(f.edges, e), append(f.lines, lines)
+		f.edges, f.filled = append(f.edges, e), append(f.filled, lines)
 	}
 	return len(f.messages) > 0
 }
@@ -274,7 +279,7 @@ func (f *flooder) send() (err error) {
 
 // sent takes note of what became of a message.
 func (f *flooder) sent(i int, err error) error {
-	n, e, lines, m := f.node, f.edges[i], f.lines[i], f.messages[i]
+	n, e, lines, m := f.node, f.edges[i], f.filled[i], f.messages[i]
 	tooLarge := errors.Is(err, bus.ErrTooLarge)
 	n.mu.Lock()
 	switch {

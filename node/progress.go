@@ -20,6 +20,7 @@ type progress struct {
 type waiting struct {
 	ticket ticket
 	seat   seat
+	last   *span // see flooder; nil for who is no session, or waits for the journal
 }
 
 // seat is where a session sits while it waits.
@@ -52,7 +53,7 @@ func (n *Node) await(p *progress, t ticket, s seat, patience time.Duration) bool
 		defer n.mu.Unlock()
 		return p.done >= t
 	}
-	p.waiting = append(p.waiting, waiting{t, s})
+	p.waiting = append(p.waiting, waiting{t, s, nil})
 	n.mu.Unlock()
 	p.nudge()
 	s.timer.Reset(patience)
@@ -77,14 +78,12 @@ func (n *Node) leave(p *progress, s seat) {
 	<-s.wake
 }
 
-// finish says that all is done up to t, and lets those go who waited for it; it
-// returns how many that were. The lock is held.
-func (p *progress) finish(t ticket) (letGo int) {
+// finish says that all is done up to t, and lets those go who waited for it. The
+// lock is held.
+func (p *progress) finish(t ticket) {
 	p.done = max(p.done, t)
 	p.stalled = false
-	before := len(p.waiting)
 	p.release(func(w waiting) bool { return w.ticket <= t })
-	return before - len(p.waiting)
 }
 
 // abandon lets all go who wait, and whoever comes to.

@@ -36,6 +36,7 @@ type session struct {
 
 	*workspace        // nil while nothing comes
 	rest       []byte // of what was read, meanwhile
+	letGo      span   // see flooder
 	skipping   bool   // within a line that was too long, and has been answered
 	// idleSince is when the read deadline was set; zero: it is to be set anew.
 	idleSince time.Time
@@ -306,7 +307,7 @@ func (s *session) flush(ctx context.Context) error {
 	if len(s.out) == 0 || s.err != nil {
 		return s.err
 	}
-	s.node.awaitFlood(s.ticket, s.seat)
+	s.node.awaitFlood(s.ticket, s.seat, &s.letGo)
 	if s.node.cfg.Journal != nil && !s.node.await(&s.node.journal, s.ticket, s.seat, journalPatience) {
 		s.err = errNotJournalled
 		return s.err
