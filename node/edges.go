@@ -50,11 +50,14 @@ func (n *Node) receiveFrame(e int, m bus.Message) {
 	n.mu.Lock()
 	in, events := n.replica.Frame(e, wire.Mark{Epoch: m.Epoch, Seq: m.Seq}, m.Data, time.Now())
 	kept := n.flood.keeping && in.News < fullMessage // and will go with the rest
+	keptFromJournal := n.journal.keeping
 	followed := n.takeFollowed()
 	n.mu.Unlock()
 	n.traceIn(followed, "record in", "edge", m.Peer, "number", m.Seq)
 	if in.News > 0 {
-		n.journal.nudge()
+		if !keptFromJournal {
+			n.journal.nudge()
+		}
 		if !kept {
 			n.flood.nudge()
 		}

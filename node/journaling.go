@@ -12,7 +12,7 @@ import (
 // Journal is what a server needs of a journal; journal.Journal says what each
 // method promises.
 type Journal interface {
-	Open(take func(line []byte)) (damage []string, err error)
+	Open(take func(frame []byte)) (damage []string, err error)
 	Append(frames [][]byte) error
 	Bloated(mapSize int64) bool
 	Compact(next func() [][]byte) error
@@ -30,6 +30,10 @@ const (
 	// time.
 	journalFrames = 32
 	frameSize     = 32 << 10
+	// journalKeptBack is how long news waits for more where no client waits for it:
+	// what neighbours bring is in the journal of the server that got it before they
+	// acknowledge it, so ours may take it in large pieces.
+	journalKeptBack = 50 * time.Millisecond
 )
 
 var errNotJournalled = errors.New("the journal does not take the record")
@@ -38,11 +42,9 @@ var errNotJournalled = errors.New("the journal does not take the record")
 func (n *Node) openJournal() error {
 	began := time.Now()
 	lines, bad := 0, 0
-	damage, err := n.cfg.Journal.Open(func(line []byte) {
-		lines++
-		if n.replica.Replay(line) != nil { // nobody else has the replica yet
-			bad++
-		}
+	damage, err := n.cfg.Journal.Open(func(frame []byte) {
+		good, junk := n.replica.Replay(frame) // nobody else has the replica yet
+		lines, bad = lines+good+junk, bad+junk
 	})
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
@@ -61,6 +63,8 @@ func (n *Node) openJournal() error {
 // runJournal puts news into the journal, all that has gathered since the last time
 // at once, until ctx ends; then the rest of it.
 func (n *Node) runJournal(ctx context.Context) error {
+	keep := time.NewTimer(time.Hour)
+	defer keep.Stop()
 	var retry <-chan time.Time // while the journal fails
 	for {
 		select {
@@ -68,11 +72,26 @@ func (n *Node) runJournal(ctx context.Context) error {
 			if retry != nil {
 				continue // in its time
 			}
+			n.mu.Lock()
+			n.journal.keeping = len(n.journal.waiting) == 0
+			keeping := n.journal.keeping
+			n.mu.Unlock()
+			if !keeping {
+				break
+			}
+			keep.Reset(journalKeptBack)
+			select {
+			case <-n.journal.kick: // by who waits
+			case <-keep.C:
+			case <-ctx.Done():
+				return n.closeJournal()
+			}
 		case <-retry:
 		case <-ctx.Done():
 			return n.closeJournal()
 		}
 		n.mu.Lock()
+		n.journal.keeping = false
 		wanted := ticket(n.replica.News())
 		if n.behindSince.IsZero() {
 			n.behindSince = time.Now()
@@ -121,9 +140,10 @@ func (n *Node) appendNews() error {
 	n.mu.Unlock()
 	for left > 0 {
 		var frames [][]byte
-		n.mu.Lock()
 		for len(frames) < journalFrames && left > 0 {
+			n.mu.Lock() // for one frame at a time: clients wait for the lock
 			frame, lines := n.replica.FillJournal(nil, frameSize)
+			n.mu.Unlock()
 			if lines == 0 {
 				left = 0
 				break
@@ -131,7 +151,6 @@ func (n *Node) appendNews() error {
 			frames = append(frames, frame)
 			left = max(0, left-lines)
 		}
-		n.mu.Unlock()
 		err := n.cfg.Journal.Append(frames)
 		n.mu.Lock()
 		n.replica.Journalled(err == nil)

@@ -144,9 +144,14 @@ func TestReplyAfterJournal(t *testing.T) {
 		j.set(nil, nil)
 
 		theirs := h.dial("B").ask("IAMAT rhea +1+1 100")
-		settle()
+		time.Sleep(journalKeptBack + keptBack)
 		if !j.has(theirs) {
 			t.Error("a neighbour's record is not in the journal")
+		}
+		theirs = h.dial("B").ask("IAMAT rhea +1+1 101")
+		settle()
+		if reply := h.dial("A").ask("IAMAT rhea +1+1 99"); !j.has(theirs) {
+			t.Errorf("%q left before the neighbour's record that won was in the journal", reply)
 		}
 		if err := h.servers["A"].stop(); err != nil || !j.closed {
 			t.Errorf("Run = %v, journal closed %v", err, j.closed)

@@ -13,7 +13,7 @@ type progress struct {
 	waiting []waiting
 	stalled bool // somebody has waited in vain, and nothing was done since
 	failed  bool // a neighbour that is up could not be told, or the journal not take it, the last time
-	keeping bool // what there is to do is kept back for company; see flooder
+	keeping bool // what there is to do is kept back for company; whoever waits kicks
 	over    bool // nobody waits any more: the server stops
 }
 

@@ -12,7 +12,6 @@
 package journal
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -71,11 +70,11 @@ type Journal struct {
 // New makes a Journal, which Open opens.
 func New(cfg Config) *Journal { return &Journal{cfg: cfg} }
 
-// Open opens the journal, or begins one, and calls take for each line in it. A
+// Open opens the journal, or begins one, and calls take for each frame in it. A
 // damaged journal is no error: what can be read of it is, in pieces of a few
 // hundred frames, and damage says in words what is missing. If nothing can, its files are put aside and it begins anew.
 // ErrInUse says that another process has it.
-func (j *Journal) Open(take func(line []byte)) (damage []string, err error) {
+func (j *Journal) Open(take func(frame []byte)) (damage []string, err error) {
 	if err := os.MkdirAll(j.cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -126,7 +125,7 @@ func (j *Journal) readMark() (first, last uint64) {
 func (j *Journal) files() string { return filepath.Join(j.cfg.Dir, "stream") }
 
 // open starts the storage engine and, unless take is nil, reads the stream.
-func (j *Journal) open(take func(line []byte)) (damage []string, err error) {
+func (j *Journal) open(take func(frame []byte)) (damage []string, err error) {
 	defer func() {
 		if p := recover(); p != nil { // a storage engine may trip over files that it did not write
 			err = fmt.Errorf("reading the files: %v", p)
@@ -173,8 +172,8 @@ func (j *Journal) open(take func(line []byte)) (damage []string, err error) {
 	return damage, err
 }
 
-// read calls take for each line in the stream.
-func (j *Journal) read(ctx context.Context, stream jetstream.Stream, take func(line []byte)) (damage []string, err error) {
+// read calls take for each frame in the stream.
+func (j *Journal) read(ctx context.Context, stream jetstream.Stream, take func(frame []byte)) (damage []string, err error) {
 	info, err := stream.Info(ctx)
 	if err != nil {
 		return damage, err
@@ -215,9 +214,7 @@ func (j *Journal) read(ctx context.Context, stream jetstream.Stream, take func(l
 		lost += meta.Sequence.Stream - expected
 		expected = meta.Sequence.Stream + 1
 		read++
-		for line := range bytes.Lines(m.Data()) {
-			take(bytes.TrimSuffix(line, []byte("\n")))
-		}
+		take(m.Data())
 		if meta.NumPending == 0 {
 			break
 		}

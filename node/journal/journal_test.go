@@ -16,7 +16,11 @@ func open(t *testing.T, dir string) (*Journal, []string, []string) {
 	t.Helper()
 	j := New(Config{Dir: dir, Log: slog.New(slog.DiscardHandler)})
 	var lines []string
-	damage, err := j.Open(func(line []byte) { lines = append(lines, string(line)) })
+	damage, err := j.Open(func(frame []byte) {
+		for line := range strings.Lines(string(frame)) {
+			lines = append(lines, strings.TrimSuffix(line, "\n"))
+		}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -236,10 +236,17 @@ func (r *Replica) Limit(bytes int) { r.limit = min(messageSize, bytes) }
 // News is how many merges have changed the map.
 func (r *Replica) News() uint64 { return r.news }
 
-// Replay merges a line of the journal: nobody need be told of it.
-func (r *Replica) Replay(line []byte) (err error) {
-	r.records.MergeLines(line, func(_ []byte, _ ID, _ Outcome, bad error) { err = bad })
-	return err
+// Replay merges a frame of the journal: nobody need be told of it. It returns how
+// many of its lines were records, and how many none.
+func (r *Replica) Replay(frame []byte) (good, bad int) {
+	r.records.MergeLines(frame, func(_ []byte, _ ID, _ Outcome, err error) {
+		if err != nil {
+			bad++
+		} else {
+			good++
+		}
+	})
+	return good, bad
 }
 
 // Unjournalled is how many clients' records have yet to go to the journal, and those
