@@ -9,8 +9,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -88,40 +90,46 @@ func TestCommandsAllocateNothing(t *testing.T) {
 	}
 }
 
-// TestIdleConnectionsAreSmall: of a client that says nothing the server keeps a
-// small stack and no buffers.
+// TestIdleConnectionsAreSmall: of a client that says nothing, or nothing for a while,
+// the server keeps a small stack and no buffers.
 func TestIdleConnectionsAreSmall(t *testing.T) {
-	const clients, most = 2000, 4000 // bytes, with the test's own ends
-	n, address := alone(t)
-	used := func() uint64 {
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc + m.StackInuse
-	}
-	before := used()
-	for range clients {
-		conn, err := net.Dial("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-	}
-	for deadline := time.Now().Add(time.Minute); ; {
-		n.mu.Lock()
-		open := len(n.sessions.open)
-		n.mu.Unlock()
-		if open == clients {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d of %d clients are connected", open, clients)
-		}
-		runtime.Gosched()
-	}
-	if each := (used() - before) / clients; each > most {
-		t.Errorf("%d bytes an idle client, want %d at most", each, most)
-	} else {
-		t.Logf("%d bytes an idle client, with the test's end of it", each)
+	for _, tt := range []struct{ name, said string }{{"silent", ""}, {"has spoken", "IAMAT kiwi +1+1 100\n"}, {"amid a line", "IAMAT ki"}} {
+		t.Run(tt.name, func(t *testing.T) {
+			const clients, most = 2000, 4000 // bytes, with the test's own ends
+			_, address := alone(t)
+			used := func() int {
+				runtime.GC()
+				var m runtime.MemStats
+				runtime.ReadMemStats(&m)
+				return int(m.HeapAlloc + m.StackInuse)
+			}
+			before := used()
+			for range clients {
+				conn, err := net.Dial("tcp", address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				if _, err := io.WriteString(conn, tt.said); err != nil {
+					t.Fatal(err)
+				}
+				if strings.HasSuffix(tt.said, "\n") {
+					if _, err := conn.Read(make([]byte, 100)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			for deadline := time.Now().Add(restAfter + 10*time.Second); ; {
+				each := (used() - before) / clients
+				if each <= most {
+					t.Logf("%d bytes an idle client, with the test's end of it", each)
+					return
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("%d bytes an idle client, want %d at most", each, most)
+				}
+				time.Sleep(restAfter / 10)
+			}
+		})
 	}
 }

@@ -21,10 +21,9 @@ func (s *session) newReader() func() error {
 		return s.readBuffered
 	}
 	var outcome error
-	fresh := true
+	s.rests = true
 	readNow := func(fd uintptr) (done bool) {
-		if fresh { // most have nothing to say yet, and some never will: they keep a small stack
-			fresh = false
+		if !s.awake { // most have nothing to say yet, and some never will: they keep a small stack
 			var peeked [1]byte
 			if _, _, err := syscall.Recvfrom(int(fd), peeked[:], syscall.MSG_PEEK); err == syscall.EAGAIN {
 				return false

@@ -55,11 +55,20 @@ func (n *Node) serve(ctx context.Context, ln net.Listener) error {
 			continue
 		}
 		s := newSession(n, conn)
-		n.sessions.running.Go(func() {
-			defer n.dismiss(conn)
-			s.run(ctx)
-		})
+		s.log("client open", nil)
+		n.attend(ctx, s)
 	}
+}
+
+// attend runs a session, and again whenever it has rested.
+func (n *Node) attend(ctx context.Context, s *session) {
+	n.sessions.running.Go(func() {
+		if s.run(ctx) {
+			n.attend(ctx, s)
+			return
+		}
+		n.dismiss(s.conn)
+	})
 }
 
 // admit counts conn in, if the limits allow.

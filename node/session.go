@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"herd/node/wire"
@@ -24,10 +25,16 @@ const (
 	// lastAsking is how long after the beginning of a stop questions end: before grace
 	// does, for what was read behind them is still to be answered and flooded.
 	lastAsking = 6 * time.Second
+	// restAfter is how long a client that has spoken says nothing before its session
+	// rests.
+	restAfter = time.Second / 2
 )
 
-// session is one client's connection. It belongs to one goroutine. Idle clients are
-// many, so while nothing comes it holds no more than the beginning of a line.
+var errRest = errors.New("the client has not said anything for a while")
+
+// session is one client's connection. It belongs to one goroutine at a time. Idle
+// clients are many, so while nothing comes it holds no more than the beginning of a
+// line, and after a while it rests: a new goroutine, with a small stack, waits on.
 type session struct {
 	node   *Node
 	conn   net.Conn
@@ -38,8 +45,11 @@ type session struct {
 	rest       []byte // of what was read, meanwhile
 	letGo      span   // see flooder
 	skipping   bool   // within a line that was too long, and has been answered
-	// idleSince is when the read deadline was set; zero: it is to be set anew.
-	idleSince time.Time
+
+	heard    time.Time // when a line was last complete, or the client came
+	deadline time.Time // of reading, as it was set; zero: it is to be set anew
+	awake    bool      // this goroutine has read something
+	rests    bool      // it may rest, for it waits without a workspace
 }
 
 // workspace is what a session needs while it handles what its client says.
@@ -65,10 +75,9 @@ func newWorkspace() any {
 }
 
 func newSession(n *Node, conn net.Conn) *session {
-	s := &session{node: n, conn: conn, remote: conn.RemoteAddr().String()}
+	s := &session{node: n, conn: conn, remote: conn.RemoteAddr().String(), heard: time.Now()}
 	s.await = s.newReader()
-	s.idleSince = time.Now()
-	conn.SetReadDeadline(s.idleSince.Add(n.cfg.Limits.Idle)) // an error here is one of reading too
+	s.setDeadline(s.heard) // an error here is one of reading too
 	return s
 }
 
@@ -97,35 +106,64 @@ func (s *session) layDown() {
 	s.workspace = nil
 }
 
-// run serves the client until it or the server ends it.
-func (s *session) run(ctx context.Context) {
-	defer part(s.conn)
-	defer func() {
-		if s.workspace != nil {
-			s.layDown()
-		}
-	}()
-	s.log("client open", nil)
+// run serves the client until it or the server ends it, or the session rests.
+func (s *session) run(ctx context.Context) (rest bool) {
 	err := s.converse(ctx)
+	if err == errRest {
+		s.awake, s.deadline = false, time.Time{}
+		s.setDeadline(time.Now()) // here, where the stack has grown; an error is one of reading too
+		return true
+	}
+	part(s.conn)
+	if s.workspace != nil {
+		s.layDown()
+	}
 	s.log("client close", nil)
 	if err != nil && ctx.Err() == nil {
 		s.node.log.Debug("client lost", "client", s.remote, "err", err)
 	}
+	return false
+}
+
+// setDeadline lets the wait for the client end when it has been idle for too long, or
+// when the session is to rest. It does nothing while the deadline that is set will
+// do: setting it for each command would cost more than the command.
+func (s *session) setDeadline(now time.Time) error {
+	deadline := s.heard.Add(s.node.cfg.Limits.Idle)
+	if rest := now.Add(restAfter); s.awake && s.rests && rest.Before(deadline) {
+		deadline = rest
+	}
+	if !s.deadline.IsZero() && deadline.Sub(s.deadline).Abs() < deadline.Sub(now)/4 {
+		return nil
+	}
+	s.deadline = deadline
+	return s.conn.SetReadDeadline(deadline)
+}
+
+// mayGoOn tells whether the end of a wait is that of the deadline alone, before the
+// client has been idle for too long.
+func (s *session) mayGoOn(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) && time.Since(s.heard) < s.node.cfg.Limits.Idle
 }
 
 func (s *session) converse(ctx context.Context) error {
-	idle := s.node.cfg.Limits.Idle
+	now := time.Now()
 	for {
-		if s.idleSince.IsZero() {
-			s.idleSince = time.Now()
-			if err := s.conn.SetReadDeadline(s.idleSince.Add(idle)); err != nil {
-				return err
-			}
+		if err := s.setDeadline(now); err != nil {
+			return err
 		}
 		if ctx.Err() != nil { // after setting the deadline, which may have undone endSessions'
 			return nil
 		}
 		err := s.await()
+		if s.mayGoOn(err) && ctx.Err() == nil {
+			if s.awake && s.rests {
+				return errRest
+			}
+			s.deadline, now = time.Time{}, time.Now()
+			continue
+		}
+		s.awake = true
 		s.takeUp() // if the wait ended with an error
 		s.read = time.Now()
 		lines := s.handleLines(ctx)
@@ -141,8 +179,9 @@ func (s *session) converse(ctx context.Context) error {
 			return nil
 		case err != nil:
 			return err
-		case lines > 0 && time.Since(s.idleSince) > idle/16:
-			s.idleSince = time.Time{}
+		}
+		if now = time.Now(); lines > 0 {
+			s.heard = now
 		}
 		s.makeRoom()
 	}

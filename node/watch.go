@@ -44,7 +44,7 @@ func (s *session) watch(vanished func()) (stop func() bool) {
 			return false
 		}
 		s.conn.SetReadDeadline(time.Unix(1, 0))
-		s.idleSince = time.Time{} // so that the next read sets it anew
+		s.deadline = time.Time{} // so that the next read sets it anew
 		return <-gone
 	}
 }

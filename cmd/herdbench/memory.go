@@ -25,6 +25,9 @@ type MemoryResults struct {
 	P99Among          float64 `json:"p99_us_among"`
 }
 
+// untilIdle is how long a client that has spoken says nothing before it is weighed.
+const untilIdle = 5 * time.Second
+
 // memory loads a herd of five processes with records, and then one of its servers
 // with idle connections.
 func (b *bench) memory(ctx context.Context) (*MemoryResults, error) {
@@ -77,6 +80,11 @@ func (b *bench) memory(ctx context.Context) (*MemoryResults, error) {
 			return nil, ctx.Err()
 		}
 	}
+	select {
+	case <-time.After(untilIdle):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	if _, resident, err = weigh(ctx, herd); err != nil {
 		return nil, err
 	}
@@ -96,7 +104,7 @@ func (b *bench) memory(ctx context.Context) (*MemoryResults, error) {
 		{"p99 of another client, P1, without them, µs", number(r.P99Before, 0)},
 		{"p99 of another client, P1, among them, µs", number(r.P99Among, 0)},
 	}}
-	fmt.Fprintf(b.out, "\nHeap after a collection; resident memory as the kernel has it, garbage included. An idle connection has had one reply.\n\n%s", t)
+	fmt.Fprintf(b.out, "\nHeap after a collection; resident memory as the kernel has it, garbage included. An idle connection has had one reply, %v before.\n\n%s", untilIdle, t)
 	return r, nil
 }
 
