@@ -118,6 +118,9 @@ func (c *checker) settings(e environment) settings {
 	}
 	if s.prefix = bus.Prefix(e.Prefix); !subjectToken.MatchString(e.Prefix) {
 		c.fault("HERD_PREFIX", "%q is no subject token: ASCII letters, digits, _ and -", e.Prefix)
+	} else if strings.HasPrefix(e.Prefix, "_") {
+		// All servers may speak on _R_.>, to answer tools: with _R_, on any edge.
+		c.fault("HERD_PREFIX", "%q is no first token of subjects for a herd: NATS keeps for itself what begins with _", e.Prefix)
 	}
 	if err := s.logLevel.UnmarshalText([]byte(e.LogLevel)); err != nil {
 		c.fault("HERD_LOG_LEVEL", "%q is none of debug, info, warn, error", e.LogLevel)
