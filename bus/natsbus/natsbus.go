@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -187,9 +188,11 @@ type run struct {
 	peers   map[string]string // neighbours by the subjects of their edges, both ways; not changed
 	denials denials
 
-	mu      sync.Mutex
-	reasons map[string]bool // why connecting failed, since it last worked: each is logged once
-	refused map[string]bool // subscriptions that the broker refused, by subject
+	mu           sync.Mutex
+	reasons      map[string]bool // why connecting failed, since it last worked: each is logged once
+	refused      map[string]bool // subscriptions that the broker refused, by subject
+	keptOff      error           // why the broker did not let us in, since it last did; nil if it did
+	keptOffSince time.Time
 }
 
 // intake is where the messages of one subject go.
@@ -284,6 +287,9 @@ func (r *run) explain(err error) {
 	r.mu.Lock()
 	known := r.reasons[err.Error()]
 	r.reasons[err.Error()] = true
+	if refusedEntry(err) && r.keptOff == nil {
+		r.keptOff, r.keptOffSince = err, time.Now()
+	}
 	r.mu.Unlock()
 	if known {
 		return
@@ -294,10 +300,23 @@ func (r *run) explain(err error) {
 	}
 }
 
-// refusedEntry tells whether the broker is there and won't have us.
+// letIn tells, now that the bus can be told too, that we were kept off it.
+func (r *run) letIn() {
+	r.mu.Lock()
+	why, since := r.keptOff, r.keptOffSince
+	r.keptOff = nil
+	r.mu.Unlock()
+	if why != nil {
+		r.handler.Trouble("", fmt.Errorf("%w: kept off the bus for %v: %v", bus.ErrDenied, time.Since(since).Round(time.Millisecond), why))
+	}
+}
+
+// refusedEntry tells whether the broker is there and won't have us, or shows no
+// certificate that we trust.
 func refusedEntry(err error) bool {
-	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) ||
-		errors.Is(err, nats.ErrAuthRevoked) || errors.Is(err, nats.ErrAccountAuthExpired)
+	var op *net.OpError // so crypto/tls wraps the other end's word that it wants another certificate
+	return errors.Is(err, nats.ErrTLS) || errors.As(err, &op) && op.Op == "remote error" ||
+		errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, nats.ErrAuthRevoked) || errors.Is(err, nats.ErrAccountAuthExpired)
 }
 
 // asyncError takes what nats.go reports outside any call.
@@ -370,6 +389,7 @@ func (r *run) serve(ctx context.Context) error {
 			if started {
 				r.flush()
 				r.handler.Connected(true)
+				r.letIn()
 			}
 
 		case m := <-answers: // nobody else listens: the usual case, told by the broker at once
@@ -392,6 +412,7 @@ func (r *run) serve(ctx context.Context) error {
 			started = true
 			r.conn.Store(r.nc)
 			r.handler.Connected(true)
+			r.letIn()
 		}
 	}
 }

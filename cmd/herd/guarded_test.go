@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -100,6 +101,10 @@ func TestReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	keptOff, err := tap.SubscribeSync("herd.event.C.denied")
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	c.stderr.await(t, `msg=denied node=C text="denied: no entry to the bus: nats: Authorization Violation"`)
 	b.stderr.await(t, `msg=denied node=B text="denied: the broker says Permissions Violation for Subscription to \\"herd.edge.C.B\\"`)
@@ -113,6 +118,9 @@ func TestReload(t *testing.T) {
 	n.reload()
 	awaitInStep(t, n.url, spec, dir)
 	awaitAgreement(t, "kiwi", record, addressC)
+	if m, err := keptOff.NextMsg(patience); err != nil || !regexp.MustCompile(`^\S+ C: denied: kept off the bus for \d\S*s: nats: [Aa]uthorization [Vv]iolation$`).Match(m.Data) {
+		t.Errorf("event of a server that was kept off: %v, %v", m, err)
+	}
 	after := n.connections()
 	for _, name := range []string{"herd/A", "herd/B", access.OpsUser} {
 		if before[name] == 0 || before[name] != after[name] {
@@ -303,7 +311,7 @@ func TestMutualTLS(t *testing.T) {
 	with := []string{"HERD_NATS_CA=" + cert, "HERD_NATS_CERT=" + cert, "HERD_NATS_KEY=" + key}
 	_, addressA := serveOn(t, n.url, "A-B", dir, "A", with...)
 	without, _ := serveOn(t, n.url, "A-B", dir, "B", with[0])
-	without.stderr.await(t, `msg="bus away, trying to reach it".*(certificate required|bad certificate|broken pipe|reset)`)
+	without.stderr.await(t, `msg=denied node=B text="denied: no entry to the bus: .*tls.*(certificate required|bad certificate|closed by remote)`)
 	without.signal(os.Kill)
 	_, addressB := serveOn(t, n.url, "A-B", dir, "B", with...)
 	record := dial(t, addressA).ask("IAMAT kiwi +1+1 5")
