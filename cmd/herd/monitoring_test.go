@@ -338,6 +338,10 @@ func TestMonitoring(t *testing.T) {
 				if r.Annotations[about] == "" || r.Labels["severity"] == "" {
 					t.Errorf("alert %s has no %s, or no severity", r.Alert, about)
 				}
+				// An event that came before the first look at a process is no increase.
+				if regexp.MustCompile(`kind="(denied|mismatch)"`).MatchString(r.Expr) && !strings.Contains(r.Expr, "process_start_time_seconds") {
+					t.Errorf("alert %s is blind to what was told of at the start", r.Alert)
+				}
 				for _, m := range mentioned.FindAllStringSubmatch(r.Annotations[about], -1) {
 					if !slices.Contains(labels, m[1]) {
 						t.Errorf("alert %s tells of label %s, and %s has not", r.Alert, m[1], r.Expr)
