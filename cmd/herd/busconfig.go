@@ -330,18 +330,23 @@ func (b busConfigCommand) tell(out io.Writer, s settings, brokers []broker, did 
 		fmt.Fprintf(out, "  nats-server -c %s\n", shellWord(filepath.Join(b.Dir, one.file)))
 		urls = append(urls, "nats://"+b.reach(i, one))
 	}
-	fmt.Fprint(out, "  nats-server --signal reload\n\nServers and operators come with their keys; a server needs no other's:\n\n")
-	at := "HERD_NATS_URL=" + strings.Join(urls, ",")
+	reload := "reload"
+	if len(brokers) > 1 && len(b.Hosts) == 0 {
+		reload = "'reload=*'" // nats-server wants to be told that all of this machine's are meant
+	}
+	fmt.Fprint(out, "  nats-server --signal "+reload+"\n\nServers and operators come with their keys; a server needs no other's:\n\n")
+	at, tool := "HERD_NATS_URL="+strings.Join(urls, ","), "nats --server "+urls[0]
+	if b.TLSCert != "" {
+		at, tool = at+" HERD_NATS_CA=…", tool+" --tlsca …"
+	}
 	if b.TLSCA != "" {
-		at += " HERD_NATS_CA=… HERD_NATS_CERT=… HERD_NATS_KEY=…"
-	} else if b.TLSCert != "" {
-		at += " HERD_NATS_CA=…"
+		at, tool = at+" HERD_NATS_CERT=… HERD_NATS_KEY=…", tool+" --tlscert … --tlskey …"
 	}
 	first := s.graph.Servers()[0]
 	fmt.Fprintf(out, "  %s HERD_NATS_SEED=%s herd serve %s\n", at, shellWord(seedFile(b.Dir, first)), first)
 	fmt.Fprintf(out, "  %s HERD_NATS_SEED=%s herd status\n", at, shellWord(seedFile(b.Dir, access.OpsUser)))
-	fmt.Fprintf(out, "  nats --server %s --nkey %s sub '%s.>'\n", urls[0], shellWord(seedFile(b.Dir, access.OpsUser)), s.prefix)
-	fmt.Fprintf(out, "  nats --server %s --nkey %s server list\n", urls[0], shellWord(seedFile(b.Dir, access.SystemUser)))
+	fmt.Fprintf(out, "  %s --nkey %s sub '%s.>'\n", tool, shellWord(seedFile(b.Dir, access.OpsUser)), s.prefix)
+	fmt.Fprintf(out, "  %s --nkey %s server list\n", tool, shellWord(seedFile(b.Dir, access.SystemUser)))
 }
 
 // reach is where a broker is reached from elsewhere.
