@@ -100,6 +100,10 @@ func TestCluster(t *testing.T) {
 	over := time.Since(killed)
 	awaitInStep(t, strings.Join(slices.Delete(slices.Clone(urls), victim, victim+1), ","), spec, dir)
 	inStep := time.Since(killed)
+	const soon = 5 * time.Second
+	if inStep > soon {
+		t.Errorf("the herd was in step again %v after a broker was killed, want %v at most", inStep, soon)
+	}
 	time.Sleep(*clusterLoad)
 	lasted, reports := load.stop()
 	lost, mobiles := load.lost(addresses)
