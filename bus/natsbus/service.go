@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -43,7 +45,8 @@ func (r *run) serveTools() (micro.Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("micro service: %w", err)
 	}
-	for name, endpoint := range r.cfg.Service.Endpoints {
+	for _, name := range slices.Sorted(maps.Keys(r.cfg.Service.Endpoints)) { // as nats micro info shows them
+		endpoint := r.cfg.Service.Endpoints[name]
 		respond := micro.HandlerFunc(func(request micro.Request) {
 			if err := r.respond(request, endpoint); err != nil {
 				r.cfg.Log.Debug("micro service", "endpoint", name, "err", err)
