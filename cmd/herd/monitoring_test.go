@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"go.yaml.in/yaml/v3"
 
 	"herd/bus/topology"
@@ -138,6 +139,18 @@ func TestMetrics(t *testing.T) {
 		}
 		return nil
 	})
+	reply, err := http.Get(h.ops + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	problems, err := promlint.New(reply.Body).Lint()
+	if err != nil {
+		t.Error(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
 	for _, what := range []string{"bytes", "messages"} {
 		sent, got := sum(all, "herd_edge_sent_"+what+"_total"), sum(all, "herd_edge_received_"+what+"_total")
 		if sent != got || sent == 0 {
