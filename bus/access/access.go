@@ -14,6 +14,8 @@
 // the broker hands the server a name of its own making (`_R_.…`) instead, and takes
 // the answer to where it was wanted in the asker's account. So a server answers tools
 // on such names only, and none of a server's subjects can be reached from outside.
+// Where it was wanted on the subject of an edge, those who tap that in Ops hear it
+// beside what was said there, without a record's headers; servers do not.
 package access
 
 import (

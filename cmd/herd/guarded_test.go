@@ -232,6 +232,47 @@ func TestForgedQuestion(t *testing.T) {
 	}
 }
 
+// TestBusTrace: NATS tells operators where it takes what a server says on an edge,
+// and who has no right to speak there can't ask for that either.
+func TestBusTrace(t *testing.T) {
+	t.Parallel()
+	n, dir := guardedBroker(t, "A-B")
+	_, _ = serveOn(t, n.url, "A-B", dir, "A")
+	b, _ := serveOn(t, n.url, "A-B", dir, "B")
+	awaitInStep(t, n.url, "A-B", dir)
+	traces, err := as(t, n.url, dir, access.OpsUser).SubscribeSync("herd.event.*.trace")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(user, only string) {
+		t.Helper()
+		nc := as(t, n.url, dir, user)
+		header := nats.Header{"Nats-Trace-Dest": {"herd.event.A.trace"}, "Nats-Trace-Only": {only}}
+		if err := nc.PublishMsg(&nats.Msg{Subject: "herd.edge.A.B", Header: header, Data: []byte("asked by " + user)}); err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.FlushTimeout(patience); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask(access.OpsUser, "true")
+	ask("B", "true")
+	ask("A", "true")
+	ask("A", "false") // is delivered, as junk
+	b.stderr.await(t, `lines from A, 1, the last \\"asked by A`)
+	for range 2 {
+		m, err := traces.NextMsg(patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range []string{`"name":"A","acc":"HERD","subj":"herd.edge.A.B"`, `"name":"herd/B","sub":"herd.edge.A.B"`} {
+			if err := contains(string(m.Data), part); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
 // TestUpIsGuarded: on the bus of up, whoever comes without a key may read and ask,
 // and not speak.
 func TestUpIsGuarded(t *testing.T) {
