@@ -314,6 +314,9 @@ func TestMonitoring(t *testing.T) {
 		for _, target := range p.Targets {
 			expressions++
 			labels := checkExpression(t, "panel "+p.Title, target.Expr, all)
+			if p.Title == "Servers ready" && !strings.Contains(target.Expr, "up{") {
+				t.Errorf("panel %q knows nothing of processes that don't answer: %s", p.Title, target.Expr)
+			}
 			for _, m := range legend.FindAllStringSubmatch(target.LegendFormat, -1) {
 				if !slices.Contains(labels, m[1]) {
 					t.Errorf("panel %q: its legend has label %s, and %s has not", p.Title, m[1], target.Expr)
