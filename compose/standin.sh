@@ -22,13 +22,12 @@ for file in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt 
 done
 [ -n "$certificates" ] || { echo "standin: no CA certificates on this machine" >&2; exit 1; }
 
-# -h: files, where this machine has links to them. /tmp is where go builds.
+# -h: files, where this machine has links to them. /tmp, itself alone, is where go builds.
 tar -c -h --owner=0 --group=0 \
 	--exclude="${goroot#/}/test" --exclude="${goroot#/}/api" --exclude="${goroot#/}/doc" --exclude="${goroot#/}/pkg/obj" \
 	--transform "s,^${goroot#/},usr/local/go," \
 	--transform "s,^${certificates#/}\$,etc/ssl/certs/ca-certificates.crt," \
-	-C / "${goroot#/}" "${certificates#/}" |
+	-C / "${goroot#/}" "${certificates#/}" --no-recursion tmp |
 	docker import --message "stand-in for $image, from a machine's own Go toolchain" \
-		--change 'ENV PATH=/usr/local/go/bin HOME=/root GOPATH=/go TMPDIR=/go/tmp' \
-		--change 'LABEL herd.standin=true' \
-		--change 'WORKDIR /go/tmp' - "$image"
+		--change 'ENV PATH=/usr/local/go/bin HOME=/root GOPATH=/go' \
+		--change 'LABEL herd.standin=true' - "$image"
