@@ -150,18 +150,32 @@ func (s *stack) container(t *testing.T, service string) string {
 type inspected struct {
 	RestartCount int
 	State        struct {
-		Pid      int
-		ExitCode int
-		Status   string
-		Health   *struct{ Status string }
+		Pid                   int
+		ExitCode              int
+		Status                string
+		StartedAt, FinishedAt time.Time
+		Health                *struct {
+			Status        string
+			FailingStreak int
+		}
 	}
-	Config     struct{ User string }
-	HostConfig struct {
+	Config struct {
+		User        string
+		StopTimeout int // seconds
+		Env         []string
+	}
+	Mounts []struct {
+		Name, Destination string
+		RW                bool
+	}
+	NetworkSettings struct{ Networks map[string]struct{} }
+	HostConfig      struct {
 		ReadonlyRootfs bool
 		Privileged     bool
 		CapDrop        []string
 		SecurityOpt    []string
 		Memory         int64
+		PidsLimit      int64
 		RestartPolicy  struct{ Name string }
 		LogConfig      struct{ Config map[string]string }
 		PortBindings   map[string][]struct{ HostIp, HostPort string }

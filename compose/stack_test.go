@@ -6,6 +6,7 @@ package compose_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -40,10 +41,19 @@ func TestStack(t *testing.T) {
 	step("up", func(t *testing.T) {
 		h.compose(t, "up", "-d")
 		h.awaitHealthy(t, time.Minute, everything...)
+		made, broker := h.inspect(t, "keys").State.FinishedAt, h.inspect(t, "nats").State.StartedAt
+		for _, server := range h.servers {
+			if started := h.inspect(t, server).State.StartedAt; made.After(broker) || broker.After(started) {
+				t.Errorf("keys were made at %v, nats started at %v, %s at %v", made, broker, server, started)
+			}
+		}
 	})
 	step("hardened", func(t *testing.T) {
 		for _, service := range append([]string{"keys"}, everything...) {
 			h.isHardened(t, service)
+		}
+		if internal := docker(t, "network", "inspect", "--format", "{{.Internal}}", h.project+"_bus"); internal != "true" {
+			t.Error("the bus leads outside")
 		}
 		for _, image := range images {
 			if size, err := strconv.Atoi(docker(t, "image", "inspect", "--format", "{{.Size}}", image)); err != nil || size > most {
@@ -95,7 +105,7 @@ func TestStack(t *testing.T) {
 			"-e", "HERD_NATS_URL=nats://nats:4222", "-e", "HERD_NATS_SEED=/key/Hands.nk", images["HERD_IMAGE"], "serve", "Welsh")
 		defer docker(t, "rm", "-f", impostor)
 		await(t, patience, func() error {
-			if said := docker(t, "logs", impostor); !strings.Contains(said, "denied") {
+			if said := docker(t, "logs", impostor); !strings.Contains(said, `Permissions Violation for Publish to \"herd.`) {
 				return errors.New("nothing denied: " + said)
 			}
 			return nil
@@ -126,6 +136,12 @@ func TestStack(t *testing.T) {
 				t.Errorf("%s answers %q, %v of a report beyond the cut", server, reply, err)
 			}
 		}
+		await(t, patience, func() error {
+			if health := h.inspect(t, "welsh").State.Health; health.FailingStreak == 0 {
+				return fmt.Errorf("cut off, its health is %+v", *health)
+			}
+			return nil
+		})
 		docker(t, "network", "connect", h.project+"_bus", h.container(t, "welsh"))
 		h.awaitAll(t)
 	})
@@ -187,12 +203,41 @@ func (s *stack) isHardened(t *testing.T, service string) {
 	must(c.HostConfig.ReadonlyRootfs, "its root can be written to")
 	must(slices.Equal(c.HostConfig.CapDrop, []string{"ALL"}) && !c.HostConfig.Privileged, "capabilities dropped: %v", c.HostConfig.CapDrop)
 	must(slices.Contains(c.HostConfig.SecurityOpt, "no-new-privileges:true"), "security options %v", c.HostConfig.SecurityOpt)
-	must(c.HostConfig.Memory > 0, "no memory limit")
+	must(c.HostConfig.Memory > 0 && c.HostConfig.PidsLimit > 0, "limits: %d bytes of memory, %d threads", c.HostConfig.Memory, c.HostConfig.PidsLimit)
 	must(c.HostConfig.LogConfig.Config["max-size"] != "", "no limit to its log")
 	if service == "keys" {
 		must(c.State.Status == "exited" && c.State.ExitCode == 0, "%s, exit status %d", c.State.Status, c.State.ExitCode)
 	} else {
 		must(c.HostConfig.RestartPolicy.Name == "unless-stopped", "restart %q", c.HostConfig.RestartPolicy.Name)
+		must(c.RestartCount == 0, "started %d times more, before what it depends on was there", c.RestartCount)
+		must(c.Config.StopTimeout > 8, "stopped by force after %d s, when it may need 8", c.Config.StopTimeout)
+	}
+	networks, mounts := map[string]bool{}, map[string]bool{}
+	for network := range c.NetworkSettings.Networks {
+		networks[strings.TrimPrefix(network, s.project+"_")] = true
+	}
+	for _, m := range c.Mounts {
+		mounts[fmt.Sprintf("%s on %s, to be written %v", strings.TrimPrefix(m.Name, s.project+"_"), m.Destination, m.RW)] = true
+	}
+	expect := func(what string, got map[string]bool, want ...string) {
+		slices.Sort(want)
+		must(slices.Equal(slices.Sorted(maps.Keys(got)), want), "%s: %v, want %v", what, got, want)
+	}
+	key := "key-" + service + " on /key, to be written false"
+	switch service {
+	case "keys":
+		expect("networks", networks, "none")
+	case "nats":
+		expect("networks", networks, "bus", "operators")
+		expect("volumes", mounts, key)
+	default:
+		expect("networks", networks, "bus", "clients")
+		expect("volumes", mounts, service+" on /data, to be written true", key)
+		must(slices.ContainsFunc(c.Config.Env, func(env string) bool {
+			limit, ok := strings.CutPrefix(env, "GOMEMLIMIT=")
+			mib, err := strconv.ParseInt(strings.TrimSuffix(limit, "MiB"), 10, 64)
+			return ok && err == nil && mib<<20 < c.HostConfig.Memory
+		}), "its collector does not know of a limit below %d bytes", c.HostConfig.Memory)
 	}
 	for port, bindings := range c.HostConfig.PortBindings {
 		for _, b := range bindings {
