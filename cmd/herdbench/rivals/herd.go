@@ -1,14 +1,18 @@
 package rivals
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"herd/bus/topology"
 	"herd/node/status"
@@ -116,7 +120,7 @@ func (h *HerdRival) start(herd *Herd) (err error) {
 			return err
 		}
 	}
-	return herd.awaitInStep()
+	return herd.settle()
 }
 
 // startUp starts all servers in one process.
@@ -138,7 +142,7 @@ func (h *Herd) startUp(bus, ops string) error {
 	if len(h.addresses) < len(h.names) {
 		return fmt.Errorf("herd up does not tell all its addresses: %s", p.said.String())
 	}
-	return h.awaitInStep()
+	return h.settle()
 }
 
 // StartServer starts the process of the server at a place in the topology, anew
@@ -158,6 +162,37 @@ func (h *Herd) StartServer(i int) error {
 
 // Server is the process of the server at a place in the topology.
 func (h *Herd) Server(i int) *Process { return h.processes[i+1] }
+
+// settle waits until all edges are in step and all servers have loaded their places,
+// which they do once, some seconds after their start.
+func (h *Herd) settle() error {
+	if err := h.awaitInStep(); err != nil {
+		return err
+	}
+	for _, address := range h.addresses {
+		if err := h.loadPlaces(address); err != nil {
+			return fmt.Errorf("places of %s: %w", address, err)
+		}
+	}
+	return nil
+}
+
+func (h *Herd) loadPlaces(address string) error {
+	conn, err := net.DialTimeout("tcp", address, patience)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience)) // an error here is one of reading too
+	if _, err := io.WriteString(conn, "IAMAT lab +34.068930-118.445127 1\nWHATSAT lab 1 1\n"); err != nil {
+		return err
+	}
+	for replies := bufio.NewReader(conn); ; {
+		if line, err := replies.ReadString('\n'); err != nil || line == "\n" { // the end of the JSON
+			return err
+		}
+	}
+}
 
 // awaitInStep waits until all edges are in step.
 func (h *Herd) awaitInStep() error {
