@@ -333,11 +333,11 @@ func (s *session) whatsAt(ctx context.Context, c wire.Command, line []byte) {
 	}
 	lat, lon := record.Position()
 	stop := s.watch(cancel)
-	answer := places.Answer(whole, n.cfg.Places, places.Query{Lat: lat, Lon: lon, Radius: c.Radius * 1000, Bound: c.Bound})
+	s.out = append(append(s.out, stored...), '\n')
+	s.out = places.Answer(whole, s.out, n.cfg.Places, places.Query{Lat: lat, Lon: lon, Radius: c.Radius * 1000, Bound: c.Bound})
 	if stop() {
 		s.err = errVanished // nobody is there to be answered
 	}
-	s.out = append(append(append(s.out, stored...), '\n'), answer...)
 }
 
 // flush writes the replies, once what they acknowledge has been flooded and is in

@@ -6,28 +6,28 @@ import (
 	"errors"
 )
 
-// Answer returns the JSON that answers q, ready for the wire: every run of two or more newlines made one, and all
-// trailing newlines made exactly two. The bytes are the caller's own.
+// Answer appends to dst the JSON that answers q, ready for the wire: every run of two or more newlines made one, and all
+// trailing newlines made exactly two.
 //
 // It never fails. A query out of its limits is INVALID_REQUEST; a radius or bound of 0 is answered here with no results
 // and src is not asked. An error of src becomes the body of the *Error in it, or an object without results that has its
 // status word and message; of an error of another kind, UNKNOWN_ERROR and words of ours, since its text may hold a key.
 // Whoever wants to count or log the errors of src hands in a Source that does so.
-func Answer(ctx context.Context, src Source, q Query) []byte {
+func Answer(ctx context.Context, dst []byte, src Source, q Query) []byte {
 	if err := q.Check(); err != nil {
-		return wire(failure(err))
+		return wire(dst, failure(err))
 	}
 	if q.Radius == 0 || q.Bound == 0 {
-		return wire(Response{Status: StatusZeroResults}.Append(nil))
+		return wire(dst, Response{Status: StatusZeroResults}.Append(nil))
 	}
 	body, err := src.Nearby(ctx, q)
 	if err == nil && len(body) == 0 {
 		err = errors.New("empty answer")
 	}
 	if err != nil {
-		return wire(failure(err))
+		return wire(dst, failure(err))
 	}
-	return wire(body)
+	return wire(dst, body)
 }
 
 // failure encodes err for the client.
@@ -58,17 +58,16 @@ func tell(err error) *Error {
 	return told
 }
 
-// wire copies body with its newlines as the protocol wants them.
-func wire(body []byte) []byte {
+// wire appends body to dst with its newlines as the protocol wants them.
+func wire(dst, body []byte) []byte {
 	body = bytes.TrimRight(body, "\n")
-	out := make([]byte, 0, len(body)+2)
 	for {
 		i := bytes.Index(body, []byte("\n\n"))
 		if i < 0 {
 			break
 		}
-		out = append(out, body[:i+1]...)
+		dst = append(dst, body[:i+1]...)
 		body = bytes.TrimLeft(body[i:], "\n")
 	}
-	return append(append(out, body...), "\n\n"...)
+	return append(append(dst, body...), "\n\n"...)
 }

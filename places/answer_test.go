@@ -28,7 +28,7 @@ func TestAnswerPassesQuery(t *testing.T) {
 	type key struct{}
 	ctx := context.WithValue(t.Context(), key{}, "mine")
 	asked := false
-	places.Answer(ctx, source(func(ctx context.Context, q places.Query) ([]byte, error) {
+	places.Answer(ctx, nil, source(func(ctx context.Context, q places.Query) ([]byte, error) {
 		asked = true
 		if q != campus || ctx.Value(key{}) != "mine" {
 			t.Errorf("Nearby(%v, %+v), want the context and %+v", ctx, q, campus)
@@ -52,7 +52,7 @@ func TestAnswerNewlines(t *testing.T) {
 		{"\n\n\n{}", "\n{}\n\n"},
 		{"\n", "\n\n"},
 	} {
-		if got := places.Answer(t.Context(), says(test.body, nil), campus); string(got) != test.want {
+		if got := places.Answer(t.Context(), nil, says(test.body, nil), campus); string(got) != test.want {
 			t.Errorf("Answer of %q = %q, want %q", test.body, got, test.want)
 		}
 	}
@@ -62,7 +62,7 @@ func TestAnswerNewlines(t *testing.T) {
 func TestAnswerCopies(t *testing.T) {
 	shared := []byte("{\n}\n\n----")
 	src := source(func(context.Context, places.Query) ([]byte, error) { return shared[:3], nil })
-	got := places.Answer(t.Context(), src, campus)
+	got := places.Answer(t.Context(), nil, src, campus)
 	clear(got)
 	if string(shared) != "{\n}\n\n----" {
 		t.Errorf("the source's bytes are now %q", shared)
@@ -92,7 +92,7 @@ func TestAnswerFailures(t *testing.T) {
 		{"nothing", "", nil, "UNKNOWN_ERROR", "the places source failed"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			checkFailure(t, places.Answer(t.Context(), says(test.body, test.err), campus), test.status, test.message)
+			checkFailure(t, places.Answer(t.Context(), nil, says(test.body, test.err), campus), test.status, test.message)
 		})
 	}
 }
@@ -101,7 +101,7 @@ func TestAnswerFailures(t *testing.T) {
 func TestAnswerFailureAsItCame(t *testing.T) {
 	err := &places.Error{Status: "REQUEST_DENIED", Message: "no", Body: []byte("{\"status\":\n\n\"REQUEST_DENIED\"}\n")}
 	want := "{\"status\":\n\"REQUEST_DENIED\"}\n\n"
-	if got := places.Answer(t.Context(), says("", fmt.Errorf("asking: %w", err)), campus); string(got) != want {
+	if got := places.Answer(t.Context(), nil, says("", fmt.Errorf("asking: %w", err)), campus); string(got) != want {
 		t.Errorf("Answer = %q, want %q", got, want)
 	}
 }
@@ -129,13 +129,13 @@ func TestAnswerWithoutAsking(t *testing.T) {
 		{Lat: 1, Lon: 2, Radius: 0, Bound: 5},
 		{Lat: 1, Lon: 2, Radius: 5, Bound: 0},
 	} {
-		if got := places.Answer(t.Context(), never, q); string(got) != zero {
+		if got := places.Answer(t.Context(), nil, never, q); string(got) != zero {
 			t.Errorf("Answer(%+v) = %s, want %s", q, got, zero)
 		}
 	}
 	bad := campus
 	bad.Lat = 91
-	checkFailure(t, places.Answer(t.Context(), never, bad), "INVALID_REQUEST", "latitude 91 is not within 90 degrees")
+	checkFailure(t, places.Answer(t.Context(), nil, never, bad), "INVALID_REQUEST", "latitude 91 is not within 90 degrees")
 }
 
 func TestQueryCheck(t *testing.T) {

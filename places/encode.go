@@ -1,6 +1,7 @@
 package places
 
 import (
+	"bytes"
 	"math"
 	"strconv"
 	"unicode/utf8"
@@ -23,12 +24,25 @@ func (r Response) Append(b []byte) []byte {
 		e.next()
 		e.place(&r.Results[i])
 	}
+	for _, item := range r.Items {
+		e.next()
+		e.b = append(e.b, item...)
+	}
 	e.close(']')
 	e.key("status")
 	e.string(r.Status)
 	e.close('}')
 	return e.b
 }
+
+// Item is p as it stands among the results of a Response, for whoever gives it often.
+func (p *Place) Item() []byte {
+	e := encoder{depth: itemDepth}
+	e.place(p)
+	return bytes.Clone(e.b) // no larger than it is
+}
+
+const itemDepth = 2 // of a result: within the response and its list
 
 // encoder writes JSON in Google's layout, one token after the other.
 type encoder struct {

@@ -6,6 +6,7 @@ type Response struct {
 	ErrorMessage     string   `json:"error_message,omitempty"`
 	HTMLAttributions []string `json:"html_attributions"` // what must be shown with the results, as HTML
 	Results          []Place  `json:"results"`           // most prominent first
+	Items            [][]byte `json:"-"`                 // further results, as Place.Item gives them
 	Status           string   `json:"status"`            // one of Google's status words
 }
 

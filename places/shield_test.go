@@ -425,7 +425,7 @@ func TestFallback(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			began := time.Now()
-			got := string(places.Answer(t.Context(), places.NewFallback(8*time.Second, tt.list...), campus))
+			got := string(places.Answer(t.Context(), nil, places.NewFallback(8*time.Second, tt.list...), campus))
 			if took := time.Since(began); !strings.Contains(got, tt.want) || took != tt.took {
 				t.Errorf("%s: %s after %v, want %s after %v", tt.name, got, took, tt.want, tt.took)
 			}

@@ -18,7 +18,7 @@ const (
 	cellCols  = 360 * perDegree
 )
 
-// index finds places by position. Nothing in it changes once it is built, but for what towns remembers.
+// index finds places by position. Nothing in it changes once it is built, but for what towns and items remember.
 type index struct {
 	text    string // the whole file
 	classes []class
@@ -27,6 +27,8 @@ type index struct {
 	cells   []uint32 // cell c is rows[cells[c]:cells[c+1]]
 	// towns[i] is what town(i) found, kept from the first time on: 1 + the number of a row, or -1 for none.
 	towns []atomic.Int32
+	// items keeps what item(i) made, some 12 MB when it is full; rows whose numbers are alike take each other's slot.
+	items [1 << 14]atomic.Pointer[item]
 }
 
 // vector is a point on the unit sphere.

@@ -2,7 +2,6 @@ package gazetteer
 
 import (
 	"math"
-	"strings"
 
 	"herd/places"
 )
@@ -15,24 +14,40 @@ var attributions = []string{
 // answer searches and encodes. q is within its limits.
 func (ix *index) answer(q places.Query) []byte {
 	best := ix.search(q)
-	r := places.Response{
-		HTMLAttributions: attributions,
-		Results:          make([]places.Place, 0, best.n),
-		Status:           places.StatusOK,
+	var items [places.MaxBound][]byte
+	size := 300 // bytes, of what is around the items
+	for i, h := range best.best() {
+		items[i] = ix.item(h.at)
+		size += len(items[i]) + len(",\n      ")
 	}
+	r := places.Response{HTMLAttributions: attributions, Items: items[:best.n], Status: places.StatusOK}
 	if best.n == 0 {
 		r.Status = places.StatusZeroResults
 	}
-	var w words
-	for _, h := range best.best() {
-		r.Results = append(r.Results, ix.place(h.at, &w))
+	return r.Append(make([]byte, 0, size))
+}
+
+// item is row i as it stands in every answer that has it. Encoding takes most of an answer's time, so those that were
+// asked for last are kept.
+func (ix *index) item(i int) []byte {
+	slot := &ix.items[i%len(ix.items)]
+	if kept := slot.Load(); kept != nil && kept.row == i {
+		return kept.text
 	}
-	const frame, each = 300, 1100 // bytes; a little more than is usual
-	return r.Append(make([]byte, 0, frame+each*best.n))
+	p := ix.place(i)
+	made := &item{row: i, text: p.Item()}
+	slot.Store(made)
+	return made.text
+}
+
+// item is an encoded row.
+type item struct {
+	row  int
+	text []byte
 }
 
 // place describes row i.
-func (ix *index) place(i int, w *words) places.Place {
+func (ix *index) place(i int) places.Place {
 	row := &ix.rows[i]
 	class := &ix.classes[row.class]
 	lat, lon := row.position()
@@ -55,10 +70,10 @@ func (ix *index) place(i int, w *words) places.Place {
 	if town, ok := ix.town(i); ok {
 		p.Vicinity = ix.name(town)
 		if country := ix.country(town); country != "" {
-			p.Vicinity = w.join(p.Vicinity, ", ", country)
+			p.Vicinity = p.Vicinity + ", " + country
 		}
 		if townLat, townLon := ix.rows[town].position(); recoverable(lat, lon, townLat, townLon) {
-			p.PlusCode.CompoundCode = w.join(p.PlusCode.GlobalCode[shortened:], " ", p.Vicinity)
+			p.PlusCode.CompoundCode = p.PlusCode.GlobalCode[shortened:] + " " + p.Vicinity
 		}
 	}
 	return p
@@ -142,14 +157,3 @@ func viewport(lat, lon, half float64) places.Viewport {
 
 // round7 keeps seven decimals of a coordinate, about a centimetre, as Google does.
 func round7(degrees float64) float64 { return math.Round(degrees*1e7) / 1e7 }
-
-// words makes the strings of one answer in one buffer.
-type words struct{ b strings.Builder }
-
-func (w *words) join(parts ...string) string {
-	from := w.b.Len()
-	for _, p := range parts {
-		w.b.WriteString(p)
-	}
-	return w.b.String()[from:]
-}

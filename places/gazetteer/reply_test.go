@@ -107,7 +107,7 @@ func TestVicinity(t *testing.T) {
 			var p places.Place
 			for i := range ix.rows {
 				if ix.id(i) == "x" {
-					p = ix.place(i, new(words))
+					p = ix.place(i)
 				}
 			}
 			if p.Vicinity != test.vicinity || p.PlusCode.CompoundCode != test.compound {
@@ -158,7 +158,7 @@ func TestViewportSize(t *testing.T) {
 		{"x,Here,0,0,locality,,40000,", 2000},
 		{"x,Here,0,0,neighborhood,,1000000,", 10_000},
 	} {
-		v := of(t, test.line).ix.place(0, new(words)).Geometry.Viewport
+		v := of(t, test.line).ix.place(0).Geometry.Viewport
 		if got := v.Northeast.Lat * 111_195; got < test.half-1 || got > test.half+1 {
 			t.Errorf("%s: viewport reaches %v m, want %v", test.line, got, test.half)
 		}

@@ -44,7 +44,7 @@ func FailsWithin(ctx context.Context, t testing.TB, src places.Source, q places.
 	if known.Status != status || !strings.Contains(known.Message, words) {
 		t.Errorf("Nearby: %s: %q, want %s: … %s …", known.Status, known.Message, status, words)
 	}
-	answer := places.Answer(ctx, src, q)
+	answer := places.Answer(ctx, nil, src, q)
 	if text := known.Error() + string(known.Body) + string(answer); strings.Contains(text, Key) || strings.Contains(text, "canary") {
 		t.Errorf("the key is in %q", text)
 	}
