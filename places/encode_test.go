@@ -39,6 +39,21 @@ var sydney = places.Response{
 	Status: "OK",
 }
 
+// TestItems: a place stands among the results the same whether it was encoded there or before.
+func TestItems(t *testing.T) {
+	want := string(sydney.Append(nil))
+	for split := range len(sydney.Results) + 1 {
+		r := sydney
+		r.Results = sydney.Results[:split]
+		for _, p := range sydney.Results[split:] {
+			r.Items = append(r.Items, p.Item())
+		}
+		if got := string(r.Append(nil)); got != want {
+			t.Errorf("with %d places as results and the rest as items:\n%s\nwant\n%s", split, got, want)
+		}
+	}
+}
+
 func TestAppendLayout(t *testing.T) {
 	want := `{
    "html_attributions" : [

@@ -239,3 +239,20 @@ func TestTownsAreKept(t *testing.T) {
 		t.Error("none was without a town: the test has not looked at that")
 	}
 }
+
+// TestItemsAreKept: rows that share a slot do not take each other's answers.
+func TestItemsAreKept(t *testing.T) {
+	ix := full(t).ix
+	const row = 5
+	for range 2 {
+		for i := row; i < len(ix.rows); i += len(ix.items) {
+			p := ix.place(i)
+			if got, want := string(ix.item(i)), string(p.Item()); got != want {
+				t.Fatalf("item(%d) = %s, want %s", i, got, want)
+			}
+		}
+	}
+	if &ix.item(row)[0] != &ix.item(row)[0] {
+		t.Error("an item is encoded again")
+	}
+}
