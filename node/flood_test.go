@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -332,6 +333,57 @@ func TestReplyAfterFlood(t *testing.T) {
 		defer slow.mu.Unlock()
 		if !slices.Equal(slow.sent, []string{"B", "C"}) {
 			t.Errorf("when the reply left the record had been written for %v, want B and C", slow.sent)
+		}
+	})
+}
+
+// TestCompany: clients that report one after the other to a busy server share its
+// messages, and one that is left alone waits for the others no more than a moment.
+func TestCompany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const clients, reports = 4, 200
+		h := newTestHerd(t, "A-B")
+		var messages atomic.Int64
+		h.network.Tap(func(subject string, m bus.Message) {
+			if subject == "herd.edge.A.B" {
+				messages.Add(1)
+			}
+		})
+		h.startAll()
+		think := keptBack / 5
+		talk := func(name string) (waits []time.Duration) {
+			c := h.dial("A")
+			for i := range reports {
+				began := time.Now()
+				c.ask(fmt.Sprintf("IAMAT %s +1+1 %d", name, i))
+				waits = append(waits, time.Since(began))
+				time.Sleep(think)
+			}
+			return waits
+		}
+		var all sync.WaitGroup
+		for i := range clients {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * think / clients) // they begin apart
+				for _, took := range talk(fmt.Sprint("kiwi", i)) {
+					if took > keptBack {
+						t.Errorf("a report waited %v for company", took)
+					}
+				}
+			})
+		}
+		all.Wait()
+		if sent, alone := int(messages.Load()), clients*reports; sent > alone/clients*3/2 {
+			t.Errorf("%d messages for %d reports of %d clients at a time", sent, alone, clients)
+		}
+		kept := 0
+		for _, took := range talk("emu") {
+			if took > 0 {
+				kept++
+			}
+		}
+		if kept > 2 {
+			t.Errorf("%d of %d reports of a client that is alone waited for company", kept, reports)
 		}
 	})
 }

@@ -139,23 +139,25 @@ func (n *Node) appendNews() error {
 	left := n.replica.Unjournalled()
 	n.mu.Unlock()
 	for left > 0 {
-		var frames [][]byte
-		for len(frames) < journalFrames && left > 0 {
+		filled := 0
+		for filled < journalFrames && left > 0 {
 			n.mu.Lock() // for one frame at a time: clients wait for the lock
-			frame, lines := n.replica.FillJournal(nil, frameSize)
+			frame, lines := n.replica.FillJournal(n.journalRoom[filled][:0], frameSize)
 			n.mu.Unlock()
 			if lines == 0 {
 				left = 0
 				break
 			}
-			frames = append(frames, frame)
+			n.journalRoom[filled] = frame
+			filled++
 			left = max(0, left-lines)
 		}
-		err := n.cfg.Journal.Append(frames)
+		err := n.cfg.Journal.Append(n.journalRoom[:filled])
 		n.mu.Lock()
 		n.replica.Journalled(err == nil)
 		n.mu.Unlock()
 		if err != nil {
+			clear(n.journalRoom[:]) // somebody may yet read it
 			return err
 		}
 	}

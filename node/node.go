@@ -71,13 +71,16 @@ type Node struct {
 	// traffic is the log of all input and output; nil for none.
 	traffic *trafficLog
 
-	mu          sync.Mutex
-	replica     *replica.Replica
-	flood       progress
-	flooder     flooder
-	journal     progress
-	damage      []string  // what was wrong with the journal
-	compactNext time.Time // not to be tried before; the journal's goroutine's alone
+	mu      sync.Mutex
+	replica *replica.Replica
+	flood   progress
+	flooder flooder
+	journal progress
+	damage  []string // what was wrong with the journal
+	// The journal's goroutine's alone: room for frames, and when a compaction is not to
+	// be tried before.
+	journalRoom [journalFrames][]byte
+	compactNext time.Time
 	behindSince time.Time // when the pass of the journal began that runs or failed last; zero for none
 	// unsendable counts lines that were too large for the bus.
 	unsendable int

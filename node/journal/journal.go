@@ -225,8 +225,8 @@ func (j *Journal) read(ctx context.Context, stream jetstream.Stream, take func(f
 	return damage, nil
 }
 
-// Append appends frames and returns when all of them are in the journal; on an
-// error, any of them may be. A storage engine that failed once fails for ever, so
+// Append appends frames and returns when all of them are in the journal, and keeps no
+// hold on them; on an error, any of them may be. A storage engine that failed once fails for ever, so
 // the next Append starts it anew.
 func (j *Journal) Append(frames [][]byte) (err error) {
 	if j.broken {
