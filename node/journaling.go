@@ -30,10 +30,13 @@ const (
 	// time.
 	journalFrames = 32
 	frameSize     = 32 << 10
-	// journalKeptBack is how long news waits for more where no client waits for it:
-	// what neighbours bring is in the journal of the server that got it before they
-	// acknowledge it, so ours may take it in large pieces.
-	journalKeptBack = 50 * time.Millisecond
+	// News waits for more where no client waits for it: what neighbours bring is in the
+	// journal of the server that got it before they acknowledge it, so ours may take it
+	// in large pieces, in which of a client only the newest is. journalMoment is how long
+	// at least, and journalKeptBack at most, while there is more than manyLines.
+	journalMoment   = 5 * time.Millisecond
+	journalKeptBack = 200 * time.Millisecond
+	manyLines       = 256
 )
 
 var errNotJournalled = errors.New("the journal does not take the record")
@@ -63,8 +66,6 @@ func (n *Node) openJournal() error {
 // runJournal puts news into the journal, all that has gathered since the last time
 // at once, until ctx ends; then the rest of it.
 func (n *Node) runJournal(ctx context.Context) error {
-	keep := time.NewTimer(time.Hour)
-	defer keep.Stop()
 	var retry <-chan time.Time // while the journal fails
 	for {
 		select {
@@ -72,26 +73,12 @@ func (n *Node) runJournal(ctx context.Context) error {
 			if retry != nil {
 				continue // in its time
 			}
-			n.mu.Lock()
-			n.journal.keeping = len(n.journal.waiting) == 0
-			keeping := n.journal.keeping
-			n.mu.Unlock()
-			if !keeping {
-				break
-			}
-			keep.Reset(journalKeptBack)
-			select {
-			case <-n.journal.kick: // by who waits
-			case <-keep.C:
-			case <-ctx.Done():
-				return n.closeJournal()
-			}
+			n.keepFromJournal(ctx)
 		case <-retry:
 		case <-ctx.Done():
 			return n.closeJournal()
 		}
 		n.mu.Lock()
-		n.journal.keeping = false
 		wanted := ticket(n.replica.News())
 		if n.behindSince.IsZero() {
 			n.behindSince = time.Now()
@@ -121,6 +108,23 @@ func (n *Node) runJournal(ctx context.Context) error {
 		n.behindSince = time.Time{}
 		n.mu.Unlock()
 	}
+}
+
+// keepFromJournal lets news wait for more, until somebody waits for it or ctx ends.
+func (n *Node) keepFromJournal(ctx context.Context) {
+	keep := func(least int, d time.Duration) bool {
+		n.mu.Lock()
+		n.journal.keeping = len(n.journal.waiting) == 0 && n.replica.Unjournalled() >= least
+		keeping := n.journal.keeping
+		n.mu.Unlock()
+		return keeping && !wait(ctx, n.journal.kick, d) // who waits kicks
+	}
+	if keep(0, journalMoment) {
+		keep(manyLines, journalKeptBack-journalMoment)
+	}
+	n.mu.Lock()
+	n.journal.keeping = false
+	n.mu.Unlock()
 }
 
 // journalLag is how many records are not yet in the journal, and how long the oldest

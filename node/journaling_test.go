@@ -144,7 +144,7 @@ func TestReplyAfterJournal(t *testing.T) {
 		j.set(nil, nil)
 
 		theirs := h.dial("B").ask("IAMAT rhea +1+1 100")
-		time.Sleep(journalKeptBack + keptBack)
+		time.Sleep(journalMoment + keptBack)
 		if !j.has(theirs) {
 			t.Error("a neighbour's record is not in the journal")
 		}
@@ -153,6 +153,19 @@ func TestReplyAfterJournal(t *testing.T) {
 		if reply := h.dial("A").ask("IAMAT rhea +1+1 99"); !j.has(theirs) {
 			t.Errorf("%q left before the neighbour's record that won was in the journal", reply)
 		}
+		many := h.dial("B")
+		for i := range manyLines {
+			theirs = many.ask(fmt.Sprintf("IAMAT emu%d +1+1 100", i))
+		}
+		time.Sleep(journalMoment + keptBack)
+		if j.has(theirs) {
+			t.Error("many records of a neighbour did not wait for more")
+		}
+		time.Sleep(journalKeptBack)
+		if !j.has(theirs) {
+			t.Error("many records of a neighbour are not in the journal")
+		}
+		theirs = h.where("B", "rhea")
 		if err := h.servers["A"].stop(); err != nil || !j.closed {
 			t.Errorf("Run = %v, journal closed %v", err, j.closed)
 		}
