@@ -27,10 +27,12 @@ func (s *session) watch(vanished func()) (stop func() bool) {
 	if raw == nil {
 		return func() bool { return false }
 	}
-	gone := make(chan bool, 1)
+	begun, gone := make(chan struct{}), make(chan bool, 1)
 	timer := time.AfterFunc(watchAfter, func() {
+		s.conn.SetReadDeadline(time.Time{}) // the one that was set may pass before the question ends
+		close(begun)
 		reset := false
-		raw.Read(func(fd uintptr) bool { // called whenever something arrives; ends with the read deadline
+		raw.Read(func(fd uintptr) bool { // called whenever something arrives; ends with stop
 			reset = wasReset(fd)
 			return reset
 		})
@@ -43,6 +45,7 @@ func (s *session) watch(vanished func()) (stop func() bool) {
 		if timer.Stop() {
 			return false
 		}
+		<-begun
 		s.conn.SetReadDeadline(time.Unix(1, 0))
 		s.deadline = time.Time{} // so that the next read sets it anew
 		return <-gone

@@ -45,7 +45,8 @@ func overTCP(t *testing.T, src places.Source) (c *net.TCPConn, ended chan struct
 	ended = make(chan struct{})
 	go func() {
 		defer close(ended)
-		newSession(n, theirs).run(context.Background())
+		for s := newSession(n, theirs); s.run(context.Background()); { // each time that it has rested
+		}
 	}()
 	return ours, ended
 }
@@ -105,6 +106,29 @@ func TestVanishedClient(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestVanishedLater: a client that had asked before is watched for as long as its
+// question takes.
+func TestVanishedLater(t *testing.T) {
+	t.Parallel()
+	src := newPatientPlaces()
+	c, ended := overTCP(t, src)
+	say(t, c, "IAMAT kiwi +1+1 1\n")
+	if _, err := c.Read(make([]byte, 100)); err != nil {
+		t.Fatal(err)
+	}
+	say(t, c, "WHATSAT kiwi 10 5\n")
+	<-src.asked
+	time.Sleep(2 * restAfter) // so that a wait for its next command would have ended; without it the test is as true
+	if err := c.SetLinger(0); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if err := <-src.gone; err != context.Canceled {
+		t.Errorf("the question ended by %v, want it cancelled", err)
+	}
+	<-ended
 }
 
 // TestHalfClosedClient: one that has no more to say gets all its replies, and what
