@@ -180,6 +180,7 @@ func (n *Node) Run(ctx context.Context, ln net.Listener) error {
 	defer endServing()
 	defer context.AfterFunc(failed, endServing)()
 	err := n.serve(serving, ln)
+	endServing() // also if it was the listener that failed: sessions look at it
 
 	stopping := time.Now()
 	n.mu.Lock()

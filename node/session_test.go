@@ -474,3 +474,22 @@ func TestRestOfAnySize(t *testing.T) {
 		}
 	}
 }
+
+// TestListenerFails: a server whose listener fails ends its sessions as in a stop.
+func TestListenerFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := oneServer(t, nil)
+		settle()
+		c := h.dial("Solo")
+		c.ask("IAMAT kiwi +1+1 1")
+		settle()
+		began := time.Now()
+		h.servers["Solo"].ln.Close()
+		if rest, err := io.ReadAll(c.r); len(rest) > 0 || err != nil {
+			t.Errorf("read %q, %v", rest, err)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("the session ended %v after the listener", took)
+		}
+	})
+}
