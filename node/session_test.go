@@ -9,6 +9,7 @@ import (
 	"net"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -472,6 +473,100 @@ func TestRestOfAnySize(t *testing.T) {
 		if want := "? " + strings.Repeat("x", length) + "y\n? z\n"; string(replies) != want {
 			t.Errorf("a line of which %d bytes had come: replies %.20q… (%d bytes), want %.20q… (%d)", length, replies, len(replies), want, len(want))
 		}
+	}
+}
+
+// TestRest: a client that says nothing for a while, in the middle of a line too, is
+// served on as if it had not paused, and a server stops while it does.
+func TestRest(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newTestHerd(t, "Solo")
+	limits := generous
+	limits.Idle = 4 * restAfter
+	n := New(Config{Name: "Solo", Epoch: 1, Limits: limits, Bus: h.network.Bus("Solo"), Places: noPlaces{}, Log: discard})
+	ctx, cancel := context.WithCancel(context.Background())
+	stopped := make(chan error, 1)
+	go func() { stopped <- n.Run(ctx, ln) }()
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		c.SetDeadline(time.Now().Add(10 * limits.Idle))
+		return c
+	}
+	pause := func() { time.Sleep(restAfter * 3 / 2) } // so that the session rests; without it the test is as true
+	long := strings.Repeat("x", limits.Line)
+
+	var all sync.WaitGroup
+	for _, tt := range []struct {
+		name, want string
+		pieces     []string
+	}{
+		{"between lines", "? a\n? b\n", []string{"a\n", "b\n"}},
+		{"amid a line", "? abc\n? d\n", []string{"a", "b", "c\nd"}},
+		{"behind a line", "? a\n? bc\n", []string{"a\nb", "c\n"}},
+		{"amid a line too long", "? " + long + "\n? z\n", []string{long + "xx", "y\nz\n"}},
+		{"before the end", "? a\n? b\n", []string{"a\nb", ""}},
+	} {
+		all.Go(func() {
+			c := dial()
+			for i, piece := range tt.pieces {
+				if i > 0 {
+					pause()
+				}
+				say(t, c, piece)
+			}
+			if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Error(err)
+			}
+			if got, err := io.ReadAll(c); err != nil || string(got) != tt.want {
+				t.Errorf("%s: replies %.100q, %v, want %.100q", tt.name, got, err, tt.want)
+			}
+		})
+	}
+	for name, letter := range map[string]string{"silent": "", "slow": "x"} { // rests do not count as lines
+		all.Go(func() {
+			c := dial()
+			began := time.Now()
+			say(t, c, "a\n")
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				io.ReadAll(c)
+			}()
+			for open := true; open; {
+				select {
+				case <-ended:
+					open = false
+				case <-time.After(restAfter * 6 / 5):
+					io.WriteString(c, letter) // it may be closed
+				}
+			}
+			if took := time.Since(began); took < limits.Idle || took > 2*limits.Idle {
+				t.Errorf("a client that was %s was let go after %v, want %v", name, took, limits.Idle)
+			}
+		})
+	}
+	all.Wait()
+
+	for _, said := range []string{"a\n", "a\nb"} {
+		c := dial()
+		say(t, c, said)
+		if _, err := io.ReadFull(c, make([]byte, len("? a\n"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pause()
+	began := time.Now()
+	cancel()
+	if err := <-stopped; err != nil || time.Since(began) > grace/2 {
+		t.Errorf("Run = %v, %v after the stop began", err, time.Since(began))
 	}
 }
 
