@@ -252,7 +252,7 @@ func TestItemsAreKept(t *testing.T) {
 			}
 		}
 	}
-	if &ix.item(row)[0] != &ix.item(row)[0] {
+	if made, again := ix.item(row), ix.item(row); &made[0] != &again[0] {
 		t.Error("an item is encoded again")
 	}
 }
