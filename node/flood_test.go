@@ -337,6 +337,23 @@ func TestReplyAfterFlood(t *testing.T) {
 	})
 }
 
+// TestReportOfVanishedClient: what a client had reported when its connection broke is
+// flooded, also behind replies that nobody took.
+func TestReportOfVanishedClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A-B").startAll()
+		settle()
+		c := h.dial("A")
+		c.send("IAMAT kiwi +1+1 1\nWHATSAT kiwi 0 0\nIAMAT emu +1+1 1\n")
+		synctest.Wait() // for the first reply to be taken
+		c.conn.Close()
+		settle()
+		if at, there := h.where("A", "emu"), h.where("B", "emu"); at == "?" || there != at {
+			t.Errorf("A has %q, B %q", at, there)
+		}
+	})
+}
+
 // TestCompany: clients that report one after the other to a busy server share its
 // messages, and one that is left alone waits for the others no more than a moment.
 func TestCompany(t *testing.T) {

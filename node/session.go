@@ -119,6 +119,9 @@ func (s *session) run(ctx context.Context) (rest bool) {
 		s.layDown()
 	}
 	s.log("client close", nil)
+	if err != nil { // nobody waited for what was merged after a reply that could not be written
+		s.node.spread()
+	}
 	if err != nil && ctx.Err() == nil {
 		s.node.log.Debug("client lost", "client", s.remote, "err", err)
 	}
