@@ -89,9 +89,9 @@ func (m *Map) bringNear() {
 			sum += e.hash + uint64(e.clientAt) // an entry's ends: it may be in two cache lines
 		}
 	}
-	const cacheLine = 64
+	const cacheLine, most = 64, 256 // of a line, bytes: few are longer
 	for i := range lines {
-		held := m.lines.at(lines[i].held, lines[i].size)
+		held := m.lines.at(lines[i].held, min(lines[i].size, most))
 		for at := 0; at < len(held); at += cacheLine {
 			sum += uint64(held[at])
 		}
