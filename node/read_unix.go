@@ -23,12 +23,6 @@ func (s *session) newReader() func() error {
 	var outcome error
 	s.rests = true
 	readNow := func(fd uintptr) (done bool) {
-		if !s.awake { // most have nothing to say yet, and some never will: they keep a small stack
-			var peeked [1]byte
-			if _, _, err := syscall.Recvfrom(int(fd), peeked[:], syscall.MSG_PEEK); err == syscall.EAGAIN {
-				return false
-			}
-		}
 		s.takeUp()
 		for {
 			n, err := syscall.Read(int(fd), s.in[s.end:])
