@@ -114,6 +114,9 @@ func (n *Node) runJournal(ctx context.Context) error {
 func (n *Node) keepFromJournal(ctx context.Context) {
 	keep := func(least int, d time.Duration) bool {
 		n.mu.Lock()
+		if n.behindSince.IsZero() {
+			n.behindSince = time.Now()
+		}
 		n.journal.keeping = len(n.journal.waiting) == 0 && n.replica.Unjournalled() >= least
 		keeping := n.journal.keeping
 		n.mu.Unlock()

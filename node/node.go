@@ -81,7 +81,7 @@ type Node struct {
 	// be tried before.
 	journalRoom [journalFrames][]byte
 	compactNext time.Time
-	behindSince time.Time // when the pass of the journal began that runs or failed last; zero for none
+	behindSince time.Time // when there was news for the journal that is not all in it; zero for none
 	// unsendable counts lines that were too large for the bus.
 	unsendable int
 	bus        busState
