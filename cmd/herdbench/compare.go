@@ -227,6 +227,9 @@ func number(v float64, decimals int) string {
 	if v == 0 || math.IsNaN(v) {
 		return "–"
 	}
+	if v < 0 { // memory that was given back
+		return "-" + number(-v, decimals)
+	}
 	s := fmt.Sprintf("%.*f", decimals, v)
 	whole, fraction, _ := strings.Cut(s, ".")
 	for i := len(whole) - 3; i > 0; i -= 3 {

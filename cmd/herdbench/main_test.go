@@ -125,3 +125,15 @@ func TestRing(t *testing.T) {
 		}
 	}
 }
+
+func TestNumber(t *testing.T) {
+	for _, tt := range []struct {
+		v        float64
+		decimals int
+		want     string
+	}{{0, 0, "–"}, {7, 0, "7"}, {1234567.891, 2, "1,234,567.89"}, {-236134, 0, "-236,134"}} {
+		if got := number(tt.v, tt.decimals); got != tt.want {
+			t.Errorf("number(%v, %d) = %q, want %q", tt.v, tt.decimals, got, tt.want)
+		}
+	}
+}
