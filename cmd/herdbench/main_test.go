@@ -95,7 +95,7 @@ func TestTable(t *testing.T) {
 	if got != want {
 		t.Errorf("\n%s\nwant\n%s", got, want)
 	}
-	for v, want := range map[float64]string{0: "–", 1234567.8: "1,234,568", 999: "999"} {
+	for v, want := range map[float64]string{0: "–", 1234567.8: "1,234,568", 999: "999", -236134: "-236,134"} {
 		if got := number(v, 0); got != want {
 			t.Errorf("number(%v) = %q, want %q", v, got, want)
 		}
@@ -122,18 +122,6 @@ func TestRing(t *testing.T) {
 			if len(g.Neighbours(s)) != 4 {
 				t.Errorf("ring(%d): %s has %d neighbours", n, s, len(g.Neighbours(s)))
 			}
-		}
-	}
-}
-
-func TestNumber(t *testing.T) {
-	for _, tt := range []struct {
-		v        float64
-		decimals int
-		want     string
-	}{{0, 0, "–"}, {7, 0, "7"}, {1234567.891, 2, "1,234,567.89"}, {-236134, 0, "-236,134"}} {
-		if got := number(tt.v, tt.decimals); got != tt.want {
-			t.Errorf("number(%v, %d) = %q, want %q", tt.v, tt.decimals, got, tt.want)
 		}
 	}
 }
