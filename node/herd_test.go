@@ -92,6 +92,11 @@ func (h *testHerd) start(name string, epoch uint64, with func(*Config)) *testSer
 	return s
 }
 
+// startOver starts a server, in its first life, over what a test puts in place of its bus.
+func (h *testHerd) startOver(name string, over func(Bus) Bus) {
+	h.start(name, 1, func(cfg *Config) { cfg.Bus = over(cfg.Bus) })
+}
+
 // client is a client's end of a connection.
 type client struct {
 	t    *testing.T

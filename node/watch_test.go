@@ -93,18 +93,24 @@ func TestVanishedClient(t *testing.T) {
 				time.Sleep(2 * watchAfter) // so that this wakes the watch too; without it the test is as true
 				say(t, c, "z")
 			}
-			if err := c.SetLinger(0); err != nil {
-				t.Fatal(err)
-			}
-			c.Close()
-			if err := <-src.gone; err != context.Canceled {
-				t.Errorf("the question ended by %v, want it cancelled", err)
-			}
+			vanish(t, c, src)
 			<-ended
 			if len(src.asked) > 0 {
 				t.Error("the next question was asked, for nobody")
 			}
 		})
+	}
+}
+
+// vanish resets the connection of a client whose question waits in src, which is to end it.
+func vanish(t *testing.T, c *net.TCPConn, src patientPlaces) {
+	t.Helper()
+	if err := c.SetLinger(0); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if err := <-src.gone; err != context.Canceled {
+		t.Errorf("the question ended by %v, want it cancelled", err)
 	}
 }
 
@@ -121,13 +127,7 @@ func TestVanishedLater(t *testing.T) {
 	say(t, c, "WHATSAT kiwi 10 5\n")
 	<-src.asked
 	time.Sleep(2 * restAfter) // so that a wait for its next command would have ended; without it the test is as true
-	if err := c.SetLinger(0); err != nil {
-		t.Fatal(err)
-	}
-	c.Close()
-	if err := <-src.gone; err != context.Canceled {
-		t.Errorf("the question ended by %v, want it cancelled", err)
-	}
+	vanish(t, c, src)
 	<-ended
 }
 
