@@ -20,7 +20,7 @@ type Cut struct {
 }
 
 // Server is the record's origin.
-func (c Cut) Server() []byte { return c.Line[len(verb) : c.difference-1] }
+func (c Cut) Server() []byte { return c.Line[len(recordHead) : c.difference-1] }
 
 // Client is whom the record is about.
 func (c Cut) Client() []byte { return c.Line[c.client : c.location-1] }
@@ -28,7 +28,8 @@ func (c Cut) Client() []byte { return c.Line[c.client : c.location-1] }
 // ClientAt is where in Line the client begins.
 func (c Cut) ClientAt() int { return int(c.client) }
 
-const verb = "AT "
+// recordHead is what every record begins with.
+const recordHead = "AT "
 
 // Record is one parsed AT line.
 type Record struct {
@@ -64,7 +65,7 @@ var ErrNoRecord = errors.New("not a record")
 // record points into the result.
 func AppendRecord(dst []byte, server string, c Command, receipt Instant) ([]byte, Record) {
 	start := len(dst)
-	dst = append(dst, verb...)
+	dst = append(dst, recordHead...)
 	dst = append(dst, server...)
 	dst = append(dst, ' ')
 	r := Record{Rank: newRank(c.Time, receipt)}
@@ -96,11 +97,11 @@ func ParseRecord(line []byte) (Record, error) {
 // CutRecord does the first half of ParseRecord, which is enough to find what is
 // known of the client.
 func CutRecord(line []byte) (c Cut, err error) {
-	if len(line) < len(verb) || string(line[:len(verb)]) != verb {
+	if len(line) < len(recordHead) || string(line[:len(recordHead)]) != recordHead {
 		return Cut{}, ErrNoRecord
 	}
-	server := name(line[len(verb):])
-	difference := len(verb) + server + 1
+	server := name(line[len(recordHead):])
+	difference := len(recordHead) + server + 1
 	if server == 0 || difference > len(line) || line[difference-1] != ' ' {
 		return Cut{}, ErrNoRecord
 	}
