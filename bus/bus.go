@@ -45,9 +45,12 @@ type Message struct {
 // in order.
 type Handler interface {
 	// Receive takes in a message and owns its data from then on. While it runs,
-	// further messages of that neighbour wait, in bounded memory; beyond that
-	// they are lost, and Trouble says so.
+	// further messages wait, in bounded memory; beyond that they are lost, and
+	// Trouble says so.
 	Receive(Message)
+	// Received says that for now no more messages are there to receive: what they
+	// brought need not wait for company.
+	Received()
 	// Connected says that the bus is there, so that what neighbours send from
 	// now on arrives, or that it is away.
 	Connected(bool)

@@ -49,24 +49,21 @@ func (n *Node) receiveFrame(e int, m bus.Message) {
 	n.logRecords("edge in", m.Peer, m.Data)
 	n.mu.Lock()
 	in, events := n.replica.Frame(e, wire.Mark{Epoch: m.Epoch, Seq: m.Seq}, m.Data, time.Now())
-	kept := n.flood.keeping && in.News < fullMessage // and will go with the rest
 	keptFromJournal := n.journal.keeping
 	followed := n.takeFollowed()
 	n.mu.Unlock()
 	n.traceIn(followed, "record in", "edge", m.Peer, "number", m.Seq)
-	if in.News > 0 {
-		if !keptFromJournal {
-			n.journal.nudge()
-		}
-		if !kept {
-			n.flood.nudge()
-		}
+	if in.News > 0 && !keptFromJournal {
+		n.journal.nudge()
 	}
 	if in.Bad > 0 {
 		n.noticeJunk(e, in.Bad, in.LastBad)
 	}
 	n.tell(events)
 }
+
+// Received floods what neighbours brought: bus.Handler.
+func (n *Node) Received() { n.passOn() }
 
 func (n *Node) receiveBeat(e int, m bus.Message) {
 	b, err := wire.ParseBeat(m.Data)

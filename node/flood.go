@@ -90,23 +90,11 @@ func (n *Node) awaitFlood(t ticket, s seat, last *span) {
 // runFlood floods what no session does: what neighbours bring, what could not be
 // sent before, and what is much; until ctx ends.
 func (n *Node) runFlood(ctx context.Context) {
-	keep := time.NewTimer(time.Hour)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-n.flood.kick:
-		}
-		if n.keepBack() {
-			keep.Reset(keptBack)
-			select {
-			case <-n.flood.kick:
-			case <-keep.C:
-			case <-ctx.Done():
-			}
-			n.mu.Lock()
-			n.flood.keeping = false
-			n.mu.Unlock()
 		}
 		<-n.flooder.turn
 		n.flooder.pass()
@@ -114,12 +102,27 @@ func (n *Node) runFlood(ctx context.Context) {
 	}
 }
 
-// keepBack tells whether what is wanted can wait for company, and is kept back then.
-func (n *Node) keepBack() bool {
+// passOn floods what neighbours brought. What is much is left to runFlood; where
+// sessions wait for company, one of them is about to make a pass anyway.
+func (n *Node) passOn() {
+	f := &n.flooder
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.flood.keeping = n.flooder.busy && len(n.flood.waiting) == 0 && n.flooder.wanted() < fullMessage
-	return n.flood.keeping
+	wanted := f.wanted()
+	others := f.busy && len(n.flood.waiting) > 0 && wanted < fullMessage
+	n.mu.Unlock()
+	if wanted == 0 || others {
+		return
+	}
+	if wanted <= backlog {
+		select {
+		case <-f.turn:
+			f.pass()
+			f.turn <- struct{}{}
+			return
+		default:
+		}
+	}
+	n.flood.nudge()
 }
 
 // retryFlood lets the flood try again what failed, and await wait for that.

@@ -26,6 +26,7 @@ type member struct {
 }
 
 func (m *member) Receive(got bus.Message) { m.messages <- got }
+func (m *member) Received()               {}
 func (m *member) Connected(up bool)       { m.ready <- up }
 func (m *member) Trouble(peer string, err error) {
 	m.trouble <- strings.TrimSpace(peer + " " + err.Error())

@@ -138,6 +138,7 @@ func (r *memoryRun) takeIn(ctx context.Context, intake chan parcel) {
 		case p := <-intake:
 			time.Sleep(time.Until(p.due))
 			r.handler.Receive(p.message)
+			r.handler.Received()
 		case <-ctx.Done():
 			return
 		}

@@ -120,14 +120,14 @@ func (r *run) resubscribe() {
 	r.mu.Unlock()
 	for _, subject := range refused {
 		old := r.heard[subject]
-		if old.subscription == nil {
+		if old == nil {
 			continue
 		}
 		// Whether the broker knows it is all one: we ask for it to be away.
-		if err := old.subscription.Unsubscribe(); err != nil {
+		if err := old.Unsubscribe(); err != nil {
 			r.cfg.Log.Debug("unsubscribe", "subject", subject, "err", err)
 		}
-		if err := r.hear(subject, old.messages); err != nil {
+		if err := r.hear(subject); err != nil {
 			r.cfg.Log.Warn("subscribe", "subject", subject, "err", err)
 		}
 	}

@@ -7,10 +7,8 @@
 package natsbus
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
@@ -38,93 +36,29 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// headerSize is what headers take at most, with the line that NATS puts before them.
-const headerSize = 128
-
 // Bus is one server's place on the bus. It does nothing before Run.
 type Bus struct {
-	cfg    Config
-	conn   atomic.Pointer[nats.Conn] // set once Run has a connection
-	socket atomic.Pointer[socket]    // of the present connection, or the last; nil for none
+	cfg      Config
+	subjects map[edge]string           // on which we speak; not changed
+	conn     atomic.Pointer[nats.Conn] // set once Run has a connection
+	socket   atomic.Pointer[socket]    // of the present connection, or the last; nil for none
+}
+
+// edge is a neighbour, and what is said on the edge to it or from it.
+type edge struct {
+	peer string
+	lane bus.Lane
 }
 
 // New makes a Bus. It reads no file and opens no connection.
-func New(cfg Config) *Bus { return &Bus{cfg: cfg} }
-
-// Send writes messages to the connection, in their order and in one write. It
-// returns bus.ErrAway while there is no connection or the broker takes nothing, and
-// bus.ErrTooLarge for a message beyond MaxData; after an error none counts as sent,
-// though some may have been. It keeps no hold on the messages' data. It blocks for a
-// tenth of a second at most.
-func (b *Bus) Send(ms ...bus.Message) error {
-	return b.inOneWrite(func() error {
-		for _, m := range ms {
-			if err := b.publish(b.encode(m)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// inOneWrite calls publish and lets what it published leave at once.
-func (b *Bus) inOneWrite(publish func() error) error {
-	s := b.socket.Load()
-	if s == nil {
-		return bus.ErrAway
-	}
-	if err := s.cork(); err != nil {
-		return fmt.Errorf("%w: %v", bus.ErrAway, err)
-	}
-	err := publish()
-	if failed := s.uncork(); failed != nil && err == nil {
-		err = fmt.Errorf("%w: %v", bus.ErrAway, failed)
-	}
-	return err
-}
-
-func (b *Bus) encode(m bus.Message) *nats.Msg {
-	msg := &nats.Msg{Subject: b.cfg.Prefix.Between(m.Lane, b.cfg.Server, m.Peer), Data: m.Data}
-	if m.Epoch != 0 {
-		msg.Header = nats.Header{
-			bus.EpochHeader: {strconv.FormatUint(m.Epoch, 10)},
-			bus.SeqHeader:   {strconv.FormatUint(m.Seq, 10)},
+func New(cfg Config) *Bus {
+	b := &Bus{cfg: cfg, subjects: map[edge]string{}}
+	for _, peer := range cfg.Neighbours {
+		for _, lane := range bus.Lanes {
+			b.subjects[edge{peer, lane}] = cfg.Prefix.Between(lane, cfg.Server, peer)
 		}
 	}
-	return msg
-}
-
-// MaxData is how many bytes of data a message may have.
-func (b *Bus) MaxData() int {
-	const stock = 1 << 20 // of a NATS server whose configuration says nothing
-	nc := b.conn.Load()
-	if nc == nil {
-		return stock
-	}
-	return int(nc.MaxPayload()) - headerSize
-}
-
-// Notify publishes an event for people: text, one line, of a kind and about a
-// peer, or "" for none. While the bus is away it is dropped, with an error.
-func (b *Bus) Notify(kind, peer, text string) error {
-	return b.inOneWrite(func() error {
-		return b.publish(&nats.Msg{Subject: b.cfg.Prefix.Event(b.cfg.Server, kind, peer), Data: []byte(text)})
-	})
-}
-
-func (b *Bus) publish(m *nats.Msg) error {
-	nc := b.conn.Load()
-	if nc == nil {
-		return bus.ErrAway
-	}
-	switch err := nc.PublishMsg(m); {
-	case err == nil:
-		return nil
-	case errors.Is(err, nats.ErrMaxPayload):
-		return fmt.Errorf("%w: %d bytes on %s", bus.ErrTooLarge, len(m.Data), m.Subject)
-	default:
-		return fmt.Errorf("%w: %v", bus.ErrAway, err)
-	}
+	return b
 }
 
 // peers is who is at the other end, by subject.

@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,37 +27,124 @@ import (
 )
 
 // TestNATS runs the suite that the bus in memory passes against real NATS
-// servers, over TCP.
+// servers, over each way to talk to them.
 func TestNATS(t *testing.T) {
-	bustest.TestBus(t, newHarness)
+	t.Run("TCP", func(t *testing.T) { bustest.TestBus(t, newHarness) })
+	t.Run("TLS", func(t *testing.T) {
+		cert, key, err := bustest.WriteCertificate(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bustest.TestBus(t, func(t *testing.T) bustest.Harness {
+			return harness(t, cert, func(address string) (string, func(), error) {
+				o := &server.Options{TLS: true, TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}}}
+				setAddress(t, address, &o.Host, &o.Port)
+				s, err := startServer(o)
+				if err != nil {
+					return "", nil, err
+				}
+				return "tls://" + s.Addr().String(), s.Shutdown, nil
+			})
+		})
+	})
+	t.Run("WebSocket", func(t *testing.T) {
+		bustest.TestBus(t, func(t *testing.T) bustest.Harness {
+			return harness(t, "", func(address string) (string, func(), error) {
+				o := &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, Websocket: server.WebsocketOpts{NoTLS: true}}
+				setAddress(t, address, &o.Websocket.Host, &o.Websocket.Port)
+				s, err := startServer(o)
+				if err != nil {
+					return "", nil, err
+				}
+				return s.WebsocketURL(), s.Shutdown, nil
+			})
+		})
+	})
+}
+
+// startServer starts a stock NATS server.
+func startServer(o *server.Options) (*server.Server, error) {
+	o.NoSigs = true
+	s, err := server.NewServer(o)
+	if err != nil {
+		return nil, err
+	}
+	s.Start()
+	if !s.ReadyForConnections(10 * time.Second) {
+		s.Shutdown()
+		return nil, errors.New("not ready")
+	}
+	return s, nil
+}
+
+// setAddress splits an address; "" is a free one.
+func setAddress(t *testing.T, address string, host *string, port *int) {
+	*host, *port = "127.0.0.1", server.RANDOM_PORT
+	if address == "" {
+		return
+	}
+	_, text, err := net.SplitHostPort(address)
+	if err == nil {
+		*port, err = strconv.Atoi(text)
+	}
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 func newHarness(t *testing.T) bustest.Harness {
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-	s, err := embed.Start("127.0.0.1:0", log)
+	return harness(t, "", func(address string) (string, func(), error) {
+		if address == "" {
+			address = "127.0.0.1:0"
+		}
+		s, err := embed.Start(address, testLog(t))
+		if err != nil {
+			return "", nil, err
+		}
+		return s.URL(), s.Shutdown, nil
+	})
+}
+
+func testLog(t *testing.T) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// harness is the suite's on NATS servers that start starts, on a free address or
+// that of an earlier one.
+func harness(t *testing.T, ca string, start func(address string) (url string, stop func(), err error)) bustest.Harness {
+	log := testLog(t)
+	url, stopServer, err := start("")
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := mustHost(t, s.URL())
-	stop := sync.OnceFunc(s.Shutdown)
+	address := mustHost(t, url)
+	stop := sync.OnceFunc(stopServer)
 	t.Cleanup(func() { stop() })
 	return bustest.Harness{
 		Bus: func(server string, epoch uint64, neighbours ...string) bustest.Bus {
 			return natsbus.New(natsbus.Config{
-				URLs: []string{s.URL()}, Prefix: "herd", Server: server, Neighbours: neighbours, Epoch: epoch, Log: log,
+				URLs: []string{url}, Prefix: "herd", Server: server, Neighbours: neighbours, Epoch: epoch, CA: ca, Log: log,
 			})
 		},
 		Stop: func() { stop() },
 		Start: func() {
-			again, err := embed.Start(address, log)
+			_, again, err := start(address)
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			stop = sync.OnceFunc(again.Shutdown)
+			stop = sync.OnceFunc(again)
 		},
 		Tap: func(hear func(string)) {
-			nc, err := nats.Connect(s.URL())
+			var opts []nats.Option
+			if ca != "" {
+				opts = append(opts, nats.RootCAs(ca))
+			}
+			nc, err := nats.Connect(url, opts...)
 			if err != nil {
 				t.Error(err)
 				return
@@ -104,6 +193,7 @@ type connectedHandler chan bool
 
 func (c connectedHandler) Connected(up bool)     { c <- up }
 func (c connectedHandler) Receive(bus.Message)   {}
+func (c connectedHandler) Received()             {}
 func (c connectedHandler) Trouble(string, error) {}
 
 // TestClaimsAtOnce: of several processes that want one name at the same time the
@@ -149,6 +239,7 @@ type connectedFunc func(bool)
 
 func (f connectedFunc) Connected(up bool)     { f(up) }
 func (f connectedFunc) Receive(bus.Message)   {}
+func (f connectedFunc) Received()             {}
 func (f connectedFunc) Trouble(string, error) {}
 
 // TestSecured: TLS with an authority of our own, and an nkey; without either there
@@ -179,22 +270,17 @@ func TestSecured(t *testing.T) {
 	if err := os.WriteFile(seed, secret, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true,
-		TLS: true, TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}},
+	s, err := startServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, TLS: true, TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}},
 		Nkeys: []*server.NkeyUser{{Nkey: public}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Start()
 	t.Cleanup(func() {
 		s.Shutdown()
 		s.WaitForShutdown()
 	})
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("not ready")
-	}
 	for name, tt := range map[string]struct {
 		with func(*natsbus.Config)
 		want string // of the log where there is no way in
@@ -261,6 +347,8 @@ func (h *slowHandler) Receive(bus.Message) {
 	h.received <- struct{}{}
 }
 
+func (h *slowHandler) Received() {}
+
 func (h *slowHandler) Connected(up bool) {
 	if up {
 		h.connected <- struct{}{}
@@ -273,38 +361,51 @@ func (h *slowHandler) Trouble(_ string, err error) {
 	}
 }
 
-// TestBurst: more messages at once than an intake has room for are all received, if
-// the receiver is slow for no more than a moment.
-func TestBurst(t *testing.T) {
-	t.Parallel()
-	h := newHarness(t)
-	const messages = 5000
-	from, to := &slowHandler{connected: make(chan struct{}, 9)}, &slowHandler{
-		connected: make(chan struct{}, 9), free: make(chan struct{}), received: make(chan struct{}, messages),
-	}
-	a, b := h.Bus("A", 1, "B"), h.Bus("B", 2, "A")
+// talkers are two neighbours on a bus; what A says takes B's handler h in.
+func talkers(t *testing.T, h *slowHandler) (a bustest.Bus) {
+	t.Helper()
+	herd := newHarness(t)
+	from := &slowHandler{connected: make(chan struct{}, 9)}
+	h.connected = make(chan struct{}, 9)
+	a, b := herd.Bus("A", 1, "B"), herd.Bus("B", 2, "A")
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	defer running.Wait()
-	defer cancel()
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+	})
 	running.Go(func() { a.Run(ctx, from) })
-	running.Go(func() { b.Run(ctx, to) })
+	running.Go(func() { b.Run(ctx, h) })
 	<-from.connected
-	<-to.connected
-	record := []byte("AT Goloman +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1520023934.918963997\n")
+	<-h.connected
+	return a
+}
+
+func record(number int) bus.Message {
+	return bus.Message{Lane: bus.Edge, Peer: "B", Epoch: 1, Seq: uint64(number),
+		Data: []byte("AT Goloman +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1520023934.918963997\n")}
+}
+
+// TestBurst: more messages at once than an intake has room for are all received,
+// however slow the receiver is: the broker keeps them meanwhile.
+func TestBurst(t *testing.T) {
+	t.Parallel()
+	const messages = 20_000
+	h := &slowHandler{free: make(chan struct{}), received: make(chan struct{}, messages)}
+	a := talkers(t, h)
 	batch := make([]bus.Message, messages)
 	for i := range batch {
-		batch[i] = bus.Message{Lane: bus.Edge, Peer: "B", Epoch: 1, Seq: uint64(i + 1), Data: record}
+		batch[i] = record(i + 1)
 	}
 	if err := a.Send(batch...); err != nil {
 		t.Fatal(err)
 	}
-	time.AfterFunc(200*time.Millisecond, func() { close(to.free) })
+	time.AfterFunc(time.Second, func() { close(h.free) })
 	for i := range messages {
 		select {
-		case <-to.received:
+		case <-h.received:
 		case <-time.After(10 * time.Second):
-			t.Fatalf("%d of %d messages were received; slow: %v", i, messages, to.slow.Load())
+			t.Fatalf("%d of %d messages were received; slow: %v", i, messages, h.slow.Load())
 		}
 	}
 }

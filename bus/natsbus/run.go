@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,10 +16,6 @@ import (
 )
 
 const (
-	intakeMessages = 1024 // that may wait for Receive, a neighbour; each is 32 KB or so at most
-	// catchUp is how long reading waits at most for intakes that are more than half
-	// full. One read brings some 200 messages of a record each.
-	catchUp       = 500 * time.Millisecond
 	reconnectWait = 200 * time.Millisecond
 	lastFlush     = time.Second // for what was sent before the end of Run
 	// askAgainEvery is how often we ask again for what the broker refused of what
@@ -35,12 +30,9 @@ const (
 // does, now or when the bus, or a broker with that process, comes back later, it
 // returns bus.ErrNameTaken.
 func (b *Bus) Run(ctx context.Context, h bus.Handler) error {
-	r := &run{Bus: b, handler: h, link: make(chan bool, 16), taken: make(chan struct{}, 1), closed: make(chan struct{}), done: make(chan struct{}),
-		peers: b.cfg.peers(), inboxes: map[string]chan *nats.Msg{}, heard: map[string]intake{}, reasons: map[string]bool{}, refused: map[string]bool{},
+	r := &run{Bus: b, handler: h, link: make(chan bool, 16), taken: make(chan struct{}, 1), closed: make(chan struct{}),
+		peers: b.cfg.peers(), intake: newIntake(b.cfg), heard: map[string]*nats.Subscription{}, reasons: map[string]bool{}, refused: map[string]bool{},
 		denials: denials{by: map[string]*denial{}}}
-	for _, peer := range b.cfg.Neighbours {
-		r.inboxes[peer] = make(chan *nats.Msg, intakeMessages)
-	}
 	opts, err := r.options()
 	if err != nil {
 		return err
@@ -65,11 +57,9 @@ type run struct {
 	taken  chan struct{} // another process has our name, and stays
 	closed chan struct{} // the connection is
 
-	claim   claim
-	inboxes map[string]chan *nats.Msg // by neighbour, what waits for Receive; not changed
-	heard   map[string]intake         // by subject; of serve's goroutine
-	intakes sync.WaitGroup
-	done    chan struct{} // closed to end the intakes
+	claim  claim
+	intake *intake
+	heard  map[string]*nats.Subscription // to what neighbours say, by subject; of serve's goroutine
 
 	peers   map[string]string // neighbours by the subjects of their edges, both ways; not changed
 	denials denials
@@ -79,12 +69,6 @@ type run struct {
 	refused      map[string]bool // subscriptions that the broker refused, by subject
 	keptOff      error           // why the broker did not let us in, since it last did; nil if it did
 	keptOffSince time.Time
-}
-
-// intake is where the messages of one subject go.
-type intake struct {
-	subscription *nats.Subscription
-	messages     chan *nats.Msg // of all subjects of its sender
 }
 
 func (r *run) options() ([]nats.Option, error) {
@@ -120,8 +104,15 @@ func (r *run) options() ([]nats.Option, error) {
 }
 
 // connected takes note that the last socket that was dialled is a connection.
-func (r *run) connected(*nats.Conn) {
-	r.socket.Store(r.dialled.Load())
+func (r *run) connected(nc *nats.Conn) {
+	s := r.dialled.Load()
+	// In this order: a connection that is there now is no later one than s, so that s is
+	// not, or no longer, nats.go's alone. If it is away by now, s is dead, or about to be
+	// told of again.
+	scheme, _, _ := strings.Cut(nc.ConnectedUrl(), "://")
+	_, err := nc.TLSConnectionState()
+	s.plain.Store(scheme == "nats" && errors.Is(err, nats.ErrConnectionNotTLS))
+	r.socket.Store(s)
 	r.link <- true
 }
 
@@ -185,8 +176,7 @@ func (r *run) asyncError(nc *nats.Conn, sub *nats.Subscription, err error) {
 
 // serve follows the connection's ups and downs until ctx ends.
 func (r *run) serve(ctx context.Context) error {
-	defer r.intakes.Wait()
-	defer close(r.done)
+	defer r.intake.end()
 
 	timeout := time.NewTimer(time.Hour)
 	timeout.Stop()
@@ -246,7 +236,7 @@ func (r *run) serve(ctx context.Context) error {
 
 		case <-timeout.C: // nobody else spoke up: the name is ours
 			r.claim.hold()
-			if err := r.takeIn(); err != nil {
+			if err := r.listen(); err != nil {
 				return err
 			}
 			service, err := r.serveTools()
@@ -263,73 +253,6 @@ func (r *run) serve(ctx context.Context) error {
 	}
 }
 
-// takeIn subscribes to all that neighbours say to us, one ordered intake a
-// neighbour: nats.go puts the messages of all its subscriptions into one channel
-// as they come off the wire.
-func (r *run) takeIn() error {
-	for _, peer := range r.cfg.Neighbours {
-		messages := r.inboxes[peer]
-		lanes := map[string]bus.Lane{}
-		for _, lane := range bus.Lanes {
-			subject := r.cfg.Prefix.Between(lane, peer, r.cfg.Server)
-			lanes[subject] = lane
-			if err := r.hear(subject, messages); err != nil {
-				return fmt.Errorf("subscribe %s: %w", subject, err)
-			}
-		}
-		r.intakes.Go(func() {
-			for {
-				select {
-				case m := <-messages:
-					if header := madeByBroker(m.Header); header != "" {
-						r.deny(m.Subject, fmt.Sprintf("dropped a message on %q: its header %s shows that a broker made it", m.Subject, header))
-						continue
-					}
-					r.handler.Receive(bus.Message{
-						Lane: lanes[m.Subject], Peer: peer, Data: m.Data,
-						Epoch: number(m.Header, bus.EpochHeader), Seq: number(m.Header, bus.SeqHeader),
-					})
-				case <-r.done:
-					return
-				}
-			}
-		})
-	}
-	return nil
-}
-
-// awaitRoom returns when no intake is crowded, or after catchUp. nats.go drops what
-// finds its intake full, and reads a thousand messages faster than another goroutine
-// is given a processor where those are scarce. What is not read yet the broker keeps.
-func (r *run) awaitRoom() {
-	const look = time.Millisecond
-	for began := time.Now(); r.crowded() && time.Since(began) < catchUp; {
-		select {
-		case <-time.After(look):
-		case <-r.done: // nobody takes anything out any more
-			return
-		}
-	}
-}
-
-func (r *run) crowded() bool {
-	for _, messages := range r.inboxes {
-		if len(messages) > intakeMessages/2 {
-			return true
-		}
-	}
-	return false
-}
-
-// hear subscribes to one subject of a neighbour.
-func (r *run) hear(subject string, messages chan *nats.Msg) error {
-	s, err := r.nc.ChanSubscribe(subject, messages)
-	if err == nil {
-		r.heard[subject] = intake{s, messages}
-	}
-	return err
-}
-
 // flush returns once the broker knows what we subscribed to, so that nothing that
 // neighbours send from then on passes us by. Should that fail, the connection is
 // about to be lost and made again.
@@ -337,15 +260,6 @@ func (r *run) flush() {
 	if err := r.nc.FlushTimeout(stalledWrite); err != nil {
 		r.cfg.Log.Warn("subscribing", "err", err)
 	}
-}
-
-// number reads a header; what is missing or no number is 0, which says "none".
-func number(h nats.Header, key string) uint64 {
-	n, err := strconv.ParseUint(h.Get(key), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 // close flushes and closes the connection and waits until it is closed.

@@ -5,9 +5,12 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"herd/bus"
 )
 
 const (
@@ -27,7 +30,14 @@ var errStalled = errors.New("the broker takes nothing")
 // that takes nothing.
 type socket struct {
 	net.Conn
-	beforeRead func() // may make a read wait; nil for nothing
+	// beforeRead is called before each read, with whether the last one left something
+	// to read at once, as far as one can tell; nil for nothing.
+	beforeRead func(partly bool)
+	partly     bool
+
+	// plain is whether what is written is NATS's protocol as it is, without TLS or
+	// WebSocket around it.
+	plain atomic.Bool
 
 	mu      sync.Mutex
 	corks   int
@@ -42,7 +52,8 @@ func (r *run) Dial(network, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &socket{Conn: conn, beforeRead: r.awaitRoom}
+	s := &socket{Conn: conn}
+	s.beforeRead = func(partly bool) { r.beforeRead(s, partly) }
 	r.dialled.Store(s)
 	return s, nil
 }
@@ -51,15 +62,23 @@ func (r *run) Dial(network, address string) (net.Conn, error) {
 // nats.go then, which tries to make another.
 func (s *socket) Read(b []byte) (int, error) {
 	if s.beforeRead != nil {
-		s.beforeRead()
+		s.beforeRead(s.partly)
 	}
 	n, err := s.Conn.Read(b)
+	s.partly = n == len(b)
 	if err != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.fail(err)
 	}
 	return n, err
+}
+
+// nap lets a while pass in which what arrives is left to gather.
+func (s *socket) nap() {
+	s.quiet(true)
+	time.Sleep(nap)
+	s.quiet(false)
 }
 
 // Write writes b, or holds it.
@@ -78,6 +97,16 @@ func (s *socket) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	return len(b), nil
+}
+
+// say holds a message until uncork: there must be a cork.
+func (s *socket) say(subject string, m bus.Message) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.held = appendMessage(s.held, subject, m)
+	}
+	return s.err
 }
 
 // SetWriteDeadline does nothing: how long a write may take is decided here.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"herd/bus/bustest"
 )
@@ -202,13 +204,12 @@ func TestSecondSignal(t *testing.T) {
 	// A client that takes no reply keeps its session, and so the stop, waiting.
 	c := dial(t, h.addresses[0])
 	c.conn.SetReadBuffer(1)
-	go func() {
-		for {
-			if _, err := c.conn.Write([]byte(strings.Repeat("\n", 1<<16))); err != nil {
-				return
-			}
+	for err := error(nil); !errors.Is(err, os.ErrDeadlineExceeded); { // until the server can write no more, and so reads no more
+		c.conn.SetWriteDeadline(time.Now().Add(time.Second / 4))
+		if _, err = c.conn.Write([]byte(strings.Repeat("\n", 1<<16))); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal(err)
 		}
-	}()
+	}
 	eventually(t, func() error {
 		h.cmd.Process.Signal(syscall.SIGTERM) // an error is that it has ended
 		select {
