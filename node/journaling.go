@@ -27,9 +27,11 @@ const (
 	journalRetry    = time.Second
 	compactRetry    = time.Minute // after a compaction that failed, which has made the journal larger
 	// journalFrames is how many frames, of about frameSize bytes, are appended at a
-	// time.
-	journalFrames = 32
-	frameSize     = 32 << 10
+	// time: few and large ones, for the disk is waited for once for each. They are made
+	// of pieces, for clients wait while one is made.
+	journalFrames = 8
+	frameSize     = 128 << 10
+	pieceSize     = 16 << 10
 	// News waits for more where no client waits for it: what neighbours bring is in the
 	// journal of the server that got it before they acknowledge it, so ours may take it
 	// in large pieces, in which of a client only the newest is. journalMoment is how long
@@ -148,9 +150,7 @@ func (n *Node) appendNews() error {
 	for left > 0 {
 		filled := 0
 		for filled < journalFrames && left > 0 {
-			n.mu.Lock() // for one frame at a time: clients wait for the lock
-			frame, lines := n.replica.FillJournal(n.journalRoom[filled][:0], frameSize)
-			n.mu.Unlock()
+			frame, lines := n.journalFrame(n.journalRoom[filled][:0], left)
 			if lines == 0 {
 				left = 0
 				break
@@ -169,6 +169,22 @@ func (n *Node) appendNews() error {
 		}
 	}
 	return nil
+}
+
+// journalFrame appends to dst what is wanted in the journal, about a frame or so many
+// lines, and returns how many they are.
+func (n *Node) journalFrame(dst []byte, most int) (frame []byte, lines int) {
+	for len(dst) < frameSize && lines < most {
+		var more int
+		n.mu.Lock()
+		dst, more = n.replica.FillJournal(dst, pieceSize)
+		n.mu.Unlock()
+		if more == 0 {
+			break
+		}
+		lines += more
+	}
+	return dst, lines
 }
 
 // compactJournal writes the journal anew when it has become much larger than the

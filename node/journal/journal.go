@@ -39,6 +39,7 @@ const (
 	compactAbove = 32 << 20
 	compactTimes = 4
 	inFlight     = 256 // frames sent and not yet acknowledged
+	readAhead    = 128 // frames that are read before they are taken
 )
 
 // ErrInUse says that another process has the directory.
@@ -195,7 +196,7 @@ func (j *Journal) read(ctx context.Context, stream jetstream.Stream, take func(f
 	if err != nil {
 		return damage, err
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(500))
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(readAhead))
 	if err != nil {
 		return damage, err
 	}
