@@ -321,9 +321,7 @@ func (s *session) mergeReports() {
 // wait for it.
 func (s *session) whatsAt(ctx context.Context, c wire.Command, line []byte) {
 	n := s.node
-	// A stop gives what was read some time to be answered, so it is not ctx that ends the question.
-	whole, cancel := context.WithTimeout(n.questions, asking)
-	defer cancel()
+	began := time.Now()
 	wait(ctx, n.ready.opened, unready)
 	stored, ok := n.Record(c.Client)
 	if !ok {
@@ -335,9 +333,17 @@ func (s *session) whatsAt(ctx context.Context, c wire.Command, line []byte) {
 		panic("the map holds what is no record: " + string(stored)) // merge takes in parsed records only
 	}
 	lat, lon := record.Position()
-	stop := s.watch(cancel)
+	q := places.Query{Lat: lat, Lon: lon, Radius: c.Radius * 1000, Bound: c.Bound}
 	s.out = append(append(s.out, stored...), '\n')
-	s.out = places.Answer(whole, s.out, n.cfg.Places, places.Query{Lat: lat, Lon: lon, Radius: c.Radius * 1000, Bound: c.Bound})
+	if q.Empty() { // nobody is asked, and nothing waited for
+		s.out = places.Answer(ctx, s.out, n.cfg.Places, q)
+		return
+	}
+	// A stop gives what was read some time to be answered, so it is not ctx that ends the question.
+	whole, cancel := context.WithDeadline(n.questions, began.Add(asking))
+	defer cancel()
+	stop := s.watch(cancel)
+	s.out = places.Answer(whole, s.out, n.cfg.Places, q)
 	if stop() {
 		s.err = errVanished // nobody is there to be answered
 	}

@@ -17,7 +17,7 @@ func Answer(ctx context.Context, dst []byte, src Source, q Query) []byte {
 	if err := q.Check(); err != nil {
 		return wire(dst, failure(err))
 	}
-	if q.Radius == 0 || q.Bound == 0 {
+	if q.Empty() {
 		return wire(dst, Response{Status: StatusZeroResults}.Append(nil))
 	}
 	body, err := src.Nearby(ctx, q)

@@ -36,6 +36,9 @@ func (q Query) Check() error {
 	return nil
 }
 
+// Empty tells whether q asks for nothing: Answer answers it without any source.
+func (q Query) Empty() bool { return q.Radius == 0 || q.Bound == 0 }
+
 // Spot is q with its place rounded to about a metre (a hundred-thousandth of a degree): queries with one Spot may share
 // an answer.
 func (q Query) Spot() Query {
