@@ -39,6 +39,9 @@ const (
 	journalMoment   = 5 * time.Millisecond
 	journalKeptBack = 200 * time.Millisecond
 	manyLines       = 256
+	// slowAppend is what an append takes that is worth waiting for company. A timer may
+	// be late by as much.
+	slowAppend = time.Millisecond / 2
 )
 
 var errNotJournalled = errors.New("the journal does not take the record")
@@ -69,6 +72,7 @@ func (n *Node) openJournal() error {
 // at once, until ctx ends; then the rest of it.
 func (n *Node) runJournal(ctx context.Context) error {
 	var retry <-chan time.Time // while the journal fails
+	var took time.Duration     // the last time
 	for {
 		select {
 		case <-n.journal.kick:
@@ -76,6 +80,7 @@ func (n *Node) runJournal(ctx context.Context) error {
 				continue // in its time
 			}
 			n.keepFromJournal(ctx)
+			n.awaitCompany(ctx, took)
 		case <-retry:
 		case <-ctx.Done():
 			return n.closeJournal()
@@ -86,7 +91,9 @@ func (n *Node) runJournal(ctx context.Context) error {
 			n.behindSince = time.Now()
 		}
 		n.mu.Unlock()
+		began := time.Now()
 		err := n.appendNews()
+		took = time.Since(began)
 		n.mu.Lock()
 		failed := n.journal.failed
 		n.journal.failed = err != nil
@@ -130,6 +137,32 @@ func (n *Node) keepFromJournal(ctx context.Context) {
 	n.mu.Lock()
 	n.journal.keeping = false
 	n.mu.Unlock()
+}
+
+// awaitCompany lets those who wait for the journal wait for others that did when it
+// last let some go, and are about to again, if the disk is slow enough to make that
+// worth while: it takes as long for all as for one.
+func (n *Node) awaitCompany(ctx context.Context, took time.Duration) {
+	if took < slowAppend {
+		return
+	}
+	timeout := time.After(min(took/2, keptBack))
+	for {
+		n.mu.Lock()
+		waiting := len(n.journal.waiting)
+		enough := waiting == 0 || waiting >= n.journal.company
+		n.mu.Unlock()
+		if enough {
+			return
+		}
+		select {
+		case <-n.journal.kick: // who waits kicks
+		case <-timeout:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // journalLag is how many records are not yet in the journal, and how long the oldest

@@ -16,8 +16,11 @@ import (
 
 // fakeJournal is a journal that can be made to fail or to block.
 type fakeJournal struct {
+	took time.Duration // by an Append; not changed
+
 	mu     sync.Mutex
 	lines  []string
+	count  int // of Append
 	fail   error
 	hold   chan struct{} // where not nil, Append waits until it is closed
 	closed bool
@@ -36,7 +39,9 @@ func (j *fakeJournal) Open(take func([]byte)) ([]string, error) {
 func (j *fakeJournal) Append(frames [][]byte) error {
 	j.mu.Lock()
 	hold := j.hold
+	j.count++
 	j.mu.Unlock()
+	time.Sleep(j.took)
 	if hold != nil {
 		<-hold
 	}
@@ -173,6 +178,46 @@ func TestReplyAfterJournal(t *testing.T) {
 		h.start("A", 3, journalled(j))
 		if got := h.where("A", "rhea"); got != theirs {
 			t.Errorf("after a restart A has %q, want %q", got, theirs)
+		}
+	})
+}
+
+// TestJournalCompany: of clients that report one after the other all share an append
+// that takes its time, also if one leaves, and one that is alone waits for nobody.
+func TestJournalCompany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const clients, reports = 8, 12
+		journal := &fakeJournal{took: time.Millisecond}
+		h := newTestHerd(t, "A")
+		h.start("A", 1, journalled(journal))
+		settle()
+		talk := func(client int, reports int) (longest time.Duration) {
+			c := h.dial("A")
+			for i := range reports {
+				began := time.Now()
+				c.ask(fmt.Sprintf("IAMAT kiwi%d +1+1 %d", client, i))
+				longest = max(longest, time.Since(began))
+				time.Sleep(time.Duration(client+1) * journal.took / 20)
+			}
+			return longest
+		}
+		var all sync.WaitGroup
+		for i := range clients {
+			all.Go(func() {
+				if longest := talk(i, reports-i/4); longest > 3*journal.took {
+					t.Errorf("a report waited %v", longest)
+				}
+			})
+		}
+		all.Wait()
+		if journal.count > reports+4 {
+			t.Errorf("%d appends for %d reports of each of %d clients", journal.count, reports, clients)
+		}
+		if longest := talk(clients, 1); longest > journal.took+keptBack { // for those that are gone
+			t.Errorf("the first report of a client that is alone took %v", longest)
+		}
+		if longest := talk(clients, 3); longest != journal.took {
+			t.Errorf("reports of a client that is alone took up to %v, want %v", longest, journal.took)
 		}
 	})
 }

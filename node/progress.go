@@ -11,6 +11,7 @@ type progress struct {
 	kick    chan struct{} // there is something to do
 	done    ticket        // up to here all is done
 	waiting []waiting
+	company int  // who waited when some were last let go: as many may wait again soon
 	stalled bool // somebody has waited in vain, and nothing was done since
 	failed  bool // a neighbour that is up could not be told, or the journal not take it, the last time
 	keeping bool // what there is to do is kept back for company; whoever waits kicks
@@ -83,6 +84,7 @@ func (n *Node) leave(p *progress, s seat) {
 func (p *progress) finish(t ticket) {
 	p.done = max(p.done, t)
 	p.stalled = false
+	p.company = len(p.waiting)
 	p.release(func(w waiting) bool { return w.ticket <= t })
 }
 
