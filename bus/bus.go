@@ -48,8 +48,8 @@ type Handler interface {
 	// further messages wait, in bounded memory; beyond that they are lost, and
 	// Trouble says so.
 	Receive(Message)
-	// Received says that for now no more messages are there to receive: what they
-	// brought need not wait for company.
+	// Received says that all messages which came together have been received. It
+	// follows each Receive, at once or after others that were there already.
 	Received()
 	// Connected says that the bus is there, so that what neighbours send from
 	// now on arrives, or that it is away.

@@ -6,12 +6,12 @@
 // replica), which marks news as wanted on the edges. Before it writes its replies
 // it waits for the flood (flood.go): a pass turns all that is wanted into messages
 // on the bus, one an edge, and they leave in one write. The session makes the pass
-// itself, or another does that came at the same time; a goroutine makes those that
-// no session waits for. Where there is a journal (journaling.go), another goroutine
-// puts what is news into it, and sessions wait for that too. A message that comes in
-// from a neighbour (edges.go) is merged the same way; what was news is wanted on
-// the other edges, and so travels on. What was lost on the way is found and
-// brought by repair (repair.go). DESIGN.md tells what all that costs.
+// itself, or another does that came at the same time. Where there is a journal
+// (journaling.go), a goroutine puts what is news into it, and sessions wait for that
+// too. A message that comes in from a neighbour (edges.go) is merged the same way, in
+// the goroutine that reads from the bus; what was news is wanted on the other edges,
+// and that goroutine makes the pass which takes it on. What was lost on the way is
+// found and brought by repair (repair.go). DESIGN.md tells what all that costs.
 //
 // Who owns what:
 //
@@ -21,8 +21,9 @@
 //     Its buffers are a workspace from a pool, given back while nothing comes.
 //     While it asks for places, another looks whether its client is there (watch.go).
 //   - Passes of the flood are made by whoever has its turn, one at a time.
-//   - The bus calls Receive with one neighbour's messages in order; each call
-//     ends when the message has been merged.
+//   - The bus calls Receive with one message after the other, and Received when those
+//     that came together have been; each call ends when the message has been merged,
+//     or the pass of the flood has been made that passes it on.
 //   - The pulse (edges.go), one goroutine, says each second on each edge that we
 //     live, and looks for neighbours that have fallen silent.
 //
@@ -36,7 +37,9 @@
 // (status.go), HTTP (ops.go) with metrics (metrics.go, latency.go), the traffic log
 // (traffic.go), and at level debug the way of each record (trace.go).
 //
-// Every queue has a bound: an outbox holds each client at most once, an intake
-// 1,024 messages (more are lost, and found by their numbers), a session one read
-// and the replies to it, the traffic log 4 MB before those who write it wait.
+// Every queue has a bound: an outbox holds each client at most once, a session one
+// read and the replies to it, the traffic log 4 MB before those who write it wait.
+// What the bus brings is merged before more is read; the rest waits at the broker,
+// which ends a connection on which too much waits. What is lost then is found by the
+// numbers of messages.
 package node

@@ -18,10 +18,11 @@ import (
 //     busy server it first waits for others: those that passes let go a moment ago,
 //     and whose clients may have sent the next report by now. Clients that send one
 //     report after the other so share passes, and one that is alone waits for nobody.
-//   - What neighbours bring is passed on at once by a server that has little to do.
-//     One that is busy keeps it back for a moment.
+//   - What neighbours bring is passed on once it is merged, all that was read together.
+//     Where neighbours have much to say, the bus has let it gather before it was read
+//     (natsbus).
 const (
-	// keptBack is how long records wait for company at most. A timer may be a
+	// keptBack is how long sessions wait for company at most. A timer may be a
 	// millisecond late.
 	keptBack = time.Millisecond
 	// busyLines in that time keep a processor busy with messages, if each has one of
@@ -83,12 +84,13 @@ func (n *Node) awaitFlood(t ticket, s seat, last *span) {
 		n.mu.Lock()
 		p.stalled = p.done < t
 		n.mu.Unlock()
+		p.nudge() // for when it moves again
 	}
 	n.leave(p, s)
 }
 
-// runFlood floods what no session does: what neighbours bring, what could not be
-// sent before, and what is much; until ctx ends.
+// runFlood floods what nobody else does: what could not be sent before, what is much,
+// and what came while somebody made a pass; until ctx ends.
 func (n *Node) runFlood(ctx context.Context) {
 	for {
 		select {
@@ -102,18 +104,16 @@ func (n *Node) runFlood(ctx context.Context) {
 	}
 }
 
-// passOn floods what neighbours brought. What is much is left to runFlood; where
-// sessions wait for company, one of them is about to make a pass anyway.
+// passOn floods what neighbours brought. What is much is left to runFlood.
 func (n *Node) passOn() {
 	f := &n.flooder
 	n.mu.Lock()
 	wanted := f.wanted()
-	others := f.busy && len(n.flood.waiting) > 0 && wanted < fullMessage
 	n.mu.Unlock()
-	if wanted == 0 || others {
+	switch {
+	case wanted == 0:
 		return
-	}
-	if wanted <= backlog {
+	case wanted <= backlog:
 		select {
 		case <-f.turn:
 			f.pass()
@@ -204,7 +204,7 @@ func (f *flooder) passed(news ticket) {
 	}
 	f.ended = time.Now()
 	if elapsed := f.ended.Sub(f.since); elapsed >= keptBack {
-		f.busy = time.Duration(f.lines)*keptBack > busyLines*elapsed
+		f.busy = float64(f.lines) > busyLines*float64(elapsed)/float64(keptBack) // elapsed may be centuries
 		f.company = f.letGo
 		f.span, f.since, f.lines, f.letGo = f.span+1, f.ended, 0, 0
 	}

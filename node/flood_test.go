@@ -287,6 +287,41 @@ func TestCompany(t *testing.T) {
 	})
 }
 
+// slowerBus takes a while over messages of records.
+type slowerBus struct{ Bus }
+
+func (b slowerBus) Send(ms ...bus.Message) error {
+	if ms[0].Lane == bus.Edge {
+		time.Sleep(300 * time.Microsecond)
+	}
+	return b.Bus.Send(ms...)
+}
+
+// TestPassOn: what a neighbour brings while the records of others are being written is
+// passed on right behind them.
+func TestPassOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A-B,B-C")
+		h.start("A", 1, nil)
+		h.startOver("B", func(b Bus) Bus { return slowerBus{b} })
+		h.start("C", 3, nil)
+		settle()
+		b := h.servers["B"].node
+		c := h.dial("B")
+		for i := range 100 { // so that it is a busy server
+			c.send(fmt.Sprintf("IAMAT mine%d +1+1 1\n", i))
+			time.Sleep(100 * time.Microsecond) // in the midst of the write
+			b.Receive(bus.Message{Lane: bus.Edge, Peer: "A", Data: fmt.Appendf(nil, "AT A +0.000000000 theirs%d +1+1 1\n", i)})
+			b.Received()
+			c.line()
+			time.Sleep(time.Millisecond)
+			if h.where("C", fmt.Sprintf("theirs%d", i)) == "?" {
+				t.Fatalf("record %d waits", i)
+			}
+		}
+	})
+}
+
 // TestStalledBus: a bus that takes nothing costs clients one short wait, and
 // nothing is lost when it moves again.
 func TestStalledBus(t *testing.T) {

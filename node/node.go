@@ -67,7 +67,7 @@ type Node struct {
 	cfg  Config
 	log  *slog.Logger
 	edge map[string]int // number of the edge to a neighbour, in the replica
-	junk []junk         // by edge; each is its intake's alone
+	junk []junk         // by edge
 	// traffic is the log of all input and output; nil for none.
 	traffic *trafficLog
 

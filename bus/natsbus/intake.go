@@ -13,23 +13,28 @@ import (
 
 const (
 	// intakeMessages are more than one read of nats.go's brings, 32 KB, however small
-	// they are; with TLS two.
+	// they are; with TLS two. With WebSocket a read may bring all that waited at the
+	// broker: what finds no room then is lost, and told of.
 	intakeMessages = 4096
 	// nap is how long what neighbours say waits to be read, on a server to which they
-	// have much to say. A timer may be half a millisecond late.
-	nap = 3 * time.Millisecond / 2
+	// have much to say.
+	nap = time.Millisecond
+	// overrun is how long there may be more to read at once before what was received
+	// is passed on all the same. While a server gets more than it can take in, what comes
+	// next mostly replaces what is to be passed on, or tells that a neighbour knows it.
+	overrun = 50 * time.Millisecond
 	// fewLines in that time, of lineSize bytes each and one a message at least, are not
 	// much: what comes of clients that report one after the other, each once the last
 	// report is known everywhere, is less.
-	fewLines = 15
+	fewLines = 10
 	lineSize = 100
 )
 
 // intake takes in what neighbours say. The goroutine in which nats.go reads puts the
 // messages of a read into one channel, of all subscriptions in the order in which they
 // came; before it reads again it receives them, so that nothing changes goroutines
-// between the wire and the map, and nothing finds no room: what a slow receiver keeps
-// us from reading waits at the broker.
+// between the wire and the map, and what a slow receiver keeps us from reading waits at
+// the broker.
 //
 // Being woken to read one message costs what tens of lines cost, so messages that come
 // closely are read together: the goroutine naps before it reads on.
@@ -45,6 +50,9 @@ type intake struct {
 	busy  bool // much came in the last nap or more
 	since time.Time
 	lines int
+
+	unsettled bool // messages were received since Received was called
+	settled   time.Time
 }
 
 func newIntake(c Config) *intake {
@@ -64,35 +72,50 @@ func (in *intake) end() {
 	in.over = true
 }
 
-// beforeRead receives what the reads of s brought until now, and naps if there is
-// reason to. partly is whether there is more to read at once.
-func (r *run) beforeRead(s *socket, partly bool) {
-	lines := r.receive(partly)
-	if lines > 0 && r.intake.isBusy(lines, time.Now()) && !partly {
+// drop loses what has come and was not received.
+func (in *intake) drop() {
+	for {
+		select {
+		case <-in.messages:
+		default:
+			return
+		}
+	}
+}
+
+// beforeRead receives what the reads of s brought until now. If there is no more to
+// read at once, or has been for long, it says that all is received; and then it naps if
+// there is reason to.
+func (r *run) beforeRead(s *socket) {
+	in := r.intake
+	in.mu.Lock()
+	lines := r.receive()
+	now := time.Now()
+	busy := lines > 0 && in.isBusy(lines, now)
+	settled := !s.full || !s.more()
+	if in.unsettled = in.unsettled || lines > 0; in.unsettled && !in.over && (settled || now.Sub(in.settled) >= overrun) {
+		in.unsettled, in.settled = false, now
+		r.handler.Received()
+	}
+	in.mu.Unlock()
+	if busy && settled {
 		s.nap()
 	}
 }
 
 // receive receives all messages that have come, and returns how many lines they may
-// have had.
-func (r *run) receive(partly bool) (lines int) {
-	in := r.intake
-	in.mu.Lock()
-	defer in.mu.Unlock()
+// have had. The intake's lock is held.
+func (r *run) receive() (lines int) {
 	for {
 		select {
-		case m := <-in.messages:
+		case m := <-r.intake.messages:
 			lines += 1 + len(m.Data)/lineSize
-			if !in.over {
+			if !r.intake.over {
 				r.receiveOne(m)
 			}
-			continue
 		default:
+			return lines
 		}
-		if lines > 0 && !partly && !in.over {
-			r.handler.Received()
-		}
-		return lines
 	}
 }
 
@@ -112,7 +135,7 @@ func (r *run) receiveOne(m *nats.Msg) {
 func (in *intake) isBusy(lines int, now time.Time) bool {
 	in.lines += lines
 	if elapsed := now.Sub(in.since); elapsed >= nap {
-		in.busy = time.Duration(in.lines)*nap > fewLines*elapsed
+		in.busy = float64(in.lines) > fewLines*float64(elapsed)/float64(nap) // elapsed may be centuries
 		in.since, in.lines = now, 0
 	}
 	return in.busy

@@ -1,5 +1,5 @@
 // Package natsbus is the bus over NATS, with the nats.go client: one connection
-// a server, reconnecting for ever, and one ordered intake for each neighbour.
+// a server, reconnecting for ever, and one ordered intake.
 //
 // Core NATS delivers at most once: Send returning nil says that the message was
 // written to the connection, and nothing more. What is lost is found by the

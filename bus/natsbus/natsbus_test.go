@@ -386,8 +386,8 @@ func record(number int) bus.Message {
 		Data: []byte("AT Goloman +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1520023934.918963997\n")}
 }
 
-// TestBurst: more messages at once than an intake has room for are all received,
-// however slow the receiver is: the broker keeps them meanwhile.
+// TestBurst: more messages at once than an intake has room for are all received, also
+// by a receiver that takes its time: the broker keeps them meanwhile.
 func TestBurst(t *testing.T) {
 	t.Parallel()
 	const messages = 20_000

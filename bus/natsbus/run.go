@@ -111,7 +111,7 @@ func (r *run) connected(nc *nats.Conn) {
 	// told of again.
 	scheme, _, _ := strings.Cut(nc.ConnectedUrl(), "://")
 	_, err := nc.TLSConnectionState()
-	s.plain.Store(scheme == "nats" && errors.Is(err, nats.ErrConnectionNotTLS))
+	s.plain.Store(scheme == "nats" && errors.Is(err, nats.ErrConnectionNotTLS) && nc.HeadersSupported())
 	r.socket.Store(s)
 	r.link <- true
 }

@@ -19,9 +19,10 @@ const headerSize = 128
 // though some may have been. It keeps no hold on the messages' data. It blocks for a
 // tenth of a second at most.
 func (b *Bus) Send(ms ...bus.Message) error {
+	most := b.MaxData()
 	return b.inOneWrite(func(s *socket) error {
 		for _, m := range ms {
-			if err := b.send(s, m); err != nil {
+			if err := b.send(s, m, most); err != nil {
 				return err
 			}
 		}
@@ -63,15 +64,15 @@ func (b *Bus) inOneWrite(publish func(*socket) error) error {
 	return err
 }
 
-// send says m on the socket itself where it can. nats.go would wake a goroutine of its
+// send says m, of most bytes of data at most, on the socket itself where it can. nats.go would wake a goroutine of its
 // own for each message, to write what has been written already; on an idle server that
 // costs as much as all the rest of a report.
-func (b *Bus) send(s *socket, m bus.Message) error {
+func (b *Bus) send(s *socket, m bus.Message, most int) error {
 	subject := b.subjects[edge{m.Peer, m.Lane}]
 	switch {
 	case !s.plain.Load():
 		return b.publish(encode(subject, m))
-	case len(m.Data) > b.MaxData():
+	case len(m.Data) > most:
 		return tooLarge(subject, len(m.Data))
 	}
 	if err := s.say(subject, m); err != nil {

@@ -30,10 +30,8 @@ var errStalled = errors.New("the broker takes nothing")
 // that takes nothing.
 type socket struct {
 	net.Conn
-	// beforeRead is called before each read, with whether the last one left something
-	// to read at once, as far as one can tell; nil for nothing.
-	beforeRead func(partly bool)
-	partly     bool
+	beforeRead func() // is called before each read; nil for nothing
+	full       bool   // the last read brought as much as there was room for
 
 	// plain is whether what is written is NATS's protocol as it is, without TLS or
 	// WebSocket around it.
@@ -46,14 +44,17 @@ type socket struct {
 	err     error // of writing: what was held is lost, and nothing more is taken
 }
 
-// Dial is nats.CustomDialer.
+// Dial is nats.CustomDialer. It is called with nats.go's lock held, as the first reads
+// of a connection are: nothing of the last one may be left to receive then, or a
+// receiver that sends would wait for itself. Its loss is found like any other.
 func (r *run) Dial(network, address string) (net.Conn, error) {
+	r.intake.drop()
 	conn, err := net.DialTimeout(network, address, nats.DefaultTimeout)
 	if err != nil {
 		return nil, err
 	}
 	s := &socket{Conn: conn}
-	s.beforeRead = func(partly bool) { r.beforeRead(s, partly) }
+	s.beforeRead = func() { r.beforeRead(s) }
 	r.dialled.Store(s)
 	return s, nil
 }
@@ -62,10 +63,10 @@ func (r *run) Dial(network, address string) (net.Conn, error) {
 // nats.go then, which tries to make another.
 func (s *socket) Read(b []byte) (int, error) {
 	if s.beforeRead != nil {
-		s.beforeRead(s.partly)
+		s.beforeRead()
 	}
 	n, err := s.Conn.Read(b)
-	s.partly = n == len(b)
+	s.full = n == len(b)
 	if err != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -99,7 +100,8 @@ func (s *socket) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// say holds a message until uncork: there must be a cork.
+// say holds a message until uncork: there must be a cork. It never gets into the middle
+// of what nats.go says, which writes each of its messages in one Write.
 func (s *socket) say(subject string, m bus.Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -28,7 +28,7 @@ const (
 	messageSize = 32 << 10
 	answerSize  = 1 << 20
 	// askBuckets and askSize bound a question for lines.
-	askBuckets = 1024
+	askBuckets = 8192
 	askSize    = 64 << 10
 	// silence is how long an answer may pause before the repair is given up, and
 	// tried again a little later.
