@@ -340,7 +340,7 @@ func testTogether(t *testing.T, h Harness) {
 	a := h.Bus("A", 1, "B")
 	start(t, a)
 	toB := start(t, h.Bus("B", 2, "A"))
-	const messages = 500
+	const messages = intakeMessages / 5 // of each: all find room
 	var speaking sync.WaitGroup
 	for _, lane := range bus.Lanes {
 		speaking.Go(func() {
