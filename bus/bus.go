@@ -45,8 +45,8 @@ type Message struct {
 // in order.
 type Handler interface {
 	// Receive takes in a message and owns its data from then on. While it runs,
-	// further messages wait, in bounded memory; beyond that they are lost, and
-	// Trouble says so.
+	// further messages wait, here or at the broker, in bounded memory; beyond that
+	// they are lost, and Trouble says so, or the connection ends.
 	Receive(Message)
 	// Received says that all messages which came together have been received. It
 	// follows each Receive, at once or after others that were there already.

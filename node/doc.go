@@ -40,6 +40,7 @@
 // Every queue has a bound: an outbox holds each client at most once, a session one
 // read and the replies to it, the traffic log 4 MB before those who write it wait.
 // What the bus brings is merged before more is read; the rest waits at the broker,
-// which ends a connection on which too much waits. What is lost then is found by the
-// numbers of messages.
+// which ends a connection on which too much waits, or on which nothing is read for some
+// seconds, as when a traffic log's disk takes nothing. What is lost then is found by
+// the numbers of messages.
 package node
