@@ -72,8 +72,10 @@ func (in *intake) end() {
 	in.over = true
 }
 
-// drop loses what has come and was not received.
+// drop loses what has come and was not received. It is for the goroutine that reads
+// next, while nobody does.
 func (in *intake) drop() {
+	in.unsettled = false // Connected will see to what was received
 	for {
 		select {
 		case <-in.messages:

@@ -102,6 +102,7 @@ func TestRestIsDropped(t *testing.T) {
 	r := &run{Bus: New(Config{Prefix: "herd", Server: "B", Neighbours: []string{"A"}}), handler: h}
 	r.intake = newIntake(r.cfg)
 	r.intake.messages <- &nats.Msg{Subject: "herd.edge.A.B", Data: []byte("rest")}
+	r.intake.unsettled = true
 	conn, err := r.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +111,7 @@ func TestRestIsDropped(t *testing.T) {
 	if n, err := conn.Read(make([]byte, 100)); n == 0 || err != nil {
 		t.Fatal(n, err)
 	}
-	if h.messages > 0 {
-		t.Error("received what was left of the last connection")
+	if h.messages > 0 || h.reads > 0 {
+		t.Error("received, or passed on, what was left of the last connection")
 	}
 }
