@@ -94,15 +94,25 @@ func (r *run) beforeRead(s *socket) {
 	lines := r.receive()
 	now := time.Now()
 	busy := lines > 0 && in.isBusy(lines, now)
-	settled := !s.full || !s.more()
-	if in.unsettled = in.unsettled || lines > 0; in.unsettled && !in.over && (settled || now.Sub(in.settled) >= overrun) {
-		in.unsettled, in.settled = false, now
+	more := s.full && s.more()
+	if in.settles(lines, more, now) && !in.over {
 		r.handler.Received()
 	}
 	in.mu.Unlock()
-	if busy && settled {
+	if busy && !more {
 		s.nap()
 	}
+}
+
+// settles takes note that lines were received, and whether there is more to read at
+// once, and tells whether it is time for Received.
+func (in *intake) settles(lines int, more bool, now time.Time) bool {
+	in.unsettled = in.unsettled || lines > 0
+	if !in.unsettled || more && now.Sub(in.settled) < overrun {
+		return false
+	}
+	in.unsettled, in.settled = false, now
+	return true
 }
 
 // receive receives all messages that have come, and returns how many lines they may

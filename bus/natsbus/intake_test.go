@@ -84,6 +84,36 @@ func TestReadTogether(t *testing.T) {
 	}
 }
 
+// TestSettles: Received follows what was received, as soon as there is no more to read
+// at once, also if the last read brought no whole message; and after a while if there
+// always is.
+func TestSettles(t *testing.T) {
+	in := newIntake(Config{})
+	now := time.Now()
+	for i, tt := range []struct {
+		pass  time.Duration
+		lines int
+		more  bool
+		want  bool
+	}{
+		{0, 0, false, false},
+		{0, 1, false, true},
+		{0, 0, false, false},
+		{0, 1, true, false},
+		{0, 0, false, true},
+		{0, 1, true, false},
+		{overrun - 1, 1, true, false},
+		{1, 1, true, true},
+		{overrun - 1, 0, true, false},
+		{overrun, 1, true, true},
+	} {
+		now = now.Add(tt.pass)
+		if got := in.settles(tt.lines, tt.more, now); got != tt.want {
+			t.Errorf("step %d: settles(%d, %v) = %v, want %v", i, tt.lines, tt.more, got, tt.want)
+		}
+	}
+}
+
 // TestRestIsDropped: what was left of a connection is not received amid the handshake
 // of the next, in which whoever receives could not send.
 func TestRestIsDropped(t *testing.T) {
