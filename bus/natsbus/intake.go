@@ -19,15 +19,15 @@ const (
 	// nap is how long what neighbours say waits to be read, on a server to which they
 	// have much to say.
 	nap = time.Millisecond
-	// overrun is how long there may be more to read at once before what was received
-	// is passed on all the same. While a server gets more than it can take in, what comes
-	// next mostly replaces what is to be passed on, or tells that a neighbour knows it.
-	overrun = 50 * time.Millisecond
 	// fewLines in that time, of lineSize bytes each and one a message at least, are not
 	// much: what comes of clients that report one after the other, each once the last
 	// report is known everywhere, is less.
 	fewLines = 10
 	lineSize = 100
+	// overrun is how long there may be more to read at once before what was received
+	// is passed on all the same. While a server gets more than it can take in, what comes
+	// next mostly replaces what is to be passed on, or tells that a neighbour knows it.
+	overrun = 50 * time.Millisecond
 )
 
 // intake takes in what neighbours say. The goroutine in which nats.go reads puts the
