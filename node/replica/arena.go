@@ -10,6 +10,7 @@ import "encoding/binary"
 // arena is empty.
 type arena struct {
 	chunks [][]byte
+	small  slab[byte]         // where they come from, but for those of large lines
 	room   place              // where the free rest of the last small chunk begins
 	left   int                // how many bytes that is
 	free   [classes + 1]place // by class, a list of free slots, linked through their first bytes
@@ -75,7 +76,7 @@ func (a *arena) newSlot(size int) place {
 			a.chunks = append(a.chunks, nil)
 		}
 		a.room, a.left = place(len(a.chunks))<<32, chunkSize
-		a.chunks = append(a.chunks, make([]byte, chunkSize))
+		a.chunks = append(a.chunks, a.small.next(chunkSize))
 	}
 	p := a.room
 	a.room += place(size)

@@ -48,7 +48,7 @@ func (x *index) candidates(hash uint64) iter.Seq[ID] {
 func (x *index) add(hash uint64, id ID) {
 	if 4*(x.taken+1) > 3*len(x.slots) {
 		old := x.slots
-		x.slots = make([]slot, max(64, 2*len(old)))
+		x.slots = makeLarge[slot](max(64, 2*len(old)))
 		for _, s := range old {
 			if s.id != 0 {
 				x.put(s)

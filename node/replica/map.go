@@ -34,6 +34,7 @@ func (o Outcome) String() string { return [...]string{"stale", "duplicate", "new
 type Map struct {
 	index   index
 	entries [][]entry // pages of them, by ID
+	pages   slab[entry]
 	length  int
 	lines   arena
 	digests *digests // nil while the map is empty
@@ -140,7 +141,7 @@ func (m *Map) add(r wire.Record, inIndex, hash uint64) ID {
 	}
 	id := ID(m.length)
 	if id%pageSize == 0 {
-		m.entries = append(m.entries, make([]entry, pageSize))
+		m.entries = append(m.entries, m.pages.next(pageSize))
 	}
 	m.length++
 	m.index.add(inIndex, id)
