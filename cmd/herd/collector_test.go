@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"runtime"
+	"runtime/debug"
+	"testing"
+	"time"
+)
+
+func TestGarbagePercent(t *testing.T) {
+	for _, c := range []struct {
+		live     uint64
+		from, to int
+	}{
+		{0, usualPercent, usualPercent},
+		{mostGarbage, usualPercent, usualPercent},
+		{mostGarbage + 1<<20, 80, 99},
+		{4 * mostGarbage, 20, 25},
+		{100 * mostGarbage, leastPercent, leastPercent},
+	} {
+		if p := garbagePercent(c.live); p < c.from || p > c.to {
+			t.Errorf("%d bytes live: %d %%, want %d to %d", c.live, p, c.from, c.to)
+		}
+	}
+}
+
+// TestCollectOften: with much that lives the collector runs more often, until it is
+// told to stop; and not where the environment has a say.
+func TestCollectOften(t *testing.T) {
+	percent := func() int { // as it is set
+		p := debug.SetGCPercent(usualPercent)
+		debug.SetGCPercent(p)
+		return p
+	}
+	ballast := make([]byte, 4*mostGarbage)
+	defer runtime.KeepAlive(ballast)
+	runtime.GC() // which counts it
+	for _, gogc := range []string{"", "100"} {
+		t.Run("GOGC="+gogc, func(t *testing.T) {
+			t.Setenv("GOGC", gogc)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				collectOften(ctx)
+			}()
+			if gogc != "" {
+				<-done // at once
+				if p := percent(); p != usualPercent {
+					t.Errorf("%d %% of garbage", p)
+				}
+				return
+			}
+			for begun := time.Now(); percent() == usualPercent; time.Sleep(10 * time.Millisecond) {
+				if time.Since(begun) > 10*lookEvery {
+					t.Fatal("nothing changed")
+				}
+			}
+			if p, want := percent(), 25; p > want {
+				t.Errorf("%d %% of garbage with %d MB live, want %d at most", p, len(ballast)>>20, want)
+			}
+			cancel()
+			<-done
+			if p := percent(); p != usualPercent {
+				t.Errorf("%d %% of garbage afterwards", p)
+			}
+		})
+	}
+}
