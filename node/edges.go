@@ -50,9 +50,14 @@ func (n *Node) receiveFrame(e int, m bus.Message) {
 	n.mu.Lock()
 	in, events := n.replica.Frame(e, wire.Mark{Epoch: m.Epoch, Seq: m.Seq}, m.Data, time.Now())
 	keptFromJournal := n.journal.keeping
+	turns := !n.turning && n.replica.Presuming()
+	n.turning = n.turning || turns
 	followed := n.takeFollowed()
 	n.mu.Unlock()
 	n.traceIn(followed, "record in", "edge", m.Peer, "number", m.Seq)
+	if turns {
+		n.turner.Reset(replica.Moment)
+	}
 	if in.News > 0 && !keptFromJournal {
 		n.journal.nudge()
 	}
@@ -64,6 +69,18 @@ func (n *Node) receiveFrame(e int, m bus.Message) {
 
 // Received floods what neighbours brought: bus.Handler.
 func (n *Node) Received() { n.passOn() }
+
+// turn floods what neighbours were presumed to have, for long enough.
+func (n *Node) turn() {
+	n.mu.Lock()
+	n.replica.Turn()
+	n.turning = n.replica.Presuming()
+	if n.turning {
+		n.turner.Reset(replica.Moment)
+	}
+	n.mu.Unlock()
+	n.flood.nudge()
+}
 
 func (n *Node) receiveBeat(e int, m bus.Message) {
 	b, err := wire.ParseBeat(m.Data)
@@ -188,6 +205,9 @@ func (n *Node) beat(e int, with wire.Beat) {
 func (n *Node) handOver(ctx context.Context) error {
 	const again = 20 * time.Millisecond // how often they are asked
 	until, _ := ctx.Deadline()
+	n.mu.Lock()
+	n.replica.PresumeNothing()
+	n.mu.Unlock()
 	news := n.nextTicket()
 	sent := false
 	var marks []uint64 // once it is sent: of the last frames with it

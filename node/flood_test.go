@@ -91,6 +91,80 @@ func TestFlood(t *testing.T) {
 	}
 }
 
+// crossed is how often anything crossed, whichever edge.
+func (c *crossings) crossed() (times int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, n := range c.count {
+		times += n
+	}
+	return times
+}
+
+// TestTriangles: where a neighbour is told by whoever told us, we do not tell it at
+// once, and of two such neighbours one tells the other in the end.
+func TestTriangles(t *testing.T) {
+	for origin, atOnce := range map[string]int{
+		"Goloman": 4, // to Hands, Holiday and Wilkes, and on to Welsh
+		"Welsh":   5, // to Holiday, on to Goloman and Wilkes, and from both to Hands
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newTestHerd(t, "goloman").startAll()
+			crossed := tapCrossings(h)
+			reply := h.dial(origin).ask(fmt.Sprintf("IAMAT kiwi +1+1 %d", time.Now().Unix()))
+			settle()
+			h.agree("kiwi", reply)
+			if n := crossed.crossed(); n != atOnce {
+				t.Errorf("a report to %s crossed %d edges at once, want %d", origin, n, atOnce)
+			}
+			time.Sleep(time.Minute)
+			if n, edges := crossed.crossed(), len(h.graph.Edges()); n != edges {
+				t.Errorf("a report to %s crossed edges %d times in all, want each of %d once", origin, n, edges)
+			}
+			for name, s := range h.servers {
+				s.node.mu.Lock()
+				if s.node.turning {
+					t.Errorf("%s has a timer for nothing", name)
+				}
+				s.node.mu.Unlock()
+			}
+			crossed.check(h)
+		})
+	}
+}
+
+// TestTriangleWithADeadSide: what is presumed of a neighbour and not so is made good
+// for long before the dead link is noticed, also if whoever presumed stops.
+func TestTriangleWithADeadSide(t *testing.T) {
+	for _, stops := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newTestHerd(t, "Goloman-Hands,Hands-Wilkes,Wilkes-Goloman").startAll()
+			h.network.Cut("Goloman", "Wilkes")
+			began := time.Now()
+			c := h.dial("Goloman")
+			reply := c.ask(fmt.Sprintf("IAMAT kiwi +1+1 %d", began.Unix()))
+			settle()
+			if stops {
+				if err := h.servers["Hands"].stop(); err != nil {
+					t.Error(err)
+				}
+			} else {
+				for i := range 30 { // meanwhile others are presumed too
+					time.Sleep(replica.Moment / 10)
+					c.ask(fmt.Sprintf("IAMAT emu%d +1+1 %d", i, began.Unix()))
+				}
+			}
+			settle()
+			if got := h.where("Wilkes", "kiwi"); got != reply {
+				t.Errorf("after %v Wilkes has %q, want %q", time.Since(began), got, reply)
+			}
+			if took := time.Since(began); took >= replica.DownAfter {
+				t.Errorf("that took %v", took)
+			}
+		})
+	}
+}
+
 // TestBusAway: while the bus is away clients are answered at once, and what they
 // reported is known everywhere soon after it is back.
 func TestBusAway(t *testing.T) {

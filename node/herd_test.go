@@ -73,7 +73,7 @@ func (h *testHerd) start(name string, epoch uint64, with func(*Config)) *testSer
 	h.t.Helper()
 	neighbours := h.graph.Neighbours(name)
 	cfg := Config{
-		Name: name, Neighbours: neighbours, Topology: h.graph.Hash(), Epoch: epoch, Limits: generous, Repair: 30 * time.Second,
+		Name: name, Neighbours: neighbours, Adjacent: h.graph.Adjacent, Topology: h.graph.Hash(), Epoch: epoch, Limits: generous, Repair: 30 * time.Second,
 		Bus: h.network.Bus(name, neighbours...), Places: noPlaces{}, Log: discard,
 	}
 	if with != nil {

@@ -31,8 +31,9 @@ type Bus interface {
 type Config struct {
 	Name       string
 	Neighbours []string
-	Topology   uint64 // hash of the graph, which neighbours compare
-	Epoch      uint64 // this life of the server
+	Adjacent   func(a, b string) bool // of the graph
+	Topology   uint64                 // hash of the graph, which neighbours compare
+	Epoch      uint64                 // this life of the server
 	Limits     Limits
 	Repair     time.Duration // how often maps are compared, beside the times they must; 0 for never
 	LogDir     string        // of the traffic log; none if empty. It must exist
@@ -75,6 +76,8 @@ type Node struct {
 	replica *replica.Replica
 	flood   progress
 	flooder flooder
+	turner  *time.Timer // calls turn
+	turning bool        // it is set
 	journal progress
 	damage  []string // what was wrong with the journal
 	// The journal's goroutine's alone: room for frames, and when a compaction is not to
@@ -136,10 +139,12 @@ func New(cfg Config) *Node {
 		ready:      newGate(),
 	}
 	n.replica = replica.New(replica.Config{
-		Name: cfg.Name, Neighbours: cfg.Neighbours, Epoch: cfg.Epoch, Topology: cfg.Topology, MaxClients: cfg.Limits.Clients,
+		Name: cfg.Name, Neighbours: cfg.Neighbours, Adjacent: cfg.Adjacent, Epoch: cfg.Epoch, Topology: cfg.Topology, MaxClients: cfg.Limits.Clients,
 		Repair: cfg.Repair, Journal: cfg.Journal != nil, Follow: n.follow(),
 	})
 	n.flooder = newFlooder(n)
+	n.turner = time.AfterFunc(time.Hour, n.turn)
+	n.turner.Stop()
 	n.questions, n.endQuestions = context.WithCancel(context.Background())
 	for i, peer := range cfg.Neighbours {
 		n.edge[peer] = i

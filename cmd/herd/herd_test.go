@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/url"
 	"regexp"
 	"strings"
@@ -84,6 +85,26 @@ func (p *tap) hear(m *nats.Msg) {
 	}
 }
 
+// await waits until a record has crossed edges so many times, and returns how many it
+// was then.
+func (p *tap) await(t *testing.T, times int, record string) (crossed int) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); crossed < times; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%q crossed edges %d times, want %d", record, crossed, times)
+		}
+		crossed = 0
+		p.mu.Lock()
+		for crossing, n := range p.crossed {
+			if strings.HasSuffix(crossing, " "+record) {
+				crossed += n
+			}
+		}
+		p.mu.Unlock()
+	}
+	return crossed
+}
+
 // check reports what crossed where no edge is, or twice, and what of records did
 // not cross at all.
 func (p *tap) check(t *testing.T, g *topology.Graph, records []string) {
@@ -154,6 +175,16 @@ func TestHerds(t *testing.T) {
 			}
 			records = append(records, strings.TrimSuffix(replies[1], "\n"))
 			awaitAgreement(t, "emu", strings.TrimSuffix(replies[1], "\n"), h.addresses...)
+
+			if spec == "goloman" { // of whose edges two are the third sides of triangles at Goloman
+				edges, fewest := len(h.graph.Edges()), math.MaxInt
+				for _, r := range records[:3] {
+					fewest = min(fewest, taps.await(t, edges, r))
+				}
+				if fewest > edges {
+					t.Errorf("each of Goloman's records crossed edges %d times or more, want one for each of %d", fewest, edges)
+				}
+			}
 
 			h.stop()
 			taps.check(t, h.graph, records)

@@ -157,7 +157,7 @@ func (p *process) newNode(name string, clients net.Addr, urls []string, epoch ui
 		Endpoints: endpoints(func() *node.Node { return n }),
 	}
 	cfg := node.Config{
-		Name: name, Neighbours: neighbours, Topology: s.graph.Hash(), Epoch: epoch,
+		Name: name, Neighbours: neighbours, Adjacent: s.graph.Adjacent, Topology: s.graph.Hash(), Epoch: epoch,
 		Limits: s.limits, Repair: s.repair, LogDir: s.logDir,
 		Bus:    natsbus.New(onBus),
 		Places: source,

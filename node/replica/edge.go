@@ -44,8 +44,9 @@ type Event struct {
 
 // edge is this server's side of one edge.
 type edge struct {
-	peer string
-	out  outbox
+	peer     string
+	out      outbox
+	presumed presumed // clients are in one of both at most
 
 	flight     []ID   // the clients in the last Fill's frame
 	flightSize int    // bytes of it
@@ -72,9 +73,24 @@ type edge struct {
 	counts Counts
 }
 
+// want marks the record of a client as wanted.
+func (d *edge) want(id ID) {
+	d.presumed.drop(id)
+	d.out.want(id)
+}
+
+// presume presumes that the neighbour has the record of a client, if an older one
+// does not wait to leave, in whose place it will.
+func (d *edge) presume(id ID) {
+	if !d.out.wanted.has(id) {
+		d.presumed.add(id)
+	}
+}
+
 // drop takes a client out of what the neighbour is to be told, also out of a frame
 // that may turn out not to have been sent.
 func (d *edge) drop(id ID) {
+	d.presumed.drop(id)
 	d.out.drop(id)
 	d.flying.clear(id)
 }
@@ -186,6 +202,7 @@ func (r *Replica) goDown(e int, why string) []Event {
 		return nil
 	}
 	d.up = false
+	d.presumed.end(&d.out)
 	r.dropRepair(e)
 	return []Event{{Down, d.peer, fmt.Sprintf("%s is down: it %s; %d records wait for it", d.peer, why, d.out.length)}}
 }

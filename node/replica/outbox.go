@@ -21,10 +21,20 @@ func (o *outbox) want(id ID) {
 	}
 }
 
-// drop takes id out: the neighbour turned out to know.
-func (o *outbox) drop(id ID) {
-	if o.wanted.clear(id) {
-		o.length--
+// drop takes id out, and returns whether it was in: the neighbour turned out to know.
+func (o *outbox) drop(id ID) bool {
+	if !o.wanted.clear(id) {
+		return false
+	}
+	o.length--
+	return true
+}
+
+// empty moves all that is wanted into another outbox.
+func (o *outbox) empty(into *outbox) {
+	for id, ok := o.next(); ok; id, ok = o.next() {
+		o.pop(id)
+		into.want(id)
 	}
 }
 

@@ -16,7 +16,10 @@ type Config struct {
 	Neighbours []string // their order numbers the edges, from 0
 	Epoch      uint64   // this life of the server: any value but an earlier life's
 	Topology   uint64   // hash of the graph; neighbours must believe in the same
-	MaxClients int      // bound on clients that clients may bring; 0 is none. Neighbours are not bound
+	// Adjacent tells whether the graph has an edge between two servers; nil where no two
+	// neighbours have one.
+	Adjacent   func(a, b string) bool
+	MaxClients int // bound on clients that clients may bring; 0 is none. Neighbours are not bound
 
 	Journal bool // news is wanted in a journal too
 
@@ -33,6 +36,8 @@ type Replica struct {
 	clock   wire.Clock
 	records Map
 	edges   []edge
+	beside  [][]bool  // whether the neighbours at two edges are neighbours
+	doubts  bool      // nothing is to be presumed
 	news    uint64    // how many merges have been
 	reports [3]uint64 // of clients, by outcome
 	full    uint64    // reports refused
@@ -57,7 +62,12 @@ var ErrFull = errors.New("the map is full")
 func New(cfg Config) *Replica {
 	r := &Replica{cfg: cfg, edges: make([]edge, len(cfg.Neighbours)), limit: messageSize, rng: newRNG(cfg.Epoch ^ xxhash.Sum64String(cfg.Name))}
 	for i, name := range cfg.Neighbours {
-		r.edges[i].peer = name
+		r.edges[i].peer, r.edges[i].presumed.patient = name, cfg.Name > name
+		beside := make([]bool, len(cfg.Neighbours))
+		for j, other := range cfg.Neighbours {
+			beside[j] = cfg.Adjacent != nil && cfg.Adjacent(name, other)
+		}
+		r.beside = append(r.beside, beside)
 	}
 	return r
 }
@@ -106,7 +116,7 @@ type Step struct {
 
 // merged takes note of what merging the record of a client came to. News is wanted
 // by every neighbour but the one that told us. That one knows: what it told us need
-// not be told back. What a repair brought is wanted on edges in step only: over the
+// not be told back. Others may be presumed to know (presumed.go). What a repair brought is wanted on edges in step only: over the
 // others a repair of their own will bring what is lacking, and no more.
 func (r *Replica) merged(id ID, line []byte, outcome Outcome, from int, how how) {
 	if r.cfg.Follow != nil {
@@ -119,11 +129,17 @@ func (r *Replica) merged(id ID, line []byte, outcome Outcome, from int, how how)
 		}
 	}
 	for e := range r.edges {
+		d := &r.edges[e]
 		switch {
 		case e == from && outcome != Stale:
-			r.edges[e].drop(id)
-		case e != from && outcome == News && (how == reported || r.InStep(e)):
-			r.edges[e].out.want(id)
+			d.drop(id)
+		case e == from:
+		case outcome == News && how == reported && r.presume(e, from):
+			d.presume(id)
+		case outcome == News && (how == reported || r.InStep(e)):
+			d.want(id)
+		case from == fromClient && d.presumed.drop(id):
+			d.out.want(id) // the reply to the report that lost is not to be ahead of the winner
 		}
 	}
 }

@@ -43,6 +43,7 @@ type simServer struct {
 	peers    []int // by edge
 	skew     time.Duration
 	nextTick time.Time
+	nextTurn time.Time
 }
 
 type simLane byte
@@ -94,12 +95,19 @@ func (h *herd) restart(i int) {
 	if h.rough {
 		every = 30 * time.Second
 	}
-	s.Replica = New(Config{Name: s.name, Neighbours: names, Epoch: h.epochs, Repair: every})
+	s.Replica = New(Config{Name: s.name, Neighbours: names, Adjacent: h.adjacent, Epoch: h.epochs, Repair: every})
 	s.Limit(300) // a few lines: messages are many
 	s.nextTick = h.now.Add(time.Duration(h.rng.Int64N(int64(BeatEvery))))
 	for e := range s.peers {
 		h.beat(i, e, true)
 	}
+}
+
+func (h *herd) adjacent(a, b string) bool {
+	var i, j int
+	fmt.Sscanf(a+" "+b, "S%d S%d", &i, &j)
+	_, adjacent := h.edgeOf[[2]int{i, j}]
+	return adjacent
 }
 
 // clock is what server i takes the time to be.
@@ -236,6 +244,10 @@ func (h *herd) receive(i, e int, m simMessage) {
 func (h *herd) step(most time.Duration) {
 	h.now = h.now.Add(time.Duration(h.rng.Int64N(int64(most))))
 	for i, s := range h.servers {
+		if !h.now.Before(s.nextTurn) {
+			s.nextTurn = h.now.Add(Moment)
+			s.Turn()
+		}
 		if h.now.Before(s.nextTick) {
 			continue
 		}
@@ -253,7 +265,7 @@ func (h *herd) step(most time.Duration) {
 func (h *herd) quiet() bool {
 	for _, s := range h.servers {
 		for e := range s.peers {
-			if n, _ := s.Waiting(e); n > 0 || !s.InStep(e) {
+			if n, _ := s.Waiting(e); n > 0 || s.Presuming() || !s.InStep(e) {
 				return false
 			}
 		}
