@@ -50,14 +50,10 @@ func (n *Node) receiveFrame(e int, m bus.Message) {
 	n.mu.Lock()
 	in, events := n.replica.Frame(e, wire.Mark{Epoch: m.Epoch, Seq: m.Seq}, m.Data, time.Now())
 	keptFromJournal := n.journal.keeping
-	turns := !n.turning && n.replica.Presuming()
-	n.turning = n.turning || turns
+	n.timeMoments(false)
 	followed := n.takeFollowed()
 	n.mu.Unlock()
 	n.traceIn(followed, "record in", "edge", m.Peer, "number", m.Seq)
-	if turns {
-		n.turner.Reset(replica.Moment)
-	}
 	if in.News > 0 && !keptFromJournal {
 		n.journal.nudge()
 	}
@@ -69,18 +65,6 @@ func (n *Node) receiveFrame(e int, m bus.Message) {
 
 // Received floods what neighbours brought: bus.Handler.
 func (n *Node) Received() { n.passOn() }
-
-// turn floods what neighbours were presumed to have, for long enough.
-func (n *Node) turn() {
-	n.mu.Lock()
-	n.replica.Turn()
-	n.turning = n.replica.Presuming()
-	if n.turning {
-		n.turner.Reset(replica.Moment)
-	}
-	n.mu.Unlock()
-	n.flood.nudge()
-}
 
 func (n *Node) receiveBeat(e int, m bus.Message) {
 	b, err := wire.ParseBeat(m.Data)
@@ -208,11 +192,11 @@ func (n *Node) handOver(ctx context.Context) error {
 	n.mu.Lock()
 	n.replica.PresumeNothing()
 	n.mu.Unlock()
-	news := n.nextTicket()
+	wanted := n.wanted()
 	sent := false
 	var marks []uint64 // once it is sent: of the last frames with it
 	for {
-		if !sent && n.await(&n.flood, news, newSeat(), time.Until(until)) {
+		if !sent && n.await(&n.flood, wanted, newSeat(), time.Until(until)) {
 			n.mu.Lock()
 			if sent = !n.flood.failed; sent {
 				marks = n.replica.Marks()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"herd/bus"
+	"herd/node/replica"
 )
 
 // The flood sends what is news to the neighbours, in passes: each makes one message
@@ -37,7 +38,7 @@ const (
 	stall = 100 * time.Millisecond
 )
 
-// awaitFlood returns when all news up to t has been written to the bus for every
+// awaitFlood returns when all that was wanted up to t has been written to the bus for every
 // neighbour, or is kept for those that are away. A bus that takes nothing for a
 // while counts as away, and nobody else waits until it moves. last is the span of
 // time in which a pass last let this session go.
@@ -90,17 +91,34 @@ func (n *Node) awaitFlood(t ticket, s seat, last *span) {
 }
 
 // runFlood floods what nobody else does: what could not be sent before, what is much,
-// and what came while somebody made a pass; until ctx ends.
+// what came while somebody made a pass, and what neighbours were presumed to have and
+// have not shown to; until ctx ends.
 func (n *Node) runFlood(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-n.flood.kick:
+		case <-n.moment.C:
+			n.mu.Lock()
+			n.replica.MomentPassed()
+			n.timeMoments(true)
+			n.mu.Unlock()
 		}
 		<-n.flooder.turn
 		n.flooder.pass()
 		n.flooder.turn <- struct{}{}
+	}
+}
+
+// timeMoments sets the timer for the next moment if anything is presumed. passed says
+// that it has just fired. The lock is held.
+func (n *Node) timeMoments(passed bool) {
+	if n.timing && !passed {
+		return
+	}
+	if n.timing = n.replica.Presuming(); n.timing {
+		n.moment.Reset(replica.Moment)
 	}
 }
 
@@ -176,7 +194,7 @@ func newFlooder(n *Node) flooder {
 func (f *flooder) pass() {
 	n := f.node
 	n.mu.Lock()
-	news := ticket(n.replica.News())
+	wanted := ticket(n.replica.Wants())
 	for e := range f.left {
 		f.left[e], _ = n.replica.Waiting(e)
 	}
@@ -189,15 +207,15 @@ func (f *flooder) pass() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.flood.failed = failed
-	f.passed(news)
-	n.flood.finish(news)
+	f.passed(wanted)
+	n.flood.finish(wanted)
 }
 
-// passed takes note of a pass that is about to let those go who wait for news. The
-// lock is held.
-func (f *flooder) passed(news ticket) {
+// passed takes note of a pass that is about to let those go who wait for what was wanted
+// up to a ticket. The lock is held.
+func (f *flooder) passed(wanted ticket) {
 	for _, w := range f.node.flood.waiting {
-		if w.ticket <= news && w.last != nil && *w.last != f.span {
+		if w.ticket <= wanted && w.last != nil && *w.last != f.span {
 			*w.last = f.span
 			f.letGo++
 		}

@@ -14,6 +14,7 @@ import (
 
 	"herd/bus"
 	"herd/node/replica"
+	"herd/node/wire"
 )
 
 // settle lets all that is under way arrive.
@@ -123,7 +124,7 @@ func TestTriangles(t *testing.T) {
 			}
 			for name, s := range h.servers {
 				s.node.mu.Lock()
-				if s.node.turning {
+				if s.node.timing {
 					t.Errorf("%s has a timer for nothing", name)
 				}
 				s.node.mu.Unlock()
@@ -134,34 +135,55 @@ func TestTriangles(t *testing.T) {
 }
 
 // TestTriangleWithADeadSide: what is presumed of a neighbour and not so is made good
-// for long before the dead link is noticed, also if whoever presumed stops.
+// for soon, and at once where somebody relies on it: when whoever presumed it stops, or
+// answers a report that lost against it.
 func TestTriangleWithADeadSide(t *testing.T) {
-	for _, stops := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			h := newTestHerd(t, "Goloman-Hands,Hands-Wilkes,Wilkes-Goloman").startAll()
-			h.network.Cut("Goloman", "Wilkes")
-			began := time.Now()
+	const most = 10 * replica.Moment
+	for name, then := range map[string]func(*testing.T, *testHerd){
+		"time passes": func(_ *testing.T, h *testHerd) {
 			c := h.dial("Goloman")
-			reply := c.ask(fmt.Sprintf("IAMAT kiwi +1+1 %d", began.Unix()))
-			settle()
-			if stops {
-				if err := h.servers["Hands"].stop(); err != nil {
-					t.Error(err)
-				}
-			} else {
-				for i := range 30 { // meanwhile others are presumed too
-					time.Sleep(replica.Moment / 10)
-					c.ask(fmt.Sprintf("IAMAT emu%d +1+1 %d", i, began.Unix()))
-				}
+			for i := range int(10 * most / replica.Moment) { // meanwhile others are presumed too
+				time.Sleep(replica.Moment / 10)
+				c.ask(fmt.Sprintf("IAMAT emu%d +1+1 %d", i, time.Now().Unix()))
 			}
-			settle()
-			if got := h.where("Wilkes", "kiwi"); got != reply {
-				t.Errorf("after %v Wilkes has %q, want %q", time.Since(began), got, reply)
+		},
+		"stop": func(t *testing.T, h *testHerd) {
+			h.servers["Xena"].node.beat(0, wire.Beat{}) // so that Hands has word of all that it has sent
+			synctest.Wait()
+			if err := h.servers["Hands"].stop(); err != nil {
+				t.Error(err)
 			}
-			if took := time.Since(began); took >= replica.DownAfter {
-				t.Errorf("that took %v", took)
-			}
-		})
+		},
+		"older report": func(_ *testing.T, h *testHerd) {
+			h.dial("Hands").ask("IAMAT kiwi +2+2 1")
+		},
+	} {
+		for _, spec := range []string{ // the one who presumes is the impatient one, or the other
+			"Goloman-Hands,Hands-Wilkes,Wilkes-Goloman,Hands-Xena",
+			"Goloman-Hands,Hands-Aardvark,Aardvark-Goloman,Hands-Xena",
+		} {
+			t.Run(name+"/"+spec, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					h := newTestHerd(t, spec).startAll()
+					third := h.graph.Servers()[2]
+					h.network.Cut("Goloman", third)
+					began := time.Now()
+					reply := h.dial("Goloman").ask(fmt.Sprintf("IAMAT kiwi +1+1 %d", began.Unix()))
+					settle()
+					if got := h.where(third, "kiwi"); got != "?" {
+						t.Fatalf("%s has %q, with the link to it cut", third, got)
+					}
+					then(t, h)
+					settle()
+					if got := h.where(third, "kiwi"); got != reply {
+						t.Errorf("after %v %s has %q, want %q", time.Since(began), third, got, reply)
+					}
+					if took := time.Since(began); took > most+time.Second/10 {
+						t.Errorf("that took %v", took)
+					}
+				})
+			})
+		}
 	}
 }
 

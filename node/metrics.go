@@ -171,7 +171,7 @@ var edgeMetrics = []metric[edgeSample]{
 	gauge("herd_edge_repairing", "Whether a comparison with the neighbour runs.", ofEdge, func(e edgeSample) float64 { return truth(e.repairing) }),
 	gauge("herd_edge_beat_age_seconds", "Since the neighbour was last heard.", ofEdge, func(e edgeSample) float64 { return e.beatAge }),
 	gauge("herd_edge_clock_skew_seconds", "How far the neighbour's clock is ahead.", ofEdge, func(e edgeSample) float64 { return e.skew }),
-	gauge("herd_edge_outbox_records", "Records that wait to be sent.", ofEdge, func(e edgeSample) float64 { return float64(e.waiting) }),
+	gauge("herd_edge_outbox_records", "Records that wait to be sent, but for those that another neighbour has just told it.", ofEdge, func(e edgeSample) float64 { return float64(e.waiting) }),
 	counter("herd_edge_received_records_total", receivedHelp, ofEdge, outcome("news"), func(e edgeSample) float64 { return float64(e.News) }),
 	counter("herd_edge_received_records_total", receivedHelp, ofEdge, outcome("duplicate"), func(e edgeSample) float64 { return float64(e.Duplicates) }),
 	counter("herd_edge_received_records_total", receivedHelp, ofEdge, outcome("stale"), func(e edgeSample) float64 { return float64(e.Stale) }),

@@ -76,8 +76,8 @@ type Node struct {
 	replica *replica.Replica
 	flood   progress
 	flooder flooder
-	turner  *time.Timer // calls turn
-	turning bool        // it is set
+	moment  *time.Timer // tells runFlood that one has passed, while replica.Presuming
+	timing  bool        // it is set
 	journal progress
 	damage  []string // what was wrong with the journal
 	// The journal's goroutine's alone: room for frames, and when a compaction is not to
@@ -143,8 +143,8 @@ func New(cfg Config) *Node {
 		Repair: cfg.Repair, Journal: cfg.Journal != nil, Follow: n.follow(),
 	})
 	n.flooder = newFlooder(n)
-	n.turner = time.AfterFunc(time.Hour, n.turn)
-	n.turner.Stop()
+	n.moment = time.NewTimer(replica.Moment)
+	n.moment.Stop()
 	n.questions, n.endQuestions = context.WithCancel(context.Background())
 	for i, peer := range cfg.Neighbours {
 		n.edge[peer] = i

@@ -2,7 +2,8 @@ package node
 
 import "time"
 
-// ticket counts news: replica.Replica.News.
+// ticket numbers what there is to do: for the flood as replica.Replica.Wants does, for
+// the journal as News.
 type ticket uint64
 
 // progress is how far one goroutine, the flood's or the journal's, has come with
@@ -109,9 +110,9 @@ func (p *progress) release(letGo func(waiting) bool) {
 	p.waiting = kept
 }
 
-// nextTicket is the ticket of all news so far.
-func (n *Node) nextTicket() ticket {
+// wanted is the flood's ticket of all that is wanted so far.
+func (n *Node) wanted() ticket {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return ticket(n.replica.News())
+	return ticket(n.replica.Wants())
 }

@@ -66,9 +66,11 @@ type workspace struct {
 	replies replies   // that out holds
 	read    time.Time // when what they answer was
 	err     error     // of writing: the client is gone
-	ticket  ticket    // of the latest news that they must wait for
+	tickets tickets   // of what they must wait for
 	seat    seat
 }
+
+type tickets struct{ flood, journal ticket }
 
 func newWorkspace() any {
 	return &workspace{in: make([]byte, smallBuffer), seat: newSeat()}
@@ -101,7 +103,7 @@ func (s *session) layDown() {
 		s.rest = bytes.Clone(s.in[s.start:s.end])
 	}
 	w := s.workspace
-	w.reports, w.lines, w.out, w.ends, w.replies, w.err, w.ticket = w.reports[:0], w.lines[:0], w.out[:0], w.ends[:0], replies{}, nil, 0
+	w.reports, w.lines, w.out, w.ends, w.replies, w.err, w.tickets = w.reports[:0], w.lines[:0], w.out[:0], w.ends[:0], replies{}, nil, tickets{}
 	s.node.workspaces.Put(w)
 	s.workspace = nil
 }
@@ -310,7 +312,7 @@ func (s *session) mergeReports() {
 		}
 		s.replied(iAmAt)
 	}
-	s.ticket = ticket(n.replica.News()) // also if none was news: the records that won may still wait
+	s.tickets = tickets{ticket(n.replica.Wants()), ticket(n.replica.News())} // also if none was news: the records that won may still wait
 	followed := n.takeFollowed()
 	n.mu.Unlock()
 	n.traceIn(followed, "record from client", "client", s.remote)
@@ -355,8 +357,8 @@ func (s *session) flush(ctx context.Context) error {
 	if len(s.out) == 0 || s.err != nil {
 		return s.err
 	}
-	s.node.awaitFlood(s.ticket, s.seat, &s.letGo)
-	if s.node.cfg.Journal != nil && !s.node.await(&s.node.journal, s.ticket, s.seat, journalPatience) {
+	s.node.awaitFlood(s.tickets.flood, s.seat, &s.letGo)
+	if s.node.cfg.Journal != nil && !s.node.await(&s.node.journal, s.tickets.journal, s.seat, journalPatience) {
 		s.err = errNotJournalled
 		return s.err
 	}

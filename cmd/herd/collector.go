@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"os"
 	"runtime/debug"
 	gometrics "runtime/metrics"
@@ -21,27 +20,35 @@ const (
 )
 
 // collectOften lets the collector run before there are much more than mostGarbage
-// bytes of garbage, until ctx ends, unless the environment says how often it is to.
-func collectOften(ctx context.Context) {
+// bytes of garbage, until stop is called, unless the environment says how often it is
+// to.
+func collectOften() (stop func()) {
 	if os.Getenv("GOGC") != "" {
-		return
+		return func() {}
 	}
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	live := []gometrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	percent := usualPercent
-	defer func() { debug.SetGCPercent(usualPercent) }()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
+	stopping, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		defer debug.SetGCPercent(usualPercent)
+		tick := time.NewTicker(lookEvery)
+		defer tick.Stop()
+		live := []gometrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		for percent := usualPercent; ; {
+			select {
+			case <-stopping:
+				return
+			case <-tick.C:
+			}
+			gometrics.Read(live)
+			if p := garbagePercent(live[0].Value.Uint64()); p != percent {
+				debug.SetGCPercent(p)
+				percent = p
+			}
 		}
-		gometrics.Read(live)
-		if p := garbagePercent(live[0].Value.Uint64()); p != percent {
-			debug.SetGCPercent(p)
-			percent = p
-		}
+	}()
+	return func() {
+		close(stopping)
+		<-stopped
 	}
 }
 

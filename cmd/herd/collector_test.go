@@ -1,9 +1,8 @@
 package main
 
 import (
-	"context"
 	"runtime"
-	"runtime/debug"
+	gometrics "runtime/metrics"
 	"testing"
 	"time"
 )
@@ -28,44 +27,35 @@ func TestGarbagePercent(t *testing.T) {
 // TestCollectOften: with much that lives the collector runs more often, until it is
 // told to stop; and not where the environment has a say.
 func TestCollectOften(t *testing.T) {
-	percent := func() int { // as it is set
-		p := debug.SetGCPercent(usualPercent)
-		debug.SetGCPercent(p)
-		return p
+	percent := func() uint64 { // as it is set
+		p := []gometrics.Sample{{Name: "/gc/gogc:percent"}}
+		gometrics.Read(p)
+		return p[0].Value.Uint64()
 	}
 	ballast := make([]byte, 4*mostGarbage)
 	defer runtime.KeepAlive(ballast)
 	runtime.GC() // which counts it
-	for _, gogc := range []string{"", "100"} {
-		t.Run("GOGC="+gogc, func(t *testing.T) {
-			t.Setenv("GOGC", gogc)
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			done := make(chan struct{})
-			go func() {
-				defer close(done)
-				collectOften(ctx)
-			}()
-			if gogc != "" {
-				<-done // at once
-				if p := percent(); p != usualPercent {
-					t.Errorf("%d %% of garbage", p)
-				}
-				return
+	t.Run("as it is", func(t *testing.T) {
+		stop := collectOften()
+		for begun := time.Now(); percent() == usualPercent; time.Sleep(10 * time.Millisecond) {
+			if time.Since(begun) > 10*lookEvery {
+				t.Fatal("nothing changed")
 			}
-			for begun := time.Now(); percent() == usualPercent; time.Sleep(10 * time.Millisecond) {
-				if time.Since(begun) > 10*lookEvery {
-					t.Fatal("nothing changed")
-				}
-			}
-			if p, want := percent(), 25; p > want {
-				t.Errorf("%d %% of garbage with %d MB live, want %d at most", p, len(ballast)>>20, want)
-			}
-			cancel()
-			<-done
-			if p := percent(); p != usualPercent {
-				t.Errorf("%d %% of garbage afterwards", p)
-			}
-		})
-	}
+		}
+		if p, want := percent(), uint64(25); p > want {
+			t.Errorf("%d %% of garbage with %d MB live, want %d at most", p, len(ballast)>>20, want)
+		}
+		stop()
+		if p := percent(); p != usualPercent {
+			t.Errorf("%d %% of garbage afterwards", p)
+		}
+	})
+	t.Run("as the environment says", func(t *testing.T) {
+		t.Setenv("GOGC", "100")
+		defer collectOften()()
+		time.Sleep(2 * lookEvery)
+		if p := percent(); p != usualPercent {
+			t.Errorf("%d %% of garbage", p)
+		}
+	})
 }

@@ -115,14 +115,11 @@ func (p *process) run(ctx context.Context, urls []string, introduce func()) erro
 	if p.ops != nil {
 		defer p.serveOps()()
 	}
+	defer collectOften()()
 	tasks, ctx := errgroup.WithContext(ctx)
 	for _, s := range p.servers {
 		tasks.Go(func() error { return s.node.Run(ctx, s.clients) })
 	}
-	tasks.Go(func() error {
-		collectOften(ctx)
-		return nil
-	})
 	if introduce != nil {
 		tasks.Go(func() error {
 			const patience = time.Second

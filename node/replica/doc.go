@@ -6,12 +6,16 @@
 //
 // How a record moves. Merging a record into the Map tells whether it was news:
 // whether it changed the map. News is marked as wanted in the outbox of every
-// edge but the one it came over; nothing else ever is. That alone ends every
-// loop of the flood, without hop counts and without lists of what was seen: a
-// record that comes round again is a duplicate, changes nothing, and stops.
+// edge but the one it came over; nothing else ever is, but for what a send that
+// failed puts back. That alone ends every loop of the flood, without hop counts and
+// without lists of what was seen: a record that comes round again is a duplicate,
+// changes nothing, and stops.
+//
+// Where two neighbours are each other's as well, what one tells us it tells the other
+// too. That it did is presumed, for a while, before we tell it again (presumed.go).
 //
 // An outbox holds no lines, only which clients' records are wanted, so that
-// newer news of a client replaces older, and a neighbour that is away costs two
+// newer news of a client replaces older, and a neighbour that is away costs a few
 // bits and a queue slot a client and no more. Fill turns what is wanted into a
 // frame, the text that travels over an edge.
 //

@@ -46,7 +46,7 @@ type Event struct {
 type edge struct {
 	peer     string
 	out      outbox
-	presumed presumed // clients are in one of both at most
+	presumed presumed // no client is in both
 
 	flight     []ID   // the clients in the last Fill's frame
 	flightSize int    // bytes of it
@@ -75,7 +75,7 @@ type edge struct {
 
 // want marks the record of a client as wanted.
 func (d *edge) want(id ID) {
-	d.presumed.drop(id)
+	d.presumed.waiting.drop(id)
 	d.out.want(id)
 }
 
@@ -83,14 +83,14 @@ func (d *edge) want(id ID) {
 // does not wait to leave, in whose place it will.
 func (d *edge) presume(id ID) {
 	if !d.out.wanted.has(id) {
-		d.presumed.add(id)
+		d.presumed.waiting.want(id)
 	}
 }
 
 // drop takes a client out of what the neighbour is to be told, also out of a frame
 // that may turn out not to have been sent.
 func (d *edge) drop(id ID) {
-	d.presumed.drop(id)
+	d.presumed.waiting.drop(id)
 	d.out.drop(id)
 	d.flying.clear(id)
 }
@@ -202,7 +202,7 @@ func (r *Replica) goDown(e int, why string) []Event {
 		return nil
 	}
 	d.up = false
-	d.presumed.end(&d.out)
+	d.presumed.stop(&d.out)
 	r.dropRepair(e)
 	return []Event{{Down, d.peer, fmt.Sprintf("%s is down: it %s; %d records wait for it", d.peer, why, d.out.length)}}
 }

@@ -159,6 +159,14 @@ func TestOutbox(t *testing.T) {
 		var o outbox
 		var queue []ID // as the outbox promises: where an ID stands is where it was first queued
 		wanted := map[ID]bool{}
+		left := 0 // how many have left the queue
+		var end uint64
+		skip := func() {
+			for len(queue) > 0 && !wanted[queue[0]] {
+				queue = queue[1:]
+				left++
+			}
+		}
 		id := rapid.Custom(func(t *rapid.T) ID { return ID(rapid.IntRange(0, 200).Draw(t, "id")) })
 		t.Repeat(map[string]func(*rapid.T){
 			"want": func(t *rapid.T) {
@@ -176,9 +184,7 @@ func TestOutbox(t *testing.T) {
 			},
 			"pop": func(t *rapid.T) {
 				got, ok := o.next()
-				for len(queue) > 0 && !wanted[queue[0]] {
-					queue = queue[1:]
-				}
+				skip()
 				if ok != (len(queue) > 0) || ok && got != queue[0] {
 					t.Fatalf("next = %d, %v, want the first of %v", got, ok, queue)
 				}
@@ -186,6 +192,28 @@ func TestOutbox(t *testing.T) {
 					o.pop(got)
 					delete(wanted, got)
 					queue = queue[1:]
+					left++
+				}
+			},
+			"end": func(t *rapid.T) {
+				if end = o.end(); end != uint64(left+len(queue)) {
+					t.Fatalf("end = %d, want %d", end, left+len(queue))
+				}
+			},
+			"move": func(t *rapid.T) { // what was there when end was last looked at
+				var into outbox
+				o.move(end, &into)
+				for skip(); len(queue) > 0 && uint64(left) < end; skip() {
+					if got, ok := into.next(); !ok || got != queue[0] {
+						t.Fatalf("next that was moved = %d, %v, want %d", got, ok, queue[0])
+					}
+					into.pop(queue[0])
+					delete(wanted, queue[0])
+					queue = queue[1:]
+					left++
+				}
+				if id, ok := into.next(); ok {
+					t.Fatalf("%d was moved, of %d", id, end)
 				}
 			},
 			"": func(t *rapid.T) {

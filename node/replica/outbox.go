@@ -5,7 +5,8 @@ package replica
 // decided when it leaves, so it is always the newest. The zero outbox is empty.
 type outbox struct {
 	queue  []ID
-	head   int // queue[:head] has left
+	head   int    // queue[:head] has left
+	left   uint64 // how many ever have
 	queued bits
 	wanted bits // of those queued, the ones still to be told
 	length int  // how many are wanted
@@ -30,14 +31,6 @@ func (o *outbox) drop(id ID) bool {
 	return true
 }
 
-// empty moves all that is wanted into another outbox.
-func (o *outbox) empty(into *outbox) {
-	for id, ok := o.next(); ok; id, ok = o.next() {
-		o.pop(id)
-		into.want(id)
-	}
-}
-
 // next is the first client still wanted, without taking it out.
 func (o *outbox) next() (id ID, ok bool) {
 	for o.head < len(o.queue) {
@@ -59,16 +52,34 @@ func (o *outbox) pop(id ID) {
 	o.advance()
 }
 
-// advance frees the head slot, and the queue's memory when half of it is free:
-// the queue never holds more than twice the clients waiting, and a page.
+// advance frees the head slot, and the queue's memory when half of it is free: the
+// queue never holds more than twice the clients in it, wanted or not, and a page.
 func (o *outbox) advance() {
 	const page = 1024
 	o.head++
+	o.left++
 	switch {
 	case o.head == len(o.queue) && cap(o.queue) <= page:
 		o.queue, o.head = o.queue[:0], 0
 	case o.head >= page && o.head*2 >= len(o.queue):
 		o.queue, o.head = append([]ID(nil), o.queue[o.head:]...), 0
+	}
+}
+
+// end is where the queue ends, counted from its first slot ever.
+func (o *outbox) end() uint64 { return o.left + uint64(len(o.queue)-o.head) }
+
+// move moves those clients that are wanted, and stand before end, into another outbox.
+// It returns how many.
+func (o *outbox) move(end uint64, into *outbox) (moved int) {
+	for {
+		id, ok := o.next()
+		if !ok || o.left >= end {
+			return moved
+		}
+		o.pop(id)
+		into.want(id)
+		moved++
 	}
 }
 

@@ -55,8 +55,8 @@ func TestPresumed(t *testing.T) {
 	}
 	end := func(t *testing.T, r *Replica) {
 		t.Helper()
-		for range 3 * patience {
-			r.Turn()
+		for range 2 * late {
+			r.MomentPassed()
 			told(t, r, toB, "")
 			told(t, r, toD, "")
 			told(t, r, toE, "")
@@ -66,41 +66,48 @@ func TestPresumed(t *testing.T) {
 		}
 	}
 	t.Run("told in the end", func(t *testing.T) {
-		r := start(t)
-		r.Turn()
-		told(t, r, toD, "")
-		r.Turn()
-		told(t, r, toD, hearsay)
-		end(t, r)
-	})
-	t.Run("by the patient one later", func(t *testing.T) {
-		r := start(t)
-		r.edges[toD].presumed.patient = true
-		for range 2*patience - 1 {
-			r.Turn()
-			told(t, r, toD, "")
+		for patient, turns := range map[bool]int{false: soon + 1, true: late + 1} {
+			for before := range 2 * late {
+				r := newTriangle(t)
+				r.edges[toD].presumed = newPresumed(patient)
+				for range before {
+					r.MomentPassed()
+				}
+				hear(t, r, toB, hearsay)
+				told(t, r, toE, hearsay)
+				for range turns - 1 {
+					r.MomentPassed()
+					told(t, r, toD, "")
+				}
+				before := r.Wants()
+				r.MomentPassed()
+				if r.Wants() == before {
+					t.Error("something came to be wanted, and has no number")
+				}
+				told(t, r, toD, hearsay)
+				end(t, r)
+			}
 		}
-		r.Turn()
-		told(t, r, toD, hearsay)
-		end(t, r)
 	})
 	t.Run("the newest", func(t *testing.T) {
 		const newer = "AT B +1.000000000 kiwi +2+2 60\n"
 		r := start(t)
-		r.Turn()
+		for range soon {
+			r.MomentPassed()
+		}
 		hear(t, r, toB, newer)
 		told(t, r, toE, newer)
-		r.Turn()
+		told(t, r, toD, "")
+		r.MomentPassed()
 		told(t, r, toD, newer)
 		end(t, r)
 	})
 	t.Run("it knows", func(t *testing.T) {
-		for range 2 {
+		for turns := range soon {
 			r := start(t)
-			hear(t, r, toD, hearsay)
-			end(t, r)
-			r = start(t)
-			r.Turn()
+			for range turns {
+				r.MomentPassed()
+			}
 			hear(t, r, toD, hearsay)
 			end(t, r)
 		}
@@ -110,9 +117,10 @@ func TestPresumed(t *testing.T) {
 		r := start(t)
 		hear(t, r, toD, newer)
 		told(t, r, toE, newer)
-		told(t, r, toB, "") // whom D tells
-		r.Turn()
-		r.Turn()
+		for range soon + 1 {
+			told(t, r, toB, "") // whom D tells
+			r.MomentPassed()
+		}
 		told(t, r, toB, newer)
 		end(t, r)
 	})
@@ -132,7 +140,7 @@ func TestPresumed(t *testing.T) {
 	})
 	t.Run("down", func(t *testing.T) {
 		r := start(t)
-		r.Turn()
+		r.MomentPassed()
 		r.BusAway()
 		told(t, r, toD, hearsay)
 		end(t, r)
@@ -159,6 +167,25 @@ func TestPresumed(t *testing.T) {
 		told(t, r, toD, hearsay)
 		end(t, r)
 	})
+	t.Run("from an answer that is late", func(t *testing.T) { // which B gave to nobody else
+		r := newTriangle(t)
+		if _, _, _, err := r.Told(toB, wire.Sync{Kind: wire.TellLines, ID: 9, Last: true, Done: 1, Body: []byte(hearsay)}.Append(nil), time.Unix(60, 0)); err != nil {
+			t.Fatal(err)
+		}
+		told(t, r, toD, hearsay)
+		told(t, r, toE, hearsay)
+		end(t, r)
+	})
+	t.Run("while an older one is sent", func(t *testing.T) {
+		r := newTriangle(t)
+		say(t, r, "IAMAT kiwi +1+1 40", 41)
+		r.Fill(toD, nil)
+		hear(t, r, toB, hearsay)
+		r.Unsent(toD)
+		told(t, r, toD, hearsay)
+		told(t, r, toE, hearsay)
+		end(t, r)
+	})
 	t.Run("behind what waits", func(t *testing.T) { // in the place of the older record
 		r := newTriangle(t)
 		say(t, r, "IAMAT kiwi +1+1 40", 41)
@@ -173,7 +200,7 @@ func TestPresumed(t *testing.T) {
 func TestPatience(t *testing.T) {
 	a := New(Config{Name: "A", Neighbours: []string{"B"}})
 	b := New(Config{Name: "B", Neighbours: []string{"A"}})
-	if a.edges[0].presumed.patient == b.edges[0].presumed.patient {
+	if len(a.edges[0].presumed.ends) == len(b.edges[0].presumed.ends) {
 		t.Error("both are patient, or none is")
 	}
 }

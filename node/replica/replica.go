@@ -32,16 +32,17 @@ type Config struct {
 
 // Replica is one server's map and edges. See the package's doc.
 type Replica struct {
-	cfg     Config
-	clock   wire.Clock
-	records Map
-	edges   []edge
-	beside  [][]bool  // whether the neighbours at two edges are neighbours
-	doubts  bool      // nothing is to be presumed
-	news    uint64    // how many merges have been
-	reports [3]uint64 // of clients, by outcome
-	full    uint64    // reports refused
-	journal struct {
+	cfg             Config
+	clock           wire.Clock
+	records         Map
+	edges           []edge
+	beside          [][]bool  // whether the neighbours at two edges are neighbours
+	presumesNothing bool      // see PresumeNothing
+	news            uint64    // how many merges have been
+	wants           uint64    // see Wants
+	reports         [3]uint64 // of clients, by outcome
+	full            uint64    // reports refused
+	journal         struct {
 		out    outbox
 		flight []ID
 	}
@@ -62,7 +63,7 @@ var ErrFull = errors.New("the map is full")
 func New(cfg Config) *Replica {
 	r := &Replica{cfg: cfg, edges: make([]edge, len(cfg.Neighbours)), limit: messageSize, rng: newRNG(cfg.Epoch ^ xxhash.Sum64String(cfg.Name))}
 	for i, name := range cfg.Neighbours {
-		r.edges[i].peer, r.edges[i].presumed.patient = name, cfg.Name > name
+		r.edges[i].peer, r.edges[i].presumed = name, newPresumed(cfg.Name > name)
 		beside := make([]bool, len(cfg.Neighbours))
 		for j, other := range cfg.Neighbours {
 			beside[j] = cfg.Adjacent != nil && cfg.Adjacent(name, other)
@@ -104,7 +105,8 @@ const fromClient = -1
 type how uint8
 
 const (
-	reported how = iota // by a client, or by the flood
+	reported how = iota // by a client, or by a neighbour that does not tell others what it told us
+	flooded             // by a neighbour that does
 	repaired            // by a repair
 )
 
@@ -116,14 +118,16 @@ type Step struct {
 
 // merged takes note of what merging the record of a client came to. News is wanted
 // by every neighbour but the one that told us. That one knows: what it told us need
-// not be told back. Others may be presumed to know (presumed.go). What a repair brought is wanted on edges in step only: over the
-// others a repair of their own will bring what is lacking, and no more.
+// not be told back. Others may be presumed to know (presumed.go). What a repair
+// brought is wanted on edges in step only: over the others a repair of their own will
+// bring what is lacking, and no more.
 func (r *Replica) merged(id ID, line []byte, outcome Outcome, from int, how how) {
 	if r.cfg.Follow != nil {
 		r.cfg.Follow(Step{line, outcome})
 	}
 	if outcome == News {
 		r.news++
+		r.wants++
 		if r.cfg.Journal {
 			r.journal.out.want(id)
 		}
@@ -134,12 +138,13 @@ func (r *Replica) merged(id ID, line []byte, outcome Outcome, from int, how how)
 		case e == from && outcome != Stale:
 			d.drop(id)
 		case e == from:
-		case outcome == News && how == reported && r.presume(e, from):
+		case outcome == News && how == flooded && r.alsoTold(e, from):
 			d.presume(id)
-		case outcome == News && (how == reported || r.InStep(e)):
+		case outcome == News && (how != repaired || r.InStep(e)):
 			d.want(id)
-		case from == fromClient && d.presumed.drop(id):
+		case from == fromClient && d.presumed.waiting.drop(id):
 			d.out.want(id) // the reply to the report that lost is not to be ahead of the winner
+			r.wants++
 		}
 	}
 }
@@ -164,7 +169,7 @@ func (r *Replica) Frame(e int, m wire.Mark, frame []byte, now time.Time) (in Int
 			in.LastBad = line
 			return
 		}
-		r.merged(id, line, outcome, e, reported)
+		r.merged(id, line, outcome, e, flooded)
 		switch outcome {
 		case News:
 			in.News++
@@ -232,7 +237,7 @@ func (r *Replica) Unsent(e int) {
 	d := &r.edges[e]
 	for _, id := range d.flight {
 		if d.flying.has(id) {
-			d.out.want(id)
+			d.want(id)
 		}
 	}
 	d.land()
@@ -248,6 +253,10 @@ func (d *edge) land() {
 
 // Limit says how many bytes of data one message may have.
 func (r *Replica) Limit(bytes int) { r.limit = min(messageSize, bytes) }
+
+// Wants numbers the times when something came to be wanted on edges: whoever has
+// flooded all that was wanted at one of them has flooded all that came before.
+func (r *Replica) Wants() uint64 { return r.wants }
 
 // News is how many merges have changed the map.
 func (r *Replica) News() uint64 { return r.news }

@@ -43,7 +43,7 @@ type simServer struct {
 	peers    []int // by edge
 	skew     time.Duration
 	nextTick time.Time
-	nextTurn time.Time
+	moment   time.Time // when one will have passed; zero while nothing is presumed
 }
 
 type simLane byte
@@ -96,6 +96,7 @@ func (h *herd) restart(i int) {
 		every = 30 * time.Second
 	}
 	s.Replica = New(Config{Name: s.name, Neighbours: names, Adjacent: h.adjacent, Epoch: h.epochs, Repair: every})
+	s.moment = time.Time{}
 	s.Limit(300) // a few lines: messages are many
 	s.nextTick = h.now.Add(time.Duration(h.rng.Int64N(int64(BeatEvery))))
 	for e := range s.peers {
@@ -165,7 +166,8 @@ func (h *herd) send() {
 					break
 				}
 				frame, mark, _ := s.Fill(e, nil)
-				if h.rough && h.rng.IntN(20) == 0 {
+				if h.rng.IntN(20) == 0 {
+					h.deliver() // while it is being sent
 					s.Unsent(e)
 					break
 				}
@@ -203,6 +205,7 @@ func (h *herd) receive(i, e int, m simMessage) {
 		if in, _ := s.Frame(e, m.mark, m.data, now); in.Bad > 0 {
 			h.t.Fatalf("a frame of ours has bad lines: %q", in.LastBad)
 		}
+		h.timeMoments(s)
 	case simBeat:
 		b, err := wire.ParseBeat(m.data)
 		if err != nil {
@@ -240,13 +243,21 @@ func (h *herd) receive(i, e int, m simMessage) {
 	h.ask(i)
 }
 
+// timeMoments is the server's timer.
+func (h *herd) timeMoments(s *simServer) {
+	if s.moment.IsZero() && s.Presuming() {
+		s.moment = h.now.Add(Moment)
+	}
+}
+
 // step lets some time pass, and all that happens in it.
 func (h *herd) step(most time.Duration) {
 	h.now = h.now.Add(time.Duration(h.rng.Int64N(int64(most))))
 	for i, s := range h.servers {
-		if !h.now.Before(s.nextTurn) {
-			s.nextTurn = h.now.Add(Moment)
-			s.Turn()
+		if !s.moment.IsZero() && !h.now.Before(s.moment) {
+			s.MomentPassed()
+			s.moment = time.Time{}
+			h.timeMoments(s)
 		}
 		if h.now.Before(s.nextTick) {
 			continue

@@ -14,7 +14,7 @@ type slab[T any] struct {
 // blockBytes is about how much a slab makes at a time.
 const blockBytes = 4 << 20
 
-// next is a slice of so many elements, the same at each call.
+// next is a slice of so many elements, the same at each call and no more than a block.
 func (s *slab[T]) next(length int) []T {
 	inBlock := blockBytes / (length * int(unsafe.Sizeof(*new(T))))
 	if s.made++; s.made <= inBlock { // a small map is not to take much
