@@ -580,15 +580,17 @@ func TestBacklog(t *testing.T) {
 		var mu sync.Mutex
 		var sent []string // to whom, on edges
 		hooked.hook(func(ms []bus.Message) {
+			first := false
 			mu.Lock()
-			defer mu.Unlock()
 			for _, m := range ms {
-				if m.Lane != bus.Edge {
-					continue
+				if m.Lane == bus.Edge {
+					sent = append(sent, m.Peer)
+					first = first || len(sent) == 1
 				}
-				if sent = append(sent, m.Peer); len(sent) == 1 {
-					a.Receive(bus.Message{Lane: bus.Edge, Peer: "C", Data: []byte("AT C +1.000000000 emu +1+1 100")})
-				}
+			}
+			mu.Unlock()
+			if first { // not under the lock: what comes in may be a reason to send
+				a.Receive(bus.Message{Lane: bus.Edge, Peer: "C", Data: []byte("AT C +1.000000000 emu +1+1 100")})
 			}
 		}, nil)
 		h.network.Heal("A", "C")
