@@ -14,7 +14,7 @@ import (
 func BenchmarkReport(b *testing.B) {
 	for _, clients := range []int{1000, 1_000_000} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
-			r := New(Config{Name: "A", Neighbours: []string{"B", "C", "D"}})
+			r := connected(New(Config{Name: "A", Neighbours: []string{"B", "C", "D"}, Epoch: us, Topology: 7}))
 			commands := make([]wire.Command, clients)
 			for i := range commands {
 				commands[i] = wire.ParseCommand(fmt.Appendf(nil, "IAMAT client%d.example +34.068930-118.445127 1700000000.5", scattered(i, clients)))
@@ -34,7 +34,7 @@ func BenchmarkReport(b *testing.B) {
 func BenchmarkFrame(b *testing.B) {
 	const lines = 64
 	for _, clients := range []int{1 << 10, 1 << 20} {
-		r := New(Config{Name: "A", Neighbours: []string{"B", "C", "D"}})
+		r := connected(New(Config{Name: "A", Neighbours: []string{"B", "C", "D"}, Epoch: us, Topology: 7}))
 		frames := make([][]byte, clients/lines)
 		for f := range frames {
 			for i := range lines {
@@ -56,7 +56,7 @@ func BenchmarkFrame(b *testing.B) {
 				}
 			}
 		}
-		run := func(name string, prepare func([]byte), want func(Intake) int) {
+		run := func(name string, prepare func([]byte), want func(FrameResult) int) {
 			b.Run(fmt.Sprintf("%s/clients=%d", name, clients), func(b *testing.B) {
 				now := time.Now()
 				for n := 0; b.Loop(); n++ {
@@ -70,8 +70,8 @@ func BenchmarkFrame(b *testing.B) {
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*lines), "ns/line")
 			})
 		}
-		run("duplicate", func([]byte) {}, func(in Intake) int { return in.Duplicates })
-		run("news", later, func(in Intake) int { return in.News })
+		run("duplicate", func([]byte) {}, func(in FrameResult) int { return in.Duplicates })
+		run("news", later, func(in FrameResult) int { return in.News })
 	}
 }
 
@@ -81,9 +81,17 @@ func scattered(i, n int) int { return i * 7_368_787 % n }
 // drain empties all outboxes as sending does.
 func drain(r *Replica) {
 	for e := range r.edges {
-		o := &r.edges[e].out
-		for id, ok := o.next(); ok; id, ok = o.next() {
+		o := &r.edges[e].live
+		for id, ok := o.peek(); ok; id, ok = o.peek() {
 			o.pop(id)
 		}
 	}
+}
+
+// connected brings all neighbours up.
+func connected(r *Replica) *Replica {
+	for e := range r.edges {
+		r.HandleHeartbeat(e, heartbeatOf(them, 0), time.Now())
+	}
+	return r
 }

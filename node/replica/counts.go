@@ -1,49 +1,35 @@
 package replica
 
-import "time"
+import (
+	"time"
 
-// Counts is what came and went over one edge since the server started. It is
-// counted by the frame, not by the record, wherever that is possible.
+	"herd/node/store"
+)
+
+// Counts counts what crossed one edge since the server started. Wherever possible it is
+// kept per frame, not per record.
 type Counts struct {
 	MessagesIn, MessagesOut uint64 // of records
 	BytesIn, BytesOut       uint64 // of those messages' data
-	Lost                    uint64 // messages of the neighbour's that are known not to have come
+	Lost                    uint64 // messages of the neighbour that are known to be lost
 
-	News, Duplicates, Stale uint64 // records in, by what merging them came to
-	Bad                     uint64 // lines in that were no records
-	Out                     uint64 // records out
+	News, Duplicates, Stale uint64 // records received, by the result of merging them
+	Malformed               uint64 // lines received that were no records
+	Out                     uint64 // records sent
 
 	Repairs, Abandoned uint64 // comparisons that ended, and that were given up
-	// What answers brought to our comparisons: lines, of those news, and bytes.
+	// Received by our comparisons: lines, those of them that were news, and bytes.
 	RepairLines, RepairNews, RepairBytes uint64
 }
 
-// Counts is what came and went over edge e.
-func (r *Replica) Counts(e int) Counts { return r.edges[e].counts }
-
-// Reports counts what clients' reports came to. Full is those of new clients that
-// were refused because the map is full.
-type Reports struct {
-	News, Duplicates, Stale, Full uint64
-}
-
-// Reports is what clients' reports came to since the server started.
-func (r *Replica) Reports() Reports {
-	return Reports{News: r.reports[News], Duplicates: r.reports[Duplicate], Stale: r.reports[Stale], Full: r.full}
-}
-
-// Skew is how far the clock of the neighbour at edge e is ahead of ours, and
-// whether enough beats have told.
-func (r *Replica) Skew(e int) (ahead time.Duration, known bool) { return r.edges[e].skew() }
-
-// frameIn counts a frame that came in.
-func (c *Counts) frameIn(in Intake, bytes int) {
+// frameIn counts a frame that was received.
+func (c *Counts) frameIn(f FrameResult, bytes int) {
 	c.MessagesIn++
 	c.BytesIn += uint64(bytes)
-	c.News += uint64(in.News)
-	c.Duplicates += uint64(in.Duplicates)
-	c.Stale += uint64(in.Stale)
-	c.Bad += uint64(in.Bad)
+	c.News += uint64(f.News)
+	c.Duplicates += uint64(f.Duplicates)
+	c.Stale += uint64(f.Stale)
+	c.Malformed += uint64(f.Malformed)
 }
 
 // frameOut counts a frame that was sent.
@@ -51,4 +37,48 @@ func (c *Counts) frameOut(lines, bytes int) {
 	c.MessagesOut++
 	c.BytesOut += uint64(bytes)
 	c.Out += uint64(lines)
+}
+
+// Reports counts reports of clients by their result. Refused counts those of new clients
+// that were refused because the map is full.
+type Reports struct {
+	News, Duplicates, Stale, Refused uint64
+}
+
+// Reports counts the reports of clients since the server started.
+func (r *Replica) Reports() Reports {
+	return Reports{News: r.reports[store.News], Duplicates: r.reports[store.Duplicate], Stale: r.reports[store.Stale], Refused: r.refused}
+}
+
+// Unsendable is the number of records that were not sent over some edge because the bus
+// takes no message of their size.
+func (r *Replica) Unsendable() (records uint64) {
+	for e := range r.edges {
+		records += r.edges[e].unsendable
+	}
+	return records
+}
+
+// EdgeInfo describes one edge for operators.
+type EdgeInfo struct {
+	Peer                  string
+	Up, InStep, Comparing bool
+	Queued                int           // records to send, without the delayed ones
+	HeartbeatAge          time.Duration // since the neighbour's last heartbeat; -1 for none yet
+	Skew                  time.Duration // how far the neighbour's clock is ahead
+	SkewKnown             bool
+	Counts
+}
+
+// Edge describes edge e.
+func (r *Replica) Edge(e int, now time.Time) EdgeInfo {
+	d := &r.edges[e]
+	info := EdgeInfo{
+		Peer: d.peer, Up: d.up, InStep: r.InStep(e), Comparing: r.Comparing(e), Queued: d.queued(), HeartbeatAge: -1, Counts: d.counts,
+	}
+	if !d.heard.IsZero() {
+		info.HeartbeatAge = now.Sub(d.heard)
+	}
+	info.Skew, info.SkewKnown = d.clock.skew()
+	return info
 }

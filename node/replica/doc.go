@@ -1,28 +1,33 @@
-// Package replica is one server's mind: the map of clients, what is news, whom
-// to tell, which neighbours are alive, and what either side lacks. It is plain
-// values and functions, with no I/O, no goroutines and no clock of its own: lines,
-// beats and ticks go in, lines, beats and events come out. So a whole herd can be run in a test by one
-// seeded queue, and the server around it only has to carry bytes.
+// Package replica is the state machine of one server: it decides which records are news,
+// to whom they are forwarded, which neighbours are up, and what has to be repaired. It
+// has no I/O, no goroutines, no locks and no clock: records, heartbeats and ticks go in;
+// frames, heartbeats and events come out. So a test can run a whole herd from one seeded
+// queue, and the server around it only carries bytes.
 //
-// How a record moves. Merging a record into the Map tells whether it was news:
-// whether it changed the map. News is marked as wanted in the outbox of every
-// edge but the one it came over; nothing else ever is, but for what a send that
-// failed puts back. That alone ends every loop of the flood, without hop counts and
-// without lists of what was seen: a record that comes round again is a duplicate,
-// changes nothing, and stops.
+// # Flooding
 //
-// Where two neighbours are each other's as well, what one tells us it tells the other
-// too. That it did is presumed, for a while, before we tell it again (presumed.go).
+// Merging a record into the store tells whether it was news, that is, whether it changed
+// the map. News is queued for every neighbour but the one that sent it. Nothing else is
+// ever queued, except the records of a frame that could not be sent. That alone ends
+// every loop: a record that comes round again is a duplicate, changes nothing and stops.
+// No hop counts and no lists of seen records are needed.
 //
-// An outbox holds no lines, only which clients' records are wanted, so that
-// newer news of a client replaces older, and a neighbour that is away costs a few
-// bits and a queue slot a client and no more. Fill turns what is wanted into a
-// frame, the text that travels over an edge.
+// A queue holds no lines, only the IDs of clients (outbox.go). The line is read when a
+// frame is filled, so it is always the newest, and a neighbour that is down costs a few
+// bits and one queue slot per client. Each edge has three queues, and a client is in at
+// most one of them (edge.go):
 //
-// What was lost on the way is brought by repair: two neighbours compare their maps
-// by digests, and each asks the other for the lines that it lacks (repair.go). What
-// a repair brings is news like any other.
+//   - live: news for a neighbour that is up. Replies to clients wait until it is sent.
+//   - backlog: what gathered while the neighbour was down. It is sent after live.
+//   - delayed: news that the neighbour should get from somebody else (delay.go).
 //
-// A Replica is not for use by several goroutines at once; the server holds a
-// lock around it, never across I/O.
+// # Repair
+//
+// What was lost on the way is found by sequence numbers (sequence.go) and by digests in
+// heartbeats (heartbeat.go). Repair then compares the two maps and transfers the
+// differences: schedule.go decides when, compare.go is the side that asks, answer.go the
+// side that answers. A repaired record is news like any other.
+//
+// A Replica is not safe for concurrent use. The server holds a lock around it, and never
+// across I/O.
 package replica

@@ -1,312 +1,227 @@
 package replica
 
 import (
-	"fmt"
 	"time"
 
+	"herd/node/store"
 	"herd/node/wire"
 )
 
-// BeatEvery is how often an edge says that it lives, and DownAfter how long its
-// silence must last to be taken for death.
-const (
-	BeatEvery = time.Second
-	DownAfter = 3 * time.Second
-)
-
-// Clocks further apart than clockWarn are told of; further than clockUnready, they
-// make the server unready.
-const (
-	clockWarn    = 2 * time.Second
-	clockUnready = 30 * time.Second
-	clockSamples = 3 // beats that must say so
-)
-
-// Kind says what an Event is about: the <kind> of an event's subject.
-type Kind string
-
-// The kinds that a Replica finds by itself.
-const (
-	Up       Kind = "up"
-	Down     Kind = "down"
-	Gap      Kind = "gap"
-	Repair   Kind = "repair"
-	Clock    Kind = "clock"
-	Mismatch Kind = "mismatch"
-)
-
-// Event is a notice for people about one neighbour.
-type Event struct {
-	Kind Kind
-	Peer string
-	Text string // one line
-}
-
-// edge is this server's side of one edge.
+// edge is our side of one edge. A client is in at most one of its three queues.
 type edge struct {
-	peer     string
-	out      outbox
-	presumed presumed // no client is in both
+	peer string
 
-	flight     []ID   // the clients in the last Fill's frame
-	flightSize int    // bytes of it
-	flying     bits   // of those, the ones to be told again should it not have been sent
-	sent       uint64 // number of the last frame sent
+	live    outbox     // empty while the edge is down
+	backlog outbox     // gathered while the edge was down
+	delayed delayQueue // empty while the edge is down
+
+	inFlight struct {
+		ids   []store.ID // clients in the frame that NextFrame returned last
+		retry bits       // of those, the ones to queue again if it is not sent
+		bytes int
+	}
+	sent       uint64 // sequence number of the last frame sent
+	unsendable uint64 // records dropped because they are larger than the bus's messages
 
 	up        bool
-	beat      wire.Beat // the last heard, in the neighbour's present life
-	heard     time.Time // when that was
-	departed  bool      // it said goodbye, in that life
-	mismatch  bool      // its format or topology is not ours, in that life
-	confirmed wire.Mark // last message of ours that the neighbour says it merged
+	heartbeat wire.Heartbeat // last one received in the neighbour's present epoch
+	heard     time.Time      // when that was
+	stopped   bool           // it announced its stop in that epoch
+	mismatch  bool           // its format or topology differs from ours in that epoch
+	confirmed wire.Mark      // last frame of ours that the neighbour says it has merged
 
-	in     wire.Mark // last message of the neighbour that was seen
-	merged wire.Mark // the last before which nothing is missing
+	in   sequence // of the neighbour's frames
+	loss struct { // of the neighbour's frames
+		unreported uint64    // lost since the last report
+		reported   time.Time // when that was
+	}
 
-	lost     uint64    // messages of the neighbour's, not yet told of
-	lossTold time.Time // when there was told of some
+	clock neighbourClock
+	sync  syncState
 
-	skews  []time.Duration // of the neighbour's clock, by its last beats
-	skewed bool            // and people were told
-
-	repair repairState
 	counts Counts
 }
 
-// want marks the record of a client as wanted.
-func (d *edge) want(id ID) {
-	d.presumed.waiting.drop(id)
-	d.out.want(id)
-}
-
-// presume presumes that the neighbour has the record of a client, if an older one
-// does not wait to leave, in whose place it will.
-func (d *edge) presume(id ID) {
-	if !d.out.wanted.has(id) {
-		d.presumed.waiting.want(id)
-	}
-}
-
-// drop takes a client out of what the neighbour is to be told, also out of a frame
-// that may turn out not to have been sent.
-func (d *edge) drop(id ID) {
-	d.presumed.waiting.drop(id)
-	d.out.drop(id)
-	d.flying.clear(id)
-}
-
-// received notes the arrival of message m, or, by a beat, of news that m had been
-// sent. A message that is known to have been sent and did not come is lost: the
-// bus keeps the order of one sender's messages.
-func (d *edge) received(m wire.Mark, beat bool) (lost uint64) {
-	whole := d.merged == d.in
-	if m.Epoch != d.in.Epoch { // first contact with this life: what came before was not for us
-		d.in = m
-	} else {
-		next := d.in.Seq + 1
-		if beat {
-			next = d.in.Seq
-		}
-		if m.Seq > next {
-			lost = m.Seq - next
-		}
-		d.in.Seq = max(d.in.Seq, m.Seq)
-	}
-	if m.Epoch != d.merged.Epoch || whole && lost == 0 {
-		d.merged = d.in
-	}
-	return lost
-}
-
-// Beat takes in a heartbeat of edge e that came at now. answer says that a beat
-// of ours is wanted back at once: the neighbour asked, or it is newly up and may
-// not have heard us yet.
-func (r *Replica) Beat(e int, b wire.Beat, now time.Time) (events []Event, answer bool) {
-	r.noteSleep(now)
-	d := &r.edges[e]
-	before := d.beat
-	reborn := b.Epoch != before.Epoch
-	if reborn {
-		d.departed, d.mismatch, d.confirmed, d.skews = false, false, wire.Mark{}, nil
-	}
-	d.beat, d.heard = b, now
-	if b.Merged.Epoch == r.cfg.Epoch {
-		d.confirmed = b.Merged
-	}
-	events = r.noteLoss(e, d.received(wire.Mark{Epoch: b.Epoch, Seq: b.Seq}, true), now)
-
-	switch {
-	case b.Format != wire.Format || b.Topology != r.cfg.Topology:
-		events = append(events, r.goDown(e, "its format or topology is not ours")...)
-		if !d.mismatch {
-			d.mismatch = true
-			events = append(events, Event{Mismatch, d.peer, fmt.Sprintf(
-				"%s speaks format %d of topology %016x, we format %d of topology %016x: the edge stays down",
-				d.peer, b.Format, b.Topology, wire.Format, r.cfg.Topology)})
-		}
-		return events, false
-	case b.Bye:
-		d.departed = true
-		return append(events, r.goDown(e, "said goodbye")...), false
-	case d.departed: // an answer that its goodbye overtook
-		return events, false
-	case d.up && reborn:
-		events = append(events, r.goDown(e, "was restarted")...)
-	}
-	events = append(events, r.noteClock(d, now)...)
-	answer = b.Answer
+// enqueue queues the record of a client. The order of a client's records does not matter:
+// only the newest is sent.
+func (d *edge) enqueue(id store.ID) {
+	d.delayed.queue.drop(id)
 	if !d.up {
-		d.up = true
-		r.planRepair(e, now)
-		events = append(events, Event{Up, d.peer, fmt.Sprintf("%s is up, holding %d records", d.peer, b.Records)})
-		answer = true
+		d.backlog.push(id)
+		return
 	}
-	r.compareDigests(e, before, now)
-	return events, answer
+	d.backlog.drop(id)
+	d.live.push(id)
 }
 
-// Tick looks for neighbours that have been silent for too long. It is called each
-// BeatEvery or so.
-func (r *Replica) Tick(now time.Time) (events []Event) {
-	r.noteSleep(now)
-	r.ticked = now
-	for e := range r.edges {
-		events = append(events, r.edges[e].tellLoss(now)...)
-		if d := &r.edges[e]; d.up && now.Sub(d.heard) >= DownAfter {
-			events = append(events, r.goDown(e, fmt.Sprintf("has been silent for %v", DownAfter))...)
-		}
-	}
-	return events
-}
-
-// noteSleep notices that we did not run for a while: what comes in now has waited,
-// and tells nothing of clocks.
-func (r *Replica) noteSleep(now time.Time) {
-	if !r.ticked.IsZero() && now.Sub(r.ticked) > 2*BeatEvery {
-		r.slept = now
+// delay delays the record of a client, unless an older record of the client is queued:
+// then the new one takes its place.
+func (d *edge) delay(id store.ID) {
+	if !d.live.queued.has(id) && !d.backlog.queued.has(id) {
+		d.delayed.queue.push(id)
 	}
 }
 
-// BusAway says that the bus is: nobody hears us, and whether neighbours come back
-// to it when we do is for their beats to say.
-func (r *Replica) BusAway() (events []Event) {
-	for e := range r.edges {
-		events = append(events, r.goDown(e, "is beyond a bus that is away")...)
-	}
-	return events
+// cancel removes a client from the queues: the neighbour has its record. If the record
+// is in a frame that turns out not to have been sent, it is not queued again.
+func (d *edge) cancel(id store.ID) {
+	d.delayed.queue.drop(id)
+	d.backlog.drop(id)
+	d.live.drop(id)
+	d.inFlight.retry.clear(id)
 }
 
-func (r *Replica) goDown(e int, why string) []Event {
-	d := &r.edges[e]
-	if !d.up {
-		return nil
-	}
+// goDown turns live and delayed records into backlog.
+func (d *edge) goDown() {
 	d.up = false
-	d.presumed.stop(&d.out)
-	r.dropRepair(e)
-	return []Event{{Down, d.peer, fmt.Sprintf("%s is down: it %s; %d records wait for it", d.peer, why, d.out.length)}}
+	d.live.moveTo(&d.backlog, d.live.end())
+	d.delayed.queue.moveTo(&d.backlog, d.delayed.queue.end())
 }
 
-// noteClock follows how far the neighbour's clock is from ours. A beat that was
-// under way for long makes it look late; so the most that the last beats say
-// counts, and nothing that came while we did not run.
-func (r *Replica) noteClock(d *edge, now time.Time) []Event {
-	if now.Sub(r.slept) < DownAfter {
-		d.skews = nil
-		return nil
-	}
-	apart := d.beat.Clock.Sub(wire.InstantOf(now))
-	d.skews = append(d.skews, time.Duration(apart.Seconds()*float64(time.Second)))
-	if len(d.skews) < clockSamples {
-		return nil
-	}
-	d.skews = d.skews[len(d.skews)-clockSamples:]
-	skew, _ := d.skew()
-	was := d.skewed
-	d.skewed = skew.Abs() > clockWarn
-	switch {
-	case d.skewed && !was:
-		return []Event{{Clock, d.peer, fmt.Sprintf("the clock of %s is %v from ours", d.peer, skew.Round(time.Millisecond))}}
-	case was && !d.skewed:
-		return []Event{{Clock, d.peer, fmt.Sprintf("the clock of %s is with ours again", d.peer)}}
-	}
-	return nil
+// queued is the number of records to send, without the delayed ones.
+func (d *edge) queued() int { return d.live.length + d.backlog.length }
+
+// Frame is a message of records for one neighbour.
+type Frame struct {
+	Data  []byte // lines, each with its LF
+	Mark  wire.Mark
+	Lines int // 0 for no frame
+	// TooLarge counts records that were dropped because the bus takes no message of
+	// their size.
+	TooLarge int
 }
 
-// skew is how far the neighbour's clock is ahead of ours, if enough beats have
-// told.
-func (d *edge) skew() (skew time.Duration, known bool) {
-	if len(d.skews) < clockSamples {
-		return 0, false
+// NextFrame appends to dst the next frame for edge e: live records first, then backlog,
+// oldest first, up to the size of a message. It returns no lines while the edge is down
+// or nothing is queued. FrameDone must follow before the next call for e.
+func (r *Replica) NextFrame(e int, dst []byte) (f Frame) {
+	d := &r.edges[e]
+	if !d.up {
+		return Frame{}
 	}
-	skew = d.skews[0]
-	for _, s := range d.skews {
-		skew = max(skew, s)
-	}
-	return skew, true
-}
-
-// ClockOff names a neighbour that is up and whose clock is so far from ours that
-// one of us must be wrong; "" if there is none.
-func (r *Replica) ClockOff() string {
-	for i := range r.edges {
-		if skew, known := r.edges[i].skew(); r.edges[i].up && known && skew.Abs() > clockUnready {
-			return fmt.Sprintf("the clock of %s is %v from ours", r.edges[i].peer, skew.Round(time.Second))
+	f = Frame{Data: dst, Mark: wire.Mark{Epoch: r.cfg.Epoch, Seq: d.sent + 1}}
+	for _, o := range []*outbox{&d.live, &d.backlog} {
+		for id, ok := o.peek(); ok; id, ok = o.peek() {
+			size := len(r.store.Line(id)) + 1
+			switch {
+			case size > r.maxMessage:
+				o.pop(id)
+				d.unsendable++
+				f.TooLarge++
+				continue
+			case f.Lines > 0 && len(f.Data)-len(dst)+size > r.frameSize():
+				d.setInFlight(f, len(dst))
+				return f
+			}
+			o.pop(id)
+			f.Data = append(append(f.Data, r.store.Line(id)...), '\n')
+			f.Lines++
+			d.inFlight.ids = append(d.inFlight.ids, id)
 		}
 	}
-	return ""
+	d.setInFlight(f, len(dst))
+	return f
 }
 
-// BeatAge is how many seconds ago the neighbour at edge e was last heard; -1 for
-// never.
-func (r *Replica) BeatAge(e int, now time.Time) float64 {
-	if r.edges[e].heard.IsZero() {
-		return -1
+func (d *edge) setInFlight(f Frame, begin int) {
+	d.inFlight.bytes = len(f.Data) - begin
+	for _, id := range d.inFlight.ids {
+		d.inFlight.retry.set(id)
 	}
-	return now.Sub(r.edges[e].heard).Seconds()
 }
 
-// Heartbeat is the beat to send over edge e at now.
-func (r *Replica) Heartbeat(e int, now time.Time) wire.Beat {
+// SendResult is what became of a frame.
+type SendResult uint8
+
+const (
+	Sent      SendResult = iota
+	NotSent              // nothing left: the records are queued again, the sequence number is used again
+	Uncertain            // it may have been sent: the records are queued again, under a new sequence number
+)
+
+// FrameDone says what became of the last NextFrame of edge e. A sequence number that the
+// neighbour may have seen is never used again: otherwise, if one of the two frames is
+// lost, there would be no gap to see.
+func (r *Replica) FrameDone(e int, result SendResult) {
 	d := &r.edges[e]
-	return wire.Beat{
-		Epoch:    r.cfg.Epoch,
-		Seq:      d.sent,
-		Merged:   d.merged,
-		Records:  r.records.Len(),
-		Digest:   r.records.Digest(),
-		Clock:    wire.InstantOf(now),
-		Format:   wire.Format,
-		Topology: r.cfg.Topology,
+	if result != NotSent {
+		d.sent++
 	}
+	if result == Sent {
+		d.counts.frameOut(len(d.inFlight.ids), d.inFlight.bytes)
+	}
+	for _, id := range d.inFlight.ids {
+		if d.inFlight.retry.clear(id) && result != Sent {
+			d.enqueue(id)
+		}
+	}
+	d.inFlight.ids = d.inFlight.ids[:0]
 }
 
-// Marks is the number of the last frame sent on each edge.
-func (r *Replica) Marks() (sent []uint64) {
-	for i := range r.edges {
-		sent = append(sent, r.edges[i].sent)
+// LiveEnds appends, for each edge, the position behind its last live record, for Passed.
+func (r *Replica) LiveEnds(dst []uint64) []uint64 {
+	for e := range r.edges {
+		dst = append(dst, r.edges[e].live.end())
 	}
-	return sent
+	return dst
 }
 
-// Unconfirmed is how many neighbours that are up have not yet confirmed all frames
-// up to the numbers in marks.
-func (r *Replica) Unconfirmed(marks []uint64) (neighbours int) {
+// Passed reports whether all records that were live when LiveEnds returned ends have
+// been handed out by NextFrame, dropped, or moved to the backlog because the edge went
+// down.
+func (r *Replica) Passed(ends []uint64) bool {
+	for e := range r.edges {
+		if !r.edges[e].live.passed(ends[e]) {
+			return false
+		}
+	}
+	return true
+}
+
+// Sendable is the number of records queued for the edge that has most of them, of the
+// edges that are up, live and backlog apart.
+func (r *Replica) Sendable() (live, backlog int) {
+	for e := range r.edges {
+		if d := &r.edges[e]; d.up {
+			live, backlog = max(live, d.live.length), max(backlog, d.backlog.length)
+		}
+	}
+	return live, backlog
+}
+
+// SetMaxMessage sets the number of data bytes that the bus takes in one message.
+func (r *Replica) SetMaxMessage(bytes int) { r.maxMessage = bytes }
+
+// frameSize is the size at which a message is full.
+func (r *Replica) frameSize() int { return min(messageSize, r.maxMessage) }
+
+// LastSent is the sequence number of the last frame sent on each edge.
+func (r *Replica) LastSent() (seqs []uint64) {
 	for i := range r.edges {
-		if d := &r.edges[i]; d.up && d.confirmed.Seq < marks[i] {
+		seqs = append(seqs, r.edges[i].sent)
+	}
+	return seqs
+}
+
+// Unconfirmed is the number of neighbours that are up and have not confirmed all frames
+// up to these sequence numbers.
+func (r *Replica) Unconfirmed(seqs []uint64) (neighbours int) {
+	for i := range r.edges {
+		if d := &r.edges[i]; d.up && d.confirmed.Seq < seqs[i] {
 			neighbours++
 		}
 	}
 	return neighbours
 }
 
-// Kept is how many records wait for neighbours that are up, and for others.
-func (r *Replica) Kept() (up, down int) {
+// Queued is the number of records queued for neighbours that are up, and for those that
+// are down.
+func (r *Replica) Queued() (up, down int) {
 	for i := range r.edges {
-		if r.edges[i].up {
-			up += r.edges[i].out.length
+		if d := &r.edges[i]; d.up {
+			up += d.queued()
 		} else {
-			down += r.edges[i].out.length
+			down += d.queued()
 		}
 	}
 	return up, down

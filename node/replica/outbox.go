@@ -1,97 +1,107 @@
 package replica
 
-// outbox is what one neighbour has yet to be told: a first-in, first-out queue
-// of clients, each in it at most once. Which record is sent for a client is
-// decided when it leaves, so it is always the newest. The zero outbox is empty.
+import "herd/node/store"
+
+// outbox is a first-in, first-out queue of clients whose record is to be sent. A client
+// is queued at most once, so the queue is bounded by the number of clients. The record
+// is read when the client leaves the queue, so it is always the newest. The zero outbox
+// is empty.
+//
+// A client that is dropped keeps its slot. If it is pushed again it takes that old slot,
+// ahead of clients that were pushed meanwhile. So "everything that was queued at some
+// time has left" must be decided by positions (end, passed), never by counting clients.
 type outbox struct {
-	queue  []ID
-	head   int    // queue[:head] has left
-	left   uint64 // how many ever have
-	queued bits
-	wanted bits // of those queued, the ones still to be told
-	length int  // how many are wanted
+	slots   []store.ID
+	head    int    // slots[:head] have left
+	left    uint64 // number of slots that have ever left
+	inSlots bits   // clients that have a slot
+	queued  bits   // of those, the ones that are queued
+	length  int    // number of queued ones
 }
 
-// want puts id in the outbox, at its end if it is not there yet.
-func (o *outbox) want(id ID) {
-	if o.wanted.set(id) {
+// push queues id, at the end if it has no slot yet.
+func (o *outbox) push(id store.ID) {
+	if o.queued.set(id) {
 		o.length++
 	}
-	if o.queued.set(id) {
-		o.queue = append(o.queue, id)
+	if o.inSlots.set(id) {
+		o.slots = append(o.slots, id)
 	}
 }
 
-// drop takes id out, and returns whether it was in: the neighbour turned out to know.
-func (o *outbox) drop(id ID) bool {
-	if !o.wanted.clear(id) {
+// drop removes id and reports whether it was queued.
+func (o *outbox) drop(id store.ID) bool {
+	if !o.queued.clear(id) {
 		return false
 	}
 	o.length--
 	return true
 }
 
-// next is the first client still wanted, without taking it out.
-func (o *outbox) next() (id ID, ok bool) {
-	for o.head < len(o.queue) {
-		id = o.queue[o.head]
-		if o.wanted.has(id) {
+// peek is the first queued client.
+func (o *outbox) peek() (id store.ID, ok bool) {
+	for o.head < len(o.slots) {
+		id = o.slots[o.head]
+		if o.queued.has(id) {
 			return id, true
 		}
-		o.queued.clear(id)
+		o.inSlots.clear(id)
 		o.advance()
 	}
 	return 0, false
 }
 
-// pop takes out the client that next returned.
-func (o *outbox) pop(id ID) {
+// pop removes the client that peek returned.
+func (o *outbox) pop(id store.ID) {
+	o.inSlots.clear(id)
 	o.queued.clear(id)
-	o.wanted.clear(id)
 	o.length--
 	o.advance()
 }
 
-// advance frees the head slot, and the queue's memory when half of it is free: the
-// queue never holds more than twice the clients in it, wanted or not, and a page.
+// advance frees the head slot, and the memory of the slots when half of them are free:
+// there are never more than twice as many slots as clients, plus one page.
 func (o *outbox) advance() {
 	const page = 1024
 	o.head++
 	o.left++
 	switch {
-	case o.head == len(o.queue) && cap(o.queue) <= page:
-		o.queue, o.head = o.queue[:0], 0
-	case o.head >= page && o.head*2 >= len(o.queue):
-		o.queue, o.head = append([]ID(nil), o.queue[o.head:]...), 0
+	case o.head == len(o.slots) && cap(o.slots) <= page:
+		o.slots, o.head = o.slots[:0], 0
+	case o.head >= page && o.head*2 >= len(o.slots):
+		o.slots, o.head = append([]store.ID(nil), o.slots[o.head:]...), 0
 	}
 }
 
-// end is where the queue ends, counted from its first slot ever.
-func (o *outbox) end() uint64 { return o.left + uint64(len(o.queue)-o.head) }
+// end is the position behind the last slot. Positions count all slots there have been.
+func (o *outbox) end() uint64 { return o.left + uint64(len(o.slots)-o.head) }
 
-// move moves those clients that are wanted, and stand before end, into another outbox.
-// It returns how many.
-func (o *outbox) move(end uint64, into *outbox) (moved int) {
+// passed reports whether every client that had a slot before position end has left.
+func (o *outbox) passed(end uint64) bool { return o.left >= end || o.length == 0 }
+
+// moveTo moves the clients with a slot before position end to another outbox, and
+// returns their number.
+func (o *outbox) moveTo(into *outbox, end uint64) (moved int) {
 	for {
-		id, ok := o.next()
+		id, ok := o.peek()
 		if !ok || o.left >= end {
 			return moved
 		}
 		o.pop(id)
-		into.want(id)
+		into.push(id)
 		moved++
 	}
 }
 
-// bits is a set of IDs, one bit each, as large as its largest member needs.
+// bits is a set of IDs with one bit each, as large as its largest member needs.
 type bits []uint64
 
-func (b bits) has(id ID) bool {
+func (b bits) has(id store.ID) bool {
 	return int(id/64) < len(b) && b[id/64]&(1<<(id%64)) != 0
 }
 
 // set adds id and reports whether it was missing.
-func (b *bits) set(id ID) bool {
+func (b *bits) set(id store.ID) bool {
 	if b.has(id) {
 		return false
 	}
@@ -103,7 +113,7 @@ func (b *bits) set(id ID) bool {
 }
 
 // clear removes id and reports whether it was there.
-func (b bits) clear(id ID) bool {
+func (b bits) clear(id store.ID) bool {
 	if !b.has(id) {
 		return false
 	}

@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
+	"herd/node/store"
 	"herd/node/wire"
 )
 
@@ -33,13 +36,13 @@ func mergeLine(t testing.TB, r *Replica, line string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.records.Merge(rec)
+	r.store.Merge(rec)
 }
 
 // beats lets each side hear a beat of the other.
-func (p *pair) beats() {
-	p.a.Beat(0, p.b.Heartbeat(0, p.now), p.now)
-	p.b.Beat(0, p.a.Heartbeat(0, p.now), p.now)
+func (p *pair) heartbeats() {
+	p.a.HandleHeartbeat(0, p.b.Heartbeat(0, p.now), p.now)
+	p.b.HandleHeartbeat(0, p.a.Heartbeat(0, p.now), p.now)
 }
 
 // settle runs all repairs that are due, and counts their bytes.
@@ -50,7 +53,7 @@ func (p *pair) settle() {
 		}
 		asked := false
 		for _, side := range [][2]*Replica{{p.a, p.b}, {p.b, p.a}} {
-			_, question, ok := side[0].Repair(p.now)
+			_, question, ok := side[0].NextRequest(p.now)
 			for asked = asked || ok; question != nil; {
 				question = p.exchange(side[0], side[1], question)
 			}
@@ -70,10 +73,10 @@ func (p *pair) exchange(asker, teller *Replica, question []byte) (next []byte) {
 		mergeLine(p.t, p.a, fmt.Sprintf("AT A +1.000000000 a%d +1+1 %d.%09d", i, p.now.Unix(), p.now.Nanosecond()))
 		mergeLine(p.t, p.b, fmt.Sprintf("AT B +1.000000000 b%d +1+1 %d.%09d", i, p.now.Unix(), p.now.Nanosecond()))
 	}
-	if question[0] == byte(wire.AskLines) && len(question) > asker.limit {
-		p.t.Fatalf("a question of %d bytes, with a limit of %d", len(question), asker.limit)
+	if question[0] == byte(wire.RequestLines) && len(question) > asker.frameSize() {
+		p.t.Fatalf("a question of %d bytes, with a limit of %d", len(question), asker.frameSize())
 	}
-	answer, err := teller.Question(0, question, p.now)
+	answer, err := teller.HandleRequest(0, question, p.now)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -83,12 +86,15 @@ func (p *pair) exchange(asker, teller *Replica, question []byte) (next []byte) {
 			p.t.Fatal(err)
 		}
 		p.bytes += len(message)
-		if message[0] == byte(wire.TellLines) && len(message) > teller.limit {
-			p.t.Fatalf("an answer of %d bytes, with a limit of %d", len(message), teller.limit)
+		if message[0] == byte(wire.ReplyLines) && len(message) > teller.frameSize() {
+			p.t.Fatalf("an answer of %d bytes, with a limit of %d", len(message), teller.frameSize())
 		}
-		if next, _, _, err = asker.Told(0, message, p.now); err != nil {
+		answer.Sent()
+		result, err := asker.HandleReply(0, message, p.now)
+		if err != nil {
 			p.t.Fatal(err)
 		}
+		next = result.Request
 	}
 	return next
 }
@@ -109,7 +115,7 @@ func TestRepairCost(t *testing.T) {
 		p.a.goDown(0, "")
 		p.b.goDown(0, "")
 		p.bytes = 0
-		p.beats()
+		p.heartbeats()
 		p.settle()
 		if p.a.Map().Digest() != p.b.Map().Digest() {
 			t.Fatalf("%d missing: the maps still differ", tt.missing)
@@ -139,7 +145,7 @@ func TestRepairBothWays(t *testing.T) {
 		{"both empty", nil, nil},
 	} {
 		p := newRepairPair(t)
-		var want Map
+		var want store.Map
 		for _, l := range slices.Concat(tt.a, tt.b) {
 			rec, err := wire.ParseRecord([]byte(l))
 			if err != nil {
@@ -153,7 +159,7 @@ func TestRepairBothWays(t *testing.T) {
 		for _, l := range tt.b {
 			mergeLine(t, p.b, l)
 		}
-		p.beats()
+		p.heartbeats()
 		p.settle()
 		for _, r := range []*Replica{p.a, p.b} {
 			if got := sortedLines(r.Map()); !slices.Equal(got, sortedLines(&want)) || !r.InStep(0) {
@@ -176,7 +182,7 @@ func TestCrowdedBucket(t *testing.T) {
 	crowd := 0
 	for i := 0; crowd < 600; i++ {
 		client := fmt.Sprintf("c%d", i)
-		if bucketOf([]byte(client))>>4 != 7 { // one of 16 buckets, to be found soon
+		if xxhash.Sum64String(client)>>52 != 7 { // one of 16 buckets, to be found shortDelay
 			continue
 		}
 		crowd++
@@ -186,9 +192,9 @@ func TestCrowdedBucket(t *testing.T) {
 			mergeLine(t, p.b, line)
 		}
 	}
-	p.a.Limit(256) // 600 in 16 buckets are more than a question of such a size holds
-	p.b.Limit(256)
-	p.beats()
+	p.a.SetMaxMessage(256) // 600 in 16 buckets are more than a question of such a size holds
+	p.b.SetMaxMessage(256)
+	p.heartbeats()
 	p.settle()
 	if p.a.Map().Digest() != p.b.Map().Digest() || p.b.Map().Len() != crowd {
 		t.Errorf("B holds %d of %d", p.b.Map().Len(), crowd)
@@ -199,19 +205,19 @@ func TestCrowdedBucket(t *testing.T) {
 // a comparison; while either side changes they don't.
 func TestMismatchIsRepaired(t *testing.T) {
 	p := newRepairPair(t)
-	p.beats()
+	p.heartbeats()
 	mergeLine(t, p.a, "AT A +1.000000000 c1 +1+1 100") // as if its frame had been lost unnoticed
 	for range 2 {
-		p.now = p.now.Add(BeatEvery)
+		p.now = p.now.Add(HeartbeatEvery)
 		mergeLine(t, p.a, fmt.Sprintf("AT A +1.000000000 c2 +1+1 %d", p.now.Unix()))
-		p.beats()
+		p.heartbeats()
 		p.settle()
 		if p.bytes > 0 {
 			t.Fatal("a comparison while the map changed")
 		}
 	}
-	p.now = p.now.Add(BeatEvery)
-	p.beats()
+	p.now = p.now.Add(HeartbeatEvery)
+	p.heartbeats()
 	p.settle()
 	if p.a.Map().Digest() != p.b.Map().Digest() {
 		t.Error("unequal digests on a quiet edge were left")
@@ -223,12 +229,12 @@ func TestMismatchIsRepaired(t *testing.T) {
 func TestLossUnderLoad(t *testing.T) {
 	p := newRepairPair(t)
 	mergeLine(t, p.a, "AT A +1.000000000 c0 +1+1 100")
-	p.beats()
+	p.heartbeats()
 	p.settle()                                         // they have met
 	mergeLine(t, p.a, "AT A +1.000000000 c1 +1+1 100") // B lacks it, and nobody says so
 	p.a.Lost(0, p.now)
 	p.settle()
-	if _, ok := p.b.Get(nil, []byte("c1")); !ok || !p.a.InStep(0) {
+	if _, ok := p.b.Map().Get(nil, []byte("c1")); !ok || !p.a.InStep(0) {
 		t.Errorf("B knows: %v, A in step: %v, want both", ok, p.a.InStep(0))
 	}
 }
@@ -238,23 +244,23 @@ func TestLossUnderLoad(t *testing.T) {
 func TestPeriodic(t *testing.T) {
 	p := newRepairPair(t)
 	mergeLine(t, p.a, "AT A +1.000000000 c0 +1+1 100")
-	p.beats()
+	p.heartbeats()
 	p.settle()
 	mergeLine(t, p.a, "AT A +1.000000000 c1 +1+1 100") // lost on the way to B
 	began, compared := p.now, 0
 	for p.now.Sub(began) < 3*p.b.cfg.Repair {
-		p.now = p.now.Add(BeatEvery)
+		p.now = p.now.Add(HeartbeatEvery)
 		for _, r := range []*Replica{p.a, p.b} {
 			mergeLine(t, r, fmt.Sprintf("AT A +1.000000000 c2 +1+1 %d", p.now.Unix()))
 		}
 		mergeLine(t, p.a, fmt.Sprintf("AT A +1.000000000 c3 +1+1 %d", p.now.Unix())) // always under way
 		before := p.bytes
-		p.beats()
+		p.heartbeats()
 		p.settle()
 		if p.bytes > before {
 			compared++
 		}
-		if _, ok := p.b.Get(nil, []byte("c1")); !ok && p.now.Sub(began) > p.b.cfg.Repair*5/4+BeatEvery {
+		if _, ok := p.b.Map().Get(nil, []byte("c1")); !ok && p.now.Sub(began) > p.b.cfg.Repair*5/4+HeartbeatEvery {
 			t.Fatal("not compared in time")
 		}
 	}
@@ -269,7 +275,7 @@ func TestNoStorm(t *testing.T) {
 	p := newRepairPair(t)
 	p.load = 20
 	mergeLine(t, p.a, "AT A +1.000000000 c0 +1+1 100")
-	p.beats()
+	p.heartbeats()
 	p.settle()
 	p.a.Lost(0, p.now)
 	p.settle()
@@ -281,13 +287,13 @@ func TestNoStorm(t *testing.T) {
 // TestBackoff: a neighbour that does not take what it lacks costs few comparisons.
 func TestBackoff(t *testing.T) {
 	p := newRepairPair(t)
-	p.beats()
+	p.heartbeats()
 	mergeLine(t, p.a, "AT A +1.000000000 c0 +1+1 100")
 	asked := 0
 	for range 120 {
-		p.now = p.now.Add(BeatEvery)
-		p.beats()
-		_, question, ok := p.a.Repair(p.now) // and B never asks
+		p.now = p.now.Add(HeartbeatEvery)
+		p.heartbeats()
+		_, question, ok := p.a.NextRequest(p.now) // and B never asks
 		if ok {
 			asked++
 		}
@@ -306,8 +312,8 @@ func TestBackoff(t *testing.T) {
 func TestLossWhileComparing(t *testing.T) {
 	p := newRepairPair(t)
 	mergeLine(t, p.a, "AT A +1.000000000 c1 +1+1 100")
-	p.beats()
-	_, question, ok := p.b.Repair(p.now)
+	p.heartbeats()
+	_, question, ok := p.b.NextRequest(p.now)
 	if !ok {
 		t.Fatal("no question")
 	}
@@ -332,9 +338,9 @@ func TestLossWhileComparing(t *testing.T) {
 func TestRepairedBeforeInStep(t *testing.T) {
 	const line = "AT C +1.000000000 c1 +1+1 100"
 	for name, bring := range map[string]func(a *Replica){
-		"repair": func(a *Replica) { a.mergeLines(1, []byte(line), repaired) },
+		"repair": func(a *Replica) { a.mergeReply(1, []byte(line), repaired) },
 		"late answer": func(a *Replica) {
-			a.Told(1, wire.Sync{Kind: wire.TellLines, ID: 99, Body: []byte(line)}.Append(nil), time.Time{})
+			a.HandleReply(1, wire.Sync{Kind: wire.ReplyLines, ID: 99, Body: []byte(line)}.Append(nil), time.Time{})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -343,10 +349,10 @@ func TestRepairedBeforeInStep(t *testing.T) {
 			for _, r := range []*Replica{p.a, p.b} { // an empty map would ask anyway
 				mergeLine(t, r, "AT C +1.000000000 c0 +1+1 100")
 			}
-			p.beats()
+			p.heartbeats()
 			p.settle()
 			p.a.Lost(0, p.now)
-			_, question, ok := p.a.Repair(p.now)
+			_, question, ok := p.a.NextRequest(p.now)
 			if !ok {
 				t.Fatal("no question")
 			}
@@ -359,8 +365,8 @@ func TestRepairedBeforeInStep(t *testing.T) {
 			}
 			bring(p.a)
 			p.settle()
-			frame, _, _ := p.a.Fill(0, nil)
-			if _, ok := p.b.Get(nil, []byte("c1")); !ok && len(frame) == 0 {
+			f := p.a.NextFrame(0, nil)
+			if _, ok := p.b.Map().Get(nil, []byte("c1")); !ok && f.Lines == 0 {
 				t.Error("the neighbour neither has it nor is to be told")
 			}
 		})
@@ -372,10 +378,10 @@ func TestRepairedBeforeInStep(t *testing.T) {
 func TestLateAnswer(t *testing.T) {
 	p := newRepairPair(t)
 	mergeLine(t, p.a, "AT A +1.000000000 c1 +1+1 100")
-	p.beats()
-	_, question, _ := p.b.Repair(p.now)
+	p.heartbeats()
+	_, question, _ := p.b.NextRequest(p.now)
 	question = p.exchange(p.b, p.a, question)
-	answer, err := p.a.Question(0, question, p.now)
+	answer, err := p.a.HandleRequest(0, question, p.now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -384,11 +390,11 @@ func TestLateAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.now = p.now.Add(silence)
-	p.b.Repair(p.now) // gives up
-	if _, _, _, err := p.b.Told(0, late, p.now); err != nil {
+	p.b.NextRequest(p.now) // gives up
+	if _, err := p.b.HandleReply(0, late, p.now); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := p.b.Get(nil, []byte("c1")); !ok {
+	if _, ok := p.b.Map().Get(nil, []byte("c1")); !ok {
 		t.Error("the lines of a late answer were thrown away")
 	}
 }
@@ -397,18 +403,18 @@ func TestLateAnswer(t *testing.T) {
 func TestGivenUp(t *testing.T) {
 	p := newRepairPair(t)
 	mergeLine(t, p.a, "AT A +1.000000000 c1 +1+1 100")
-	p.beats()
-	if _, _, ok := p.b.Repair(p.now); !ok {
+	p.heartbeats()
+	if _, _, ok := p.b.NextRequest(p.now); !ok {
 		t.Fatal("no question")
 	}
-	if _, _, ok := p.b.Repair(p.now.Add(silence / 2)); ok {
+	if _, _, ok := p.b.NextRequest(p.now.Add(silence / 2)); ok {
 		t.Fatal("a second question while the first is under way")
 	}
 	p.now = p.now.Add(silence)
-	p.b.Repair(p.now)
+	p.b.NextRequest(p.now)
 	p.now = p.now.Add(firstBackoff)
 	p.settle()
-	if _, ok := p.b.Get(nil, []byte("c1")); !ok {
+	if _, ok := p.b.Map().Get(nil, []byte("c1")); !ok {
 		t.Error("not asked again")
 	}
 }
@@ -416,28 +422,28 @@ func TestGivenUp(t *testing.T) {
 // TestReady holds Ready against contract 6.
 func TestReady(t *testing.T) {
 	start := time.Unix(1_700_000_000, 0)
-	beat := func(ready bool, digest uint64) *wire.Beat {
-		return &wire.Beat{Epoch: 9, Clock: wire.InstantOf(start), Format: wire.Format, Ready: ready, Digest: digest}
+	beat := func(ready bool, digest uint64) *wire.Heartbeat {
+		return &wire.Heartbeat{Epoch: 9, Clock: wire.InstantOf(start), Format: wire.Format, Ready: ready, Digest: digest}
 	}
 	tests := []struct {
 		name   string
 		repair time.Duration
-		beat   *wire.Beat
+		beat   *wire.Heartbeat
 		after  time.Duration
 		want   bool
 	}{
-		{"no answer yet", time.Minute, nil, Greeting - 1, false},
-		{"no answer", time.Minute, nil, Greeting, true},
+		{"no answer yet", time.Minute, nil, GreetingTimeout - 1, false},
+		{"no answer", time.Minute, nil, GreetingTimeout, true},
 		{"repair off", 0, nil, 0, true},
 		{"equal maps", time.Minute, beat(false, 0), 0, true},
 		{"unequal, ready", time.Minute, beat(true, 5), time.Hour, false},
-		{"unequal, not ready", time.Minute, beat(false, 5), unreadyCounts - 1, false},
-		{"unequal, not ready for long", time.Minute, beat(false, 5), unreadyCounts, true},
+		{"unequal, not ready", time.Minute, beat(false, 5), unreadyTimeout - 1, false},
+		{"unequal, not ready for long", time.Minute, beat(false, 5), unreadyTimeout, true},
 	}
 	for _, tt := range tests {
 		r := New(Config{Name: "A", Neighbours: []string{"B"}, Epoch: 1, Repair: tt.repair})
 		if tt.beat != nil {
-			r.Beat(0, *tt.beat, start)
+			r.HandleHeartbeat(0, *tt.beat, start)
 		}
 		if got := r.Ready(start.Add(tt.after), start); got != tt.want {
 			t.Errorf("%s, after %v: Ready = %v, want %v", tt.name, tt.after, got, tt.want)
@@ -452,9 +458,9 @@ func TestClocks(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	r := New(Config{Name: "A", Neighbours: []string{"B"}, Epoch: 1})
 	hear := func(skew time.Duration) (told int) {
-		now = now.Add(BeatEvery)
+		now = now.Add(HeartbeatEvery)
 		r.Tick(now)
-		events, _ := r.Beat(0, wire.Beat{Epoch: 9, Clock: wire.InstantOf(now.Add(skew)), Format: wire.Format}, now)
+		events, _ := r.HandleHeartbeat(0, wire.Heartbeat{Epoch: 9, Clock: wire.InstantOf(now.Add(skew)), Format: wire.Format}, now)
 		for _, e := range events {
 			if e.Kind == Clock {
 				told++
@@ -468,8 +474,8 @@ func TestClocks(t *testing.T) {
 		for range beats {
 			got += hear(skew)
 		}
-		if got != told || (r.ClockOff() != "") != off {
-			t.Errorf("%s: told %d times, off %q, want %d, %v", when, got, r.ClockOff(), told, off)
+		if got != told || (r.ClockProblem() != "") != off {
+			t.Errorf("%s: told %d times, off %q, want %d, %v", when, got, r.ClockProblem(), told, off)
 		}
 	}
 	expect("with ours", time.Second, 5, 0, false)
@@ -484,7 +490,7 @@ func TestClocks(t *testing.T) {
 	now = now.Add(10 * time.Second) // we were stopped: ten beats have waited, and come before our tick
 	for i := range 10 {
 		sent := now.Add(time.Duration(i-10) * time.Second)
-		if events, _ := r.Beat(0, wire.Beat{Epoch: 9, Clock: wire.InstantOf(sent), Format: wire.Format}, now); slices.ContainsFunc(events, func(e Event) bool { return e.Kind == Clock }) {
+		if events, _ := r.HandleHeartbeat(0, wire.Heartbeat{Epoch: 9, Clock: wire.InstantOf(sent), Format: wire.Format}, now); slices.ContainsFunc(events, func(e Event) bool { return e.Kind == Clock }) {
 			t.Errorf("beat %d that had waited: %v", i, events)
 		}
 	}

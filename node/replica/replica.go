@@ -7,292 +7,239 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"herd/node/store"
 	"herd/node/wire"
 )
 
-// Config is what a Replica is made of.
+// Config describes one server and its place in the topology.
 type Config struct {
 	Name       string
-	Neighbours []string // their order numbers the edges, from 0
-	Epoch      uint64   // this life of the server: any value but an earlier life's
-	Topology   uint64   // hash of the graph; neighbours must believe in the same
-	// Adjacent tells whether the graph has an edge between two servers; nil where no two
-	// neighbours have one.
+	Neighbours []string // edges are numbered by their order, from 0
+	Epoch      uint64   // identifies this run of the server; must differ from earlier runs
+	Topology   uint64   // hash of the graph; neighbours with another one are refused
+	// Adjacent reports whether the graph has an edge between two servers. Nil turns
+	// delayed forwarding off.
 	Adjacent   func(a, b string) bool
-	MaxClients int // bound on clients that clients may bring; 0 is none. Neighbours are not bound
+	MaxClients int // beyond it, reports of new clients are refused; 0 for no limit. Records from neighbours are never refused
 
-	Journal bool // news is wanted in a journal too
+	Journal bool // queue news for a journal as well
 
-	// Follow is told of each merge as it is made, for whoever follows records on their
-	// way; nil for nobody. It must not call the Replica.
-	Follow func(Step)
+	// OnMerge, if not nil, is called with each record that was merged. It must not call
+	// the Replica.
+	OnMerge func(Merged)
 
-	Repair time.Duration // how often neighbours compare maps, beside the times they must; 0 turns repair off
+	Repair time.Duration // interval of scheduled comparisons with each neighbour; 0 turns all repair off
 }
 
-// Replica is one server's map and edges. See the package's doc.
+// Replica is the state of one server. See the package comment.
 type Replica struct {
-	cfg             Config
-	clock           wire.Clock
-	records         Map
-	edges           []edge
-	beside          [][]bool  // whether the neighbours at two edges are neighbours
-	presumesNothing bool      // see PresumeNothing
-	news            uint64    // how many merges have been
-	wants           uint64    // see Wants
-	reports         [3]uint64 // of clients, by outcome
-	full            uint64    // reports refused
-	journal         struct {
-		out    outbox
-		flight []ID
-	}
+	cfg   Config
+	clock wire.Clock
+	store store.Map
+	edges []edge
+	rng   *rand.Rand // for jitter
 
-	limit int    // bytes of data of one message
-	pull  *pull  // nil while none runs
-	pulls uint64 // how many there have been
-	rng   *rand.Rand
+	floodSeq   uint64 // see FloodSeq
+	journalSeq uint64 // see JournalSeq
+	journal    journalQueue
 
-	ticked time.Time // the last Tick
-	slept  time.Time // when we last noticed that we had not run for a while
+	maxMessage int       // bytes of data that the bus takes in one message
+	adjacent   [][]bool  // by two edges: whether their neighbours are neighbours of each other
+	delayOff   bool      // see StopDelaying
+	reports    [3]uint64 // reports of clients, by outcome
+	refused    uint64    // reports refused because the map is full
+
+	comparison  *comparison // that runs; nil for none
+	comparisons uint64      // started so far; gives each its ID
+
+	lastTick time.Time
+	resumed  time.Time // when we last noticed that this process had been suspended
 }
 
-// ErrFull is IAmAt's refusal of a new client beyond Config.MaxClients.
+// ErrFull is IAmAt's error for a new client beyond Config.MaxClients.
 var ErrFull = errors.New("the map is full")
 
-// New makes an empty Replica with all its edges down.
+// New makes a Replica with an empty map and all edges down.
 func New(cfg Config) *Replica {
-	r := &Replica{cfg: cfg, edges: make([]edge, len(cfg.Neighbours)), limit: messageSize, rng: newRNG(cfg.Epoch ^ xxhash.Sum64String(cfg.Name))}
+	r := &Replica{
+		cfg:   cfg,
+		edges: make([]edge, len(cfg.Neighbours)),
+		rng:   rand.New(rand.NewPCG(cfg.Epoch^xxhash.Sum64String(cfg.Name), 0)),
+		// Until SetMaxMessage tells better.
+		maxMessage: messageSize,
+	}
 	for i, name := range cfg.Neighbours {
-		r.edges[i].peer, r.edges[i].presumed = name, newPresumed(cfg.Name > name)
-		beside := make([]bool, len(cfg.Neighbours))
+		r.edges[i].peer, r.edges[i].delayed = name, newDelayQueue(cfg.Name > name)
+		adjacent := make([]bool, len(cfg.Neighbours))
 		for j, other := range cfg.Neighbours {
-			beside[j] = cfg.Adjacent != nil && cfg.Adjacent(name, other)
+			adjacent[j] = cfg.Adjacent != nil && cfg.Adjacent(name, other)
 		}
-		r.beside = append(r.beside, beside)
+		r.adjacent = append(r.adjacent, adjacent)
 	}
 	return r
 }
 
-// IAmAt makes a record of the IAMAT command c, merges it, and marks news as
-// wanted on every edge. wall is the wall clock now. The record's line is
-// appended to dst, without LF: it is the reply, news or not.
-func (r *Replica) IAmAt(dst []byte, c wire.Command, wall time.Time) (line []byte, news bool, err error) {
-	if r.cfg.MaxClients > 0 && r.records.Len() >= r.cfg.MaxClients && !r.records.Has(c.Client) {
-		r.full++
+// IAmAt makes a record of the IAMAT command c, received at the wall clock's now, and
+// merges it. The record's line is appended to dst, without LF: it is the reply, whether
+// it was news or not.
+func (r *Replica) IAmAt(dst []byte, c wire.Command, now time.Time) (line []byte, news bool, err error) {
+	if r.cfg.MaxClients > 0 && r.store.Len() >= r.cfg.MaxClients && !r.store.Has(c.Client) {
+		r.refused++
 		return dst, false, ErrFull
 	}
-	line, rec := wire.AppendRecord(dst, r.cfg.Name, c, r.clock.Read(wire.InstantOf(wall)))
-	id, outcome := r.records.Merge(rec)
+	line, rec := wire.AppendRecord(dst, r.cfg.Name, c, r.clock.Read(wire.InstantOf(now)))
+	id, outcome := r.store.Merge(rec)
 	r.reports[outcome]++
-	r.merged(id, rec.Line, outcome, fromClient, reported)
-	return line, outcome == News, nil
+	r.merged(id, rec.Line, outcome, noEdge, reported)
+	return line, outcome == store.News, nil
 }
 
-// Expect says that an IAmAt of each of these commands is about to follow. That
-// changes nothing but what all of them cost.
-func (r *Replica) Expect(commands []wire.Command) { r.records.expect(commands) }
+// Prefetch prepares for an IAmAt of each of these commands. It changes nothing but the
+// time that they take.
+func (r *Replica) Prefetch(commands []wire.Command) { r.store.Prefetch(commands) }
 
-// Get appends to dst the record's line, without LF, that wins for a client.
-func (r *Replica) Get(dst, client []byte) (line []byte, ok bool) { return r.records.Get(dst, client) }
+// Map is the records held. The caller must not change it.
+func (r *Replica) Map() *store.Map { return &r.store }
 
-// Map is the records held, to be read only.
-func (r *Replica) Map() *Map { return &r.records }
-
-// fromClient stands for the number of an edge where a record came over none.
-const fromClient = -1
-
-// how a record came.
-type how uint8
-
-const (
-	reported how = iota // by a client, or by a neighbour that does not tell others what it told us
-	flooded             // by a neighbour that does
-	repaired            // by a repair
-)
-
-// Step is what became of a record that was merged: what Config.Follow is told.
-type Step struct {
-	Line    []byte // without LF, good during the call
-	Outcome Outcome
-}
-
-// merged takes note of what merging the record of a client came to. News is wanted
-// by every neighbour but the one that told us. That one knows: what it told us need
-// not be told back. Others may be presumed to know (presumed.go). What a repair
-// brought is wanted on edges in step only: over the others a repair of their own will
-// bring what is lacking, and no more.
-func (r *Replica) merged(id ID, line []byte, outcome Outcome, from int, how how) {
-	if r.cfg.Follow != nil {
-		r.cfg.Follow(Step{line, outcome})
-	}
-	if outcome == News {
-		r.news++
-		r.wants++
-		if r.cfg.Journal {
-			r.journal.out.want(id)
-		}
-	}
-	for e := range r.edges {
-		d := &r.edges[e]
-		switch {
-		case e == from && outcome != Stale:
-			d.drop(id)
-		case e == from:
-		case outcome == News && how == flooded && r.alsoTold(e, from):
-			d.presume(id)
-		case outcome == News && (how != repaired || r.InStep(e)):
-			d.want(id)
-		case from == fromClient && d.presumed.waiting.drop(id):
-			d.out.want(id) // the reply to the report that lost is not to be ahead of the winner
-			r.wants++
-		}
-	}
-}
-
-// Intake counts what one frame brought.
-type Intake struct {
+// FrameResult counts the lines of one frame by the result of merging them.
+type FrameResult struct {
 	News, Duplicates, Stale int
-	Bad                     int    // lines that are no records, dropped
-	LastBad                 []byte // the last of them
+	Malformed               int    // lines that are no records; they are dropped
+	LastMalformed           []byte // the last of them
 }
 
-// Frame merges a frame that came over edge e. m is its mark; the zero Mark, a
-// frame without headers, is merged too and not counted as a message of the edge.
-// Gaps in the marks come back as events.
-func (r *Replica) Frame(e int, m wire.Mark, frame []byte, now time.Time) (in Intake, events []Event) {
+// Frame merges a frame of record lines that came over edge e. m is the frame's sequence
+// mark. A frame without one, the zero Mark, is merged as well; it can show no gap.
+// Lost messages come back as events.
+func (r *Replica) Frame(e int, m wire.Mark, frame []byte, now time.Time) (result FrameResult, events []Event) {
 	if m != (wire.Mark{}) {
-		events = r.noteLoss(e, r.edges[e].received(m, false), now)
+		events = r.noteLoss(e, r.edges[e].in.arrived(m), now)
 	}
-	r.records.MergeLines(frame, func(line []byte, id ID, outcome Outcome, err error) {
+	r.store.MergeLines(frame, func(line []byte, id store.ID, outcome store.Outcome, err error) {
 		if err != nil {
-			in.Bad++
-			in.LastBad = line
+			result.Malformed++
+			result.LastMalformed = line
 			return
 		}
 		r.merged(id, line, outcome, e, flooded)
 		switch outcome {
-		case News:
-			in.News++
-		case Duplicate:
-			in.Duplicates++
-		case Stale:
-			in.Stale++
+		case store.News:
+			result.News++
+		case store.Duplicate:
+			result.Duplicates++
+		case store.Stale:
+			result.Stale++
 		}
 	})
-	r.edges[e].counts.frameIn(in, len(frame))
-	return in, events
+	r.edges[e].counts.frameIn(result, len(frame))
+	return result, events
 }
 
-// Waiting is how many clients' records edge e has yet to send, and whether it
-// may send now: only to a neighbour that is up.
-func (r *Replica) Waiting(e int) (n int, up bool) {
-	return r.edges[e].out.length, r.edges[e].up
-}
-
-// Fill appends to dst the next frame for edge e: lines that are wanted, oldest
-// first, each with its LF, until the limit of a message; one line at least,
-// however long. It returns the frame's mark and how many lines it has; none where
-// nothing is wanted. Sent or Unsent must say what became of it before the next
-// Fill of e; after neither of them the frame is given up.
-func (r *Replica) Fill(e int, dst []byte) (frame []byte, m wire.Mark, lines int) {
-	d := &r.edges[e]
-	d.land()
-	frame, d.flight = r.fill(&d.out, d.flight, dst, r.limit)
-	d.flightSize = len(frame) - len(dst)
-	for _, id := range d.flight {
-		d.flying.set(id)
-	}
-	return frame, wire.Mark{Epoch: r.cfg.Epoch, Seq: d.sent + 1}, len(d.flight)
-}
-
-// fill takes clients out of o, adds them to flight, and appends their lines.
-func (r *Replica) fill(o *outbox, flight []ID, dst []byte, limit int) ([]byte, []ID) {
-	for begin, first := len(dst), true; ; first = false {
-		id, ok := o.next()
-		if !ok {
-			return dst, flight
-		}
-		line := r.records.line(id)
-		if !first && len(dst)-begin+len(line)+1 > limit {
-			return dst, flight
-		}
-		o.pop(id)
-		flight = append(flight, id)
-		dst = append(append(dst, line...), '\n')
-	}
-}
-
-// Sent says that the frame of the last Fill of e was sent.
-func (r *Replica) Sent(e int) {
-	d := &r.edges[e]
-	d.sent++
-	d.counts.frameOut(len(d.flight), d.flightSize)
-	d.land()
-}
-
-// Unsent says that nothing of the last Fill of e was sent: its records wait
-// again, but for what the neighbour has told us meanwhile, and its mark will be
-// the next frame's.
-func (r *Replica) Unsent(e int) {
-	d := &r.edges[e]
-	for _, id := range d.flight {
-		if d.flying.has(id) {
-			d.want(id)
-		}
-	}
-	d.land()
-}
-
-// land forgets the last frame.
-func (d *edge) land() {
-	for _, id := range d.flight {
-		d.flying.clear(id)
-	}
-	d.flight = d.flight[:0]
-}
-
-// Limit says how many bytes of data one message may have.
-func (r *Replica) Limit(bytes int) { r.limit = min(messageSize, bytes) }
-
-// Wants numbers the times when something came to be wanted on edges: whoever has
-// flooded all that was wanted at one of them has flooded all that came before.
-func (r *Replica) Wants() uint64 { return r.wants }
-
-// News is how many merges have changed the map.
-func (r *Replica) News() uint64 { return r.news }
-
-// Replay merges a frame of the journal: nobody need be told of it. It returns how
-// many of its lines were records, and how many none.
-func (r *Replica) Replay(frame []byte) (good, bad int) {
-	r.records.MergeLines(frame, func(_ []byte, _ ID, _ Outcome, err error) {
+// Replay merges a frame of the journal. Nothing is queued: whoever has to know learns it
+// by repair. It returns the number of records and of malformed lines.
+func (r *Replica) Replay(frame []byte) (records, malformed int) {
+	r.store.MergeLines(frame, func(_ []byte, _ store.ID, _ store.Outcome, err error) {
 		if err != nil {
-			bad++
+			malformed++
 		} else {
-			good++
+			records++
 		}
 	})
-	return good, bad
+	return records, malformed
 }
 
-// Unjournalled is how many clients' records have yet to go to the journal, and those
-// of which Journalled has not said yet that they are there.
-func (r *Replica) Unjournalled() int { return r.journal.out.length + len(r.journal.flight) }
-
-// FillJournal is Fill for the journal. Several may be filled before Journalled
-// says what became of all of them.
-func (r *Replica) FillJournal(dst []byte, limit int) (frame []byte, lines int) {
-	before := len(r.journal.flight)
-	frame, r.journal.flight = r.fill(&r.journal.out, r.journal.flight, dst, limit)
-	return frame, len(r.journal.flight) - before
+// Merged is one record that was merged, for Config.OnMerge.
+type Merged struct {
+	Line    []byte // without LF, valid during the call
+	Outcome store.Outcome
 }
 
-// Journalled says whether all that was filled is in the journal. If not, it waits
-// again.
-func (r *Replica) Journalled(ok bool) {
-	for _, id := range r.journal.flight {
-		if !ok {
-			r.journal.out.want(id)
+// source says how a record reached us.
+type source uint8
+
+const (
+	reported source = iota // a client reported it, or its sender tells nobody else
+	flooded                // a neighbour sent it, as it did to its other neighbours
+	repaired               // a comparison brought it
+)
+
+// noEdge is the edge number of a record that came over no edge.
+const noEdge = -1
+
+// merged queues the record that was just merged where it is needed.
+func (r *Replica) merged(id store.ID, line []byte, outcome store.Outcome, from int, how source) {
+	if r.cfg.OnMerge != nil {
+		r.cfg.OnMerge(Merged{line, outcome})
+	}
+	if outcome == store.News {
+		r.floodSeq++
+		r.journalSeq++
+		if r.cfg.Journal {
+			r.journal.queue.push(id)
 		}
 	}
-	r.journal.flight = r.journal.flight[:0]
+	for e := range r.edges {
+		d := &r.edges[e]
+		switch r.forwarding(e, outcome, from, how) {
+		case forwardNow:
+			d.enqueue(id)
+		case forwardLater:
+			d.delay(id)
+		case forwardIfDelayed:
+			if d.delayed.queue.drop(id) {
+				d.enqueue(id)
+				r.floodSeq++
+			}
+		case cancelForwarding:
+			d.cancel(id)
+		case leaveAsIs:
+		}
+	}
 }
+
+// forwarding is what to do about a merged record on one edge.
+type forwarding uint8
+
+const (
+	leaveAsIs forwarding = iota
+	forwardNow
+	forwardLater
+	forwardIfDelayed
+	cancelForwarding
+)
+
+// forwarding decides, in this order:
+//
+//	the record                  on the edge                              action
+//	stale                       that it came over                        leave: ours is newer and queued or sent
+//	news or duplicate           that it came over                        cancel: the neighbour has it
+//	news by a repair            that is not in step                      leave: a repair of its own will bring it
+//	news by the flood           whose neighbour got it from the sender   forward later, if it does not come back
+//	other news                  any                                      forward now
+//	a client's, not news        any                                      forward the winner now if it is delayed: the
+//	                                                                     reply must not be ahead of it
+func (r *Replica) forwarding(e int, outcome store.Outcome, from int, how source) forwarding {
+	news := outcome == store.News
+	switch {
+	case e == from && outcome == store.Stale:
+		return leaveAsIs
+	case e == from:
+		return cancelForwarding
+	case news && how == repaired && !r.InStep(e):
+		return leaveAsIs
+	case news && how == flooded && r.alsoReceives(e, from):
+		return forwardLater
+	case news:
+		return forwardNow
+	case from == noEdge:
+		return forwardIfDelayed
+	}
+	return leaveAsIs
+}
+
+// FloodSeq numbers the moments at which a record was queued for neighbours. When all
+// that was queued at one value has been sent, so has all that was queued at lower ones.
+func (r *Replica) FloodSeq() uint64 { return r.floodSeq }
+
+// JournalSeq is FloodSeq for the journal: the number of merges that changed the map.
+func (r *Replica) JournalSeq() uint64 { return r.journalSeq }

@@ -11,29 +11,29 @@ import (
 // servers could decide differently.
 const maxLead = 60
 
-// Cut is the line of an AT record, cut where its fields begin, up to the location.
+// Header is the line of an AT record, cut where its fields begin, up to the location.
 // What is behind that has not been looked at: see Parse.
-type Cut struct {
+type Header struct {
 	Line []byte // the whole record, without LF
 
 	difference, client, location uint32 // where in Line they begin
 }
 
 // Server is the record's origin.
-func (c Cut) Server() []byte { return c.Line[len(recordHead) : c.difference-1] }
+func (c Header) Server() []byte { return c.Line[len(recordPrefix) : c.difference-1] }
 
 // Client is whom the record is about.
-func (c Cut) Client() []byte { return c.Line[c.client : c.location-1] }
+func (c Header) Client() []byte { return c.Line[c.client : c.location-1] }
 
-// ClientAt is where in Line the client begins.
-func (c Cut) ClientAt() int { return int(c.client) }
+// ClientOffset is where in Line the client begins.
+func (c Header) ClientOffset() int { return int(c.client) }
 
-// recordHead is what every record begins with.
-const recordHead = "AT "
+// recordPrefix is what every record begins with.
+const recordPrefix = "AT "
 
 // Record is one parsed AT line.
 type Record struct {
-	Cut
+	Header
 	time uint32 // where in Line it begins
 
 	Rank
@@ -65,7 +65,7 @@ var ErrNoRecord = errors.New("not a record")
 // record points into the result.
 func AppendRecord(dst []byte, server string, c Command, receipt Instant) ([]byte, Record) {
 	start := len(dst)
-	dst = append(dst, recordHead...)
+	dst = append(dst, recordPrefix...)
 	dst = append(dst, server...)
 	dst = append(dst, ' ')
 	r := Record{Rank: newRank(c.Time, receipt)}
@@ -87,36 +87,36 @@ func AppendRecord(dst []byte, server string, c Command, receipt Instant) ([]byte
 // ParseRecord reads one AT line, without its LF, as a neighbour sent it. A line
 // that a herd server would not have written to the byte is an error.
 func ParseRecord(line []byte) (Record, error) {
-	c, err := CutRecord(line)
+	c, err := ParseHeader(line)
 	if err != nil {
 		return Record{}, err
 	}
 	return c.Parse()
 }
 
-// CutRecord does the first half of ParseRecord, which is enough to find what is
+// ParseHeader does the first half of ParseRecord, which is enough to find what is
 // known of the client.
-func CutRecord(line []byte) (c Cut, err error) {
-	if len(line) < len(recordHead) || string(line[:len(recordHead)]) != recordHead {
-		return Cut{}, ErrNoRecord
+func ParseHeader(line []byte) (c Header, err error) {
+	if len(line) < len(recordPrefix) || string(line[:len(recordPrefix)]) != recordPrefix {
+		return Header{}, ErrNoRecord
 	}
-	server := name(line[len(recordHead):])
-	difference := len(recordHead) + server + 1
+	server := name(line[len(recordPrefix):])
+	difference := len(recordPrefix) + server + 1
 	if server == 0 || difference > len(line) || line[difference-1] != ' ' {
-		return Cut{}, ErrNoRecord
+		return Header{}, ErrNoRecord
 	}
 	space := bytes.IndexByte(line[difference:], ' ')
 	client := difference + space + 1
 	length := field(line[client:])
 	location := client + length + 1
 	if space < 0 || length == 0 || location > len(line) || line[location-1] != ' ' {
-		return Cut{}, ErrNoRecord
+		return Header{}, ErrNoRecord
 	}
-	return Cut{line, uint32(difference), uint32(client), uint32(location)}, nil
+	return Header{line, uint32(difference), uint32(client), uint32(location)}, nil
 }
 
 // Parse does the second half of ParseRecord.
-func (c Cut) Parse() (Record, error) {
+func (c Header) Parse() (Record, error) {
 	difference, ok := parseDifference(c.Line[c.difference : c.client-1])
 	rest := c.Line[c.location:]
 	length := location(rest)
@@ -127,7 +127,7 @@ func (c Cut) Parse() (Record, error) {
 	if !ok {
 		return Record{}, ErrNoRecord
 	}
-	return Record{Cut: c, time: c.location + uint32(length) + 1, Rank: newRank(t, t.Add(difference))}, nil
+	return Record{Header: c, time: c.location + uint32(length) + 1, Rank: newRank(t, t.Add(difference))}, nil
 }
 
 // Compare orders two records of one client: +1 when a beats b, -1 when b beats

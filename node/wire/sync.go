@@ -20,10 +20,10 @@ type SyncKind byte
 
 // The kinds: two questions, and what each is answered with.
 const (
-	AskGroups   SyncKind = 'G' // these are my groups' digests: which of yours differ?
-	TellBuckets SyncKind = 'B' // these groups, and these are their buckets' digests
-	AskLines    SyncKind = 'A' // in these buckets I have these records: what else have you?
-	TellLines   SyncKind = 'L' // these lines
+	RequestGroups   SyncKind = 'G' // these are my groups' digests: which of yours differ?
+	ReplyBuckets SyncKind = 'B' // these groups, and these are their buckets' digests
+	RequestLines    SyncKind = 'A' // in these buckets I have these records: what else have you?
+	ReplyLines   SyncKind = 'L' // these lines
 )
 
 // Sync is the head of a message of repair.
@@ -31,15 +31,15 @@ type Sync struct {
 	Kind SyncKind
 	ID   uint64 // of the question, as the asker chose it; an answer has its question's
 	Last bool   // of the messages that answer one question; a question is one message
-	Both bool   // AskLines: whoever sees that it lacks what the asker has is to ask too
-	Done uint32 // TellLines, last: how many of the question's buckets are answered; the others must be asked for again
+	Both bool   // RequestLines: whoever sees that it lacks what the asker has is to ask too
+	Done uint32 // ReplyLines, last: how many of the question's buckets are answered; the others must be asked for again
 	Body []byte
 }
 
 var errNoSync = errors.New("not a message of repair")
 
-// SyncHead is how many bytes Append puts before the body.
-const SyncHead = 1 + 8 + 1 + 4 // kind, id, flags, done
+// SyncHeaderSize is how many bytes Append puts before the body.
+const SyncHeaderSize = 1 + 8 + 1 + 4 // kind, id, flags, done
 
 const (
 	flagLast = 1 << 0
@@ -65,21 +65,21 @@ func (s Sync) Append(dst []byte) []byte {
 // ParseSync reads the head of a message; what its body is worth the readers of
 // bodies say.
 func ParseSync(b []byte) (Sync, error) {
-	if len(b) < SyncHead {
+	if len(b) < SyncHeaderSize {
 		return Sync{}, errNoSync
 	}
 	s := Sync{
 		Kind: SyncKind(b[0]), ID: binary.BigEndian.Uint64(b[1:]), Last: b[9]&flagLast != 0, Both: b[9]&flagBoth != 0,
-		Done: binary.BigEndian.Uint32(b[10:]), Body: b[SyncHead:],
+		Done: binary.BigEndian.Uint32(b[10:]), Body: b[SyncHeaderSize:],
 	}
 	switch s.Kind {
-	case AskGroups, TellBuckets, AskLines, TellLines:
+	case RequestGroups, ReplyBuckets, RequestLines, ReplyLines:
 		return s, nil
 	}
 	return Sync{}, errNoSync
 }
 
-// AppendDigests appends the body of AskGroups, or of one group of TellBuckets
+// AppendDigests appends the body of RequestGroups, or of one group of ReplyBuckets
 // behind its number.
 func AppendDigests(dst []byte, digests *[Groups]uint64) []byte {
 	for _, d := range digests {
@@ -104,12 +104,12 @@ func ParseDigests(b []byte) (digests [Groups]uint64, err error) {
 // GroupSize is how many bytes AppendGroup appends.
 const GroupSize = 1 + digestsSize
 
-// AppendGroup appends one group to the body of TellBuckets.
+// AppendGroup appends one group to the body of ReplyBuckets.
 func AppendGroup(dst []byte, group byte, digests *[Groups]uint64) []byte {
 	return AppendDigests(append(dst, group), digests)
 }
 
-// EachGroup calls do for each group in the body of TellBuckets.
+// EachGroup calls do for each group in the body of ReplyBuckets.
 func EachGroup(body []byte, do func(group byte, digests *[Groups]uint64)) error {
 	for len(body) > 0 {
 		if len(body) < GroupSize {
@@ -125,9 +125,9 @@ func EachGroup(body []byte, do func(group byte, digests *[Groups]uint64)) error 
 	return nil
 }
 
-// AppendHave appends one bucket to the body of AskLines, with the hashes of the
+// AppendBucket appends one bucket to the body of RequestLines, with the hashes of the
 // records that the asker has in it.
-func AppendHave(dst []byte, bucket uint16, hashes []uint64) []byte {
+func AppendBucket(dst []byte, bucket uint16, hashes []uint64) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, bucket)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(hashes)))
 	for _, h := range hashes {
@@ -136,9 +136,9 @@ func AppendHave(dst []byte, bucket uint16, hashes []uint64) []byte {
 	return dst
 }
 
-// CutHave takes the first bucket off the body of AskLines. hashes is appended to
+// NextBucket takes the first bucket off the body of RequestLines. hashes is appended to
 // buf.
-func CutHave(body []byte, buf []uint64) (bucket uint16, hashes []uint64, rest []byte, err error) {
+func NextBucket(body []byte, buf []uint64) (bucket uint16, hashes []uint64, rest []byte, err error) {
 	if len(body) < 6 {
 		return 0, nil, nil, errNoSync
 	}

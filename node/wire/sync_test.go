@@ -8,9 +8,9 @@ import (
 
 func TestSync(t *testing.T) {
 	for _, s := range []Sync{
-		{Kind: AskGroups, ID: 1, Last: true, Body: []byte("x")},
-		{Kind: TellLines, ID: 1<<64 - 1, Done: 1<<32 - 1, Body: []byte{}},
-		{Kind: AskLines, ID: 7, Last: true, Both: true, Body: []byte{}},
+		{Kind: RequestGroups, ID: 1, Last: true, Body: []byte("x")},
+		{Kind: ReplyLines, ID: 1<<64 - 1, Done: 1<<32 - 1, Body: []byte{}},
+		{Kind: RequestLines, ID: 7, Last: true, Both: true, Body: []byte{}},
 	} {
 		got, err := ParseSync(s.Append(nil))
 		if err != nil || got.Kind != s.Kind || got.ID != s.ID || got.Last != s.Last || got.Both != s.Both || got.Done != s.Done || !bytes.Equal(got.Body, s.Body) {
@@ -46,18 +46,18 @@ func TestSyncBodies(t *testing.T) {
 		t.Error("EachGroup of a cut body: no error")
 	}
 
-	have := AppendHave(AppendHave(nil, 65535, []uint64{1, 1 << 63}), 0, nil)
-	bucket, hashes, rest, err := CutHave(have, nil)
+	have := AppendBucket(AppendBucket(nil, 65535, []uint64{1, 1 << 63}), 0, nil)
+	bucket, hashes, rest, err := NextBucket(have, nil)
 	if err != nil || bucket != 65535 || !slices.Equal(hashes, []uint64{1, 1 << 63}) {
-		t.Errorf("CutHave = %d, %v, %v", bucket, hashes, err)
+		t.Errorf("NextBucket = %d, %v, %v", bucket, hashes, err)
 	}
-	bucket, hashes, rest, err = CutHave(rest, nil)
+	bucket, hashes, rest, err = NextBucket(rest, nil)
 	if err != nil || bucket != 0 || len(hashes) > 0 || len(rest) > 0 {
-		t.Errorf("CutHave = %d, %v, rest %v, %v", bucket, hashes, rest, err)
+		t.Errorf("NextBucket = %d, %v, rest %v, %v", bucket, hashes, rest, err)
 	}
 	for _, cut := range []int{1, 5, 13, 21} {
-		if _, _, _, err := CutHave(have[:cut], nil); err == nil {
-			t.Errorf("CutHave of %d bytes: no error", cut)
+		if _, _, _, err := NextBucket(have[:cut], nil); err == nil {
+			t.Errorf("NextBucket of %d bytes: no error", cut)
 		}
 	}
 }
@@ -65,8 +65,8 @@ func TestSyncBodies(t *testing.T) {
 // FuzzSync: no bytes of a neighbour's make reading them fail in any way but an
 // error, nor allocate more than they are long.
 func FuzzSync(f *testing.F) {
-	f.Add(Sync{Kind: AskLines, ID: 1, Body: AppendHave(nil, 5, []uint64{1, 2, 3})}.Append(nil))
-	f.Add(Sync{Kind: TellBuckets, ID: 1, Last: true, Body: AppendGroup(nil, 1, new([Groups]uint64))}.Append(nil))
+	f.Add(Sync{Kind: RequestLines, ID: 1, Body: AppendBucket(nil, 5, []uint64{1, 2, 3})}.Append(nil))
+	f.Add(Sync{Kind: ReplyBuckets, ID: 1, Last: true, Body: AppendGroup(nil, 1, new([Groups]uint64))}.Append(nil))
 	f.Fuzz(func(t *testing.T, message []byte) {
 		s, err := ParseSync(message)
 		if err != nil {
@@ -76,7 +76,7 @@ func FuzzSync(f *testing.F) {
 		EachGroup(s.Body, func(byte, *[Groups]uint64) {})
 		for rest := s.Body; len(rest) > 0; {
 			var hashes []uint64
-			if _, hashes, rest, err = CutHave(rest, nil); err != nil {
+			if _, hashes, rest, err = NextBucket(rest, nil); err != nil {
 				return
 			}
 			if 8*len(hashes) > len(message) {

@@ -10,8 +10,8 @@ import (
 // formats keep the edge between them down.
 const Format = 1
 
-// Beat is the heartbeat of one edge, said by one of its ends about itself.
-type Beat struct {
+// Heartbeat is the heartbeat of one edge, said by one of its ends about itself.
+type Heartbeat struct {
 	Epoch    uint64 // the sender's start; any other value is another life
 	Seq      uint64 // number of the last message sent on this edge
 	Merged   Mark   // the last message merged from the other side
@@ -33,7 +33,7 @@ type Mark struct {
 
 // Append appends b as one line of key=value pairs, without LF: it travels as
 // the whole payload of a message and is meant to be read by people too.
-func (b Beat) Append(dst []byte) []byte {
+func (b Heartbeat) Append(dst []byte) []byte {
 	merged := "-"
 	if b.Merged != (Mark{}) {
 		merged = fmt.Sprintf("%d/%d", b.Merged.Epoch, b.Merged.Seq)
@@ -52,11 +52,11 @@ func (b Beat) Append(dst []byte) []byte {
 	return dst
 }
 
-// ParseBeat reads what Append wrote. Unknown keys are skipped, so that a later
+// ParseHeartbeat reads what Append wrote. Unknown keys are skipped, so that a later
 // format can be told from this one; a missing or malformed known key is an
 // error.
-func ParseBeat(line []byte) (Beat, error) {
-	var b Beat
+func ParseHeartbeat(line []byte) (Heartbeat, error) {
+	var b Heartbeat
 	need := map[string]bool{"epoch": true, "seq": true, "merged": true, "records": true, "digest": true, "clock": true, "format": true, "topology": true}
 	for _, pair := range bytes.Split(line, []byte(" ")) {
 		k, v, _ := bytes.Cut(pair, []byte("="))
@@ -90,12 +90,12 @@ func ParseBeat(line []byte) (Beat, error) {
 			b.Bye = true
 		}
 		if err != nil {
-			return Beat{}, fmt.Errorf("beat: %s: %w", key, err)
+			return Heartbeat{}, fmt.Errorf("beat: %s: %w", key, err)
 		}
 		delete(need, key)
 	}
 	if len(need) > 0 {
-		return Beat{}, fmt.Errorf("beat: %d of its keys are missing", len(need))
+		return Heartbeat{}, fmt.Errorf("beat: %d of its keys are missing", len(need))
 	}
 	return b, nil
 }

@@ -1,35 +1,35 @@
-package replica
+package store
 
 import (
 	"hash/maphash"
 	"iter"
 )
 
-// index finds IDs by the hash of their client: open addressing with linear
-// probing, in a power of two of slots that at most three quarters are taken of.
-// Next to a Go map from strings it needs no keys of its own, and has no pointers
-// for the collector to follow. The zero index is empty.
+// index finds IDs by the hash of their client. It is a hash table with open addressing
+// and linear probing over a power of two of slots, at most three quarters full. Unlike
+// a Go map it stores no keys and has no pointers for the garbage collector to follow.
+// The zero index is empty.
 type index struct {
 	slots []slot
 	taken int
 }
 
-// seed makes hashes other than in any other process, so that nobody can make up
-// clients that all fall into one place.
+// seed differs between processes, so that a client cannot choose names that collide.
 var seed = maphash.MakeSeed()
 
-func (x *index) hash(client []byte) uint64 { return maphash.Bytes(seed, client) }
+// clientHash is the hash of a client for the index.
+func clientHash(client []byte) uint64 { return maphash.Bytes(seed, client) }
 
-// slot is 8 bytes, so that a probe seldom leaves its cache line.
+// slot has 8 bytes, so that a probe seldom leaves its cache line.
 type slot struct {
 	id   ID     // plus one; 0 is an empty slot
-	hash uint32 // its lower half: where the ID belongs, and most of a comparison
+	hash uint32 // lower half of the client's hash: the probe's start, and most of a comparison
 }
 
-// first is the slot where a search for a hash begins. There must be slots.
+// first is the slot at which a search for a hash begins. The index must have slots.
 func (x *index) first(hash uint64) slot { return x.slots[uint32(hash)&uint32(len(x.slots)-1)] }
 
-// candidates yields the IDs that may have a hash: those that have its lower half.
+// candidates yields the IDs whose hash has the same lower half.
 func (x *index) candidates(hash uint64) iter.Seq[ID] {
 	return func(yield func(ID) bool) {
 		if len(x.slots) == 0 {
@@ -44,7 +44,7 @@ func (x *index) candidates(hash uint64) iter.Seq[ID] {
 	}
 }
 
-// add adds an ID, which must not be there yet.
+// add adds an ID that is not in the index yet.
 func (x *index) add(hash uint64, id ID) {
 	if 4*(x.taken+1) > 3*len(x.slots) {
 		old := x.slots

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"herd/node/store"
 	"herd/node/wire"
 )
 
@@ -24,35 +25,36 @@ var (
 // deliveries, ticks; and in a rough world lost and repeated messages, cut links,
 // and servers that restart with nothing.
 type herd struct {
-	t       *testing.T
-	rng     *rand.Rand
-	rough   bool
-	now     time.Time
-	epochs  uint64
-	servers []*simServer
-	edgeOf  map[[2]int]int            // number of the edge from one server to another
-	under   map[[2]int][]simMessage   // under way, in order
-	cut     map[[2]int]bool           // links, by both directions
-	crossed map[[2]int]map[string]int // how often lines crossed, by the flood
-	repairs int                       // bytes of questions and answers
+	t         *testing.T
+	rng       *rand.Rand
+	rough     bool
+	reporting bool // clients report
+	now       time.Time
+	epochs    uint64
+	servers   []*simServer
+	edgeOf    map[[2]int]int            // number of the edge from one server to another
+	under     map[[2]int][]simMessage   // under way, in order
+	cut       map[[2]int]bool           // links, by both directions
+	crossed   map[[2]int]map[string]int // how often lines crossed, by the flood
+	repairs   int                       // bytes of requests and answers
 }
 
 type simServer struct {
 	*Replica
-	name     string
-	peers    []int // by edge
-	skew     time.Duration
-	nextTick time.Time
-	moment   time.Time // when one will have passed; zero while nothing is presumed
+	name        string
+	peers       []int // by edge
+	skew        time.Duration
+	nextTick    time.Time
+	forwardTick time.Time // when the next is due; zero while nothing is delayed
 }
 
 type simLane byte
 
 const (
 	simFrame simLane = iota
-	simBeat
-	simQuestion
-	simAnswer
+	simHeartbeat
+	simRequest
+	simReply
 )
 
 type simMessage struct {
@@ -96,11 +98,11 @@ func (h *herd) restart(i int) {
 		every = 30 * time.Second
 	}
 	s.Replica = New(Config{Name: s.name, Neighbours: names, Adjacent: h.adjacent, Epoch: h.epochs, Repair: every})
-	s.moment = time.Time{}
-	s.Limit(300) // a few lines: messages are many
-	s.nextTick = h.now.Add(time.Duration(h.rng.Int64N(int64(BeatEvery))))
+	s.forwardTick = time.Time{}
+	s.SetMaxMessage(300) // a few lines: messages are many
+	s.nextTick = h.now.Add(time.Duration(h.rng.Int64N(int64(HeartbeatEvery))))
 	for e := range s.peers {
-		h.beat(i, e, true)
+		h.heartbeat(i, e, true)
 	}
 }
 
@@ -130,17 +132,17 @@ func (h *herd) post(from, e int, m simMessage) {
 	}
 }
 
-func (h *herd) beat(i, e int, answer bool) {
+func (h *herd) heartbeat(i, e int, answer bool) {
 	b := h.servers[i].Heartbeat(e, h.clock(i))
 	b.Answer, b.Ready = answer, true
-	h.post(i, e, simMessage{lane: simBeat, data: b.Append(nil)})
+	h.post(i, e, simMessage{lane: simHeartbeat, data: b.Append(nil)})
 }
 
-// ask sends the question of a repair that is due.
-func (h *herd) ask(i int) {
-	if e, question, ok := h.servers[i].Repair(h.clock(i)); ok {
-		h.repairs += len(question)
-		h.post(i, e, simMessage{lane: simQuestion, data: question})
+// request sends the request of a comparison that is due.
+func (h *herd) request(i int) {
+	if e, request, ok := h.servers[i].NextRequest(h.clock(i)); ok {
+		h.repairs += len(request)
+		h.post(i, e, simMessage{lane: simRequest, data: request})
 	}
 }
 
@@ -160,25 +162,31 @@ func (h *herd) report() {
 func (h *herd) send() {
 	for i, s := range h.servers {
 		for e := range s.peers {
-			for {
-				n, up := s.Waiting(e)
-				if n == 0 || !up {
-					break
-				}
-				frame, mark, _ := s.Fill(e, nil)
+			for f := s.NextFrame(e, nil); f.Lines > 0; f = s.NextFrame(e, nil) {
 				if h.rng.IntN(20) == 0 {
 					h.deliver() // while it is being sent
-					s.Unsent(e)
+					s.FrameDone(e, h.failedSend(i, e, f))
 					break
 				}
-				s.Sent(e)
-				for line := range bytes.Lines(frame) {
+				s.FrameDone(e, Sent)
+				for line := range bytes.Lines(f.Data) {
 					h.crossed[[2]int{i, s.peers[e]}][string(line)]++
 				}
-				h.post(i, e, simMessage{lane: simFrame, mark: mark, data: frame})
+				h.post(i, e, simMessage{lane: simFrame, mark: f.Mark, data: f.Data})
 			}
 		}
 	}
+}
+
+// failedSend is a send that fails. In a rough world the frame may have left all the same.
+func (h *herd) failedSend(i, e int, f Frame) SendResult {
+	if !h.rough || h.rng.IntN(2) == 0 {
+		return NotSent
+	}
+	if h.rng.IntN(2) == 0 {
+		h.post(i, e, simMessage{lane: simFrame, mark: f.Mark, data: f.Data})
+	}
+	return Uncertain
 }
 
 // deliver hands over what is due, in the order of directed edges.
@@ -202,51 +210,55 @@ func (h *herd) receive(i, e int, m simMessage) {
 	s, now := h.servers[i], h.clock(i)
 	switch m.lane {
 	case simFrame:
-		if in, _ := s.Frame(e, m.mark, m.data, now); in.Bad > 0 {
-			h.t.Fatalf("a frame of ours has bad lines: %q", in.LastBad)
+		if in, _ := s.Frame(e, m.mark, m.data, now); in.Malformed > 0 {
+			h.t.Fatalf("a frame of ours has bad lines: %q", in.LastMalformed)
 		}
-		h.timeMoments(s)
-	case simBeat:
-		b, err := wire.ParseBeat(m.data)
+		h.startForwardTimer(s)
+	case simHeartbeat:
+		b, err := wire.ParseHeartbeat(m.data)
 		if err != nil {
 			h.t.Fatal(err)
 		}
-		if _, answer := s.Beat(e, b, now); answer {
-			h.beat(i, e, false)
+		if _, answer := s.HandleHeartbeat(e, b, now); answer {
+			h.heartbeat(i, e, false)
 		}
-	case simQuestion:
-		a, err := s.Question(e, m.data, now)
+	case simRequest:
+		a, err := s.HandleRequest(e, m.data, now)
 		if err != nil {
 			h.t.Fatal(err)
 		}
 		for more := true; more; {
-			var answer []byte
-			if answer, more, err = a.Next(); err != nil {
+			var reply []byte
+			if reply, more, err = a.Next(); err != nil {
 				h.t.Fatal(err)
 			}
-			h.repairs += len(answer)
-			h.post(i, e, simMessage{lane: simAnswer, data: answer})
+			if h.reporting && h.rng.IntN(20) == 0 {
+				h.report() // while it is being sent
+			}
+			a.Sent()
+			h.repairs += len(reply)
+			h.post(i, e, simMessage{lane: simReply, data: reply})
 		}
-	case simAnswer:
-		question, ended, _, err := s.Told(e, m.data, now)
-		if ended {
-			h.beat(i, e, false)
+	case simReply:
+		result, err := s.HandleReply(e, m.data, now)
+		if result.Ended {
+			h.heartbeat(i, e, false)
 		}
-		if err != nil && !h.rough { // a lost part of an answer makes the rest senseless
+		if err != nil && !h.rough { // where a part of a reply is lost, the rest may make no sense
 			h.t.Fatal(err)
 		}
-		if question != nil {
-			h.repairs += len(question)
-			h.post(i, e, simMessage{lane: simQuestion, data: question})
+		if result.Request != nil {
+			h.repairs += len(result.Request)
+			h.post(i, e, simMessage{lane: simRequest, data: result.Request})
 		}
 	}
-	h.ask(i)
+	h.request(i)
 }
 
-// timeMoments is the server's timer.
-func (h *herd) timeMoments(s *simServer) {
-	if s.moment.IsZero() && s.Presuming() {
-		s.moment = h.now.Add(Moment)
+// startForwardTimer is the server's timer.
+func (h *herd) startForwardTimer(s *simServer) {
+	if s.forwardTick.IsZero() && s.Delaying() {
+		s.forwardTick = h.now.Add(ForwardTick)
 	}
 }
 
@@ -254,20 +266,20 @@ func (h *herd) timeMoments(s *simServer) {
 func (h *herd) step(most time.Duration) {
 	h.now = h.now.Add(time.Duration(h.rng.Int64N(int64(most))))
 	for i, s := range h.servers {
-		if !s.moment.IsZero() && !h.now.Before(s.moment) {
-			s.MomentPassed()
-			s.moment = time.Time{}
-			h.timeMoments(s)
+		if !s.forwardTick.IsZero() && !h.now.Before(s.forwardTick) {
+			s.ForwardTicked()
+			s.forwardTick = time.Time{}
+			h.startForwardTimer(s)
 		}
 		if h.now.Before(s.nextTick) {
 			continue
 		}
-		s.nextTick = s.nextTick.Add(BeatEvery)
+		s.nextTick = s.nextTick.Add(HeartbeatEvery)
 		s.Tick(h.clock(i))
 		for e := range s.peers {
-			h.beat(i, e, false)
+			h.heartbeat(i, e, false)
 		}
-		h.ask(i)
+		h.request(i)
 	}
 	h.send()
 	h.deliver()
@@ -276,7 +288,7 @@ func (h *herd) step(most time.Duration) {
 func (h *herd) quiet() bool {
 	for _, s := range h.servers {
 		for e := range s.peers {
-			if n, _ := s.Waiting(e); n > 0 || s.Presuming() || !s.InStep(e) {
+			if s.edges[e].queued() > 0 || s.Delaying() || !s.InStep(e) {
 				return false
 			}
 		}
@@ -309,7 +321,7 @@ func (h *herd) havoc() {
 // best is the record that should win for each client, of all that servers hold
 // now, as sorted lines.
 func (h *herd) best() []string {
-	var all Map
+	var all store.Map
 	for _, s := range h.servers {
 		for line := range s.Map().Lines() {
 			r, err := wire.ParseRecord([]byte(line))
@@ -332,7 +344,7 @@ var graphs = map[string]func(*rand.Rand) ([][2]int, int){
 	"random": randomGraph,
 }
 
-// TestSimulation: whatever happened, once it stops happening all maps are soon
+// TestSimulation: whatever happened, once it stops happening all maps are shortDelay
 // byte-identical, with for each client the winner of all that any server held; and
 // in a smooth world no record crosses a directed edge twice and nothing needs
 // repair.
@@ -359,6 +371,7 @@ func (h *herd) live(seed uint64) {
 	for range 50 { // until greeted
 		h.step(20 * time.Millisecond)
 	}
+	h.reporting = true
 	for range 400 {
 		if h.rng.IntN(3) == 0 {
 			h.report()
@@ -368,6 +381,7 @@ func (h *herd) live(seed uint64) {
 		}
 		h.step(200 * time.Millisecond)
 	}
+	h.reporting = false
 	clear(h.cut)
 	rough := h.rough
 	h.rough = false
@@ -404,10 +418,10 @@ func (h *herd) describe() string {
 	for _, s := range h.servers {
 		fmt.Fprintf(&b, "%s: %d records, digest %x\n", s.name, s.Map().Len(), s.Map().Digest())
 		for e, p := range s.peers {
-			n, up := s.Waiting(e)
-			fmt.Fprintf(&b, "  to S%d: up %v, in step %v, %d wait, repair %+v\n", p, up, s.InStep(e), n, s.edges[e].repair)
+			d := &s.edges[e]
+			fmt.Fprintf(&b, "  to S%d: up %v, in step %v, %d queued, sync %+v\n", p, d.up, s.InStep(e), d.queued(), d.sync)
 		}
-		fmt.Fprintf(&b, "  pull %+v\n", s.pull)
+		fmt.Fprintf(&b, "  comparison %+v\n", s.comparison)
 	}
 	return b.String()
 }
@@ -431,3 +445,5 @@ func randomGraph(rng *rand.Rand) (edges [][2]int, n int) {
 	}
 	return edges, size
 }
+
+func sortedLines(m *store.Map) []string { return slices.Sorted(m.Lines()) }

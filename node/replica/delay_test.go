@@ -16,7 +16,7 @@ func newTriangle(t *testing.T) *Replica {
 		Adjacent: func(a, b string) bool { return a+b == "BD" || a+b == "DB" },
 	})
 	for e := range r.edges {
-		r.Beat(e, beatOf(them, 0), time.Unix(50, 0))
+		r.HandleHeartbeat(e, heartbeatOf(them, 0), time.Unix(50, 0))
 	}
 	return r
 }
@@ -26,7 +26,7 @@ const hearsay = "AT B +1.000000000 kiwi +1+1 50\n"
 
 func hear(t *testing.T, r *Replica, e int, frame string) {
 	t.Helper()
-	if in, _ := r.Frame(e, wire.Mark{}, []byte(frame), time.Time{}); in.Bad > 0 {
+	if in, _ := r.Frame(e, wire.Mark{}, []byte(frame), time.Time{}); in.Malformed > 0 {
 		t.Fatalf("%q has lines that are no records", frame)
 	}
 }
@@ -48,40 +48,40 @@ func TestPresumed(t *testing.T) {
 		told(t, r, toB, "")
 		told(t, r, toE, hearsay)
 		told(t, r, toD, "")
-		if !r.Presuming() {
+		if !r.Delaying() {
 			t.Fatal("nothing is presumed")
 		}
 		return r
 	}
 	end := func(t *testing.T, r *Replica) {
 		t.Helper()
-		for range 2 * late {
-			r.MomentPassed()
+		for range 2 * longDelay {
+			r.ForwardTicked()
 			told(t, r, toB, "")
 			told(t, r, toD, "")
 			told(t, r, toE, "")
 		}
-		if r.Presuming() {
+		if r.Delaying() {
 			t.Error("something is presumed for ever")
 		}
 	}
 	t.Run("told in the end", func(t *testing.T) {
-		for patient, turns := range map[bool]int{false: soon + 1, true: late + 1} {
-			for before := range 2 * late {
+		for patient, turns := range map[bool]int{false: shortDelay + 1, true: longDelay + 1} {
+			for before := range 2 * longDelay {
 				r := newTriangle(t)
-				r.edges[toD].presumed = newPresumed(patient)
+				r.edges[toD].delayed = newDelayQueue(patient)
 				for range before {
-					r.MomentPassed()
+					r.ForwardTicked()
 				}
 				hear(t, r, toB, hearsay)
 				told(t, r, toE, hearsay)
 				for range turns - 1 {
-					r.MomentPassed()
+					r.ForwardTicked()
 					told(t, r, toD, "")
 				}
-				before := r.Wants()
-				r.MomentPassed()
-				if r.Wants() == before {
+				before := r.FloodSeq()
+				r.ForwardTicked()
+				if r.FloodSeq() == before {
 					t.Error("something came to be wanted, and has no number")
 				}
 				told(t, r, toD, hearsay)
@@ -92,21 +92,21 @@ func TestPresumed(t *testing.T) {
 	t.Run("the newest", func(t *testing.T) {
 		const newer = "AT B +1.000000000 kiwi +2+2 60\n"
 		r := start(t)
-		for range soon {
-			r.MomentPassed()
+		for range shortDelay {
+			r.ForwardTicked()
 		}
 		hear(t, r, toB, newer)
 		told(t, r, toE, newer)
 		told(t, r, toD, "")
-		r.MomentPassed()
+		r.ForwardTicked()
 		told(t, r, toD, newer)
 		end(t, r)
 	})
 	t.Run("it knows", func(t *testing.T) {
-		for turns := range soon {
+		for turns := range shortDelay {
 			r := start(t)
 			for range turns {
-				r.MomentPassed()
+				r.ForwardTicked()
 			}
 			hear(t, r, toD, hearsay)
 			end(t, r)
@@ -117,9 +117,9 @@ func TestPresumed(t *testing.T) {
 		r := start(t)
 		hear(t, r, toD, newer)
 		told(t, r, toE, newer)
-		for range soon + 1 {
+		for range shortDelay + 1 {
 			told(t, r, toB, "") // whom D tells
-			r.MomentPassed()
+			r.ForwardTicked()
 		}
 		told(t, r, toB, newer)
 		end(t, r)
@@ -140,28 +140,31 @@ func TestPresumed(t *testing.T) {
 	})
 	t.Run("down", func(t *testing.T) {
 		r := start(t)
-		r.MomentPassed()
-		r.BusAway()
-		told(t, r, toD, hearsay)
-		end(t, r)
+		r.ForwardTicked()
+		r.Disconnected()
+		if b := &r.edges[toD].backlog; b.length != 1 || r.Delaying() {
+			t.Errorf("%d records in the backlog, want 1, and delaying %v", b.length, r.Delaying())
+		}
 	})
 	t.Run("was down", func(t *testing.T) {
 		r := newTriangle(t)
-		r.BusAway()
+		r.Disconnected()
 		hear(t, r, toB, hearsay)
-		told(t, r, toD, hearsay)
+		if b := &r.edges[toD].backlog; b.length != 1 || r.Delaying() {
+			t.Errorf("%d records in the backlog, want 1, and delaying %v", b.length, r.Delaying())
+		}
 	})
 	t.Run("no time", func(t *testing.T) {
 		r := start(t)
-		r.PresumeNothing()
+		r.StopDelaying()
 		told(t, r, toD, hearsay)
 		hear(t, r, toB, "AT B +1.000000000 emu +2+2 60\n")
 		told(t, r, toD, "AT B +1.000000000 emu +2+2 60\n")
 	})
 	t.Run("from a repair", func(t *testing.T) { // what B had, it may have had before D came
 		r := newTriangle(t)
-		r.edges[toD].repair.inStep = true
-		if news, err := r.mergeLines(toB, []byte(hearsay), repaired); news != 1 || err != nil {
+		r.edges[toD].sync.inStep = true
+		if news, err := r.mergeReply(toB, []byte(hearsay), repaired); news != 1 || err != nil {
 			t.Fatal(news, err)
 		}
 		told(t, r, toD, hearsay)
@@ -169,7 +172,7 @@ func TestPresumed(t *testing.T) {
 	})
 	t.Run("from an answer that is late", func(t *testing.T) { // which B gave to nobody else
 		r := newTriangle(t)
-		if _, _, _, err := r.Told(toB, wire.Sync{Kind: wire.TellLines, ID: 9, Last: true, Done: 1, Body: []byte(hearsay)}.Append(nil), time.Unix(60, 0)); err != nil {
+		if _, err := r.HandleReply(toB, wire.Sync{Kind: wire.ReplyLines, ID: 9, Last: true, Done: 1, Body: []byte(hearsay)}.Append(nil), time.Unix(60, 0)); err != nil {
 			t.Fatal(err)
 		}
 		told(t, r, toD, hearsay)
@@ -179,9 +182,9 @@ func TestPresumed(t *testing.T) {
 	t.Run("while an older one is sent", func(t *testing.T) {
 		r := newTriangle(t)
 		say(t, r, "IAMAT kiwi +1+1 40", 41)
-		r.Fill(toD, nil)
+		r.NextFrame(toD, nil)
 		hear(t, r, toB, hearsay)
-		r.Unsent(toD)
+		r.FrameDone(toD, NotSent)
 		told(t, r, toD, hearsay)
 		told(t, r, toE, hearsay)
 		end(t, r)
@@ -200,7 +203,7 @@ func TestPresumed(t *testing.T) {
 func TestPatience(t *testing.T) {
 	a := New(Config{Name: "A", Neighbours: []string{"B"}})
 	b := New(Config{Name: "B", Neighbours: []string{"A"}})
-	if len(a.edges[0].presumed.ends) == len(b.edges[0].presumed.ends) {
+	if len(a.edges[0].delayed.ends) == len(b.edges[0].delayed.ends) {
 		t.Error("both are patient, or none is")
 	}
 }

@@ -1,4 +1,4 @@
-package replica
+package store
 
 import (
 	"bytes"
@@ -10,31 +10,31 @@ import (
 // TestArena holds the arena against a plain list of lines, of sizes about the
 // borders of classes and of what is small: no line ever changes another.
 func TestArena(t *testing.T) {
-	size := rapid.OneOf(rapid.IntRange(1, 3*grain), rapid.IntRange(classes*grain-grain, classes*grain+2*grain), rapid.Just(3*chunkSize))
+	size := rapid.OneOf(rapid.IntRange(1, 3*classSize), rapid.IntRange(classes*classSize-classSize, classes*classSize+2*classSize), rapid.Just(3*chunkSize))
 	line := rapid.Custom(func(t *rapid.T) []byte {
 		return bytes.Repeat([]byte{rapid.Byte().Draw(t, "byte")}, size.Draw(t, "size"))
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		var a arena
-		var places []place
+		var refs []ref
 		var lines [][]byte
 		t.Repeat(map[string]func(*rapid.T){
 			"add": func(t *rapid.T) {
 				l := line.Draw(t, "line")
-				places, lines = append(places, a.add(l)), append(lines, l)
+				refs, lines = append(refs, a.add(l)), append(lines, l)
 			},
 			"replace": func(t *rapid.T) {
 				if len(lines) == 0 {
 					t.Skip("nothing to replace")
 				}
 				i, l := rapid.IntRange(0, len(lines)-1).Draw(t, "which"), line.Draw(t, "line")
-				places[i] = a.replace(places[i], uint32(len(lines[i])), l)
+				refs[i] = a.replace(refs[i], uint32(len(lines[i])), l)
 				lines[i] = l
 			},
 			"": func(t *rapid.T) {
 				for i, l := range lines {
-					if places[i] == 0 || !bytes.Equal(a.at(places[i], uint32(len(l))), l) {
-						t.Fatalf("line %d at %x is %x, want %x", i, places[i], a.at(places[i], uint32(len(l))), l)
+					if refs[i] == 0 || !bytes.Equal(a.at(refs[i], uint32(len(l))), l) {
+						t.Fatalf("line %d at %x is %x, want %x", i, refs[i], a.at(refs[i], uint32(len(l))), l)
 					}
 				}
 			},
@@ -47,16 +47,16 @@ func TestArena(t *testing.T) {
 func TestArenaUsesAgain(t *testing.T) {
 	const lines = 1000
 	var a arena
-	var places [lines]place
+	var refs [lines]ref
 	lengths := []int{80, 100, 2000, 90, chunkSize + 1}
-	for i := range places {
-		places[i] = a.add(make([]byte, lengths[0]))
+	for i := range refs {
+		refs[i] = a.add(make([]byte, lengths[0]))
 	}
 	once := 0
 	for round := 1; round < 50; round++ {
 		was, is := lengths[(round-1)%len(lengths)], lengths[round%len(lengths)]
-		for i := range places {
-			places[i] = a.replace(places[i], uint32(was), make([]byte, is))
+		for i := range refs {
+			refs[i] = a.replace(refs[i], uint32(was), make([]byte, is))
 		}
 		if round == len(lengths) {
 			once = len(a.chunks)

@@ -1,0 +1,102 @@
+package store
+
+import "encoding/binary"
+
+// arena stores lines in large chunks. The garbage collector has few pointers to follow,
+// and replacing a line by one of the same size class allocates nothing. A freed slot is
+// reused for lines of its size class. Memory is never returned: in the worst case, a
+// client takes one slot in each size class that its line ever had. The zero arena is
+// empty.
+type arena struct {
+	chunks [][]byte
+	small  slab[byte]       // allocates the chunks of small lines
+	unused ref              // start of the unused rest of the last small chunk
+	left   int              // bytes in that rest
+	free   [classes + 1]ref // by size class: list of free slots, linked through their first bytes
+	large  []uint32         // free chunk numbers of large lines
+}
+
+// ref is where a line is stored: the number of its chunk in the upper half, its offset
+// in the chunk in the lower half. No line has ref 0.
+type ref uint64
+
+const (
+	chunkSize = 32 << 10
+	classSize = 8  // sizes are rounded up to a multiple of this
+	classes   = 64 // small lines have up to classes*classSize bytes; a larger one has a chunk of its own
+)
+
+func classOf(length int) int { return (length + classSize - 1) / classSize }
+
+// at is the line of length bytes at p. It is valid until it is replaced.
+func (a *arena) at(p ref, length uint32) []byte {
+	begin := uint32(p)
+	return a.chunks[p>>32][begin : begin+length : begin+length]
+}
+
+// add stores a copy of line.
+func (a *arena) add(line []byte) ref {
+	class := classOf(len(line))
+	var p ref
+	switch {
+	case class > classes:
+		p = a.largeSlot(len(line))
+	case a.free[class] != 0:
+		p = a.free[class]
+		a.free[class] = ref(binary.LittleEndian.Uint64(a.at(p, classSize)))
+	default:
+		p = a.newSlot(class * classSize)
+	}
+	copy(a.at(p, uint32(len(line))), line)
+	return p
+}
+
+// replace stores line in place of the line of length bytes at p, or in another slot if
+// its size class differs. It returns where line is stored now.
+func (a *arena) replace(p ref, length uint32, line []byte) ref {
+	was, class := classOf(int(length)), classOf(len(line))
+	if was == class {
+		copy(a.at(p, uint32(len(line))), line)
+		return p
+	}
+	if was > classes {
+		a.chunks[p>>32] = nil
+		a.large = append(a.large, uint32(p>>32))
+	} else {
+		binary.LittleEndian.PutUint64(a.at(p, classSize), uint64(a.free[was]))
+		a.free[was] = p
+	}
+	return a.add(line)
+}
+
+func (a *arena) newSlot(size int) ref {
+	if a.left < size { // the rest of the chunk, less than a slot, stays unused
+		a.reserveZero()
+		a.unused, a.left = ref(len(a.chunks))<<32, chunkSize
+		a.chunks = append(a.chunks, a.small.next(chunkSize))
+	}
+	p := a.unused
+	a.unused += ref(size)
+	a.left -= size
+	return p
+}
+
+func (a *arena) largeSlot(length int) ref {
+	chunk := make([]byte, classOf(length)*classSize)
+	if last := len(a.large) - 1; last >= 0 {
+		n := a.large[last]
+		a.large = a.large[:last]
+		a.chunks[n] = chunk
+		return ref(n) << 32
+	}
+	a.reserveZero()
+	a.chunks = append(a.chunks, chunk)
+	return ref(len(a.chunks)-1) << 32
+}
+
+// reserveZero keeps chunk 0 empty, so that no line has ref 0.
+func (a *arena) reserveZero() {
+	if len(a.chunks) == 0 {
+		a.chunks = append(a.chunks, nil)
+	}
+}
