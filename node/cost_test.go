@@ -118,10 +118,8 @@ func TestIdleConnectionsAreSmall(t *testing.T) {
 					}
 				}
 			}
-			for deadline := time.Now().Add(restAfter + 10*time.Second); ; {
-				n.mu.Lock()
-				open := len(n.sessions.open)
-				n.mu.Unlock()
+			for deadline := time.Now().Add(parkAfter + 10*time.Second); ; {
+				open, _, _ := n.clients.counts()
 				each := (used() - before) / clients
 				if open == clients && each <= most {
 					t.Logf("%d bytes an idle client, with the test's end of it", each)
@@ -130,7 +128,7 @@ func TestIdleConnectionsAreSmall(t *testing.T) {
 				if time.Now().After(deadline) {
 					t.Fatalf("%d bytes an idle client, want %d at most; %d of %d are connected", each, most, open, clients)
 				}
-				time.Sleep(restAfter / 10)
+				time.Sleep(parkAfter / 10)
 			}
 		})
 	}

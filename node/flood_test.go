@@ -124,7 +124,7 @@ func TestTriangles(t *testing.T) {
 			}
 			for name, s := range h.servers {
 				s.node.mu.Lock()
-				if s.node.timing {
+				if s.node.forwardTimer {
 					t.Errorf("%s has a timer for nothing", name)
 				}
 				s.node.mu.Unlock()
@@ -138,17 +138,17 @@ func TestTriangles(t *testing.T) {
 // for soon, and at once where somebody relies on it: when whoever presumed it stops, or
 // answers a report that lost against it.
 func TestTriangleWithADeadSide(t *testing.T) {
-	const most = 10 * replica.Moment
+	const most = 10 * replica.ForwardTick
 	for name, then := range map[string]func(*testing.T, *testHerd){
 		"time passes": func(_ *testing.T, h *testHerd) {
 			c := h.dial("Goloman")
-			for i := range int(10 * most / replica.Moment) { // meanwhile others are presumed too
-				time.Sleep(replica.Moment / 10)
+			for i := range int(10 * most / replica.ForwardTick) { // meanwhile others are presumed too
+				time.Sleep(replica.ForwardTick / 10)
 				c.ask(fmt.Sprintf("IAMAT emu%d +1+1 %d", i, time.Now().Unix()))
 			}
 		},
 		"stop": func(t *testing.T, h *testHerd) {
-			h.servers["Xena"].node.beat(0, wire.Beat{}) // so that Hands has word of all that it has sent
+			h.servers["Xena"].node.sendHeartbeat(0, wire.Heartbeat{}) // so that Hands has word of all that it has sent
 			synctest.Wait()
 			if err := h.servers["Hands"].stop(); err != nil {
 				t.Error(err)
@@ -187,7 +187,7 @@ func TestTriangleWithADeadSide(t *testing.T) {
 	}
 }
 
-// TestBusAway: while the bus is away clients are answered at once, and what they
+// TestBusAway: while NATS is disconnected clients are answered at once, and what they
 // reported is known everywhere soon after it is back.
 func TestBusAway(t *testing.T) {
 	for _, away := range []time.Duration{time.Second, 20 * time.Second} {
@@ -332,9 +332,9 @@ func TestReportOfVanishedClient(t *testing.T) {
 	})
 }
 
-// TestCompany: clients that report one after the other to a busy server share its
+// TestSessionsShareFlushes: clients that report one after the other to a busy server share its
 // messages, and one that is left alone waits for the others no more than a moment.
-func TestCompany(t *testing.T) {
+func TestSessionsShareFlushes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const clients, reports = 4, 200
 		h := newTestHerd(t, "A-B")
@@ -345,7 +345,7 @@ func TestCompany(t *testing.T) {
 			}
 		})
 		h.startAll()
-		think := keptBack / 5
+		think := maxBatchDelay / 5
 		talk := func(name string) (waits []time.Duration) {
 			c := h.dial("A")
 			for i := range reports {
@@ -361,7 +361,7 @@ func TestCompany(t *testing.T) {
 			all.Go(func() {
 				time.Sleep(time.Duration(i) * think / clients) // they begin apart
 				for _, took := range talk(fmt.Sprint("kiwi", i)) {
-					if took > keptBack {
+					if took > maxBatchDelay {
 						t.Errorf("a report waited %v for company", took)
 					}
 				}
@@ -448,7 +448,7 @@ func TestStalledBus(t *testing.T) {
 		slow.hold = nil
 		slow.mu.Unlock()
 		close(hold)
-		time.Sleep(replica.BeatEvery) // until the pulse tries again
+		time.Sleep(replica.HeartbeatEvery) // until the pulse tries again
 		settle()
 		h.agree("kiwi", want)
 
@@ -512,119 +512,136 @@ func TestSendFails(t *testing.T) {
 	})
 }
 
-// hookedBus calls functions, where they are set, before it sends messages and before
-// it says how much they may hold.
-type hookedBus struct {
+// recordingBus records the frames that are sent, takes a while over each call, and takes
+// small messages only.
+type recordingBus struct {
 	Bus
-	mu      sync.Mutex
-	send    func(ms []bus.Message)
-	maxData func()
+	took time.Duration
+	most int
+
+	mu   sync.Mutex
+	sent map[string]string // by neighbour: all lines
 }
 
-func (b *hookedBus) Send(ms ...bus.Message) error {
-	b.mu.Lock()
-	hook := b.send
-	b.mu.Unlock()
-	if hook != nil {
-		hook(ms)
+func (b *recordingBus) Send(ms ...bus.Message) error {
+	if ms[0].Lane == bus.Records {
+		time.Sleep(b.took)
 	}
+	b.mu.Lock()
+	for _, m := range ms {
+		if m.Lane == bus.Records {
+			b.sent[m.Peer] += string(m.Data)
+		}
+	}
+	b.mu.Unlock()
 	return b.Bus.Send(ms...)
 }
 
-func (b *hookedBus) MaxData() int {
-	b.mu.Lock()
-	hook := b.maxData
-	b.mu.Unlock()
-	if hook != nil {
-		hook()
-	}
-	return b.Bus.MaxData()
-}
+func (b *recordingBus) MaxData() int { return b.most }
 
-func (b *hookedBus) hook(send func([]bus.Message), maxData func()) {
+// has reports whether a record's line was sent to a neighbour.
+func (b *recordingBus) has(peer, line string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.send, b.maxData = send, maxData
+	return strings.Contains(b.sent[peer], line)
 }
 
-func startHooked(h *testHerd, name string) *hookedBus {
-	hooked := &hookedBus{}
-	h.startOver(name, func(b Bus) Bus { hooked.Bus = b; return hooked })
-	return hooked
-}
-
-// TestBacklog: what waits for a neighbour that is down is no reason to be busy, and
-// when it is back, news for others does not wait until it has caught up.
-func TestBacklog(t *testing.T) {
+// TestBacklogDelaysNobody: while a neighbour catches up after an outage, news is sent to
+// it and to the others at once, ahead of its backlog, and replies wait for that as ever.
+func TestBacklogDelaysNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B,A-C")
-		hooked := startHooked(h, "A")
+		recording := &recordingBus{took: time.Millisecond, most: 1000, sent: map[string]string{}}
+		h.start("A", 1, func(cfg *Config) {
+			cfg.Limits.Clients = 10_000
+			recording.Bus, cfg.Bus = cfg.Bus, recording
+		})
 		h.start("B", 2, nil)
-		h.start("C", 3, func(cfg *Config) { cfg.Repair = 0 }) // all of it is to come by the flood
+		h.start("C", 3, func(cfg *Config) { cfg.Repair = 0 }) // everything is to come by the flood
 		settle()
 		h.network.Cut("A", "C")
 		time.Sleep(5 * time.Second)
-		a := h.servers["A"].node
 		c := h.dial("A")
-		const backlog = 900 // more than a message
+		const backlog = 5000 // 500 messages: half a second
 		for i := range backlog {
 			c.ask(fmt.Sprintf("IAMAT c%d +34.068930-118.445127 100", i))
 		}
-		settle()
+		a := h.servers["A"].node
 		a.mu.Lock()
-		if n := a.flooder.wanted(); n != 0 {
-			t.Errorf("%d lines are wanted, with one neighbour told all and the other down", n)
+		if live, _ := a.replica.Sendable(); live != 0 {
+			t.Errorf("%d records are to be sent, with one neighbour told everything and the other down", live)
 		}
 		a.mu.Unlock()
-
-		var mu sync.Mutex
-		var sent []string // to whom, on edges
-		hooked.hook(func(ms []bus.Message) {
-			first := false
-			mu.Lock()
-			for _, m := range ms {
-				if m.Lane == bus.Records {
-					sent = append(sent, m.Peer)
-					first = first || len(sent) == 1
-				}
-			}
-			mu.Unlock()
-			if first { // not under the lock: what comes in may be a reason to send
-				a.Receive(bus.Message{Lane: bus.Records, Peer: "C", Data: []byte("AT C +1.000000000 emu +1+1 100")})
-			}
-		}, nil)
 		h.network.Heal("A", "C")
-		time.Sleep(1500 * time.Millisecond) // until the next beat
-		settle()
-		mu.Lock()
-		defer mu.Unlock()
-		if got := slices.Index(sent, "B"); got < 0 || !slices.Contains(sent[got:], "C") {
-			t.Errorf("messages to %v, want B's while C catches up", sent)
+		for recording.has("C", " c0 ") == false { // until it catches up
+			time.Sleep(time.Millisecond)
 		}
-		last := fmt.Sprint("c", backlog-1)
-		h.agree(last, h.where("A", last))
+		for i := range 20 {
+			began := time.Now()
+			reply := c.ask(fmt.Sprintf("IAMAT emu%d +1+1 100", i))
+			if took := time.Since(began); took > 5*time.Millisecond {
+				t.Errorf("reply %d took %v while a neighbour catches up", i, took)
+			}
+			if !recording.has("B", reply) || !recording.has("C", reply) {
+				t.Errorf("reply %d left before its record: sent to B %v, to C %v", i, recording.has("B", reply), recording.has("C", reply))
+			}
+		}
+		last := fmt.Sprintf(" c%d ", backlog-1)
+		if recording.has("C", last) {
+			t.Error("the backlog was sent first: this test shows nothing")
+		}
+		time.Sleep(2 * time.Second)
+		settle()
+		h.agree(strings.TrimSpace(last), h.where("A", strings.TrimSpace(last)))
 	})
 }
 
-// TestConnectedHoldsNoLock: a bus that is just lost again, and takes its time to say
-// how much it takes, holds up nobody.
-func TestConnectedHoldsNoLock(t *testing.T) {
+// TestMaxPayloadShrinks: a frame that has become too large for the broker is sent in
+// smaller ones. Only a record that is too large by itself is dropped.
+func TestMaxPayloadShrinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B")
-		hooked := startHooked(h, "A")
+		shrinking := &shrinkingBus{}
+		h.startOver("A", func(b Bus) Bus { shrinking.Bus = b; return shrinking })
+		h.start("B", 2, func(cfg *Config) { cfg.Repair = 0 })
 		settle()
-		a, asked := h.servers["A"].node, false
-		hooked.hook(nil, func() {
-			asked = true
-			if !a.mu.TryLock() {
-				t.Error("the bus is asked with the lock held")
-				return
+		shrinking.most.Store(500)
+		c := h.dial("A")
+		const clients = 100
+		var commands strings.Builder
+		for i := range clients {
+			fmt.Fprintf(&commands, "IAMAT kiwi%d +1+1 100\n", i)
+		}
+		c.send(commands.String())
+		var last string
+		for range clients {
+			last = c.line()
+		}
+		settle()
+		for i := range clients {
+			if h.where("B", fmt.Sprint("kiwi", i)) == "?" {
+				t.Errorf("B does not have kiwi%d", i)
 			}
-			a.mu.Unlock()
-		})
-		a.Connected(true)
-		if !asked {
-			t.Error("the bus is not asked")
+		}
+		h.agree(fmt.Sprint("kiwi", clients-1), last)
+		if n := h.servers["A"].node.Stats().Unsendable; n != 0 {
+			t.Errorf("%d records count as too large", n)
 		}
 	})
+}
+
+// shrinkingBus refuses larger messages than most, if that is set, and did not say so
+// before.
+type shrinkingBus struct {
+	Bus
+	most atomic.Int64
+}
+
+func (b *shrinkingBus) Send(ms ...bus.Message) error {
+	for _, m := range ms {
+		if most := b.most.Load(); most > 0 && m.Lane == bus.Records && len(m.Data) > int(most) {
+			return bus.ErrTooLarge
+		}
+	}
+	return b.Bus.Send(ms...)
 }

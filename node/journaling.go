@@ -6,211 +6,228 @@ import (
 	"fmt"
 	"time"
 
+	"herd/bus/batch"
 	"herd/node/replica"
+	"herd/node/store"
 )
 
-// Journal is what a server needs of a journal; journal.Journal says what each
-// method promises.
-type Journal interface {
-	Open(take func(frame []byte)) (damage []string, err error)
-	Append(frames [][]byte) error
-	Bloated(mapSize int64) bool
-	Compact(next func() [][]byte) error
-	Close() error
-}
-
 const (
-	// journalPatience is how long a reply waits for the journal before its
-	// connection ends without it, and journalRetry how often a journal that failed
-	// is tried again.
-	journalPatience = 10 * time.Second
-	journalRetry    = time.Second
-	compactRetry    = time.Minute // after a compaction that failed, which has made the journal larger
-	// journalFrames is how many frames, of about frameSize bytes, are appended at a
-	// time: few and large ones, for the disk is waited for once for each. They are made
-	// of pieces, for clients wait while one is made.
+	// journalTimeout is how long a reply waits for the journal before its connection is
+	// closed without it.
+	journalTimeout = 10 * time.Second
+	journalRetry   = time.Second // after an append that failed
+	compactRetry   = time.Minute // after a compaction that failed, which made the journal larger
+
+	// Up to journalFrames frames of about frameSize bytes are appended at a time. Few
+	// large frames are best, for the disk is waited for once per frame. A frame is made of
+	// pieces of about pieceSize, for clients wait while the lock is held.
 	journalFrames = 8
+	compactFrames = 2
 	frameSize     = 128 << 10
 	pieceSize     = 16 << 10
-	// News waits for more where no client waits for it: what neighbours bring is in the
-	// journal of the server that got it before they acknowledge it, so ours may take it
-	// in large pieces, in which of a client only the newest is. journalMoment is how long
-	// at least, and journalKeptBack at most, while there is more than manyLines.
-	journalMoment   = 5 * time.Millisecond
-	journalKeptBack = 200 * time.Millisecond
-	manyLines       = 256
-	// slowAppend is what an append takes that is worth waiting for company. A timer may
-	// be late by as much.
+
+	// Records from neighbours may linger: the server that received them has them in its
+	// own journal before it acknowledges them. Meanwhile newer records of the same clients
+	// replace them.
+	minLinger     = 5 * time.Millisecond
+	maxLinger     = 200 * time.Millisecond
+	lingerRecords = 256
+	// slowAppend is the duration of an append from which waiters wait for others to join.
 	slowAppend = time.Millisecond / 2
 )
 
-var errNotJournalled = errors.New("the journal does not take the record")
+var errNotJournalled = errors.New("the journal does not accept the record")
 
-// openJournal reads the journal into the map.
-func (n *Node) openJournal() error {
+// journalWriter puts news into the journal. Its goroutine is runJournal.
+type journalWriter struct {
+	journal Journal
+	wake    chan struct{} // wakes runJournal; capacity 1
+	damage  []string      // what could not be read at the start; guarded by Node.mu
+
+	// Used by runJournal only:
+	batch        batch.Batcher
+	frames       [journalFrames][]byte // buffers
+	compactAfter time.Time             // no compaction before it
+}
+
+func newJournalWriter(j Journal) *journalWriter {
+	return &journalWriter{journal: j, wake: make(chan struct{}, 1), batch: batch.New(batch.Policy{
+		MaxDelay: maxBatchDelay, SlowFlush: slowAppend, Full: lingerRecords, MinLinger: minLinger, MaxLinger: maxLinger,
+	})}
+}
+
+// replayJournal reads the journal into the map.
+func (n *Node) replayJournal() error {
 	began := time.Now()
-	lines, bad := 0, 0
-	damage, err := n.cfg.Journal.Open(func(frame []byte) {
-		good, junk := n.replica.Replay(frame) // nobody else has the replica yet
-		lines, bad = lines+good+junk, bad+junk
+	lines, malformed := 0, 0
+	damage, err := n.journal.journal.Open(func(frame []byte) {
+		n.mu.Lock() // metrics and status are served already
+		defer n.mu.Unlock()
+		good, bad := n.replica.Replay(frame)
+		lines, malformed = lines+good+bad, malformed+bad
 	})
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	if bad > 0 {
-		damage = append(damage, fmt.Sprintf("%d of %d lines are no records", bad, lines))
+	if malformed > 0 {
+		damage = append(damage, fmt.Sprintf("%d of %d lines are malformed", malformed, lines))
 	}
 	for _, d := range damage {
 		n.log.Error("journal damaged", "text", d)
 	}
-	n.damage = damage
-	n.log.Info("journal read", "lines", lines, "records", n.replica.Map().Len(), "took", time.Since(began))
+	n.mu.Lock()
+	n.journal.damage = damage
+	n.mu.Unlock()
+	n.log.Info("journal read", "lines", lines, "records", n.records(), "took", time.Since(began))
 	return nil
 }
 
-// runJournal puts news into the journal, all that has gathered since the last time
-// at once, until ctx ends; then the rest of it.
+// journalDamage is what could not be read of the journal. The lock is held.
+func (n *Node) journalDamage() []string {
+	if n.journal == nil {
+		return nil
+	}
+	return n.journal.damage
+}
+
+// publishDamage publishes it. The log has it already.
+func (n *Node) publishDamage() {
+	n.mu.Lock()
+	damage := n.journalDamage()
+	n.mu.Unlock()
+	for _, d := range damage {
+		n.publish(replica.Event{Kind: kindJournal, Text: "the journal was damaged when it was opened: " + d})
+	}
+}
+
+// awaitJournal returns nil when all news up to seq is in the journal.
+func (n *Node) awaitJournal(seq uint64, w *waiter) error {
+	n.mu.Lock()
+	mustWait := n.journalled.mustWait(seq)
+	if mustWait {
+		n.journalled.add(seq, w)
+	}
+	n.mu.Unlock()
+	if mustWait {
+		signal(n.journal.wake)
+		if !w.sleep(journalTimeout) {
+			n.mu.Lock()
+			n.journalled.remove(w)
+			n.mu.Unlock()
+			<-w.woken
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.journalled.done < seq {
+		return errNotJournalled
+	}
+	return nil
+}
+
+// runJournal puts news into the journal until ctx ends, and then the rest.
 func (n *Node) runJournal(ctx context.Context) error {
 	var retry <-chan time.Time // while the journal fails
-	var took time.Duration     // the last time
 	for {
 		select {
-		case <-n.journal.kick:
+		case <-n.journal.wake:
 			if retry != nil {
-				continue // in its time
+				continue
 			}
-			n.keepFromJournal(ctx)
-			n.awaitCompany(ctx, took)
+			n.awaitBatch(ctx)
 		case <-retry:
 		case <-ctx.Done():
 			return n.closeJournal()
 		}
-		n.mu.Lock()
-		wanted := ticket(n.replica.News())
-		if n.behindSince.IsZero() {
-			n.behindSince = time.Now()
-		}
-		n.mu.Unlock()
-		began := time.Now()
-		err := n.appendNews()
-		took = time.Since(began)
-		n.mu.Lock()
-		failed := n.journal.failed
-		n.journal.failed = err != nil
-		n.mu.Unlock()
 		retry = nil
-		switch {
-		case err != nil && !failed:
-			n.tell([]replica.Event{{Kind: kindJournal, Text: fmt.Sprintf("the journal fails, replies wait: %v", err)}})
-		case err == nil && failed:
-			n.tell([]replica.Event{{Kind: kindJournal, Text: "the journal works again"}})
-		}
-		if err != nil {
+		if n.appendNews() != nil {
 			retry = time.After(journalRetry)
 			continue
 		}
-		n.mu.Lock()
-		n.journal.finish(wanted)
-		n.mu.Unlock()
 		n.compactJournal()
-		n.mu.Lock()
-		n.behindSince = time.Time{}
-		n.mu.Unlock()
 	}
 }
 
-// keepFromJournal lets news wait for more, until somebody waits for it or ctx ends.
-func (n *Node) keepFromJournal(ctx context.Context) {
-	keep := func(least int, d time.Duration) bool {
+// awaitBatch waits while it pays to let more records gather.
+func (n *Node) awaitBatch(ctx context.Context) {
+	j := n.journal
+	for began := time.Now(); ; {
+		now := time.Now()
 		n.mu.Lock()
-		if n.behindSince.IsZero() {
-			n.behindSince = time.Now()
+		q := batch.Queue{Items: n.replica.Unjournalled(), Waiters: len(n.journalled.waiting), Age: now.Sub(began)}
+		delay := j.batch.Delay(q, now)
+		n.lingering = delay > 0 && q.Waiters == 0
+		if n.unsavedSince.IsZero() {
+			n.unsavedSince = began
 		}
-		n.journal.keeping = len(n.journal.waiting) == 0 && n.replica.Unjournalled() >= least
-		keeping := n.journal.keeping
 		n.mu.Unlock()
-		return keeping && !wait(ctx, n.journal.kick, d) // who waits kicks
-	}
-	if keep(0, journalMoment) {
-		keep(manyLines, journalKeptBack-journalMoment)
-	}
-	n.mu.Lock()
-	n.journal.keeping = false
-	n.mu.Unlock()
-}
-
-// awaitCompany lets those who wait for the journal wait for others that did when it
-// last let some go, and are about to again, if the disk is slow enough to make that
-// worth while: it takes as long for all as for one.
-func (n *Node) awaitCompany(ctx context.Context, took time.Duration) {
-	if took < slowAppend {
-		return
-	}
-	timeout := time.After(min(took/2, keptBack))
-	for {
-		n.mu.Lock()
-		waiting := len(n.journal.waiting)
-		enough := waiting == 0 || waiting >= n.journal.company
-		n.mu.Unlock()
-		if enough {
+		if delay <= 0 || ctx.Err() != nil {
 			return
 		}
-		select {
-		case <-n.journal.kick: // who waits kicks
-		case <-timeout:
-			return
-		case <-ctx.Done():
-			return
-		}
+		wait(ctx, j.wake, delay)
 	}
 }
 
-// journalLag is how many records are not yet in the journal, and how long the oldest
-// of them has waited. The lock is held.
-func (n *Node) journalLag(now time.Time) (records int, oldest time.Duration) {
-	records = n.replica.Unjournalled()
-	if records > 0 && !n.behindSince.IsZero() {
-		oldest = now.Sub(n.behindSince)
-	}
-	return records, oldest
-}
-
-// appendNews appends all that is wanted in the journal now.
+// appendNews appends everything that is not in the journal now, and wakes those who wait
+// for it.
 func (n *Node) appendNews() error {
+	j := n.journal
+	began := time.Now()
 	n.mu.Lock()
-	left := n.replica.Unjournalled()
+	seq, records := n.replica.JournalSeq(), n.replica.Unjournalled()
 	n.mu.Unlock()
-	for left > 0 {
+	var err error
+	for left := records; left > 0 && err == nil; {
 		filled := 0
 		for filled < journalFrames && left > 0 {
-			frame, lines := n.journalFrame(n.journalRoom[filled][:0], left)
+			frame, lines := n.journalFrame(j.frames[filled][:0], left)
 			if lines == 0 {
 				left = 0
 				break
 			}
-			n.journalRoom[filled] = frame
+			j.frames[filled] = frame
 			filled++
-			left = max(0, left-lines)
+			left -= lines
 		}
-		err := n.cfg.Journal.Append(n.journalRoom[:filled])
+		err = j.journal.Append(j.frames[:filled])
 		n.mu.Lock()
-		n.replica.Journalled(err == nil)
+		n.replica.JournalDone(err == nil)
 		n.mu.Unlock()
-		if err != nil {
-			clear(n.journalRoom[:]) // somebody may yet read it
-			return err
+	}
+	if err != nil {
+		clear(j.frames[:]) // the journal may still read them
+	}
+
+	n.mu.Lock()
+	failedBefore, waiting := n.journalFailed, 0
+	n.journalFailed = err != nil
+	if err == nil {
+		waiting = len(n.journalled.waiting)
+		n.journalled.advance(seq)
+		n.unsavedSince = time.Time{}
+		if n.replica.Unjournalled() > 0 { // they arrived since we began
+			n.unsavedSince = began
 		}
 	}
-	return nil
+	n.mu.Unlock()
+	now := time.Now()
+	j.batch.Flushed(records, waiting, now.Sub(began), now)
+	switch {
+	case err != nil && !failedBefore:
+		n.emit([]replica.Event{{Kind: kindJournal, Text: fmt.Sprintf("the journal fails, replies wait: %v", err)}})
+	case err == nil && failedBefore:
+		n.emit([]replica.Event{{Kind: kindJournal, Text: "the journal works again"}})
+	}
+	return err
 }
 
-// journalFrame appends to dst what is wanted in the journal, about a frame or so many
-// lines, and returns how many they are.
+// journalFrame appends to dst the next records for the journal: about a frame, or most
+// lines.
 func (n *Node) journalFrame(dst []byte, most int) (frame []byte, lines int) {
 	for len(dst) < frameSize && lines < most {
 		var more int
 		n.mu.Lock()
-		dst, more = n.replica.FillJournal(dst, pieceSize)
+		dst, more = n.replica.NextJournalLines(dst, pieceSize)
 		n.mu.Unlock()
 		if more == 0 {
 			break
@@ -220,42 +237,61 @@ func (n *Node) journalFrame(dst []byte, most int) (frame []byte, lines int) {
 	return dst, lines
 }
 
-// compactJournal writes the journal anew when it has become much larger than the
-// map. Replies wait meanwhile.
+// compactJournal rewrites the journal when it has become much larger than the map. News
+// is appended meanwhile, so that replies do not wait for it.
 func (n *Node) compactJournal() {
+	j := n.journal
 	n.mu.Lock()
 	size := n.replica.Map().Size()
 	n.mu.Unlock()
 	began := time.Now()
-	if began.Before(n.compactNext) || !n.cfg.Journal.Bloated(size) {
+	if began.Before(j.compactAfter) || !j.journal.NeedsCompaction(size) {
 		return
 	}
-	var next replica.ID
-	err := n.cfg.Journal.Compact(func() (frames [][]byte) {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		for len(frames) < journalFrames && int(next) < n.replica.Map().Len() {
+	var next store.ID
+	err := j.journal.Compact(func() (frames [][]byte, err error) {
+		if err := n.appendNews(); err != nil {
+			return nil, err
+		}
+		for len(frames) < compactFrames {
 			var frame []byte
-			frame, next = n.replica.Map().AppendLines(nil, next, frameSize)
+			if frame, next = n.mapFrame(next); len(frame) == 0 {
+				break
+			}
 			frames = append(frames, frame)
 		}
-		return frames
+		return frames, nil
 	})
 	if err != nil {
-		n.compactNext = began.Add(compactRetry)
-		n.tell([]replica.Event{{Kind: kindJournal, Text: fmt.Sprintf("the journal was not compacted: %v", err)}})
+		j.compactAfter = began.Add(compactRetry)
+		n.emit([]replica.Event{{Kind: kindJournal, Text: fmt.Sprintf("the journal was not compacted: %v", err)}})
 		return
 	}
 	n.log.Info("journal compacted", "took", time.Since(began))
 }
 
+// mapFrame is about a frame of the map's lines from a client on, and the first client
+// that it leaves out.
+func (n *Node) mapFrame(id store.ID) (frame []byte, next store.ID) {
+	for len(frame) < frameSize {
+		before := len(frame)
+		n.mu.Lock()
+		frame, id = n.replica.Map().AppendLines(frame, id, pieceSize)
+		n.mu.Unlock()
+		if len(frame) == before {
+			break
+		}
+	}
+	return frame, id
+}
+
 // closeJournal appends what is left and closes the journal.
 func (n *Node) closeJournal() error {
 	n.mu.Lock()
-	failed := n.journal.failed
+	failed := n.journalFailed
 	n.mu.Unlock()
 	err := errNotJournalled
-	if !failed { // else it has had its time
+	if !failed { // it has had its time
 		err = n.appendNews()
 	}
 	if err != nil {
@@ -263,5 +299,5 @@ func (n *Node) closeJournal() error {
 		err = fmt.Errorf("journal: %d records are not in it: %w", n.replica.Unjournalled(), err)
 		n.mu.Unlock()
 	}
-	return errors.Join(err, n.cfg.Journal.Close())
+	return errors.Join(err, n.journal.journal.Close())
 }

@@ -58,17 +58,24 @@ func (j *fakeJournal) Append(frames [][]byte) error {
 	return nil
 }
 
-func (j *fakeJournal) Bloated(int64) bool {
+func (j *fakeJournal) NeedsCompaction(int64) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return len(j.lines) > 100
 }
 
-func (j *fakeJournal) Compact(next func() [][]byte) error {
+func (j *fakeJournal) Compact(next func() ([][]byte, error)) error {
 	j.mu.Lock()
 	before := len(j.lines)
 	j.mu.Unlock()
-	for frames := next(); len(frames) > 0; frames = next() {
+	for {
+		frames, err := next()
+		if err != nil {
+			return err
+		}
+		if len(frames) == 0 {
+			break
+		}
 		if err := j.Append(frames); err != nil {
 			return err
 		}
@@ -131,7 +138,7 @@ func TestReplyAfterJournal(t *testing.T) {
 			}()
 			settle()
 		}
-		time.Sleep(journalPatience / 2)
+		time.Sleep(journalTimeout / 2)
 		if len(replies) > 0 {
 			t.Fatal("a reply left while the journal took nothing")
 		}
@@ -149,7 +156,7 @@ func TestReplyAfterJournal(t *testing.T) {
 		j.set(nil, nil)
 
 		theirs := h.dial("B").ask("IAMAT rhea +1+1 100")
-		time.Sleep(journalMoment + keptBack)
+		time.Sleep(minLinger + maxBatchDelay)
 		if !j.has(theirs) {
 			t.Error("a neighbour's record is not in the journal")
 		}
@@ -159,14 +166,14 @@ func TestReplyAfterJournal(t *testing.T) {
 			t.Errorf("%q left before the neighbour's record that won was in the journal", reply)
 		}
 		many := h.dial("B")
-		for i := range manyLines {
+		for i := range lingerRecords {
 			theirs = many.ask(fmt.Sprintf("IAMAT emu%d +1+1 100", i))
 		}
-		time.Sleep(journalMoment + keptBack)
+		time.Sleep(minLinger + maxBatchDelay)
 		if j.has(theirs) {
 			t.Error("many records of a neighbour did not wait for more")
 		}
-		time.Sleep(journalKeptBack)
+		time.Sleep(maxLinger)
 		if !j.has(theirs) {
 			t.Error("many records of a neighbour are not in the journal")
 		}
@@ -213,7 +220,7 @@ func TestJournalCompany(t *testing.T) {
 		if journal.count > reports+4 {
 			t.Errorf("%d appends for %d reports of each of %d clients", journal.count, reports, clients)
 		}
-		if longest := talk(clients, 1); longest > journal.took+keptBack { // for those that are gone
+		if longest := talk(clients, 1); longest > journal.took+maxBatchDelay { // for those that are gone
 			t.Errorf("the first report of a client that is alone took %v", longest)
 		}
 		if longest := talk(clients, 3); longest != journal.took {
@@ -247,8 +254,8 @@ func TestJournalFails(t *testing.T) {
 		if rest, err := io.ReadAll(c.r); len(rest) > 0 || err != nil {
 			t.Errorf("read %q, %v, want the end without a reply", rest, err)
 		}
-		if waited := time.Since(began); waited != journalPatience {
-			t.Errorf("the connection ended after %v, want %v", waited, journalPatience)
+		if waited := time.Since(began); waited != journalTimeout {
+			t.Errorf("the connection ended after %v, want %v", waited, journalTimeout)
 		}
 		if err := a.Ready(); err == nil || !strings.Contains(err.Error(), "the journal fails") {
 			t.Errorf("Ready = %v while the journal fails", err)
@@ -288,8 +295,8 @@ func TestStopWithFailingJournal(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "1 records are not in it") {
 			t.Errorf("Run = %v, want the count", err)
 		}
-		if took := time.Since(began); took > grace {
-			t.Errorf("the stop took %v, want %v at most", took, grace)
+		if took := time.Since(began); took > stopTimeout {
+			t.Errorf("the stop took %v, want %v at most", took, stopTimeout)
 		}
 	})
 }
@@ -301,7 +308,7 @@ func TestLastNews(t *testing.T) {
 	n := New(Config{
 		Name: "A", Neighbours: []string{"B"}, Limits: generous, Bus: (&bustest.Network{}).Bus("A", "B"), Places: noPlaces{}, Log: discard, Journal: j,
 	})
-	if err := n.openJournal(); err != nil {
+	if err := n.replayJournal(); err != nil {
 		t.Fatal(err)
 	}
 	const record = "AT B +1.000000000 kiwi +1+1 100"

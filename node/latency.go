@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// latencyBounds are the upper bounds of the buckets of reply latencies.
+// latencyBounds are the upper bounds of the buckets.
 var latencyBounds = [...]time.Duration{
 	50 * time.Microsecond, 100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond,
 	time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond,
@@ -13,28 +13,28 @@ var latencyBounds = [...]time.Duration{
 	time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second,
 }
 
-// command is what a reply answered, as operators see it.
+// command is the kind of a command, as operators see it.
 type command uint8
 
 const (
 	iAmAt command = iota
 	whatsAt
 	invalid
-	commands // how many there are
+	commands // number of kinds
 )
 
 func (c command) String() string { return [...]string{"iamat", "whatsat", "invalid"}[c] }
 
-// replies counts the replies to each kind of command that one write brought.
+// replies counts the replies of one write, by the kind of their command.
 type replies [commands]int
 
-// latency is a histogram of the time from when a command was read until its reply
-// was written. All replies of one write count with one observation, and with the
-// latency of the command that was read first: so it costs a write two additions
-// and two readings of the clock, whatever the number of its replies. The histogram of the Prometheus library has no
-// way to count many at once.
+// latency is a histogram of the time from reading a command to writing its reply. All
+// replies of one write count with the latency of the first command among them, in one
+// observation: that costs two additions and two clock readings per write, whatever the
+// number of replies. The Prometheus library has no histogram that counts many values at
+// once. It is safe for concurrent use.
 type latency struct {
-	buckets [len(latencyBounds) + 1]atomic.Uint64 // replies, by the first bound that they kept; the last kept none
+	buckets [len(latencyBounds) + 1]atomic.Uint64 // by the first bound that was kept; the last: none
 	sum     atomic.Int64                          // nanoseconds
 }
 
@@ -51,23 +51,27 @@ func (l *latency) observe(n int, took time.Duration) {
 	l.sum.Add(int64(took) * int64(n))
 }
 
-// replied takes note of a write that brought replies, so long after the first of the
-// commands was read.
-func (n *Node) replied(r replies, took time.Duration) {
+// noteLatency counts the replies of one write.
+func (n *Node) noteLatency(r replies, took time.Duration) {
 	for to, count := range r {
 		n.latencies[to].observe(count, took)
 	}
 }
 
-// read is the histogram in the form that Prometheus has: the count and sum of all,
-// in seconds, and how many kept each bound.
-func (l *latency) read() (count uint64, sum float64, within map[float64]uint64) {
-	within = make(map[float64]uint64, len(latencyBounds))
+// Latency is a histogram in the form that Prometheus has.
+type Latency struct {
+	Count  uint64
+	Sum    float64            // seconds
+	Within map[float64]uint64 // replies by upper bound in seconds, cumulative
+}
+
+func (l *latency) read() Latency {
+	r := Latency{Within: make(map[float64]uint64, len(latencyBounds)), Sum: time.Duration(l.sum.Load()).Seconds()}
 	for i := range l.buckets {
-		count += l.buckets[i].Load()
+		r.Count += l.buckets[i].Load()
 		if i < len(latencyBounds) {
-			within[latencyBounds[i].Seconds()] = count
+			r.Within[latencyBounds[i].Seconds()] = r.Count
 		}
 	}
-	return count, time.Duration(l.sum.Load()).Seconds(), within
+	return r
 }

@@ -13,26 +13,26 @@ func TestLatency(t *testing.T) {
 	l.observe(3, latencyBounds[0]) // a bound is kept by what equals it
 	l.observe(2, latencyBounds[0]+1)
 	l.observe(1, time.Minute)
-	count, sum, within := l.read()
-	if want := 60.00025; count != 6 || sum < want || sum > want+1e-6 {
-		t.Errorf("read() = %d, %v, want 6, %v", count, sum, want)
+	got := l.read()
+	if want := 60.00025; got.Count != 6 || got.Sum < want || got.Sum > want+1e-6 {
+		t.Errorf("read() = %d, %v, want 6, %v", got.Count, got.Sum, want)
 	}
 	for i, bound := range latencyBounds {
 		want := uint64(5)
 		if i == 0 {
 			want = 3
 		}
-		if got := within[bound.Seconds()]; got != want {
-			t.Errorf("%d within %v, want %d", got, bound, want)
+		if n := got.Within[bound.Seconds()]; n != want {
+			t.Errorf("%d within %v, want %d", n, bound, want)
 		}
 	}
 }
 
-// BenchmarkReplied is what the histogram costs a write, with the reading of the clock.
-func BenchmarkReplied(b *testing.B) {
+// BenchmarkNoteLatency is the cost of the histogram per write, with reading the clock.
+func BenchmarkNoteLatency(b *testing.B) {
 	n := New(Config{Name: "A", Log: discard})
 	read := time.Now()
 	for b.Loop() {
-		n.replied(replies{iAmAt: 1}, time.Since(read))
+		n.noteLatency(replies{iAmAt: 1}, time.Since(read))
 	}
 }

@@ -7,36 +7,25 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"herd/bus"
 	"herd/node/replica"
-	"herd/node/wire"
 	"herd/places"
 )
 
-// Bus is what a server needs of the message bus; natsbus.Bus says what each
-// method promises.
-type Bus interface {
-	Run(ctx context.Context, h bus.Handler) error
-	Send(ms ...bus.Message) error
-	MaxData() int
-	PublishEvent(kind, peer, text string) error
-}
-
-// Config is what a server is made of. All of it must be set, but for LogDir
-// and Journal.
+// Config describes one server. All fields but LogDir and Journal must be set.
 type Config struct {
 	Name       string
 	Neighbours []string
-	Adjacent   func(a, b string) bool // of the graph
-	Topology   uint64                 // hash of the graph, which neighbours compare
-	Epoch      uint64                 // this life of the server
+	Adjacent   func(a, b string) bool // of the topology
+	Topology   uint64                 // hash of the topology, which neighbours compare
+	Epoch      uint64                 // identifies this run of the server
 	Limits     Limits
-	Repair     time.Duration // how often maps are compared, beside the times they must; 0 for never
-	LogDir     string        // of the traffic log; none if empty. It must exist
+	Repair     time.Duration // interval of scheduled comparisons of maps; 0 turns all repair off
+	LogDir     string        // existing directory for the traffic log; "" for none
 
 	Bus     Bus
 	Journal Journal // nil for none
@@ -44,108 +33,96 @@ type Config struct {
 	Log     *slog.Logger
 }
 
-// Limits bind clients. What comes over an edge is not bound by them, or the maps
-// would come apart.
+// Limits bound what clients may do. They do not apply to neighbours, or the maps of a
+// herd would differ.
 type Limits struct {
-	Line    int           // bytes of a line, its LF not counted
-	Conns   int           // connections at a time; of one address, loopback apart, half as many
-	Clients int           // clients in the map, beyond which new ones are refused
+	Line    int           // bytes of a line, without its LF
+	Conns   int           // open connections; half of that from one address that is not loopback
+	Clients int           // clients in the map; reports of further ones are refused
 	Idle    time.Duration // without a complete line
-	Write   time.Duration // for the client to take a reply
+	Write   time.Duration // for the client to read a reply
 }
 
-const (
-	// grace is how long a stop may take: to answer what was read, to flood it, and
-	// to have it confirmed.
-	grace = 8 * time.Second
-	// reaching is how long the bus has to be there before a server gets ready
-	// without it.
-	reaching = 2 * time.Second
-)
-
 // Node is one server of a herd.
+//
+// Lock order: Node.mu is never held while another lock is taken, except traffic's and
+// events', which are leaves. The flood's token (flood.go) is taken before Node.mu.
 type Node struct {
 	cfg  Config
 	log  *slog.Logger
-	edge map[string]int // number of the edge to a neighbour, in the replica
-	junk []junk         // by edge
-	// traffic is the log of all input and output; nil for none.
-	traffic *trafficLog
+	edge map[string]int // number of the edge to each neighbour
 
-	mu      sync.Mutex
+	mu sync.Mutex // guards state
+	state
+
+	flood   flooder
+	journal *journalWriter // nil for none
+	clients clients
+	events  events
+	traffic *trafficLog // nil for none
+
+	buffers   sync.Pool         // of exchanges that no session uses
+	latencies [commands]latency // of replies
+	panics    atomic.Uint64     // recovered
+
+	lookups    context.Context // ends when a stop has no more time for lookups of places
+	endLookups context.CancelFunc
+
+	connected gate // opens when the bus was first connected
+	ready     gate // opens when the server is first ready
+}
+
+// state is what Node.mu guards. The lock is never held across a send, a write, a
+// callback or a log call.
+type state struct {
 	replica *replica.Replica
-	flood   progress
-	flooder flooder
-	moment  *time.Timer // tells runFlood that one has passed, while replica.Presuming
-	timing  bool        // it is set
-	journal progress
-	damage  []string // what was wrong with the journal
-	// The journal's goroutine's alone: room for frames, and when a compaction is not to
-	// be tried before.
-	journalRoom [journalFrames][]byte
-	compactNext time.Time
-	behindSince time.Time // when there was news for the journal that is not all in it; zero for none
-	// unsendable counts lines that were too large for the bus.
-	unsendable int
-	bus        busState
-	stopping   bool
-	goodbye    bool // it has been said: nothing more goes to neighbours
-	sessions   sessions
-	events     map[replica.Kind]uint64 // how many there have been
-	followed   followed
-	latencies  [commands]latency // of replies; not guarded
+	bus     busState
 
-	workspaces   sync.Pool       // that no session has
-	questions    context.Context // of places: ends when a stop has no more time for them
-	endQuestions context.CancelFunc
+	stopping bool // no new commands are read
+	silent   bool // we have said goodbye: nothing more goes to neighbours
 
-	reached gate // opens when the bus was first there
-	ready   gate // opens as Ready says
+	flushed      waitQueue // sessions that wait for the flood, by replica.FloodSeq
+	flushFailed  bool      // the last flush could not send everything
+	forwardTimer bool      // the timer for replica.ForwardTick is set
+
+	journalled    waitQueue // sessions that wait for the journal, by replica.JournalSeq
+	journalFailed bool      // the last append failed
+	unsavedSince  time.Time // no record waits for the journal for longer; zero: none waits
+	lingering     bool      // the journal's writer lets records gather; only waiters wake it
+
+	merged []mergedRecord // since the lock was taken, for the trace; see trace.go
 }
 
-// gate is closed until it is opened, once and for all.
-type gate struct {
-	opened <-chan struct{}
-	open   func()
-}
-
-func newGate() gate {
-	c := make(chan struct{})
-	return gate{c, sync.OnceFunc(func() { close(c) })}
-}
-
-// busState is where we stand with the bus.
+// busState is the state of the connection to the bus.
 type busState uint8
 
 const (
-	unreached busState = iota
-	present
-	away
+	neverConnected busState = iota
+	connected
+	disconnected
 )
 
-// New makes a server. It does nothing before Run.
+// New makes a server. It starts nothing and does no I/O.
 func New(cfg Config) *Node {
 	n := &Node{
-		cfg:        cfg,
-		log:        cfg.Log.With("node", cfg.Name),
-		edge:       map[string]int{},
-		junk:       make([]junk, len(cfg.Neighbours)),
-		flood:      newProgress(),
-		journal:    newProgress(),
-		events:     map[replica.Kind]uint64{},
-		sessions:   sessions{open: map[net.Conn]struct{}{}, from: map[string]int{}},
-		workspaces: sync.Pool{New: newWorkspace},
-		reached:    newGate(),
-		ready:      newGate(),
+		cfg:       cfg,
+		log:       cfg.Log.With("node", cfg.Name),
+		edge:      map[string]int{},
+		clients:   newClients(cfg.Limits),
+		events:    newEvents(),
+		connected: newGate(),
+		ready:     newGate(),
 	}
+	n.buffers.New = newExchange
 	n.replica = replica.New(replica.Config{
-		Name: cfg.Name, Neighbours: cfg.Neighbours, Adjacent: cfg.Adjacent, Epoch: cfg.Epoch, Topology: cfg.Topology, MaxClients: cfg.Limits.Clients,
-		Repair: cfg.Repair, Journal: cfg.Journal != nil, Follow: n.follow(),
+		Name: cfg.Name, Neighbours: cfg.Neighbours, Adjacent: cfg.Adjacent, Epoch: cfg.Epoch, Topology: cfg.Topology,
+		MaxClients: cfg.Limits.Clients, Repair: cfg.Repair, Journal: cfg.Journal != nil, OnMerge: n.traceMerges(),
 	})
-	n.flooder = newFlooder(n)
-	n.moment = time.NewTimer(replica.Moment)
-	n.moment.Stop()
-	n.questions, n.endQuestions = context.WithCancel(context.Background())
+	n.flood = newFlooder(len(cfg.Neighbours))
+	if cfg.Journal != nil {
+		n.journal = newJournalWriter(cfg.Journal)
+	}
+	n.lookups, n.endLookups = context.WithCancel(context.Background())
 	for i, peer := range cfg.Neighbours {
 		n.edge[peer] = i
 	}
@@ -155,17 +132,19 @@ func New(cfg Config) *Node {
 	return n
 }
 
-// Run serves clients at ln, which it closes, until ctx ends or it fails; then it
-// answers what it has read, floods it, waits until the neighbours that are up
-// confirm it, for 8 s in all, and returns when all that it started has stopped.
-// It returns nil after a complete stop, and an error that says how many records
-// could not be handed over after an incomplete one.
+// Run serves clients at ln, which it closes, until ctx ends or it fails. Then it answers
+// what it has read, floods it, and waits until the neighbours that are up confirm it, for
+// 8 s in all. It returns when everything that it started has stopped: nil after a
+// complete stop, else an error that says how many records could not be handed over.
+//
+// Run has two stages. Serving (the listener and its sessions) runs inside support (bus,
+// flood, heartbeats, journal, traffic log). Serving ends first.
 func (n *Node) Run(ctx context.Context, ln net.Listener) error {
 	if n.traffic != nil {
 		defer n.traffic.start()()
 	}
-	if n.cfg.Journal != nil {
-		if err := n.openJournal(); err != nil {
+	if n.journal != nil {
+		if err := n.replayJournal(); err != nil {
 			ln.Close()
 			return fmt.Errorf("%s: %w", n.cfg.Name, err)
 		}
@@ -175,9 +154,9 @@ func (n *Node) Run(ctx context.Context, ln net.Listener) error {
 	tasks, failed := errgroup.WithContext(support)
 	tasks.Go(func() error { return n.cfg.Bus.Run(failed, n) })
 	tasks.Go(func() error { n.runFlood(failed); return nil })
-	tasks.Go(func() error { n.runPulse(failed); return nil })
-	tasks.Go(func() error { n.awaitReady(failed); return nil })
-	if n.cfg.Journal != nil {
+	tasks.Go(func() error { n.runHeartbeats(failed); return nil })
+	tasks.Go(func() error { n.awaitInStep(failed); return nil })
+	if n.journal != nil {
 		tasks.Go(func() error { return n.runJournal(failed) })
 	}
 
@@ -185,70 +164,20 @@ func (n *Node) Run(ctx context.Context, ln net.Listener) error {
 	defer endServing()
 	defer context.AfterFunc(failed, endServing)()
 	err := n.serve(serving, ln)
-	endServing() // also if it was the listener that failed: sessions look at it
+	endServing() // if it was the listener that failed, sessions must stop too
 
-	stopping := time.Now()
-	n.mu.Lock()
-	n.stopping = true
-	n.mu.Unlock()
-	deadline, cancel := context.WithTimeout(failed, grace)
-	defer cancel()
-	n.endSessions(deadline)
-	if failed.Err() == nil {
-		err = errors.Join(err, n.handOver(deadline))
-	}
-	n.sayGoodbye()
+	began := time.Now()
+	err = errors.Join(err, n.shutDown(failed))
 	endSupport()
 	if err := errors.Join(tasks.Wait(), err); err != nil {
 		return fmt.Errorf("%s: %w", n.cfg.Name, err)
 	}
-	n.log.Info("stopped", "took", time.Since(stopping))
+	n.log.Info("stopped", "took", time.Since(began))
 	return nil
 }
 
-// awaitReady opens ready when Ready's time has come, or returns when ctx ends.
-func (n *Node) awaitReady(ctx context.Context) {
-	const look = 5 * time.Millisecond
-	began := time.Now()
-	if n.cfg.Repair > 0 {
-		wait(ctx, n.reached.opened, reaching)
-	}
-	for greeted := time.Now(); !n.inStep(greeted); {
-		if wait(ctx, nil, look); ctx.Err() != nil {
-			return
-		}
-	}
-	n.ready.open()
-	n.log.Info("ready", "after", time.Since(began), "records", n.records())
-	for e := range n.cfg.Neighbours {
-		n.beat(e, wire.Beat{}) // they may wait for it
-	}
-}
-
-// inStep tells whether a server that greeted its neighbours at greeted is in step
-// with all of them that live. Beyond a bus that is away none does.
-func (n *Node) inStep(greeted time.Time) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.bus != present || n.replica.Ready(time.Now(), greeted)
-}
-
-func (n *Node) records() int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.replica.Map().Len()
-}
-
-// AwaitReady returns when the server is ready for the first time or ctx ends.
-func (n *Node) AwaitReady(ctx context.Context) {
-	select {
-	case <-n.ready.opened:
-	case <-ctx.Done():
-	}
-}
-
-// wait waits until c is closed, for d at most or until ctx ends, and reports
-// whether c is.
+// wait waits until c is closed or has a value, for d at most or until ctx ends. It
+// reports whether c did.
 func wait(ctx context.Context, c <-chan struct{}, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -261,30 +190,11 @@ func wait(ctx context.Context, c <-chan struct{}, d time.Duration) bool {
 	return false
 }
 
-// Ready is nil when the server is ready, and else says why not. A server gets
-// ready once it is in step with all neighbours that live; one that has not
-// answered a greeting for half a second does not. Where the bus cannot be reached
-// it gets ready two seconds after its start, and with repair off at its start.
-// Later it is unready while the bus is away, while its clock or a neighbour's is
-// far off, and when it stops.
-func (n *Node) Ready() error {
+// signal puts a value into a channel of capacity 1 whose receiver looks at everything
+// that there is to do each time.
+func signal(c chan<- struct{}) {
 	select {
-	case <-n.ready.opened:
+	case c <- struct{}{}:
 	default:
-		return fmt.Errorf("%s: not yet in step with its neighbours", n.cfg.Name)
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	off := n.replica.ClockOff()
-	switch {
-	case n.stopping:
-		return fmt.Errorf("%s: stopping", n.cfg.Name)
-	case n.journal.failed:
-		return fmt.Errorf("%s: the journal fails", n.cfg.Name)
-	case n.bus != present:
-		return fmt.Errorf("%s: the bus is away", n.cfg.Name)
-	case off != "":
-		return fmt.Errorf("%s: %s", n.cfg.Name, off)
-	}
-	return nil
 }

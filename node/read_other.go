@@ -2,4 +2,7 @@
 
 package node
 
-func (s *session) newReader() func() error { return s.readBuffered }
+// Elsewhere a session holds its buffers while it waits.
+const canReadNonblocking = false
+
+func (x *exchange) readNonblocking(uintptr) (wouldBlock bool, err error) { return true, nil }

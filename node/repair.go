@@ -8,65 +8,84 @@ import (
 	"herd/node/wire"
 )
 
-// repair asks the first question of a comparison of maps, if one is due.
-func (n *Node) repair() {
+// requestSync begins a comparison of maps if one is due.
+func (n *Node) requestSync() {
 	n.mu.Lock()
-	if n.goodbye || n.bus != present {
-		n.mu.Unlock()
-		return
-	}
-	e, question, ok := n.replica.Repair(time.Now())
+	e, request := n.nextRequest(time.Now())
 	n.mu.Unlock()
-	if ok {
-		n.ask(e, question)
+	if request != nil {
+		n.sendSync(bus.SyncRequest, n.cfg.Neighbours[e], request)
 	}
 }
 
-// ask sends a question. One that is lost is asked again, by and by.
-func (n *Node) ask(e int, question []byte) {
-	peer := n.cfg.Neighbours[e]
-	if err := n.cfg.Bus.Send(bus.Message{Lane: bus.SyncRequest, Peer: peer, Data: question}); err != nil {
-		n.log.Debug("repair: question", "edge", peer, "err", err)
+// nextRequest is the first request of a comparison that is due; nil for none. The lock is
+// held.
+func (n *Node) nextRequest(now time.Time) (e int, request []byte) {
+	if n.silent || n.bus != connected {
+		return 0, nil
 	}
+	e, request, _ = n.replica.NextRequest(now)
+	return e, request
 }
 
-// answer answers a neighbour's question, message by message: the lock is not held
-// for longer than one of them takes.
-func (n *Node) answer(e int, m bus.Message) {
+// sendSync sends a message of repair. Should it be lost, the comparison is tried again.
+func (n *Node) sendSync(lane bus.Lane, peer string, message []byte) error {
+	err := n.cfg.Bus.Send(bus.Message{Lane: lane, Peer: peer, Data: message})
+	if err != nil {
+		n.log.Debug("repair: message not sent", "edge", peer, "lane", lane, "err", err)
+	}
+	return err
+}
+
+// receiveRequest replies to a neighbour's request, message by message: the lock is held
+// no longer than it takes to make one.
+func (n *Node) receiveRequest(e int, m bus.Message) {
 	n.mu.Lock()
-	a, err := n.replica.Question(e, m.Data, time.Now())
+	reply, err := n.replica.HandleRequest(e, m.Data, time.Now())
 	n.mu.Unlock()
-	for more := err == nil; more; {
-		var message []byte
-		n.mu.Lock()
-		message, more, err = a.Next()
-		n.mu.Unlock()
-		if err == nil {
-			err = n.cfg.Bus.Send(bus.Message{Lane: bus.SyncReply, Peer: m.Peer, Data: message})
+	for more := err == nil; more && err == nil; {
+		if m.Data, more, err = n.nextReply(reply); err != nil {
+			break
 		}
-		more = more && err == nil
+		if n.sendSync(bus.SyncReply, m.Peer, m.Data) != nil {
+			return
+		}
+		n.mu.Lock()
+		reply.Sent()
+		n.mu.Unlock()
 	}
 	if err != nil {
-		n.log.Debug("repair: answer", "edge", m.Peer, "err", err)
+		n.log.Debug("repair: request not answered", "edge", m.Peer, "err", err)
 	}
 }
 
-// receiveAnswer takes in a part of an answer, and asks on.
-func (n *Node) receiveAnswer(e int, m bus.Message) {
+func (n *Node) nextReply(reply *replica.Reply) (message []byte, more bool, err error) {
 	n.mu.Lock()
-	question, ended, events, err := n.replica.Told(e, m.Data, time.Now())
-	followed := n.takeFollowed()
-	n.mu.Unlock()
-	n.traceIn(followed, "record in by repair", "edge", m.Peer)
-	n.spread() // what was news, over the other edges
-	if question != nil {
-		n.ask(e, question)
+	defer n.mu.Unlock()
+	return reply.Next()
+}
+
+// receiveReply merges a part of a reply, and sends the next request.
+func (n *Node) receiveReply(e int, m bus.Message) {
+	result, merged, err := n.mergeReply(e, m)
+	n.traceMerged(merged, "record in by repair", "edge", m.Peer)
+	n.wakeWriters()
+	if result.Request != nil {
+		n.sendSync(bus.SyncRequest, m.Peer, result.Request)
 	}
-	if ended {
-		n.beat(e, wire.Beat{})
+	if result.Ended {
+		n.sendHeartbeat(e, wire.Heartbeat{}) // the neighbour may wait for us to be in step
 	}
 	if err != nil {
-		n.tell([]replica.Event{{Kind: replica.Mismatch, Peer: m.Peer, Text: "repair: " + err.Error()}})
+		n.emit([]replica.Event{{Kind: replica.Mismatch, Peer: m.Peer, Text: "repair: malformed reply: " + err.Error()}})
 	}
-	n.tell(events)
+	n.emit(result.Events)
+	n.requestSync()
+}
+
+func (n *Node) mergeReply(e int, m bus.Message) (result replica.ReplyResult, merged []mergedRecord, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	result, err = n.replica.HandleReply(e, m.Data, time.Now())
+	return result, n.takeMerged(), err
 }

@@ -132,7 +132,7 @@ func TestRepairIsTold(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.start("B", 9, nil).node.AwaitReady(t.Context())
-		if text := <-told; !strings.Contains(text, "compared with A because it came up: 3 of 3 lines were news") {
+		if text := <-told; !strings.Contains(text, "compared with A because it came up: received 3 lines, 3 of them news") {
 			t.Errorf("told %q", text)
 		}
 	})

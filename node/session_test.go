@@ -35,7 +35,8 @@ func conversation(t *testing.T, n *Node, text string, piece int) string {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		newSession(n, &halfClosed{Conn: theirs}).run(context.Background())
+		n.startSession(context.Background(), newSession(n, &halfClosed{Conn: theirs}))
+		n.clients.running.Wait()
 	}()
 	go func() {
 		for rest := text; rest != ""; {
@@ -190,8 +191,8 @@ func TestSlowPlaces(t *testing.T) {
 		if got := c.ask("WHATSAT kiwi 10 5"); got != record {
 			t.Errorf("got %q, want %q", got, record)
 		}
-		if waited := time.Since(began); waited != asking {
-			t.Errorf("the source was given up after %v, want %v", waited, asking)
+		if waited := time.Since(began); waited != whatsAtTimeout {
+			t.Errorf("the source was given up after %v, want %v", waited, whatsAtTimeout)
 		}
 		var object strings.Builder
 		for line := c.line(); line != "\n"; line = c.line() {
@@ -305,9 +306,9 @@ func TestNotReadyYet(t *testing.T) {
 		setUp func(*testHerd)
 		ready time.Duration
 	}{
-		{"neighbours do not answer", func(h *testHerd) {}, replica.Greeting},
+		{"neighbours do not answer", func(h *testHerd) {}, replica.GreetingTimeout},
 		{"neighbours answer", func(h *testHerd) { h.start("B", 2, nil) }, 0},
-		{"no bus", func(h *testHerd) { h.network.Stop() }, reaching},
+		{"no bus", func(h *testHerd) { h.network.Stop() }, connectTimeout},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -318,7 +319,7 @@ func TestNotReadyYet(t *testing.T) {
 				h.start("A", 1, nil)
 				c := h.dial("A")
 				want := c.ask("IAMAT kiwi +1+1 1")
-				if waited := time.Since(began); waited > claiming {
+				if waited := time.Since(began); waited > nameClaimTimeout {
 					t.Errorf("IAMAT took %v", waited)
 				}
 				if got := c.ask("WHATSAT kiwi 0 0"); got != want {
@@ -383,11 +384,11 @@ func TestStopUnconfirmed(t *testing.T) {
 		h.dial("A").ask("IAMAT kiwi +1+1 1")
 		began := time.Now()
 		err := h.servers["A"].stop()
-		if err == nil || !strings.Contains(err.Error(), "1 records not sent, and 1 neighbours have not confirmed") {
+		if err == nil || !strings.Contains(err.Error(), "1 records were not sent within 8s") {
 			t.Errorf("Run = %v, want the counts of what was not handed over", err)
 		}
-		if took := time.Since(began); took != grace {
-			t.Errorf("the stop took %v, want %v", took, grace)
+		if took := time.Since(began); took != stopTimeout {
+			t.Errorf("the stop took %v, want %v", took, stopTimeout)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
@@ -455,7 +456,7 @@ func TestRestOfAnySize(t *testing.T) {
 		n := New(Config{Name: "Solo", Limits: generous, Log: discard})
 		ours, theirs := tcpPair(t)
 		s := newSession(n, theirs)
-		s.rest = bytes.Repeat([]byte("x"), length) // and the workspace it was read into went to others
+		s.partial = bytes.Repeat([]byte("x"), length) // and the workspace it was read into went to others
 		say(t, ours, "y\nz\n")
 		if err := ours.CloseWrite(); err != nil {
 			t.Fatal(err)
@@ -463,7 +464,8 @@ func TestRestOfAnySize(t *testing.T) {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			s.run(context.Background())
+			n.startSession(context.Background(), s)
+			n.clients.running.Wait()
 		}()
 		replies, err := io.ReadAll(ours)
 		if err != nil {
@@ -486,7 +488,7 @@ func TestRest(t *testing.T) {
 	}
 	h := newTestHerd(t, "Solo")
 	limits := generous
-	limits.Idle = 4 * restAfter
+	limits.Idle = 4 * parkAfter
 	n := New(Config{Name: "Solo", Epoch: 1, Limits: limits, Bus: h.network.Bus("Solo"), Places: noPlaces{}, Log: discard})
 	ctx, cancel := context.WithCancel(context.Background())
 	stopped := make(chan error, 1)
@@ -500,7 +502,7 @@ func TestRest(t *testing.T) {
 		c.SetDeadline(time.Now().Add(10 * limits.Idle))
 		return c
 	}
-	pause := func() { time.Sleep(restAfter * 3 / 2) } // so that the session rests; without it the test is as true
+	pause := func() { time.Sleep(parkAfter * 3 / 2) } // so that the session rests; without it the test is as true
 	long := strings.Repeat("x", limits.Line)
 
 	var all sync.WaitGroup
@@ -544,7 +546,7 @@ func TestRest(t *testing.T) {
 				select {
 				case <-ended:
 					open = false
-				case <-time.After(restAfter * 6 / 5):
+				case <-time.After(parkAfter * 6 / 5):
 					io.WriteString(c, letter) // it may be closed
 				}
 			}
@@ -565,7 +567,7 @@ func TestRest(t *testing.T) {
 	pause()
 	began := time.Now()
 	cancel()
-	if err := <-stopped; err != nil || time.Since(began) > grace/2 {
+	if err := <-stopped; err != nil || time.Since(began) > stopTimeout/2 {
 		t.Errorf("Run = %v, %v after the stop began", err, time.Since(began))
 	}
 }

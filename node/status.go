@@ -9,56 +9,64 @@ import (
 	"time"
 
 	"herd/bus"
+	"herd/node/replica"
 	"herd/node/status"
 )
 
-// Status is how the server is.
+// Status describes the server.
 func (n *Node) Status() status.Server {
 	now := time.Now()
 	s := status.Server{
 		Server: n.cfg.Name, Epoch: n.cfg.Epoch, Topology: fmt.Sprintf("%016x", n.cfg.Topology), Clock: now.UTC(), Ready: true,
-		Edges: []status.Edge{}, Journal: strings.Join(n.damage, "; "),
+		Edges: []status.Edge{},
 	}
 	if err := n.Ready(); err != nil {
 		s.Ready, s.Why = false, err.Error()
 	}
+	s.Clients, _, _ = n.clients.counts()
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	s.Journal = strings.Join(n.journalDamage(), "; ")
 	s.Records = n.replica.Map().Len()
 	s.Digest = fmt.Sprintf("%016x", n.replica.Map().Digest())
-	s.Clients = len(n.sessions.open)
-	for e, peer := range n.cfg.Neighbours {
-		waiting, up := n.replica.Waiting(e)
-		counts := n.replica.Counts(e)
+	for e := range n.cfg.Neighbours {
+		i := n.replica.Edge(e, now)
 		s.Edges = append(s.Edges, status.Edge{
-			Peer: peer, Up: up, InStep: n.replica.InStep(e), Repairing: n.replica.Repairing(e), Waiting: waiting,
-			BeatAge: n.replica.BeatAge(e, now),
-			Sent:    counts.Out, News: counts.News, Duplicates: counts.Duplicates, Stale: counts.Stale,
-			Lost: counts.Lost, Repairs: counts.Repairs, Repaired: counts.RepairNews,
+			Peer: i.Peer, Up: i.Up, InStep: i.InStep, Repairing: i.Comparing, Waiting: i.Queued, BeatAge: heartbeatAge(i),
+			Sent: i.Out, News: i.News, Duplicates: i.Duplicates, Stale: i.Stale,
+			Lost: i.Lost, Repairs: i.Repairs, Repaired: i.RepairNews,
 		})
 	}
 	return s
 }
 
-// Record is the line that the server has of a client.
+// heartbeatAge is the age of the last heartbeat in seconds; -1 for none.
+func heartbeatAge(i replica.EdgeInfo) float64 {
+	if i.HeartbeatAge < 0 {
+		return -1
+	}
+	return i.HeartbeatAge.Seconds()
+}
+
+// Record is the record's line of a client, without LF.
 func (n *Node) Record(client []byte) (line []byte, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.replica.Get(nil, client)
+	return n.replica.Map().Get(nil, client)
 }
 
-// Answer answers requests of tools: status in JSON, the edges as a table, and the
-// record of the client whose id is the request. It is bus.Handler's.
+// Answer answers requests of tools: bus.Handler. The endpoints are the status as JSON,
+// the edges as a table, and the record of the client whose ID is the request.
 func (n *Node) Answer(endpoint string, request []byte) (reply []byte, err error) {
 	switch endpoint {
-	case "status":
+	case status.Endpoint:
 		return json.Marshal(n.Status())
-	case "edges":
+	case status.EdgesEndpoint:
 		return []byte(n.Status().EdgesText()), nil
-	case "get":
-		client := bytes.Trim(request, " \t\n\v\f\r") // of a tool that adds a line end; ids hold none
+	case status.RecordEndpoint:
+		client := bytes.Trim(request, " \t\n\v\f\r") // a tool may add a line end; IDs contain no white space
 		if len(client) == 0 {
-			return nil, errors.New("which client? The request is to be its id")
+			return nil, errors.New("the request is empty: it must be a client's ID")
 		}
 		if line, ok := n.Record(client); ok {
 			return line, nil

@@ -5,48 +5,67 @@ import (
 	"context"
 	"log/slog"
 
+	"herd/bus"
 	"herd/node/replica"
 )
 
-// At level debug the log follows each record on its way: where a client reported it,
-// out over each edge, in at the other end, and what it came to there. The record's
-// line is the same at every step; the message's number joins the two ends of one
-// crossing.
+// At level debug the log follows each record: where a client reported it, each edge that
+// it left and arrived on, and the result of merging it. The line is the same at each
+// step. The message's number connects the two ends of an edge.
 
-// followed is what the replica merged while its lock was held, for the log.
-type followed []replica.Step
+// mergedRecord is a record that was merged while the lock was held, to be logged after.
+type mergedRecord = replica.Merged
 
-// follow makes the replica tell of each merge, where the log wants to know.
-func (n *Node) follow() func(replica.Step) {
+// traceMerges is replica.Config.OnMerge: it collects what is merged if the log is at
+// level debug.
+func (n *Node) traceMerges() func(replica.Merged) {
 	if !n.log.Enabled(context.Background(), slog.LevelDebug) {
 		return nil
 	}
-	return func(s replica.Step) {
-		s.Line = bytes.Clone(s.Line)
-		n.followed = append(n.followed, s)
+	return func(m replica.Merged) {
+		m.Line = bytes.Clone(m.Line)
+		n.merged = append(n.merged, m)
 	}
 }
 
-// takeFollowed is what was merged since the lock was taken. The lock is held.
-func (n *Node) takeFollowed() followed {
-	f := n.followed
-	n.followed = nil
-	return f
+// takeMerged is what was merged since the lock was taken. The lock is held.
+func (n *Node) takeMerged() []mergedRecord {
+	m := n.merged
+	n.merged = nil
+	return m
 }
 
-// traceIn logs what was merged. who says where it came from.
-func (n *Node) traceIn(f followed, what string, who ...any) {
-	for _, s := range f {
-		n.log.Debug(what, append(who[:len(who):len(who)], "outcome", s.Outcome.String(), "line", string(s.Line))...)
+// traceMerged logs what was merged. source is attributes that say where it came from.
+func (n *Node) traceMerged(merged []mergedRecord, message string, source ...any) {
+	for _, m := range merged {
+		n.log.With(source...).Debug(message, "outcome", m.Outcome.String(), "line", string(m.Line))
 	}
 }
 
-// traceOut logs the records of a message that was sent.
-func (n *Node) traceOut(peer string, number uint64, frame []byte) {
-	if !n.log.Enabled(context.Background(), slog.LevelDebug) {
+// logSent logs the records of messages that were sent, to the traffic log and at level
+// debug.
+func (n *Node) logSent(messages []bus.Message) {
+	debug := n.log.Enabled(context.Background(), slog.LevelDebug)
+	if n.traffic == nil && !debug {
 		return
 	}
-	for line := range bytes.Lines(frame) {
-		n.log.Debug("record out", "edge", peer, "number", number, "line", string(bytes.TrimSuffix(line, []byte("\n"))))
+	for _, m := range messages {
+		n.logRecords("edge out", m)
+		if !debug {
+			continue
+		}
+		for line := range bytes.Lines(m.Data) {
+			n.log.Debug("record out", "edge", m.Peer, "number", m.Seq, "line", string(bytes.TrimSuffix(line, []byte("\n"))))
+		}
+	}
+}
+
+// logRecords writes the records of a message to the traffic log.
+func (n *Node) logRecords(what string, m bus.Message) {
+	if n.traffic == nil {
+		return
+	}
+	for line := range bytes.Lines(m.Data) {
+		n.traffic.write(what, m.Peer, bytes.TrimSuffix(line, []byte("\n")))
 	}
 }

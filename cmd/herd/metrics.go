@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"herd/node"
+	"herd/node/opshttp"
 	"herd/places"
 )
 
@@ -43,7 +44,7 @@ func newMetrics() metrics {
 }
 
 // servers adds the servers of the process.
-func (m metrics) servers(nodes ...*node.Node) { m.registry.MustRegister(node.Metrics(nodes...)) }
+func (m metrics) servers(nodes ...*node.Node) { m.registry.MustRegister(opshttp.Metrics(nodes...)) }
 
 // source counts the calls to a source of places.
 func (m metrics) source(name string, src places.Source) places.Source {

@@ -16,10 +16,11 @@ import (
 	"github.com/gofrs/flock"
 	"golang.org/x/sync/errgroup"
 
-	"herd/bus"
 	"herd/bus/access"
 	"herd/bus/natsbus"
 	"herd/node"
+	"herd/node/opshttp"
+	"herd/node/status"
 	"herd/node/journal"
 	"herd/places"
 )
@@ -149,7 +150,7 @@ func (p *process) newNode(name string, clients net.Addr, urls []string, epoch ui
 		Metadata: map[string]string{
 			"server": name, "neighbours": strings.Join(neighbours, " "), "epoch": fmt.Sprint(epoch), "clients": clients.String(),
 		},
-		Endpoints: bus.Endpoints,
+		Endpoints: status.Endpoints,
 	}
 	cfg := node.Config{
 		Name: name, Neighbours: neighbours, Adjacent: s.graph.Adjacent, Topology: s.graph.Hash(), Epoch: epoch,
@@ -175,7 +176,7 @@ func (p *process) serveOps() (stop func()) {
 	p.metrics.servers(nodes...)
 	tcp, ok := p.ops.Addr().(*net.TCPAddr)
 	s := &http.Server{
-		Handler:           node.Ops(ok && tcp.IP.IsLoopback(), p.metrics.registry, nodes...),
+		Handler:           opshttp.Handler(ok && tcp.IP.IsLoopback(), p.metrics.registry, nodes...),
 		ReadHeaderTimeout: 5 * time.Second,
 		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}

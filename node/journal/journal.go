@@ -269,17 +269,25 @@ func (j *Journal) append(frames [][]byte) error {
 	return j.writeMark()
 }
 
-// Bloated tells whether the journal has grown to many times the map, whose size
-// is given in bytes, so that it is time to Compact.
-func (j *Journal) Bloated(mapSize int64) bool {
+// NeedsCompaction reports whether the journal has grown to many times the map, whose size
+// is given in bytes.
+func (j *Journal) NeedsCompaction(mapSize int64) bool {
 	return j.size > compactAbove && j.size > compactTimes*mapSize
 }
 
-// Compact appends the whole map, which next gives frame by frame until it gives
-// none, and then drops all that was in the journal before.
-func (j *Journal) Compact(next func() [][]byte) error {
+// Compact appends the whole map, which next returns in frames until it returns none, and
+// then drops all that was in the journal before. After an error nothing is dropped. next
+// may call Append.
+func (j *Journal) Compact(next func() ([][]byte, error)) error {
 	before, size := j.last, j.size
-	for frames := next(); len(frames) > 0; frames = next() {
+	for {
+		frames, err := next()
+		if err != nil {
+			return err
+		}
+		if len(frames) == 0 {
+			break
+		}
 		if err := j.Append(frames); err != nil {
 			return err
 		}

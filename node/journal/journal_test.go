@@ -79,7 +79,7 @@ func TestCompact(t *testing.T) {
 	}
 	snapshot, kept := frames(1000, 1100)
 	parts := [][][]byte{snapshot[:60], snapshot[60:], nil}
-	if err := j.Compact(func() [][]byte { part := parts[0]; parts = parts[1:]; return part }); err != nil {
+	if err := j.Compact(func() ([][]byte, error) { part := parts[0]; parts = parts[1:]; return part, nil }); err != nil {
 		t.Fatal(err)
 	}
 	later, laterLines := frames(2000, 2010)
@@ -117,15 +117,15 @@ func TestFailedEngine(t *testing.T) {
 	}
 }
 
-func TestBloated(t *testing.T) {
+func TestNeedsCompaction(t *testing.T) {
 	j := New(Config{})
 	for _, tt := range []struct {
 		size, of int64
 		want     bool
 	}{{1 << 20, 0, false}, {compactAbove + 1, 0, true}, {compactAbove + 1, compactAbove, false}, {5 << 30, 1 << 30, true}} {
 		j.size = tt.size
-		if got := j.Bloated(tt.of); got != tt.want {
-			t.Errorf("a journal of %d for a map of %d: Bloated = %v", tt.size, tt.of, got)
+		if got := j.NeedsCompaction(tt.of); got != tt.want {
+			t.Errorf("a journal of %d for a map of %d: NeedsCompaction = %v", tt.size, tt.of, got)
 		}
 	}
 }

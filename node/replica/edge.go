@@ -96,6 +96,9 @@ type Frame struct {
 // or nothing is queued. FrameDone must follow before the next call for e.
 func (r *Replica) NextFrame(e int, dst []byte) (f Frame) {
 	d := &r.edges[e]
+	if len(d.inFlight.ids) > 0 { // the sender failed between NextFrame and FrameDone
+		r.FrameDone(e, Uncertain)
+	}
 	if !d.up {
 		return Frame{}
 	}
@@ -158,20 +161,35 @@ func (r *Replica) FrameDone(e int, result SendResult) {
 	d.inFlight.ids = d.inFlight.ids[:0]
 }
 
-// LiveEnds appends, for each edge, the position behind its last live record, for Passed.
-func (r *Replica) LiveEnds(dst []uint64) []uint64 {
+// Position is where the queues of one edge ended at some time.
+type Position struct{ live, backlog uint64 }
+
+// Ends appends, for each edge, where its queues end now.
+func (r *Replica) Ends(dst []Position) []Position {
 	for e := range r.edges {
-		dst = append(dst, r.edges[e].live.end())
+		d := &r.edges[e]
+		dst = append(dst, Position{d.live.end(), d.backlog.end()})
 	}
 	return dst
 }
 
-// Passed reports whether all records that were live when LiveEnds returned ends have
-// been handed out by NextFrame, dropped, or moved to the backlog because the edge went
-// down.
-func (r *Replica) Passed(ends []uint64) bool {
+// LivePassed reports whether all records that were live when Ends returned these
+// positions have been handed out by NextFrame, dropped, or moved to the backlog because
+// the edge went down.
+func (r *Replica) LivePassed(ends []Position) bool {
 	for e := range r.edges {
-		if !r.edges[e].live.passed(ends[e]) {
+		if !r.edges[e].live.passed(ends[e].live) {
+			return false
+		}
+	}
+	return true
+}
+
+// Passed is LivePassed for live and backlog records, on the edges that are up.
+func (r *Replica) Passed(ends []Position) bool {
+	for e := range r.edges {
+		d := &r.edges[e]
+		if d.up && !(d.live.passed(ends[e].live) && d.backlog.passed(ends[e].backlog)) {
 			return false
 		}
 	}

@@ -169,20 +169,20 @@ func TestBacklogIsSentLast(t *testing.T) {
 	}
 	say(t, r, "IAMAT kiwi +1+1 50", 51)
 	r.HandleHeartbeat(0, heartbeatOf(them, 0), time.Unix(60, 0))
-	ends := r.LiveEnds(nil)
-	if !r.Passed(ends) {
+	ends := r.Ends(nil)
+	if !r.LivePassed(ends) {
 		t.Error("backlog counts as live")
 	}
 	live := say(t, r, "IAMAT kiwi +2+2 60", 61) + "\n" + say(t, r, "IAMAT emu +1+1 60", 61) + "\n"
-	ends = r.LiveEnds(ends[:0])
+	ends = r.Ends(ends[:0])
 	r.SetMaxMessage(len(live))
-	if r.Passed(ends) {
+	if r.LivePassed(ends) {
 		t.Error("live records count as passed before they were handed out")
 	}
 	if got := fill(r, 0); got != live {
 		t.Errorf("sent %q first, want %q", got, live)
 	}
-	if !r.Passed(ends) {
+	if !r.LivePassed(ends) {
 		t.Error("live records do not count as passed")
 	}
 	r.SetMaxMessage(messageSize)
@@ -206,7 +206,7 @@ func TestPassedCountsPositions(t *testing.T) {
 	for i := range 3 { // C has them too: dropped, and their slots are kept
 		r.Frame(1, wire.Mark{}, []byte(record("B", fmt.Sprint("x", i), 50)), time.Time{})
 	}
-	ends := r.LiveEnds(nil)
+	ends := r.Ends(nil)
 	for i := range 3 { // news again: queued ahead of y
 		r.Frame(0, wire.Mark{}, []byte(record("B", fmt.Sprint("x", i), 60)), time.Time{})
 	}
@@ -216,12 +216,12 @@ func TestPassedCountsPositions(t *testing.T) {
 		if got, want := fill(r, 1), record("B", fmt.Sprint("x", i), 60); got != want {
 			t.Fatalf("frame %d to C is %q, want %q", i+1, got, want)
 		}
-		if r.Passed(ends) {
+		if r.LivePassed(ends) {
 			t.Fatalf("passed after frame %d, and y is queued", i+1)
 		}
 	}
-	if got := fill(r, 1); got != record("A", "y", 50) || !r.Passed(ends) {
-		t.Errorf("the last frame to C is %q, passed %v, want y's and true", got, r.Passed(ends))
+	if got := fill(r, 1); got != record("A", "y", 50) || !r.LivePassed(ends) {
+		t.Errorf("the last frame to C is %q, passed %v, want y's and true", got, r.LivePassed(ends))
 	}
 }
 

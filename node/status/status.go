@@ -1,5 +1,5 @@
-// Package status is how a server says how it is: one value, which the bus's
-// micro service answers with, /readyz judges by, and people read.
+// Package status is the state of a server as operators see it: one value, which the
+// bus's micro service returns and which `herd status` prints.
 package status
 
 import (
@@ -10,33 +10,44 @@ import (
 	"time"
 )
 
-// Server is how one server is.
+// The endpoints at which a server answers requests of tools over the bus, each at its
+// own subject.
+const (
+	EdgesEndpoint  = "edges"  // its edges, as a table
+	RecordEndpoint = "get"    // the record of the client that the request names
+	Endpoint       = "status" // a Server, as JSON
+)
+
+// Endpoints is all of them.
+var Endpoints = []string{EdgesEndpoint, RecordEndpoint, Endpoint}
+
+// Server is the state of one server.
 type Server struct {
 	Server   string    `json:"server"`
-	Epoch    uint64    `json:"epoch"`    // its present life
+	Epoch    uint64    `json:"epoch"`    // identifies this run of it
 	Topology string    `json:"topology"` // hash of the graph
-	Clock    time.Time `json:"clock"`    // when all this was so, by its own clock
+	Clock    time.Time `json:"clock"`    // when this was its state, by its own clock
 	Ready    bool      `json:"ready"`
-	Why      string    `json:"why,omitempty"` // it is not
-	Records  int       `json:"records"`       // clients whose place it knows
+	Why      string    `json:"why,omitempty"` // it is not ready
+	Records  int       `json:"records"`       // clients in its map
 	Digest   string    `json:"digest"`        // of the records: equal for equal maps
-	Clients  int       `json:"clients"`       // connected
+	Clients  int       `json:"clients"`       // connections
 	Edges    []Edge    `json:"edges"`
-	Journal  string    `json:"journal,omitempty"` // what was wrong with it when it was opened
+	Journal  string    `json:"journal,omitempty"` // what could not be read of it at the start
 }
 
-// Edge is how an edge is, seen from one of its ends.
+// Edge is the state of an edge as one of its ends sees it.
 type Edge struct {
 	Peer      string  `json:"peer"`
 	Up        bool    `json:"up"`
 	InStep    bool    `json:"in_step"`
 	Repairing bool    `json:"repairing"` // a comparison runs
-	Waiting   int     `json:"waiting"`   // records yet to be sent
-	BeatAge   float64 `json:"beat_age"`  // seconds since the neighbour was last heard; -1 for never
+	Waiting   int     `json:"waiting"`   // records queued for the neighbour
+	BeatAge   float64 `json:"beat_age"`  // seconds since the neighbour's last heartbeat; -1 for none yet
 
-	// Counts since the server started: records sent, and received by what they came to;
-	// messages of the neighbour's that were lost; comparisons of maps that ended, and
-	// the records that were news in what they brought.
+	// Counts since the server started: records sent, and received by the result of merging
+	// them; messages of the neighbour that were lost; comparisons that ended, and the
+	// records that were news in what they brought.
 	Sent       uint64 `json:"sent"`
 	News       uint64 `json:"news"`
 	Duplicates uint64 `json:"duplicates"`

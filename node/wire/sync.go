@@ -20,10 +20,10 @@ type SyncKind byte
 
 // The kinds: two questions, and what each is answered with.
 const (
-	RequestGroups   SyncKind = 'G' // these are my groups' digests: which of yours differ?
-	ReplyBuckets SyncKind = 'B' // these groups, and these are their buckets' digests
-	RequestLines    SyncKind = 'A' // in these buckets I have these records: what else have you?
-	ReplyLines   SyncKind = 'L' // these lines
+	RequestGroups SyncKind = 'G' // these are my groups' digests: which of yours differ?
+	ReplyBuckets  SyncKind = 'B' // these groups, and these are their buckets' digests
+	RequestLines  SyncKind = 'A' // in these buckets I have these records: what else have you?
+	ReplyLines    SyncKind = 'L' // these lines
 )
 
 // Sync is the head of a message of repair.

@@ -116,11 +116,11 @@ func TestJunkOnAnEdge(t *testing.T) {
 		if n := len(notices); n != 1 {
 			t.Errorf("%d notices of junk within a second, want 1", n)
 		}
-		if first := <-notices; !strings.Contains(first, `lines from B, 2, the last "IAMAT x +1+1 1"`) {
+		if first := <-notices; !strings.Contains(first, `dropped 2 malformed lines from B, the last: "IAMAT x +1+1 1"`) {
 			t.Errorf("notice %q, want the count and a sample", first)
 		}
 		time.Sleep(2 * time.Second) // the rest is told of, though no more comes
-		if next := <-notices; !strings.Contains(next, `lines from B, 501, the last "junk"`) {
+		if next := <-notices; !strings.Contains(next, `dropped 501 malformed lines from B, the last: "junk"`) {
 			t.Errorf("notice %q, want the count of all since the last", next)
 		}
 	})

@@ -1,4 +1,6 @@
-package node
+// Package opshttp is HTTP for the operators of one process and the servers in it: health,
+// readiness, metrics and profiles.
+package opshttp
 
 import (
 	"errors"
@@ -8,13 +10,18 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"herd/node"
 )
 
-// Ops is HTTP for the operators of a process and its servers. /healthz says that
-// the process lives; /readyz answers 200 when all servers are ready (Node.Ready)
-// and else 503 with the reasons, a line each; /metrics is for Prometheus, of what
-// metrics gathers. profiles adds /debug/pprof/, which is for loopback only.
-func Ops(profiles bool, metrics prometheus.Gatherer, nodes ...*Node) http.Handler {
+// Handler serves
+//
+//   - /healthz: 200 while the process lives;
+//   - /readyz: 200 when all servers are ready (node.Node.Ready), else 503 and the reasons,
+//     one a line;
+//   - /metrics: what metrics gathers, for Prometheus;
+//   - /debug/pprof/, if profiles is set: only for loopback.
+func Handler(profiles bool, metrics prometheus.Gatherer, servers ...*node.Node) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -22,7 +29,7 @@ func Ops(profiles bool, metrics prometheus.Gatherer, nodes ...*Node) http.Handle
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		var unready []error
-		for _, n := range nodes {
+		for _, n := range servers {
 			unready = append(unready, n.Ready())
 		}
 		if err := errors.Join(unready...); err != nil {

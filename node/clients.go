@@ -1,0 +1,178 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// nameClaimTimeout is how long clients wait at most, at the start, for the bus to
+	// tell whether another process has our name.
+	nameClaimTimeout = 300 * time.Millisecond
+	// lingerTimeout is how long a connection that we close is read, so that the close is
+	// no reset, which could destroy replies that the client has not read yet.
+	lingerTimeout = 250 * time.Millisecond
+)
+
+// clients is the connections of clients.
+type clients struct {
+	limits  Limits
+	running sync.WaitGroup // sessions
+
+	mu       sync.Mutex // guards what follows; no other lock is taken while it is held
+	open     map[net.Conn]struct{}
+	byHost   map[string]int // number of open ones, by remote host; without loopback
+	refusing bool           // the last one was refused: further ones are not logged
+	accepted uint64
+	refused  uint64
+}
+
+func newClients(l Limits) clients {
+	return clients{limits: l, open: map[net.Conn]struct{}{}, byHost: map[string]int{}}
+}
+
+// admit counts conn as open if the limits allow. first says that it is the first that
+// was refused after one that was not.
+func (c *clients) admit(conn net.Conn) (ok, first bool) {
+	host, limited := limitedHost(conn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	full := len(c.open) >= c.limits.Conns || limited && c.byHost[host] >= max(1, c.limits.Conns/2)
+	first = full && !c.refusing
+	c.refusing = full
+	if full {
+		c.refused++
+		return false, first
+	}
+	c.accepted++
+	c.open[conn] = struct{}{}
+	if limited {
+		c.byHost[host]++
+	}
+	return true, false
+}
+
+// remove counts conn as closed.
+func (c *clients) remove(conn net.Conn) {
+	host, limited := limitedHost(conn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.open, conn)
+	if limited {
+		if c.byHost[host]--; c.byHost[host] == 0 {
+			delete(c.byHost, host)
+		}
+	}
+}
+
+// limitedHost is the remote host, and whether the limit per host applies to it.
+func limitedHost(conn net.Conn) (host string, limited bool) {
+	tcp, ok := conn.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return "", false
+	}
+	return tcp.IP.String(), !tcp.IP.IsLoopback()
+}
+
+// each calls do for each open connection.
+func (c *clients) each(do func(net.Conn)) {
+	c.mu.Lock()
+	open := slices.Collect(maps.Keys(c.open))
+	c.mu.Unlock()
+	for _, conn := range open {
+		do(conn)
+	}
+}
+
+// counts is the number of connections that are open, and that were accepted and refused
+// since the start.
+func (c *clients) counts() (open int, accepted, refused uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.open), c.accepted, c.refused
+}
+
+// serve accepts clients at ln and gives each a session, until ctx ends. It returns an
+// error only if it has to stop accepting earlier.
+func (n *Node) serve(ctx context.Context, ln net.Listener) error {
+	defer context.AfterFunc(ctx, func() { ln.Close() })()
+	defer ln.Close()
+	// The kernel completes connections meanwhile. A second process with our name exits
+	// before it has answered any.
+	wait(ctx, n.connected.opened, nameClaimTimeout)
+	n.log.Info("listening", "clients", ln.Addr().String(), "neighbours", n.cfg.Neighbours)
+
+	var pause time.Duration
+	for {
+		conn, err := ln.Accept()
+		switch {
+		case ctx.Err() != nil:
+			if conn != nil {
+				conn.Close()
+			}
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("accept: %w", err)
+		case err != nil: // out of file descriptors, or the client has gone already: back off
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			n.log.Warn("accept failed", "err", err, "pause", pause)
+			wait(ctx, nil, pause)
+			continue
+		}
+		pause = 0
+		ok, first := n.clients.admit(conn)
+		if first {
+			n.log.Warn("connection refused: too many clients", "remote", conn.RemoteAddr().String(), "limit", n.cfg.Limits.Conns)
+		}
+		if !ok {
+			conn.Close()
+			continue
+		}
+		n.startSession(ctx, newSession(n, conn))
+	}
+}
+
+// startSession runs a session in a goroutine of its own until it ends or parks.
+func (n *Node) startSession(ctx context.Context, s *session) {
+	n.clients.running.Go(func() {
+		parked := false
+		defer func() { n.sessionEnded(ctx, s, parked, recover()) }()
+		parked = s.run(ctx)
+	})
+}
+
+// sessionEnded continues a session that has parked, in a new goroutine, whose stack is
+// small; it closes the connection of any other. panicked is the session's panic, which
+// ends no other session.
+func (n *Node) sessionEnded(ctx context.Context, s *session, parked bool, panicked any) {
+	if panicked != nil {
+		n.panics.Add(1)
+		n.log.Error("panic in a session: the connection is closed",
+			"client", s.remote, "panic", panicked, "input", s.sample(), "stack", string(debug.Stack()))
+	}
+	if parked {
+		n.startSession(ctx, s)
+		return
+	}
+	closeGently(s.conn)
+	s.log("client close", nil)
+	n.clients.remove(s.conn)
+}
+
+// closeGently closes conn so that the client gets everything that was written to it,
+// although it may have sent more than we read.
+func closeGently(conn net.Conn) {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		conn.SetReadDeadline(time.Now().Add(lingerTimeout))
+		io.Copy(io.Discard, conn)
+	}
+	conn.Close()
+}

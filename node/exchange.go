@@ -1,0 +1,245 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"time"
+
+	"herd/node/wire"
+)
+
+const (
+	smallBuffer = 2 << 10  // of a new exchange
+	largeBuffer = 16 << 10 // of a busy one
+	fullReply   = 64 << 10 // bytes of replies that are written before more input is handled
+	mergeAtOnce = 64       // reports that are merged under one lock
+)
+
+// exchange handles what one read of a session brought: it parses lines, merges reports
+// and writes the replies. Exchanges are pooled: a session has one only while it handles
+// input.
+type exchange struct {
+	s *session
+
+	in         []byte // in[start:end] has been read and not yet handled
+	start, end int
+
+	reports []wire.Command // IAMATs that are parsed and not yet merged
+	lines   [][]byte       // theirs
+
+	out     []byte    // replies not yet written
+	ends    []int     // of each reply in out; for the traffic log only
+	replies replies   // in out
+	read    time.Time // when the commands that they answer were read
+	err     error     // of the last reply: the client is gone
+
+	// What the replies in out must wait for.
+	floodSeq   uint64
+	journalSeq uint64
+	delay      time.Duration // before a flush, for other sessions to join it
+	waiter     waiter
+}
+
+func newExchange() any {
+	return &exchange{in: make([]byte, smallBuffer), waiter: newWaiter()}
+}
+
+// begin makes the exchange a session's. partial is the incomplete line of the read
+// before.
+func (x *exchange) begin(s *session, partial []byte) {
+	x.s = s
+	if len(partial) >= len(x.in) { // there must be room to read more: a read of 0 bytes looks like the end
+		x.in = make([]byte, max(2*len(partial), smallBuffer))
+	}
+	x.start, x.end = 0, copy(x.in, partial)
+}
+
+// reset forgets everything but the buffers.
+func (x *exchange) reset() {
+	if cap(x.out) > 2*fullReply {
+		x.out = nil
+	}
+	// One by one: a composite literal would need more stack than an idle session has.
+	x.s, x.err = nil, nil
+	x.reports, x.lines = x.reports[:0], x.lines[:0]
+	x.out, x.ends, x.replies = x.out[:0], x.ends[:0], replies{}
+	x.floodSeq, x.journalSeq = 0, 0
+}
+
+// makeRoom makes room for the next read. The buffer grows while reads fill it, to
+// largeBuffer or what the longest line needs.
+func (x *exchange) makeRoom() {
+	full := x.end == len(x.in)
+	rest := x.rest()
+	if most := max(largeBuffer, x.s.node.cfg.Limits.Line+1); full && len(x.in) < most {
+		x.in = make([]byte, min(2*len(x.in), most))
+	}
+	x.start, x.end = 0, copy(x.in, rest)
+}
+
+// rest is the incomplete line at the end of the input.
+func (x *exchange) rest() []byte { return x.in[x.start:x.end] }
+
+// readFrom reads once from a connection.
+func (x *exchange) readFrom(conn net.Conn) error {
+	n, err := conn.Read(x.in[x.end:])
+	x.end += n
+	return err
+}
+
+// handle handles all complete lines and writes their replies. If eof is set, the rest is
+// a line too. It returns the number of lines, and the error of the first reply that could
+// not be written.
+func (x *exchange) handle(ctx context.Context, eof bool) (lines int, err error) {
+	x.read = time.Now()
+	lines = x.handleLines(ctx)
+	if eof && x.start < x.end && x.err == nil {
+		x.handleLine(ctx, x.rest())
+		x.start = x.end
+	}
+	x.mergeReports()
+	return lines, x.reply(ctx)
+}
+
+// handleLines handles all complete lines, and the beginning of a line that is too long.
+func (x *exchange) handleLines(ctx context.Context) (lines int) {
+	limit := x.s.node.cfg.Limits.Line
+	for {
+		rest := x.rest()
+		length := bytes.IndexByte(rest, '\n')
+		switch {
+		case length < 0 && x.s.skipping:
+			x.start = x.end
+			return lines
+		case length < 0 && len(rest) > limit:
+			x.refuse(rest[:limit])
+			x.s.skipping = true
+			continue
+		case length < 0:
+			return lines
+		case x.s.skipping:
+			x.s.skipping = false
+		case length > limit:
+			x.refuse(rest[:limit])
+		default:
+			x.handleLine(ctx, rest[:length])
+		}
+		lines++
+		x.start += length + 1
+		if len(x.out) >= fullReply && x.reply(ctx) != nil {
+			return lines
+		}
+	}
+}
+
+// handleLine answers one line. A report is only kept, to be merged with others.
+func (x *exchange) handleLine(ctx context.Context, line []byte) {
+	x.s.log("client in", line)
+	c := wire.ParseCommand(line)
+	switch c.Verb {
+	case wire.IAmAt:
+		x.reports, x.lines = append(x.reports, c), append(x.lines, line)
+		if len(x.reports) == mergeAtOnce {
+			x.mergeReports()
+		}
+	case wire.WhatsAt:
+		x.mergeReports()
+		if x.reply(ctx) != nil { // earlier replies do not wait for a lookup
+			return
+		}
+		x.out = x.s.node.whatsAt(ctx, x.out, c, line)
+		x.replied(whatsAt)
+	default:
+		x.mergeReports()
+		x.out = wire.AppendInvalid(x.out, line)
+		x.replied(invalid)
+	}
+}
+
+// refuse answers a line that is too long with its beginning.
+func (x *exchange) refuse(line []byte) {
+	x.mergeReports()
+	x.s.log("client in", line)
+	x.out = wire.AppendInvalid(x.out, line)
+	x.replied(invalid)
+}
+
+// replied notes that out ends with a complete reply.
+func (x *exchange) replied(to command) {
+	x.replies[to]++
+	if x.s.node.traffic != nil {
+		x.ends = append(x.ends, len(x.out))
+	}
+}
+
+// mergeReports merges the reports that were kept, at one reading of the wall clock, and
+// answers them.
+func (x *exchange) mergeReports() {
+	if len(x.reports) == 0 {
+		return
+	}
+	n := x.s.node
+	merged := n.mergeReports(x)
+	n.traceMerged(merged, "record from client", "client", x.s.remote)
+	x.reports, x.lines = x.reports[:0], x.lines[:0]
+}
+
+func (n *Node) mergeReports(x *exchange) []mergedRecord {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	n.replica.Prefetch(x.reports)
+	for i, c := range x.reports {
+		out, _, err := n.replica.IAmAt(x.out, c, now)
+		if err == nil {
+			x.out = append(out, '\n')
+		} else { // the map is full
+			x.out = wire.AppendInvalid(x.out, x.lines[i])
+		}
+		x.replied(iAmAt)
+	}
+	// Also if none was news: the records that won may still be queued.
+	x.floodSeq, x.journalSeq = n.replica.FloodSeq(), n.replica.JournalSeq()
+	n.flood.batch.Member(&x.s.batchGroup)
+	x.delay = n.batchDelay(now)
+	return n.takeMerged()
+}
+
+// reply writes the replies once the records that they acknowledge have been flooded and
+// are in the journal.
+func (x *exchange) reply(ctx context.Context) error {
+	if len(x.out) == 0 || x.err != nil {
+		return x.err
+	}
+	n, conn := x.s.node, x.s.conn
+	if x.floodSeq > 0 {
+		n.awaitFlood(x.floodSeq, x.delay, &x.waiter)
+		x.floodSeq = 0
+	}
+	if x.journalSeq > 0 && n.journal != nil {
+		if x.err = n.awaitJournal(x.journalSeq, &x.waiter); x.err != nil {
+			return x.err
+		}
+		x.journalSeq = 0
+	}
+	if ctx.Err() == nil { // in a stop, endSessions has set the deadline
+		conn.SetWriteDeadline(time.Now().Add(n.cfg.Limits.Write)) // Write returns its error
+	}
+	if _, x.err = conn.Write(x.out); x.err == nil {
+		n.noteLatency(x.replies, time.Since(x.read))
+	}
+	begin := 0
+	for _, end := range x.ends {
+		x.s.log("client out", x.out[begin:end-1])
+		begin = end
+	}
+	x.replies, x.ends, x.out = replies{}, x.ends[:0], x.out[:0]
+	return x.err
+}
+
+// sample is the beginning of the input, for logs.
+func (x *exchange) sample() string {
+	const most = 256
+	return string(x.in[:min(x.end, most)])
+}

@@ -1,0 +1,144 @@
+package node
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"time"
+
+	"herd/bus"
+	"herd/node/replica"
+	"herd/node/wire"
+)
+
+// Receive handles a message from a neighbour: bus.Handler. A panic drops the message.
+func (n *Node) Receive(m bus.Message) {
+	e, ok := n.edge[m.Peer]
+	if !ok {
+		return // we subscribe to our neighbours' messages only
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			n.panics.Add(1)
+			n.log.Error("panic in a message: it is dropped", "edge", m.Peer, "lane", m.Lane, "panic", p, "input", string(m.Data[:min(len(m.Data), 256)]), "stack", string(debug.Stack()))
+		}
+	}()
+	switch m.Lane {
+	case bus.Records:
+		n.receiveRecords(e, m)
+	case bus.Heartbeat:
+		n.receiveHeartbeat(e, m)
+	case bus.SyncRequest:
+		n.receiveRequest(e, m)
+	case bus.SyncReply:
+		n.receiveReply(e, m)
+	}
+}
+
+// receiveRecords merges records. What was news is forwarded by BatchEnd.
+func (n *Node) receiveRecords(e int, m bus.Message) {
+	n.logRecords("edge in", m)
+	got := n.mergeFrame(e, m)
+	n.traceMerged(got.merged, "record in", "edge", m.Peer, "number", m.Seq)
+	if got.wakeJournal {
+		signal(n.journal.wake)
+	}
+	if got.result.Malformed > 0 {
+		n.noteMalformed(m.Peer, got.result.Malformed, got.result.LastMalformed)
+	}
+	n.emit(got.events)
+	if got.request != nil {
+		n.sendSync(bus.SyncRequest, n.cfg.Neighbours[got.requestEdge], got.request)
+	}
+}
+
+// mergedFrame is what follows from a frame.
+type mergedFrame struct {
+	result      replica.FrameResult
+	events      []replica.Event
+	merged      []mergedRecord
+	wakeJournal bool
+	requestEdge int
+	request     []byte // of a comparison that became due
+}
+
+func (n *Node) mergeFrame(e int, m bus.Message) (got mergedFrame) {
+	now := time.Now()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	got.result, got.events = n.replica.Frame(e, wire.Mark{Epoch: m.Epoch, Seq: m.Seq}, m.Data, now)
+	got.merged = n.takeMerged()
+	got.wakeJournal = n.journal != nil && got.result.News > 0 && !n.lingering
+	n.startForwardTimer()
+	got.requestEdge, got.request = n.nextRequest(now)
+	return got
+}
+
+func (n *Node) receiveHeartbeat(e int, m bus.Message) {
+	b, err := wire.ParseHeartbeat(m.Data)
+	if err != nil {
+		n.noteMalformed(m.Peer, 1, m.Data)
+		return
+	}
+	n.mu.Lock()
+	events, reply := n.replica.HandleHeartbeat(e, b, time.Now())
+	n.mu.Unlock()
+	if reply {
+		n.sendHeartbeat(e, wire.Heartbeat{})
+	}
+	if len(events) > 0 {
+		n.wakeWriters() // for the backlog of a neighbour that came up
+		n.emit(events)
+	}
+	n.requestSync()
+}
+
+// wakeWriters makes the flood and the journal look for work.
+func (n *Node) wakeWriters() {
+	signal(n.flood.wake)
+	if n.journal != nil {
+		signal(n.journal.wake)
+	}
+}
+
+// Connected handles a change of the connection to the bus: bus.Handler.
+func (n *Node) Connected(up bool) {
+	n.mu.Lock()
+	first := up && n.bus == neverConnected
+	if !up {
+		n.bus = disconnected
+		events := n.replica.Disconnected()
+		n.mu.Unlock()
+		n.log.Warn("NATS disconnected")
+		n.emit(events)
+		return
+	}
+	n.bus = connected
+	n.replica.SetMaxMessage(n.cfg.Bus.MaxData())
+	n.mu.Unlock()
+	n.sendHeartbeats(wire.Heartbeat{Answer: true})
+	if first {
+		n.emit([]replica.Event{{Kind: kindStart, Text: fmt.Sprintf("started, epoch %d", n.cfg.Epoch)}})
+		n.publishDamage()
+		n.connected.open()
+	}
+	n.wakeWriters()
+}
+
+// AsyncError handles an error of the bus that belongs to no call: bus.Handler.
+func (n *Node) AsyncError(peer string, err error) {
+	switch kind := kindOf(err); kind {
+	case "":
+		n.log.Warn("NATS error", "edge", peer, "err", err)
+	case replica.Gap:
+		if e, ok := n.edge[peer]; ok {
+			n.mu.Lock()
+			n.replica.Lost(e, time.Now())
+			n.mu.Unlock()
+			n.requestSync()
+		}
+		fallthrough
+	default:
+		n.emit([]replica.Event{{Kind: kind, Peer: peer, Text: err.Error()}})
+	}
+}

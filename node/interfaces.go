@@ -1,0 +1,57 @@
+package node
+
+import (
+	"context"
+
+	"herd/bus"
+)
+
+// Bus is what a server needs of the message bus.
+type Bus interface {
+	// Run connects, keeps reconnecting, and calls h with what arrives, until ctx ends.
+	// Then it flushes what was sent, disconnects and returns nil. It returns
+	// bus.ErrNameTaken, before it calls h, if another process has this server's name.
+	Run(ctx context.Context, h bus.Handler) error
+
+	// Send writes messages to the connection, in their order and in one write if it can.
+	// A nil error means that they were written: the bus delivers at most once, and does
+	// not say so when it loses a message. After bus.ErrDisconnected and bus.ErrTooLarge
+	// nothing was sent. After bus.ErrUncertain any of the messages may have been, or may
+	// be yet. Send blocks for a tenth of a second at most, not for a reconnect. It may be
+	// called concurrently, and keeps no reference to the messages' data.
+	Send(messages ...bus.Message) error
+
+	// MaxData is the largest message that Send takes, in bytes of data. It may change
+	// with each connection. It does not block.
+	MaxData() int
+
+	// PublishEvent publishes a notice for operators, one line of text, about a neighbour
+	// or, with peer "", about the server itself. Like Send it does not wait for a
+	// reconnect; while disconnected it returns an error and the event is lost.
+	PublishEvent(kind, peer, text string) error
+}
+
+// Journal is what a server needs of a journal. One goroutine uses it.
+type Journal interface {
+	// Open opens the journal and calls replay with each frame of record lines in it, the
+	// oldest first, before it returns. damage describes in words what could not be read.
+	// replay must not keep the frame.
+	Open(replay func(frame []byte)) (damage []string, err error)
+
+	// Append returns when all frames are in the journal. After an error any of them may
+	// be. It may block for as long as the disk does, and keeps no reference to the frames
+	// once it has returned nil.
+	Append(frames [][]byte) error
+
+	// NeedsCompaction reports whether the journal has become much larger than the map,
+	// whose size is given in bytes.
+	NeedsCompaction(mapSize int64) bool
+
+	// Compact appends the frames that next returns, until it returns none, and then drops
+	// all that was in the journal before. After an error of next or of the disk nothing is
+	// dropped. next may call Append.
+	Compact(next func() ([][]byte, error)) error
+
+	// Close closes the journal. All that Append has returned nil for is in it.
+	Close() error
+}

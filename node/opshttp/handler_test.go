@@ -1,0 +1,63 @@
+package opshttp
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"herd/node"
+)
+
+func get(h http.Handler, path string) *httptest.ResponseRecorder {
+	reply := httptest.NewRecorder()
+	h.ServeHTTP(reply, httptest.NewRequest(http.MethodGet, path, nil))
+	return reply
+}
+
+// TestReadyz: 503 with a line for each server that is not ready.
+func TestReadyz(t *testing.T) {
+	if reply := get(Handler(false, prometheus.NewRegistry()), "/readyz"); reply.Code != http.StatusOK || reply.Body.String() != "ready\n" {
+		t.Errorf("no servers: %d %q, want 200", reply.Code, reply.Body)
+	}
+	idle := func(name string) *node.Node {
+		return node.New(node.Config{Name: name, Log: slog.New(slog.DiscardHandler)})
+	}
+	reply := get(Handler(false, prometheus.NewRegistry(), idle("A"), idle("B")), "/readyz")
+	want := "A: not yet in step with its neighbours\nB: not yet in step with its neighbours\n"
+	if reply.Code != http.StatusServiceUnavailable || reply.Body.String() != want {
+		t.Errorf("two servers that do not run: %d %q, want 503 %q", reply.Code, reply.Body, want)
+	}
+}
+
+// TestMetrics: every metric of a server and its edges has a value or a reason for none.
+func TestMetrics(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(Metrics(node.New(node.Config{Name: "A", Neighbours: []string{"B"}, Log: slog.New(slog.DiscardHandler)})))
+	reply := get(Handler(false, registry), "/metrics")
+	if reply.Code != http.StatusOK {
+		t.Fatalf("/metrics: %d %s", reply.Code, reply.Body)
+	}
+	for _, line := range []string{
+		`herd_ready{server="A"} 0`, `herd_panics_total{server="A"} 0`, `herd_edge_up{peer="B",server="A"} 0`,
+		`herd_events_total{kind="mismatch",server="A"} 0`, `herd_reply_duration_seconds_count{command="iamat",server="A"} 0`,
+	} {
+		if !strings.Contains(reply.Body.String(), line+"\n") {
+			t.Errorf("/metrics lacks %q", line)
+		}
+	}
+	if strings.Contains(reply.Body.String(), "herd_edge_beat_age_seconds{") {
+		t.Error("a neighbour that was never heard has an age")
+	}
+}
+
+func TestProfiles(t *testing.T) {
+	for profiles, want := range map[bool]int{true: http.StatusOK, false: http.StatusNotFound} {
+		if reply := get(Handler(profiles, prometheus.NewRegistry()), "/debug/pprof/cmdline"); reply.Code != want {
+			t.Errorf("profiles %v: %d, want %d", profiles, reply.Code, want)
+		}
+	}
+}

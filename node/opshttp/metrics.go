@@ -1,0 +1,169 @@
+package opshttp
+
+import (
+	"math"
+	"slices"
+
+	"maps"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"herd/node"
+	"herd/node/replica"
+)
+
+// Metrics collects the metrics of servers, labelled with the server's name, and those of
+// an edge also with the neighbour's. No label names a client. Servers count as they go;
+// everything else happens when Prometheus asks.
+func Metrics(servers ...*node.Node) prometheus.Collector { return collector(servers) }
+
+type collector []*node.Node
+
+// Describe lists all metrics: prometheus.Collector.
+func (c collector) Describe(out chan<- *prometheus.Desc) {
+	for _, m := range serverMetrics {
+		out <- m.desc
+	}
+	for _, m := range edgeMetrics {
+		out <- m.desc
+	}
+	out <- latencyDesc
+	out <- eventsDesc
+}
+
+// Collect collects them: prometheus.Collector.
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	for _, n := range c {
+		s, name := n.Stats(), n.Name()
+		for _, m := range serverMetrics {
+			m.send(out, s, name)
+		}
+		for _, e := range s.Edges {
+			for _, m := range edgeMetrics {
+				m.send(out, e, name, e.Peer)
+			}
+		}
+		for _, command := range slices.Sorted(maps.Keys(s.Latencies)) {
+			l := s.Latencies[command]
+			out <- prometheus.MustNewConstHistogram(latencyDesc, l.Count, l.Sum, l.Within, name, command)
+		}
+		for _, kind := range slices.Sorted(maps.Keys(s.Events)) {
+			out <- prometheus.MustNewConstMetric(eventsDesc, prometheus.CounterValue, float64(s.Events[kind]), name, kind)
+		}
+	}
+}
+
+// metric is one number of a server or an edge.
+type metric[of any] struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(of) float64 // NaN for no value
+}
+
+func (m metric[of]) send(out chan<- prometheus.Metric, o of, labels ...string) {
+	if v := m.value(o); !math.IsNaN(v) {
+		out <- prometheus.MustNewConstMetric(m.desc, m.kind, v, labels...)
+	}
+}
+
+func serverGauge(name, help string, value func(node.Stats) float64) metric[node.Stats] {
+	return metric[node.Stats]{prometheus.NewDesc(name, help, []string{"server"}, nil), prometheus.GaugeValue, value}
+}
+
+func serverCounter(name, help string, constant prometheus.Labels, value func(node.Stats) uint64) metric[node.Stats] {
+	return metric[node.Stats]{prometheus.NewDesc(name, help, []string{"server"}, constant), prometheus.CounterValue,
+		func(s node.Stats) float64 { return float64(value(s)) }}
+}
+
+func edgeGauge(name, help string, value func(replica.EdgeInfo) float64) metric[replica.EdgeInfo] {
+	return metric[replica.EdgeInfo]{prometheus.NewDesc(name, help, []string{"server", "peer"}, nil), prometheus.GaugeValue, value}
+}
+
+func edgeCounter(name, help string, constant prometheus.Labels, value func(replica.EdgeInfo) uint64) metric[replica.EdgeInfo] {
+	return metric[replica.EdgeInfo]{prometheus.NewDesc(name, help, []string{"server", "peer"}, constant), prometheus.CounterValue,
+		func(e replica.EdgeInfo) float64 { return float64(value(e)) }}
+}
+
+func outcome(is string) prometheus.Labels { return prometheus.Labels{"outcome": is} }
+
+func result(is string) prometheus.Labels { return prometheus.Labels{"result": is} }
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+var (
+	latencyDesc = prometheus.NewDesc("herd_reply_duration_seconds",
+		"Time from reading a command to writing its reply. Commands are iamat, whatsat and invalid.", []string{"server", "command"}, nil)
+	eventsDesc = prometheus.NewDesc("herd_events_total",
+		"Events, by the kinds of herd.event.<server>.<kind>.", []string{"server", "kind"}, nil)
+)
+
+const (
+	reportsHelp  = "Reports of clients by outcome: news, duplicate, stale, or refused because the map is full."
+	receivedHelp = "Records received over the edge, by the outcome of merging them."
+	repairsHelp  = "Comparisons of maps with the neighbour by result: done, or abandoned and to be tried again."
+	broughtHelp  = "Records received by comparisons, by whether they were news."
+)
+
+var serverMetrics = []metric[node.Stats]{
+	serverGauge("herd_ready", "Whether the server is ready, as in /readyz.", func(s node.Stats) float64 { return number(s.Ready) }),
+	serverGauge("herd_bus_connected", "Whether the server is connected to NATS.", func(s node.Stats) float64 { return number(s.Connected) }),
+	serverGauge("herd_records", "Clients in the map.", func(s node.Stats) float64 { return float64(s.Records) }),
+	serverGauge("herd_client_connections", "Open connections of clients.", func(s node.Stats) float64 { return float64(s.Clients) }),
+	serverCounter("herd_client_connections_accepted_total", "Connections of clients that were accepted.", nil, func(s node.Stats) uint64 { return s.Accepted }),
+	serverCounter("herd_client_connections_refused_total", "Connections of clients that were refused because too many are open.", nil, func(s node.Stats) uint64 { return s.Refused }),
+	serverCounter("herd_panics_total", "Panics: each closed a client's connection or dropped a neighbour's message.", nil, func(s node.Stats) uint64 { return s.Panics }),
+	serverCounter("herd_reports_total", reportsHelp, outcome("news"), func(s node.Stats) uint64 { return s.Reports.News }),
+	serverCounter("herd_reports_total", reportsHelp, outcome("duplicate"), func(s node.Stats) uint64 { return s.Reports.Duplicates }),
+	serverCounter("herd_reports_total", reportsHelp, outcome("stale"), func(s node.Stats) uint64 { return s.Reports.Stale }),
+	serverCounter("herd_reports_total", reportsHelp, outcome("refused"), func(s node.Stats) uint64 { return s.Reports.Refused }),
+	serverCounter("herd_unsendable_records_total", "Records that were not sent over an edge because they are larger than NATS's max_payload.", nil, func(s node.Stats) uint64 { return s.Unsendable }),
+	serverGauge("herd_journal_lag_records", "Records that are not in the journal yet.", func(s node.Stats) float64 { return float64(s.JournalRecords) }),
+	serverGauge("herd_journal_lag_seconds", "How long the oldest of them has waited, at most.", func(s node.Stats) float64 { return s.JournalAge.Seconds() }),
+	serverGauge("herd_journal_failing", "Whether the last append to the journal failed.", func(s node.Stats) float64 { return number(s.JournalFails) }),
+}
+
+var edgeMetrics = []metric[replica.EdgeInfo]{
+	edgeGauge("herd_edge_up", "Whether the neighbour is up.", func(e replica.EdgeInfo) float64 { return number(e.Up) }),
+	edgeGauge("herd_edge_in_step", "Whether the server is in step with the neighbour.", func(e replica.EdgeInfo) float64 { return number(e.InStep) }),
+	edgeGauge("herd_edge_repairing", "Whether a comparison with the neighbour runs.", func(e replica.EdgeInfo) float64 { return number(e.Comparing) }),
+	edgeGauge("herd_edge_beat_age_seconds", "Time since the neighbour's last heartbeat.", heartbeatAge),
+	edgeGauge("herd_edge_clock_skew_seconds", "How far the neighbour's clock is ahead.", skew),
+	edgeGauge("herd_edge_outbox_records", "Records queued for this neighbour, without those held back because another neighbour should already have sent them.",
+		func(e replica.EdgeInfo) float64 { return float64(e.Queued) }),
+	edgeCounter("herd_edge_received_records_total", receivedHelp, outcome("news"), func(e replica.EdgeInfo) uint64 { return e.News }),
+	edgeCounter("herd_edge_received_records_total", receivedHelp, outcome("duplicate"), func(e replica.EdgeInfo) uint64 { return e.Duplicates }),
+	edgeCounter("herd_edge_received_records_total", receivedHelp, outcome("stale"), func(e replica.EdgeInfo) uint64 { return e.Stale }),
+	edgeCounter("herd_edge_sent_records_total", "Records sent.", nil, func(e replica.EdgeInfo) uint64 { return e.Out }),
+	edgeCounter("herd_edge_received_bytes_total", "Bytes of received messages of records.", nil, func(e replica.EdgeInfo) uint64 { return e.BytesIn }),
+	edgeCounter("herd_edge_sent_bytes_total", "Bytes of sent messages of records.", nil, func(e replica.EdgeInfo) uint64 { return e.BytesOut }),
+	edgeCounter("herd_edge_received_messages_total", "Received messages of records.", nil, func(e replica.EdgeInfo) uint64 { return e.MessagesIn }),
+	edgeCounter("herd_edge_sent_messages_total", "Sent messages of records.", nil, func(e replica.EdgeInfo) uint64 { return e.MessagesOut }),
+	edgeCounter("herd_edge_lost_messages_total", "Messages of the neighbour that were lost.", nil, func(e replica.EdgeInfo) uint64 { return e.Lost }),
+	edgeCounter("herd_edge_bad_lines_total", "Malformed lines received.", nil, func(e replica.EdgeInfo) uint64 { return e.Malformed }),
+	edgeCounter("herd_edge_repairs_total", repairsHelp, result("done"), func(e replica.EdgeInfo) uint64 { return e.Repairs }),
+	edgeCounter("herd_edge_repairs_total", repairsHelp, result("abandoned"), func(e replica.EdgeInfo) uint64 { return e.Abandoned }),
+	edgeCounter("herd_edge_repair_records_total", broughtHelp, outcome("news"), func(e replica.EdgeInfo) uint64 { return e.RepairNews }),
+	edgeCounter("herd_edge_repair_records_total", broughtHelp, outcome("known"), func(e replica.EdgeInfo) uint64 { return e.RepairLines - e.RepairNews }),
+	edgeCounter("herd_edge_repair_bytes_total", "Bytes of replies to our comparisons.", nil, func(e replica.EdgeInfo) uint64 { return e.RepairBytes }),
+}
+
+// heartbeatAge is NaN before the first heartbeat.
+func heartbeatAge(e replica.EdgeInfo) float64 {
+	if e.HeartbeatAge < 0 {
+		return math.NaN()
+	}
+	return e.HeartbeatAge.Seconds()
+}
+
+// skew is NaN where it is unknown, or stale because the neighbour is down.
+func skew(e replica.EdgeInfo) float64 {
+	if !e.SkewKnown || !e.Up {
+		return math.NaN()
+	}
+	return e.Skew.Seconds()
+}

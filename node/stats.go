@@ -1,0 +1,51 @@
+package node
+
+import (
+	"time"
+
+	"herd/node/replica"
+)
+
+// Stats is a server's numbers at one moment, for metrics.
+type Stats struct {
+	Ready, Connected, JournalFails bool
+	Records                        int
+	Clients                        int // connections
+	Accepted, Refused              uint64
+	Panics                         uint64
+	Unsendable                     uint64
+	Reports                        replica.Reports
+	Events                         map[string]uint64 // by kind; all kinds are there
+	JournalRecords                 int               // not yet in the journal
+	JournalAge                     time.Duration     // an upper bound on the age of the oldest of them
+	Edges                          []replica.EdgeInfo
+	Latencies                      map[string]Latency // of replies, by command
+}
+
+// Stats collects the numbers.
+func (n *Node) Stats() Stats {
+	s := Stats{Ready: n.Ready() == nil, Panics: n.panics.Load(), Events: map[string]uint64{}, Latencies: map[string]Latency{}}
+	s.Clients, s.Accepted, s.Refused = n.clients.counts()
+	counts := n.events.byKind()
+	for _, k := range kinds {
+		s.Events[string(k)] = counts[k]
+	}
+	for to := range commands {
+		s.Latencies[to.String()] = n.latencies[to].read()
+	}
+	now := time.Now()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s.Connected, s.JournalFails = n.bus == connected, n.journalFailed
+	s.Records, s.Unsendable, s.Reports = n.replica.Map().Len(), n.replica.Unsendable(), n.replica.Reports()
+	if s.JournalRecords = n.replica.Unjournalled(); s.JournalRecords > 0 && !n.unsavedSince.IsZero() {
+		s.JournalAge = now.Sub(n.unsavedSince)
+	}
+	for e := range n.cfg.Neighbours {
+		s.Edges = append(s.Edges, n.replica.Edge(e, now))
+	}
+	return s
+}
+
+// Name is the server's name.
+func (n *Node) Name() string { return n.cfg.Name }
