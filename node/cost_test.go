@@ -94,7 +94,7 @@ func TestCommandsAllocateNothing(t *testing.T) {
 func TestIdleConnectionsAreSmall(t *testing.T) {
 	for _, tt := range []struct{ name, said string }{{"silent", ""}, {"has spoken", "IAMAT kiwi +1+1 100\n"}, {"amid a line", "IAMAT kiwi +1+1 100\nIAMAT ki"}} {
 		t.Run(tt.name, func(t *testing.T) {
-			const clients, most = 2000, 4000 // bytes, with the test's own ends
+			const clients, most = 2000, 4096 // bytes, with the test's own ends
 			n, address := alone(t)
 			used := func() int {
 				runtime.GC()

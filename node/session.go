@@ -32,16 +32,16 @@ const parkAfter = time.Second / 2
 type session struct {
 	node   *Node
 	conn   net.Conn
-	remote string                                               // for logs
-	secure interface{ HandshakeContext(context.Context) error } // until the TLS handshake is complete; else nil
+	remote string // for logs
 
 	partial    []byte // an incomplete line that was read
 	skipping   bool   // the line is too long and has been answered: skip the rest of it
 	batchGroup uint64 // see batch.Batcher.Member
 
-	heard    time.Time // when the client connected or sent its last complete line
-	deadline time.Time // of reading; zero if it must be set anew
-	active   bool      // this goroutine has handled input: its stack may have grown
+	heard       time.Time // when the client connected or sent its last complete line
+	deadline    time.Time // of reading; zero if it must be set anew
+	handshaking bool      // the TLS handshake is not complete
+	active      bool      // this goroutine has handled input: its stack may have grown
 
 	x       *exchange // nil while the session waits
 	raw     syscall.RawConn
@@ -49,11 +49,16 @@ type session struct {
 	readErr error                        // of readRaw
 }
 
+// handshaker is a connection of TLS.
+type handshaker interface {
+	HandshakeContext(context.Context) error
+}
+
 func newSession(n *Node, conn net.Conn) *session {
 	s := &session{node: n, conn: conn, remote: conn.RemoteAddr().String(), heard: time.Now()}
 	s.log("client open", nil)
 	s.raw = rawConn(conn)
-	s.secure, _ = conn.(interface{ HandshakeContext(context.Context) error })
+	_, s.handshaking = conn.(handshaker)
 	s.readRaw = func(fd uintptr) (done bool) {
 		s.acquire()
 		var wouldBlock bool
@@ -92,12 +97,12 @@ func (s *session) release() {
 // run serves the client until it or the server ends the session, or until the session
 // parks.
 func (s *session) run(ctx context.Context) (parked bool) {
-	if s.secure != nil {
+	if s.handshaking {
 		if err := s.handshake(ctx); err != nil {
 			s.node.log.Debug("TLS handshake failed", "client", s.remote, "err", err)
 			return false
 		}
-		s.secure = nil
+		s.handshaking = false
 	}
 	for ctx.Err() == nil { // looked at after the deadline was set, or that could undo endSessions'
 		err := s.read()
@@ -122,7 +127,7 @@ func (s *session) run(ctx context.Context) (parked bool) {
 func (s *session) handshake(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	return s.secure.HandshakeContext(ctx)
+	return s.conn.(handshaker).HandshakeContext(ctx)
 }
 
 // handle handles what the last read brought. err is its error. It reports whether the
