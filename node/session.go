@@ -338,14 +338,14 @@ func (s *session) whatsAt(ctx context.Context, c wire.Command, line []byte) {
 	q := places.Query{Lat: lat, Lon: lon, Radius: c.Radius * 1000, Bound: c.Bound}
 	s.out = append(append(s.out, stored...), '\n')
 	if q.Empty() { // nobody is asked, and nothing waited for
-		s.out = places.Answer(ctx, s.out, n.cfg.Places, q)
+		s.out = places.AppendResponse(ctx, s.out, n.cfg.Places, q)
 		return
 	}
 	// A stop gives what was read some time to be answered, so it is not ctx that ends the question.
 	whole, cancel := context.WithDeadline(n.questions, began.Add(asking))
 	defer cancel()
 	stop := s.watch(cancel)
-	s.out = places.Answer(whole, s.out, n.cfg.Places, q)
+	s.out = places.AppendResponse(whole, s.out, n.cfg.Places, q)
 	if stop() {
 		s.err = errVanished // nobody is there to be answered
 	}

@@ -20,7 +20,7 @@ func (ix *index) answer(q places.Query) []byte {
 		items[i] = ix.item(h.at)
 		size += len(items[i]) + len(",\n      ")
 	}
-	r := places.Response{HTMLAttributions: attributions, Items: items[:best.n], Status: places.StatusOK}
+	r := places.Response{HTMLAttributions: attributions, EncodedResults: items[:best.n], Status: places.StatusOK}
 	if best.n == 0 {
 		r.Status = places.StatusZeroResults
 	}
@@ -35,7 +35,7 @@ func (ix *index) item(i int) []byte {
 		return kept.text
 	}
 	p := ix.place(i)
-	made := &item{row: i, text: p.Item()}
+	made := &item{row: i, text: p.EncodeResult()}
 	slot.Store(made)
 	return made.text
 }

@@ -247,7 +247,7 @@ func TestItemsAreKept(t *testing.T) {
 	for range 2 {
 		for i := row; i < len(ix.rows); i += len(ix.items) {
 			p := ix.place(i)
-			if got, want := string(ix.item(i)), string(p.Item()); got != want {
+			if got, want := string(ix.item(i)), string(p.EncodeResult()); got != want {
 				t.Fatalf("item(%d) = %s, want %s", i, got, want)
 			}
 		}
