@@ -33,5 +33,5 @@ func (n *Node) whatsAt(ctx context.Context, out []byte, c wire.Command, line []b
 	// A stop gives lookups some time, so it is not ctx that ends them.
 	lookup, cancel := context.WithDeadline(n.lookups, began.Add(whatsAtTimeout))
 	defer cancel()
-	return places.Answer(lookup, out, n.cfg.Places, q)
+	return places.AppendResponse(lookup, out, n.cfg.Places, q)
 }

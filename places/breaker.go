@@ -7,65 +7,65 @@ import (
 	"time"
 )
 
-// longestPause is the most that a Breaker makes of short waits.
-const longestPause = 10 * time.Minute
+// maxBackoff is the longest pause that doubling can reach.
+const maxBackoff = 10 * time.Minute
 
-// Breaker leaves a source alone when that has said how long asking again does not help (Error.Wait): until a quota's
-// reset, for a minute, or what a busy server asks for. Meanwhile questions fail at once, with the source's own status and
-// message.
+// Breaker is a circuit breaker. An error with RetryAfter opens it: the source is paused until that time has passed.
+// Meanwhile queries fail at once, with the status and message of that error.
 //
-// Waits double from one to the next, up to ten minutes, until the source answers again; one that is longer by itself is
-// kept to.
+// Consecutive pauses double, up to ten minutes, until a query succeeds. A longer RetryAfter is never shortened.
 type Breaker struct {
 	src Source
 
-	mu    sync.Mutex
-	until time.Time // before which src is not asked
-	why   *Error
-	times int // that it opened since src last answered
+	mu        sync.Mutex
+	openUntil time.Time // src is paused until then
+	cause     *Error    // the error that opened the breaker
+	pauses    int       // since the last success
 }
 
-// NewBreaker returns a source that asks src while that may help.
+// NewBreaker returns a source that queries src unless it is paused.
 func NewBreaker(src Source) *Breaker { return &Breaker{src: src} }
 
 // Nearby answers q.
 func (b *Breaker) Nearby(ctx context.Context, q Query) ([]byte, error) {
-	if err := b.open(); err != nil {
+	if err := b.paused(); err != nil {
 		return nil, err
 	}
 	body, err := b.src.Nearby(ctx, q)
-	b.learn(err)
+	b.record(err)
 	return body, err
 }
 
-// open returns why src is not to be asked, or nil.
-func (b *Breaker) open() error {
+// paused returns an error while src is paused, otherwise nil.
+func (b *Breaker) paused() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !time.Now().Before(b.until) {
+	if !time.Now().Before(b.openUntil) {
 		return nil
 	}
 	return &Error{
-		Status:  b.why.Status,
-		Message: b.why.Message + " (not asked again before " + b.until.UTC().Format("2006-01-02 15:04:05 MST") + ")",
-		Err:     b.why.Err,
+		Status:  b.cause.Status,
+		Message: b.cause.Message + " (paused until " + b.openUntil.UTC().Format("2006-01-02 15:04:05 MST") + ")",
+		Err:     b.cause.Err,
 	}
 }
 
-func (b *Breaker) learn(err error) {
+// record opens the breaker if err asks for a pause. It ignores errors of queries that began before a pause and ended
+// during it.
+func (b *Breaker) record(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
-	var known *Error
+	var e *Error
 	switch {
 	case err == nil:
-		b.times = 0
-	case errors.As(err, &known) && known.Wait > 0 && !now.Before(b.until): // and not of a question asked before it opened
-		wait := known.Wait
-		for range b.times {
-			wait = max(known.Wait, min(2*wait, longestPause))
+		b.pauses = 0
+	case errors.As(err, &e) && e.RetryAfter > 0 && !now.Before(b.openUntil):
+		pause := e.RetryAfter
+		for range b.pauses {
+			pause = max(e.RetryAfter, min(2*pause, maxBackoff))
 		}
-		b.times++
-		b.until, b.why = now.Add(wait), known
+		b.pauses++
+		b.openUntil, b.cause = now.Add(pause), e
 	}
 }

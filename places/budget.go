@@ -7,24 +7,24 @@ import (
 	"time"
 )
 
-// Budget spends so many questions a day on a source and no more. Every question counts when it is asked, whatever comes
-// of it.
+// Budget limits the requests to a source per day. A request counts when it is sent, whether it succeeds or not.
 type Budget struct {
-	src   Source
-	calls int
-	reset func(time.Time) time.Time
+	src       Source
+	limit     int
+	nextReset func(time.Time) time.Time
 
-	mu    sync.Mutex
-	spent int
-	until time.Time // when the day ends
+	mu      sync.Mutex
+	used    int
+	resetAt time.Time
 }
 
-// NewBudget returns a source that asks src calls times a day at most. reset says when the day ends that a time is in.
-func NewBudget(src Source, calls int, reset func(time.Time) time.Time) *Budget {
-	return &Budget{src: src, calls: calls, reset: reset}
+// NewBudget returns a source that sends at most limit requests per day to src. nextReset returns the end of the day
+// that contains the given time.
+func NewBudget(src Source, limit int, nextReset func(time.Time) time.Time) *Budget {
+	return &Budget{src: src, limit: limit, nextReset: nextReset}
 }
 
-// Nearby answers q. A spent budget is OVER_QUERY_LIMIT, and says how long.
+// Nearby answers q. If the budget is used up, it returns OVER_QUERY_LIMIT with the time to the next reset as RetryAfter.
 func (b *Budget) Nearby(ctx context.Context, q Query) ([]byte, error) {
 	if err := b.spend(); err != nil {
 		return nil, err
@@ -36,32 +36,32 @@ func (b *Budget) spend() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
-	if !now.Before(b.until) {
-		b.spent, b.until = 0, b.reset(now)
+	if !now.Before(b.resetAt) {
+		b.used, b.resetAt = 0, b.nextReset(now)
 	}
-	if b.spent >= b.calls {
+	if b.used >= b.limit {
 		return &Error{
-			Status:  StatusOverQueryLimit,
-			Message: fmt.Sprintf("the day's budget of %d calls to the places source is spent", b.calls),
-			Wait:    b.until.Sub(now),
+			Status:     StatusOverQueryLimit,
+			Message:    fmt.Sprintf("the daily budget of %d requests to the places source is used up", b.limit),
+			RetryAfter: b.resetAt.Sub(now),
 		}
 	}
-	b.spent++
+	b.used++
 	return nil
 }
 
-// Share is what a budget of calls for a whole herd leaves each of its servers: server number i of n. The shares of all
-// of them are the budget.
-func Share(calls, i, n int) int {
-	share := calls / n
-	if i < calls%n {
+// Share returns the share of limit, the budget of a whole herd, for server number i of n. The shares of all servers add
+// up to limit.
+func Share(limit, i, n int) int {
+	share := limit / n
+	if i < limit%n {
 		share++
 	}
 	return share
 }
 
-// UTCMidnight is the end of t's day in UTC, for sources without a day of their own.
-func UTCMidnight(t time.Time) time.Time {
+// NextUTCMidnight returns the end of t's UTC day. It is the reset time for services that do not define one.
+func NextUTCMidnight(t time.Time) time.Time {
 	y, m, d := t.UTC().Date()
 	return time.Date(y, m, d+1, 0, 0, 0, 0, time.UTC)
 }

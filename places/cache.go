@@ -7,45 +7,47 @@ import (
 	"github.com/maypok86/otter/v2"
 )
 
-// Cache keeps answers and gives them again, for the time and in the memory that it is made with. When that is full, what
-// is asked for least goes first. Failures are not kept.
+// Cache stores the responses of a source for a fixed time, within a memory limit. When the cache is full, it evicts the
+// responses that are used least. It does not store errors.
 //
-// It is for sources whose terms allow it. Behind Flights, a source is asked a question once in a cache's time.
+// Use it only for services whose terms allow caching. With a [Singleflight] around it, concurrent cache misses for one
+// key send one request.
 type Cache struct {
-	src  Source
-	same func(Query) Query
-	ttl  time.Duration
-	kept *otter.Cache[Query, kept]
+	src     Source
+	key     func(Query) Query
+	ttl     time.Duration
+	entries *otter.Cache[Query, entry]
 }
 
-type kept struct {
-	body  []byte
-	until time.Time
+type entry struct {
+	body    []byte
+	expires time.Time
 }
 
-// NewCache returns a source that keeps src's answers for ttl, in memory bytes or so. An answer is given to all queries
-// that same makes equal, such as Query.Spot; where same is nil, to equal queries.
-func NewCache(src Source, same func(Query) Query, ttl time.Duration, memory uint64) *Cache {
-	if same == nil {
-		same = func(q Query) Query { return q }
+// NewCache returns a source that caches responses of src for ttl, in about maxBytes of memory. Queries with equal keys
+// share a response; see [Query.CacheKey]. If key is nil, the query itself is the key.
+func NewCache(src Source, key func(Query) Query, ttl time.Duration, maxBytes uint64) *Cache {
+	if key == nil {
+		key = func(q Query) Query { return q }
 	}
-	const overhead = 200                                                  // bytes an answer costs besides its own
-	return &Cache{src, same, ttl, otter.Must(&otter.Options[Query, kept]{ // not with its own expiry, which takes a goroutine
-		MaximumWeight: memory,
-		Weigher:       func(_ Query, k kept) uint32 { return uint32(cap(k.body) + overhead) },
+	const overhead = 200 // bytes per entry, besides the body
+	// Entries carry their own expiry time: otter's expiry would need a goroutine.
+	return &Cache{src, key, ttl, otter.Must(&otter.Options[Query, entry]{
+		MaximumWeight: maxBytes,
+		Weigher:       func(_ Query, e entry) uint32 { return uint32(cap(e.body) + overhead) },
 	})}
 }
 
 // Nearby answers q.
 func (c *Cache) Nearby(ctx context.Context, q Query) ([]byte, error) {
-	key := c.same(q)
-	if k, ok := c.kept.GetIfPresent(key); ok && time.Now().Before(k.until) {
-		return k.body, nil
+	key := c.key(q)
+	if e, ok := c.entries.GetIfPresent(key); ok && time.Now().Before(e.expires) {
+		return e.body, nil
 	}
 	body, err := c.src.Nearby(ctx, q)
 	if err != nil {
 		return nil, err
 	}
-	c.kept.Set(key, kept{body, time.Now().Add(c.ttl)})
+	c.entries.Set(key, entry{body, time.Now().Add(c.ttl)})
 	return body, nil
 }

@@ -1,23 +1,24 @@
-// Package places says what is near a point, in the JSON of Google's Nearby Search (legacy).
+// Package places finds places near a point and returns them in the JSON format of Google's Nearby Search (legacy).
 //
-// A [Query] names a circle and how many places are wanted; a [Source] answers it with one JSON object. [Answer] puts
-// the two together for the wire and cannot fail: whatever goes wrong becomes an object of the same format, with one of
-// Google's status words.
+// A [Query] describes a circle and the maximum number of results. A [Source] answers a query with one JSON object.
+// [AppendResponse] queries a source and appends the JSON to a reply. It always succeeds: an error becomes a JSON object
+// of the same format, with one of Google's status words.
 //
-// Each source lives in a folder of its own beside this file and imports it: gazetteer needs no network; google,
-// googlenew and overpass ask services over HTTP, once for each question, and say in their failures ([Error]) what may be
-// done next. Those that have no JSON of Google's to pass on build a [Response] and encode it with [Response.Append].
+// Each data source is a package in a subdirectory. Package gazetteer is built in and needs no network. Packages google,
+// googlenew and overpass send one HTTP request to a web service for each query. Their errors are [Error] values, which
+// say whether and when a retry may help. Sources that do not receive Google's JSON build a [Response] and encode it with
+// [Response.Append].
 //
-// What spares a service questions are sources too, each over another one, to be put together as a service needs them.
-// From the client's side on:
+// The types below are sources as well. Each wraps another source, and most of them reduce the number of requests that
+// reach a web service. A caller combines those it needs, in this order from the outermost to the innermost:
 //
-//	Fallback   asks the next source when one fails, within one time for all
-//	Flights    makes one question of equal ones, and cancels what nobody waits for
-//	Cache      keeps answers, where a service's terms allow it
-//	Logged     tells a log when failing begins and ends
-//	Breaker    asks nothing while a quota is used up or a server wants to be left alone
-//	Retry      asks again where that may help
-//	Rate       keeps to so many questions a second
-//	Budget     keeps to so many questions a day
-//	Observed   tells of each question how it went, for metrics
+//	Fallback      tries the next source when one fails, within one timeout for all
+//	Singleflight  sends one request for identical concurrent queries
+//	Cache         stores responses, where the service's terms allow it
+//	Logged        logs when a source starts to fail and when it recovers
+//	Breaker       pauses a source whose quota is used up, or that is overloaded
+//	Retry         retries failures that are likely to be temporary
+//	RateLimiter   limits the requests per second
+//	Budget        limits the requests per day
+//	Observed      reports the duration and the error of each request, for metrics
 package places

@@ -7,11 +7,12 @@ import (
 	"unicode/utf8"
 )
 
-// Append appends r to b as JSON in Google's layout: keys in alphabetical order, an indent of three spaces, a space on
-// both sides of the colon, one array item a line, an empty array as []. There is no newline at the end.
+// Append appends r to b as JSON in Google's layout. Keys are in alphabetical order. The indent is three spaces, and
+// colons have a space on both sides. Each array item is on a line of its own, and an empty array is []. There is no
+// newline at the end.
 //
-// It is valid JSON whatever r holds: strings are escaped as encoding/json does it, invalid UTF-8 becoming \ufffd.
-// Numbers are the shortest decimals that read back the same, never with an exponent; one that is not finite is null.
+// The JSON is always valid. Strings are escaped as by encoding/json, and invalid UTF-8 becomes \ufffd. Numbers are the
+// shortest decimals that parse to the same value, without an exponent. NaN and infinities become null.
 func (r Response) Append(b []byte) []byte {
 	e := encoder{b: b}
 	e.open('{')
@@ -24,9 +25,9 @@ func (r Response) Append(b []byte) []byte {
 		e.next()
 		e.place(&r.Results[i])
 	}
-	for _, item := range r.Items {
+	for _, result := range r.EncodedResults {
 		e.next()
-		e.b = append(e.b, item...)
+		e.b = append(e.b, result...)
 	}
 	e.close(']')
 	e.key("status")
@@ -35,20 +36,20 @@ func (r Response) Append(b []byte) []byte {
 	return e.b
 }
 
-// Item is p as it stands among the results of a Response, for whoever gives it often.
-func (p *Place) Item() []byte {
-	e := encoder{depth: itemDepth}
+// EncodeResult encodes p for Response.EncodedResults. A source can keep the bytes and use them in several responses.
+func (p *Place) EncodeResult() []byte {
+	e := encoder{depth: resultDepth}
 	e.place(p)
-	return bytes.Clone(e.b) // no larger than it is
+	return bytes.Clone(e.b) // without spare capacity
 }
 
-const itemDepth = 2 // of a result: within the response and its list
+const resultDepth = 2 // nesting depth of a result: the response object and its results array
 
-// encoder writes JSON in Google's layout, one token after the other.
+// encoder writes JSON in Google's layout, token by token.
 type encoder struct {
-	b     []byte
-	depth int
-	some  bool // whether the object or array being written holds something yet
+	b        []byte
+	depth    int
+	nonEmpty bool // the object or array being written has a member or item
 }
 
 func (e *encoder) place(p *Place) {
@@ -138,34 +139,34 @@ func (e *encoder) optional(key, value string) {
 func (e *encoder) open(bracket byte) {
 	e.b = append(e.b, bracket)
 	e.depth++
-	e.some = false
+	e.nonEmpty = false
 }
 
 func (e *encoder) close(bracket byte) {
 	e.depth--
-	if e.some {
-		e.line()
+	if e.nonEmpty {
+		e.newline()
 	}
 	e.b = append(e.b, bracket)
-	e.some = true // what holds it is no longer empty
+	e.nonEmpty = true // the enclosing object or array
 }
 
-// next begins a member of an object or an item of an array.
+// next begins an object member or an array item.
 func (e *encoder) next() {
-	if e.some {
+	if e.nonEmpty {
 		e.b = append(e.b, ',')
 	}
-	e.line()
-	e.some = true
+	e.newline()
+	e.nonEmpty = true
 }
 
-func (e *encoder) line() {
+func (e *encoder) newline() {
 	const spaces = "                              "
 	e.b = append(e.b, '\n')
 	e.b = append(e.b, spaces[:3*e.depth]...)
 }
 
-// key begins a member. Its name is one of ours and needs no escapes.
+// key begins an object member. Names are constants that need no escaping.
 func (e *encoder) key(name string) {
 	e.next()
 	e.b = append(e.b, '"')
@@ -178,43 +179,43 @@ func (e *encoder) number(f float64) {
 	case math.IsNaN(f) || math.IsInf(f, 0):
 		e.b = append(e.b, "null"...)
 	case f == 0:
-		e.b = append(e.b, '0') // and not -0
+		e.b = append(e.b, '0') // also for -0
 	default:
 		e.b = strconv.AppendFloat(e.b, f, 'f', -1, 64)
 	}
 }
 
-// string writes s with the escapes of encoding/json, which keep it safe inside HTML and JavaScript too.
+// string writes s with the escapes of encoding/json. The result is also safe inside HTML and JavaScript.
 func (e *encoder) string(s string) {
 	e.b = append(e.b, '"')
-	done := 0 // s[:done] is written
+	written := 0 // bytes of s
 	for i := 0; i < len(s); {
 		r, size := rune(s[i]), 1
 		if r >= utf8.RuneSelf {
 			r, size = utf8.DecodeRuneInString(s[i:])
 		}
-		if plain(r, size) {
+		if !mustEscape(r, size) {
 			i += size
 			continue
 		}
-		e.b = append(e.b, s[done:i]...)
+		e.b = append(e.b, s[written:i]...)
 		e.escape(r)
 		i += size
-		done = i
+		written = i
 	}
-	e.b = append(e.b, s[done:]...)
+	e.b = append(e.b, s[written:]...)
 	e.b = append(e.b, '"')
 }
 
-// plain reports whether r, read from size bytes, stands for itself in a JSON string.
-func plain(r rune, size int) bool {
+// mustEscape reports whether r must be escaped in a JSON string. size is the number of bytes that r was decoded from.
+func mustEscape(r rune, size int) bool {
 	switch r {
 	case '"', '\\', '<', '>', '&', '\u2028', '\u2029':
-		return false
+		return true
 	case utf8.RuneError:
-		return size > 1 // else it is not in the text but says that the text is broken
+		return size == 1 // the decoder's mark for invalid UTF-8; a real U+FFFD has three bytes
 	}
-	return r >= ' '
+	return r < ' '
 }
 
 func (e *encoder) escape(r rune) {

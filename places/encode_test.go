@@ -39,17 +39,17 @@ var sydney = places.Response{
 	Status: "OK",
 }
 
-// TestItems: a place stands among the results the same whether it was encoded there or before.
-func TestItems(t *testing.T) {
+// A place is encoded the same by Append and by EncodeResult.
+func TestEncodeResult(t *testing.T) {
 	want := string(sydney.Append(nil))
 	for split := range len(sydney.Results) + 1 {
 		r := sydney
 		r.Results = sydney.Results[:split]
 		for _, p := range sydney.Results[split:] {
-			r.Items = append(r.Items, p.Item())
+			r.EncodedResults = append(r.EncodedResults, p.EncodeResult())
 		}
 		if got := string(r.Append(nil)); got != want {
-			t.Errorf("with %d places as results and the rest as items:\n%s\nwant\n%s", split, got, want)
+			t.Errorf("with %d places in Results and the rest in EncodedResults:\n%s\nwant\n%s", split, got, want)
 		}
 	}
 }
@@ -154,14 +154,14 @@ func TestAppendEmpty(t *testing.T) {
 	}
 }
 
-// What Append writes, encoding/json reads back through the tags.
-func TestAppendReadsBack(t *testing.T) {
+// encoding/json decodes the output of Append to the same response.
+func TestAppendRoundTrip(t *testing.T) {
 	var got places.Response
 	if err := json.Unmarshal(sydney.Append(nil), &got); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(sydney, got); diff != "" {
-		t.Errorf("read back (-want +got):\n%s", diff)
+		t.Errorf("decoded (-want +got):\n%s", diff)
 	}
 }
 

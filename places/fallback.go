@@ -7,60 +7,60 @@ import (
 	"time"
 )
 
-// Choice is one source of a list, under the name that messages give it.
-type Choice struct {
+// NamedSource is a source of a [Fallback], with the name that error messages use for it.
+type NamedSource struct {
 	Name   string
 	Source Source
 }
 
-// Fallback asks one source after the other until one answers. An answer without results is an answer.
+// Fallback queries its sources in order until one succeeds. A response without results is a success.
 type Fallback struct {
-	choices []Choice
-	whole   time.Duration
+	sources []NamedSource
+	timeout time.Duration
 }
 
-// NewFallback returns a source that asks choices in their order, of which there must be one at least. An answer takes no
-// longer than whole, of which each source has its equal share of what those before it have left.
+// NewFallback returns a source that queries sources in order. There must be at least one. A query takes at most timeout.
+// Each source gets an equal share of the time that the sources before it have left.
 //
-// Where all fail, the status is that of the first, the one that was wanted, and the message says of each what happened.
-// The failure of an only source is passed on as it is.
-func NewFallback(whole time.Duration, choices ...Choice) *Fallback {
-	return &Fallback{choices, whole}
+// If all sources fail, the error has the status of the first and a message that lists the error of each source. With
+// one source only, its error is returned unchanged.
+func NewFallback(timeout time.Duration, sources ...NamedSource) *Fallback {
+	return &Fallback{sources, timeout}
 }
 
 // Nearby answers q.
 func (f *Fallback) Nearby(ctx context.Context, q Query) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, f.whole)
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	var failed []error
-	for i, c := range f.choices {
-		body, err := f.ask(ctx, c.Source, q, len(f.choices)-i)
+	var errs []error
+	for i, s := range f.sources {
+		body, err := queryWithShare(ctx, s.Source, q, len(f.sources)-i)
 		if err == nil {
 			return body, nil
 		}
-		failed = append(failed, err)
+		errs = append(errs, err)
 		if ctx.Err() != nil {
-			break // nobody waits any more, or there is no time left
+			break // the caller has gone, or no time is left
 		}
 	}
-	if len(f.choices) == 1 {
-		return nil, failed[0]
+	if len(f.sources) == 1 {
+		return nil, errs[0]
 	}
 	var messages []string
-	for i, err := range failed {
-		messages = append(messages, f.choices[i].Name+": "+tell(err).Message)
+	for i, err := range errs {
+		messages = append(messages, f.sources[i].Name+": "+clientError(err).Message)
 	}
 	return nil, &Error{
-		Status:  tell(failed[0]).Status,
+		Status:  clientError(errs[0]).Status,
 		Message: strings.Join(messages, "; "),
-		Err:     errors.Join(failed...),
+		Err:     errors.Join(errs...),
 	}
 }
 
-// ask asks one of the last left sources of the list.
-func (f *Fallback) ask(ctx context.Context, src Source, q Query, left int) ([]byte, error) {
-	end, _ := ctx.Deadline()
-	ctx, cancel := context.WithTimeout(ctx, time.Until(end)/time.Duration(left))
+// queryWithShare queries src with a timeout of 1/n of the time left until ctx's deadline.
+func queryWithShare(ctx context.Context, src Source, q Query, n int) ([]byte, error) {
+	deadline, _ := ctx.Deadline()
+	ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(n))
 	defer cancel()
 	return src.Nearby(ctx, q)
 }

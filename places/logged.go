@@ -7,15 +7,15 @@ import (
 	"sync/atomic"
 )
 
-// Logged tells a log when a source begins to fail and when it answers again; what comes in between, at level debug.
-// Questions that nobody waits for any more are no failures.
+// Logged logs when a source starts to fail and when it recovers. It logs the failures in between at debug level, and
+// ignores cancelled queries.
 type Logged struct {
 	src     Source
 	log     *slog.Logger
 	failing atomic.Bool
 }
 
-// NewLogged returns src as log hears of it.
+// NewLogged returns a source that queries src and logs to log.
 func NewLogged(src Source, log *slog.Logger) *Logged { return &Logged{src: src, log: log} }
 
 // Nearby answers q.
@@ -24,13 +24,13 @@ func (l *Logged) Nearby(ctx context.Context, q Query) ([]byte, error) {
 	switch {
 	case err == nil:
 		if l.failing.CompareAndSwap(true, false) {
-			l.log.Info("places answer again")
+			l.log.Info("places source recovered")
 		}
 	case errors.Is(err, context.Canceled):
 	case l.failing.CompareAndSwap(false, true):
-		l.log.Warn("places fail", "err", err)
+		l.log.Warn("places source failed", "err", err)
 	default:
-		l.log.Debug("places fail", "err", err)
+		l.log.Debug("places source failed", "err", err)
 	}
 	return body, err
 }

@@ -5,21 +5,22 @@ import (
 	"time"
 )
 
-// Observed tells of each question to a source, when it is answered, how long that took and whether it failed.
+// Observed reports each request to a source when it ends: how long it took, and its error.
 type Observed struct {
-	src  Source
-	tell func(took time.Duration, err error)
+	src    Source
+	report func(took time.Duration, err error)
 }
 
-// NewObserved returns src as tell hears of it. Many goroutines may call tell at once.
-func NewObserved(src Source, tell func(took time.Duration, err error)) *Observed {
-	return &Observed{src, tell}
+// NewObserved returns a source that queries src and calls report after each request. Concurrent queries call report
+// concurrently.
+func NewObserved(src Source, report func(took time.Duration, err error)) *Observed {
+	return &Observed{src, report}
 }
 
 // Nearby answers q.
 func (o *Observed) Nearby(ctx context.Context, q Query) ([]byte, error) {
-	began := time.Now()
+	start := time.Now()
 	body, err := o.src.Nearby(ctx, q)
-	o.tell(time.Since(began), err)
+	o.report(time.Since(start), err)
 	return body, err
 }

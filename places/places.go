@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Limits of a query, which are Google's.
+// Limits of a query. They are Google's.
 const (
 	MaxRadius = 50_000 // metres
 	MaxBound  = 20     // results
@@ -15,35 +15,36 @@ const (
 
 // Query asks for places around a point.
 type Query struct {
-	Lat, Lon float64 // WGS 84 degrees, within 90 and 180
+	Lat, Lon float64 // WGS 84 degrees, within ±90 and ±180
 	Radius   float64 // metres, 0 to MaxRadius
-	Bound    int     // at most this many results, 0 to MaxBound
+	Bound    int     // maximum number of results, 0 to MaxBound
 }
 
-// Check reports the first field of q that is out of its range, as an *Error with StatusInvalidRequest, or nil.
+// Check returns an *Error with StatusInvalidRequest for the first field of q that is out of range. If there is none, it
+// returns nil.
 func (q Query) Check() error {
-	// Written so that NaN, which compares with nothing, is out of every range.
+	// The comparisons are negated so that NaN is out of range.
 	switch {
 	case !(q.Lat >= -90 && q.Lat <= 90):
-		return invalid("latitude %v is not within 90 degrees", q.Lat)
+		return invalid("latitude %v is not between -90 and 90 degrees", q.Lat)
 	case !(q.Lon >= -180 && q.Lon <= 180):
-		return invalid("longitude %v is not within 180 degrees", q.Lon)
+		return invalid("longitude %v is not between -180 and 180 degrees", q.Lon)
 	case !(q.Radius >= 0 && q.Radius <= MaxRadius):
-		return invalid("radius %v is not 0 to %d metres", q.Radius, MaxRadius)
+		return invalid("radius %v is not between 0 and %d metres", q.Radius, MaxRadius)
 	case q.Bound < 0 || q.Bound > MaxBound:
-		return invalid("bound %d is not 0 to %d", q.Bound, MaxBound)
+		return invalid("bound %d is not between 0 and %d", q.Bound, MaxBound)
 	}
 	return nil
 }
 
-// Empty tells whether q asks for nothing: Answer answers it without any source.
+// Empty reports whether q asks for nothing. AppendResponse answers such a query without a source.
 func (q Query) Empty() bool { return q.Radius == 0 || q.Bound == 0 }
 
-// Spot is q with its place rounded to about a metre (a hundred-thousandth of a degree): queries with one Spot may share
-// an answer.
-func (q Query) Spot() Query {
-	const steps = 1e5 // of a degree
-	q.Lat, q.Lon = math.Round(q.Lat*steps)/steps, math.Round(q.Lon*steps)/steps
+// CacheKey returns q with its position rounded to 0.00001 degrees, about a metre. Queries with equal keys may share a
+// response.
+func (q Query) CacheKey() Query {
+	const stepsPerDegree = 1e5
+	q.Lat, q.Lon = math.Round(q.Lat*stepsPerDegree)/stepsPerDegree, math.Round(q.Lon*stepsPerDegree)/stepsPerDegree
 	return q
 }
 
@@ -51,11 +52,11 @@ func invalid(format string, args ...any) *Error {
 	return &Error{Status: StatusInvalidRequest, Message: fmt.Sprintf(format, args...)}
 }
 
-// Source answers queries with one JSON object in the format of Google's Nearby Search, holding at most q.Bound
-// results. The bytes may be shared with other callers, so nobody changes them.
+// Source answers a query with one JSON object in the format of Google's Nearby Search. The object has at most q.Bound
+// results. Several callers may share the returned bytes, so callers must not change them.
 //
-// Nearby may be called by many goroutines at once. It returns when ctx ends, at the latest. An error that is, or
-// wraps, an *Error tells the client what it says; of any other error the client learns only that there was one.
+// Nearby may be called concurrently. It returns when ctx ends, or earlier. The client sees the status and message of an
+// error that is or wraps an *Error. Of any other error, it learns only that the source failed.
 type Source interface {
 	Nearby(ctx context.Context, q Query) ([]byte, error)
 }
@@ -70,22 +71,22 @@ const (
 	StatusUnknownError   = "UNKNOWN_ERROR"
 )
 
-// Error is a failure of a source, told twice: once to the client and once to the operator. The sources between client
-// and service learn from it what to do next.
+// Error is the failure of a source. It has one text for the client and one for the operator. It also says whether and
+// when another attempt may succeed. None of its texts contains a key.
 type Error struct {
 	Status  string // one of Google's status words; empty means StatusUnknownError
-	Message string // for the client: plain words that hold no key
-	Err     error  // for the operator: the cause, or nil; it holds no key either
+	Message string // for the client, in plain words
+	Err     error  // for the operator: the cause, or nil
 
-	// Body is the failure in the service's own bytes, an object of the format that holds no key. The client gets it as it
-	// is, in place of one made of Status and Message; nil where there is none.
+	// Body is the error response of the service, unchanged. It is a JSON object of Google's format. The client gets it
+	// instead of Status and Message, unless it is nil.
 	Body []byte
 
-	Retry bool          // asking again at once may help
-	Wait  time.Duration // how long asking again does not help; 0 where that is not known
+	Retryable  bool          // an immediate retry may succeed
+	RetryAfter time.Duration // retries fail until this time has passed; 0 if unknown
 }
 
-// Error is the text for the operator: status, message and cause. Clients see Status and Message only.
+// Error returns the text for the operator: status, message and cause. Clients see only status and message.
 func (e *Error) Error() string {
 	if e.Err == nil {
 		return e.Status + ": " + e.Message

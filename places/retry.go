@@ -8,29 +8,28 @@ import (
 )
 
 const (
-	attempts   = 3
-	firstPause = 200 * time.Millisecond
+	maxAttempts    = 3
+	initialBackoff = 200 * time.Millisecond
 )
 
-// Retry asks again, twice at most, where a failure says that this may help (Error.Retry): 0.2 s later or so and then
-// 0.4 s, by chance up to half as much more or less, so that those who failed together don't come together again. It
-// fails at once where the time that is left would not suffice.
+// Retry retries a query up to twice if its error is Retryable. The backoff is 0.2 s before the first retry and 0.4 s
+// before the second, each with ±50 % random jitter. If the backoff would exceed the deadline, the query fails at once.
 type Retry struct{ src Source }
 
-// NewRetry returns a source that asks src again.
+// NewRetry returns a source that retries queries to src.
 func NewRetry(src Source) *Retry { return &Retry{src} }
 
 // Nearby answers q.
 func (r *Retry) Nearby(ctx context.Context, q Query) (body []byte, err error) {
-	pause := firstPause
-	for range attempts - 1 {
+	backoff := initialBackoff
+	for range maxAttempts - 1 {
 		body, err = r.src.Nearby(ctx, q)
-		var known *Error
-		if err == nil || !errors.As(err, &known) || !known.Retry {
+		var e *Error
+		if err == nil || !errors.As(err, &e) || !e.Retryable {
 			return body, err
 		}
-		jittered := time.Duration((0.5 + rand.Float64()) * float64(pause))
-		if end, ok := ctx.Deadline(); ok && time.Until(end) < jittered {
+		jittered := time.Duration((0.5 + rand.Float64()) * float64(backoff))
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < jittered {
 			return nil, err
 		}
 		select {
@@ -38,7 +37,7 @@ func (r *Retry) Nearby(ctx context.Context, q Query) (body []byte, err error) {
 		case <-ctx.Done():
 			return nil, err
 		}
-		pause *= 2
+		backoff *= 2
 	}
 	return r.src.Nearby(ctx, q)
 }

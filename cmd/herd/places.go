@@ -18,13 +18,13 @@ import (
 )
 
 const (
-	// answering is how long places may take, whatever is asked: a little less than
-	// what a server gives a WHATSAT in all.
-	answering = 9 * time.Second
+	// sourceTimeout limits a query to all sources. It is a little less than the time
+	// that a server allows for a WHATSAT.
+	sourceTimeout = 9 * time.Second
 
-	// Answers of Overpass and of the gazetteer may be kept; Google's may not.
-	keeping     = time.Hour
-	keepingSize = 32 << 20 // bytes, of each source
+	// Responses of Overpass and the gazetteer may be cached; Google's may not.
+	cacheTTL  = time.Hour
+	cacheSize = 32 << 20 // bytes, for each source
 	// placesAfter is how long after its start a process loads its own places.
 	placesAfter = 5 * time.Second
 )
@@ -50,9 +50,9 @@ var webSources = map[string]struct {
 	perSecond int
 	reset     func(time.Time) time.Time // when a day of its quota ends
 }{
-	"google":     {google.DefaultBase, 50, google.Midnight},
-	"google-new": {googlenew.DefaultBase, 50, google.Midnight},
-	"overpass":   {"", 20, places.UTCMidnight},
+	"google":     {google.DefaultBase, 50, google.NextMidnight},
+	"google-new": {googlenew.DefaultBase, 50, google.NextMidnight},
+	"overpass":   {"", 20, places.NextUTCMidnight},
 }
 
 // places checks what the environment says of places.
@@ -203,20 +203,21 @@ func (c *checker) placesKey(key, file string) string {
 
 // places makes the source of places that the servers of this process share.
 func (p *process) places() places.Source {
-	var choices []places.Choice
+	var sources []places.NamedSource
 	for _, s := range p.settings.places.sources {
 		log := p.log.With("places", s.name)
 		if s.name == "gazetteer" {
-			choices = append(choices, places.Choice{
+			sources = append(sources, places.NamedSource{
 				Name: s.name,
-				// To exact places only: all servers answer the same, whoever asked them before.
-				Source: places.NewCache(p.metrics.source(s.name, loadGazetteer(log)), nil, keeping, keepingSize),
+				// Keyed by the exact position: with a rounded key, servers would give different
+				// responses, depending on earlier queries.
+				Source: places.NewCache(p.metrics.source(s.name, loadGazetteer(log)), nil, cacheTTL, cacheSize),
 			})
 			continue
 		}
-		choices = append(choices, places.Choice{Name: s.name, Source: p.shielded(s, log)})
+		sources = append(sources, places.NamedSource{Name: s.name, Source: p.withLimits(s, log)})
 	}
-	return places.NewFallback(answering, choices...)
+	return places.NewFallback(sourceTimeout, sources...)
 }
 
 func loadGazetteer(log *slog.Logger) places.Source {
@@ -225,31 +226,29 @@ func loadGazetteer(log *slog.Logger) places.Source {
 	// a map to fetch first.
 	time.AfterFunc(placesAfter, func() {
 		if err := g.Load(); err != nil {
-			log.Error("places fail", "err", err)
+			log.Error("places source failed", "err", err)
 		}
 	})
 	return g
 }
 
-// shielded is a web source behind all that spares it questions. From the client's
-// side: equal questions are one; what may be kept is kept; while its quota is used
-// up it is not asked; what failed by chance is asked again; all calls together
-// keep to a rate and a budget.
-func (p *process) shielded(s placesSource, log *slog.Logger) places.Source {
+// withLimits returns a web source that sends as few requests as possible; see package
+// places for the layers. Retries count towards the rate limit and the budget.
+func (p *process) withLimits(s placesSource, log *slog.Logger) places.Source {
 	kind := webSources[s.name]
 	src := p.metrics.source(s.name, p.webSource(s))
 	if p.settings.places.budget > 0 {
 		src = places.NewBudget(src, p.share(p.settings.places.budget), kind.reset)
 	}
-	src = places.NewRetry(places.NewRate(src, kind.perSecond))
+	src = places.NewRetry(places.NewRateLimiter(src, kind.perSecond))
 	if s.name == "overpass" {
-		src = overpass.NewWidening(src)
+		src = overpass.NewExpandingSearch(src)
 	}
 	src = places.NewLogged(places.NewBreaker(src), log)
 	if s.name == "overpass" {
-		src = places.NewCache(src, places.Query.Spot, keeping, keepingSize)
+		src = places.NewCache(src, places.Query.CacheKey, cacheTTL, cacheSize)
 	}
-	return places.NewFlights(src, answering)
+	return places.NewSingleflight(src, sourceTimeout)
 }
 
 func (p *process) webSource(s placesSource) places.Source {

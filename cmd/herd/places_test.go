@@ -61,40 +61,40 @@ func answered(t *testing.T, object string) (r places.Response) {
 // when its quota is used up.
 func TestGoogle(t *testing.T) {
 	t.Parallel()
-	for _, dialect := range []placestest.Dialect{placestest.OneLine, placestest.ItemALine} {
-		google := placestest.Google(t, placestest.Key, dialect)
+	for _, layout := range []placestest.Layout{placestest.CompactArrays, placestest.ExpandedArrays} {
+		google := placestest.Google(t, placestest.Key, layout)
 		_, c := placed(t, "HERD_PLACES=google", "HERD_PLACES_URL="+google.URL.String(), "HERD_PLACES_KEY="+placestest.Key)
 		for _, bound := range []int{20, 3} {
-			if got, want := c.places("kiwi", "1.001", bound), placestest.GooglePlaces(dialect, campusLat, campusLon, bound); got != want {
+			if got, want := c.places("kiwi", "1.001", bound), placestest.GoogleResponse(layout, campusLat, campusLon, bound); got != want {
 				t.Errorf("bound %d: %s\nwant %s", bound, got, want)
 			}
 		}
-		if radius := google.Last(t).Form.Get("radius"); radius != "1001" {
+		if radius := google.LastRequest(t).Form.Get("radius"); radius != "1001" {
 			t.Errorf("a radius of 1.001 km was asked for as %q", radius)
 		}
 		c.places("kiwi", "0", 5)
 		c.places("kiwi", "5", 0)
-		if n := len(google.Asked()); n != 2 {
+		if n := len(google.Requests()); n != 2 {
 			t.Errorf("%d questions were asked, want none for a radius or bound of 0", n-2)
 		}
 
-		denied := placestest.GoogleError("REQUEST_DENIED", placestest.BadKey)
-		google.Next(placestest.Says(200, denied))
+		denied := placestest.GoogleError("REQUEST_DENIED", placestest.GoogleBadKey)
+		google.OverrideNext(placestest.Respond(200, denied))
 		if got := c.places("kiwi", "10", 5); got != denied {
 			t.Errorf("a refusal: %s\nwant %s", got, denied)
 		}
-		google.Next(placestest.Says(503, ""), placestest.Says(200, placestest.GoogleError("UNKNOWN_ERROR", "")))
+		google.OverrideNext(placestest.Respond(503, ""), placestest.Respond(200, placestest.GoogleError("UNKNOWN_ERROR", "")))
 		if got := answered(t, c.places("kiwi", "10", 5)); got.Status != "OK" {
 			t.Errorf("after two failures by chance: %+v", got)
 		}
-		spent := placestest.GoogleError("OVER_QUERY_LIMIT", placestest.DailyQuota)
-		google.Next(placestest.Says(200, spent))
+		spent := placestest.GoogleError("OVER_QUERY_LIMIT", placestest.GoogleDailyQuota)
+		google.OverrideNext(placestest.Respond(200, spent))
 		if got := c.places("kiwi", "10", 5); got != spent {
 			t.Errorf("a spent quota: %s\nwant %s", got, spent)
 		}
-		before := len(google.Asked())
-		if got := answered(t, c.places("kiwi", "10", 5)); got.Status != "OVER_QUERY_LIMIT" || !strings.Contains(got.ErrorMessage, "not asked again before") || len(google.Asked()) != before {
-			t.Errorf("after a spent quota: %+v, and %d questions", got, len(google.Asked())-before)
+		before := len(google.Requests())
+		if got := answered(t, c.places("kiwi", "10", 5)); got.Status != "OVER_QUERY_LIMIT" || !strings.Contains(got.ErrorMessage, "paused until ") || len(google.Requests()) != before {
+			t.Errorf("after a spent quota: %+v, and %d questions", got, len(google.Requests())-before)
 		}
 	}
 }
@@ -130,10 +130,10 @@ func TestOverpass(t *testing.T) {
 			t.Errorf("answer %+v", r)
 		}
 	}
-	if n := len(server.Asked()); n != 1 {
+	if n := len(server.Requests()); n != 1 {
 		t.Errorf("%d questions for one answer", n)
 	}
-	if agent := server.Last(t).Header.Get("User-Agent"); !strings.HasPrefix(agent, "herd/") {
+	if agent := server.LastRequest(t).Header.Get("User-Agent"); !strings.HasPrefix(agent, "herd/") {
 		t.Errorf("User-Agent %q", agent)
 	}
 }
@@ -141,26 +141,26 @@ func TestOverpass(t *testing.T) {
 // TestFallbackOrder: the next answers when one fails, and says whose data it is.
 func TestFallbackOrder(t *testing.T) {
 	t.Parallel()
-	google, overpass := placestest.Google(t, placestest.Key, placestest.ItemALine), placestest.Overpass(t, 10)
+	google, overpass := placestest.Google(t, placestest.Key, placestest.ExpandedArrays), placestest.Overpass(t, 10)
 	urls := "HERD_PLACES_URL=google=" + google.URL.String() + ",overpass=" + overpass.URL.String()
 	key := "HERD_PLACES_KEY=" + placestest.Key
 	_, three := placed(t, "HERD_PLACES=google, overpass, gazetteer", urls, key)
 	_, two := placed(t, "HERD_PLACES=google,overpass", urls, key)
 
-	google.Always(placestest.Says(200, placestest.GoogleError("REQUEST_DENIED", placestest.BadKey)))
+	google.OverrideAll(placestest.Respond(200, placestest.GoogleError("REQUEST_DENIED", placestest.GoogleBadKey)))
 	if r := answered(t, three.places("kiwi", "10", 5)); !strings.Contains(fmt.Sprint(r.HTMLAttributions), "OpenStreetMap") || r.Status != "OK" {
 		t.Errorf("the second: %+v", r)
 	}
-	overpass.Always(placestest.OverpassRemark)
+	overpass.OverrideAll(placestest.OverpassRemark)
 	if r := answered(t, three.places("kiwi", "11", 5)); !strings.Contains(fmt.Sprint(r.HTMLAttributions), "GeoNames") || r.Status != "OK" {
 		t.Errorf("the third: %+v", r)
 	}
 	r := answered(t, two.places("kiwi", "10", 5))
-	if r.Status != "REQUEST_DENIED" || r.ErrorMessage != "google: "+placestest.BadKey+`; overpass: the Overpass server: runtime error: Query timed out in "query" at line 3 after 9 seconds.` {
+	if r.Status != "REQUEST_DENIED" || r.ErrorMessage != "google: "+placestest.GoogleBadKey+`; overpass: the Overpass server: runtime error: Query timed out in "query" at line 3 after 9 seconds.` {
 		t.Errorf("none: %+v", r)
 	}
-	google.Always(nil)
-	if got := two.places("kiwi", "10", 5); got != placestest.GooglePlaces(placestest.ItemALine, campusLat, campusLon, 5) {
+	google.OverrideAll(nil)
+	if got := two.places("kiwi", "10", 5); got != placestest.GoogleResponse(placestest.ExpandedArrays, campusLat, campusLon, 5) {
 		t.Errorf("the first, again: %s", got)
 	}
 }
@@ -168,7 +168,7 @@ func TestFallbackOrder(t *testing.T) {
 // TestPlacesBudget: the servers of a herd spend what they may together, and no more.
 func TestPlacesBudget(t *testing.T) {
 	t.Parallel()
-	google := placestest.Google(t, placestest.Key, placestest.ItemALine)
+	google := placestest.Google(t, placestest.Key, placestest.ExpandedArrays)
 	env := []string{"HERD_PLACES=google", "HERD_PLACES_URL=" + google.URL.String(), "HERD_PLACES_KEY=" + placestest.Key, "HERD_PLACES_BUDGET=7"}
 	h := startUp(t, "A-B,B-C", env...)
 	c := dial(t, h.addresses[1])
@@ -176,7 +176,7 @@ func TestPlacesBudget(t *testing.T) {
 	for range 10 {
 		c.places("kiwi", "10", 1)
 	}
-	if n := len(google.Asked()); n != 7 {
+	if n := len(google.Requests()); n != 7 {
 		t.Errorf("a herd in one process made %d calls of 7", n)
 	}
 	h.stop()
@@ -185,11 +185,11 @@ func TestPlacesBudget(t *testing.T) {
 		p := start(t, append(append(env, "HERD_TOPOLOGY=A-B,B-C", "HERD_NATS_URL=nats://127.0.0.1:1"), anyPorts...), "serve", name)
 		c := dial(t, p.stderr.await(t, `msg=listening .*clients=(\S+)`)[1])
 		c.ask("IAMAT kiwi +34.068930-118.445127 1")
-		before := len(google.Asked())
+		before := len(google.Requests())
 		for range 4 {
 			c.places("kiwi", "10", 1)
 		}
-		if n := len(google.Asked()) - before; n != share {
+		if n := len(google.Requests()) - before; n != share {
 			t.Errorf("%s made %d calls, want %d", name, n, share)
 		}
 	}
@@ -206,14 +206,14 @@ func TestManyClientsFewSpots(t *testing.T) {
 		most   int // questions
 	}{
 		"overpass": {placestest.Overpass(t, 10), spots},
-		"google":   {placestest.Google(t, placestest.Key, placestest.ItemALine), clients * rounds},
+		"google":   {placestest.Google(t, placestest.Key, placestest.ExpandedArrays), clients * rounds},
 	}
 	for source, tt := range tests {
 		t.Run(source, func(t *testing.T) {
 			t.Parallel()
 			h := startUp(t, "goloman", "HERD_PLACES="+source, "HERD_PLACES_URL="+tt.server.URL.String(), "HERD_PLACES_KEY="+placestest.Key)
 			hold, arrived := make(chan struct{}), make(chan struct{}, clients)
-			tt.server.Always(placestest.Until(hold, arrived, nil))
+			tt.server.OverrideAll(placestest.BlockUntil(hold, arrived, nil))
 
 			var asking []*client
 			for i := range clients {
@@ -233,10 +233,10 @@ func TestManyClientsFewSpots(t *testing.T) {
 					}
 				}
 			}
-			if n := len(tt.server.Asked()); n != spots {
+			if n := len(tt.server.Requests()); n != spots {
 				t.Errorf("%d clients asked %d questions about %d spots", clients, n, spots)
 			}
-			tt.server.Always(placestest.Slow(200 * time.Millisecond))
+			tt.server.OverrideAll(placestest.Delay(200 * time.Millisecond))
 			close(hold)
 
 			var all sync.WaitGroup
@@ -263,13 +263,13 @@ func TestManyClientsFewSpots(t *testing.T) {
 				})
 			}
 			all.Wait()
-			if n := len(tt.server.Asked()); n > tt.most {
+			if n := len(tt.server.Requests()); n > tt.most {
 				t.Errorf("%d questions in all, want %d at most", n, tt.most)
 			}
-			if n := tt.server.MostAtOnce(); n != 1 {
+			if n := tt.server.MaxConcurrent(); n != 1 {
 				t.Errorf("%d equal questions at a time, want 1", n)
 			}
-			t.Logf("%d clients, %d rounds, %d spots: %d questions", clients, rounds, spots, len(tt.server.Asked()))
+			t.Logf("%d clients, %d rounds, %d spots: %d questions", clients, rounds, spots, len(tt.server.Requests()))
 		})
 	}
 }
@@ -278,9 +278,9 @@ func TestManyClientsFewSpots(t *testing.T) {
 // same.
 func TestClientGoesAway(t *testing.T) {
 	t.Parallel()
-	google := placestest.Google(t, placestest.Key, placestest.ItemALine)
+	google := placestest.Google(t, placestest.Key, placestest.ExpandedArrays)
 	hold, arrived, gone := make(chan struct{}), make(chan struct{}, 9), make(chan struct{}, 9)
-	google.Always(placestest.Until(hold, arrived, gone))
+	google.OverrideAll(placestest.BlockUntil(hold, arrived, gone))
 	h, first := placed(t, "HERD_PLACES=google", "HERD_PLACES_URL="+google.URL.String(), "HERD_PLACES_KEY="+placestest.Key)
 	reset := func(c *client) {
 		t.Helper()
@@ -318,13 +318,13 @@ func TestClientGoesAway(t *testing.T) {
 	for line := third.line(); line != ""; line = third.line() {
 		object.WriteString(line + "\n")
 	}
-	if got := object.String(); got != placestest.GooglePlaces(placestest.ItemALine, campusLat, campusLon, 5) {
+	if got := object.String(); got != placestest.GoogleResponse(placestest.ExpandedArrays, campusLat, campusLon, 5) {
 		t.Errorf("the third was answered %s", got)
 	}
 	if late := third.line(); late != "? late" {
 		t.Errorf("then it was answered %q", late)
 	}
-	if n := len(google.Asked()); n != 3 {
+	if n := len(google.Requests()); n != 3 {
 		t.Errorf("%d questions were asked, want 3", n)
 	}
 }
@@ -352,7 +352,7 @@ func TestShownPlacesURL(t *testing.T) {
 // comes out of it gathered and searched for the key.
 func TestKeyStaysSecret(t *testing.T) {
 	t.Parallel()
-	google, googleNew := placestest.Google(t, "another", placestest.ItemALine), placestest.GoogleNew(t, "another")
+	google, googleNew := placestest.Google(t, "another", placestest.ExpandedArrays), placestest.GoogleNew(t, "another")
 	echo := func(w http.ResponseWriter, r placestest.Request, _ func(http.ResponseWriter)) { // what it was sent
 		w.WriteHeader(http.StatusForbidden)
 		fmt.Fprintf(w, `{"error_message": %q, "results": [], "status": "REQUEST_DENIED", "error": {"message": %q}}`,
@@ -369,10 +369,10 @@ func TestKeyStaysSecret(t *testing.T) {
 	gone := func(w http.ResponseWriter, r placestest.Request, _ func(http.ResponseWriter)) {
 		panic(http.ErrAbortHandler)
 	}
-	troubles := []placestest.Trouble{
-		nil, echo, junk, gone, placestest.BreaksOff, placestest.Says(500, placestest.Key), placestest.Says(200, placestest.Key),
-		placestest.Says(302, "", "Location", "http://127.0.0.1:1/"+placestest.Key), placestest.Says(200, "{}", "Content-Encoding", "gzip"),
-		placestest.Says(200, placestest.GoogleError("OVER_QUERY_LIMIT", placestest.Key+placestest.DailyQuota)),
+	overrides := []placestest.Override{
+		nil, echo, junk, gone, placestest.CloseEarly, placestest.Respond(500, placestest.Key), placestest.Respond(200, placestest.Key),
+		placestest.Respond(302, "", "Location", "http://127.0.0.1:1/"+placestest.Key), placestest.Respond(200, "{}", "Content-Encoding", "gzip"),
+		placestest.Respond(200, placestest.GoogleError("OVER_QUERY_LIMIT", placestest.Key+placestest.GoogleDailyQuota)),
 	}
 	logs := t.TempDir()
 	env := append([]string{
@@ -402,9 +402,9 @@ func TestKeyStaysSecret(t *testing.T) {
 
 	c := dial(t, h.addresses[0])
 	c.ask("IAMAT kiwi +34.068930-118.445127 1")
-	for _, trouble := range troubles {
-		google.Always(trouble)
-		googleNew.Always(trouble)
+	for _, override := range overrides {
+		google.OverrideAll(override)
+		googleNew.OverrideAll(override)
 		object := c.places("kiwi", "10", 5)
 		if r := answered(t, object); r.Status == "OK" || r.ErrorMessage == "" {
 			t.Errorf("answer %s, want a failure that says what happened", object)
@@ -448,7 +448,7 @@ func TestKeyStaysSecret(t *testing.T) {
 		note(string(text))
 	}
 	all := out.String()
-	for _, want := range []string{"places fail", "herd.edge.A.B", "WHATSAT kiwi 10 5", "/debug/pprof", "REQUEST_DENIED", "[key]", "HERD_PLACES_KEY"} {
+	for _, want := range []string{"places source failed", "herd.edge.A.B", "WHATSAT kiwi 10 5", "/debug/pprof", "REQUEST_DENIED", "[key]", "HERD_PLACES_KEY"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("what was searched has no %q: not all was gathered", want)
 		}

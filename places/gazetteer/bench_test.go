@@ -17,8 +17,8 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
-// somewhere returns points where people are: places of the file, by chance.
-func somewhere(ix *index, n int) []places.Query {
+// randomQueries returns queries at the positions of random places.
+func randomQueries(ix *index, n int) []places.Query {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	list := make([]places.Query, n)
 	for i := range list {
@@ -29,8 +29,8 @@ func somewhere(ix *index, n int) []places.Query {
 }
 
 func BenchmarkSearch(b *testing.B) {
-	ix := full(b).ix
-	queries := somewhere(ix, 1024)
+	ix := builtinGazetteer(b).ix
+	queries := randomQueries(ix, 1024)
 	for _, km := range []int{10, 50} {
 		b.Run(strconv.Itoa(km)+"km", func(b *testing.B) {
 			b.ReportAllocs()
@@ -44,8 +44,8 @@ func BenchmarkSearch(b *testing.B) {
 }
 
 func BenchmarkNearby(b *testing.B) {
-	g := full(b)
-	queries := somewhere(g.ix, 1024)
+	g := builtinGazetteer(b)
+	queries := randomQueries(g.ix, 1024)
 	ctx := b.Context()
 	b.ReportAllocs()
 	size := 0
@@ -56,5 +56,5 @@ func BenchmarkNearby(b *testing.B) {
 		}
 		size += len(body)
 	}
-	b.ReportMetric(float64(size)/float64(b.N), "B/answer")
+	b.ReportMetric(float64(size)/float64(b.N), "B/response")
 }

@@ -1,39 +1,38 @@
-// Package gazetteer answers nearby searches offline, from the file of 264 thousand named places that is built into the
-// program. README.md says where they come from, under which licences, and what is missing.
+// Package gazetteer answers nearby searches offline, from a file of 264,000 named places that is built into the program.
+// README.md lists the sources, licences and gaps of the data.
 //
-// [New] costs nothing, [Gazetteer.Load] does all the work once, and from then on a query takes no locks, and allocates
-// its answer and nothing else. Which town a place belongs to is found when it is first wanted, and kept.
+// [New] does no work. [Gazetteer.Load] does all the work once. After that, a query takes no locks and allocates only its
+// response. The town of a place is looked up on first use and then cached.
 //
-// # What is near
+// # Search
 //
-// Distances are great circles on a sphere with the mean radius of the earth, 6371008.8 m. Places at exactly the radius
-// are in. A cell index of a quarter of a degree says where to look; the answer is the same as that of looking
-// everywhere.
+// Distances are great circles on a sphere with the mean radius of the earth, 6371008.8 m. A place at exactly the radius
+// is a result. The index has cells of a quarter of a degree. Its results are identical to those of a full scan.
 //
-// # What comes first
+// # Ranking
 //
-// Results are ranked by prominence, as Google's are unless told otherwise: a large town a little farther away comes
-// before a hamlet next door. With d the distance in metres,
+// Results are ranked by prominence, as Google's are by default: a large town a little farther away comes before a hamlet
+// next door. With d as the distance in metres,
 //
 //	prominence = weight / (1 + d/1000)
-//	weight     = the greater of the population and the weight of the main type
+//	weight     = max(population, weight of the main type)
 //
-// where the weights, in people, are those of the table in kind.go: a neighborhood or railway station draws as a town of
-// 8,000 does, a museum or university as one of 15,000. Equal prominence is settled by distance, then
-// by id. All of it is computed in whole numbers (distances in millimetres), so that every server of a herd gives the
-// same bytes, whatever its processor makes of the last bit of a float.
+// The weights of the main types are in kind.go. They are in people: a neighborhood or railway station ranks like a town
+// of 8,000, a museum or university like one of 15,000. Places of equal prominence are sorted by distance, then by id.
 //
-// # What a result says
+// The ranking uses integers, with distances in millimetres. So all servers return the same bytes, even if their processors
+// round floating point numbers differently.
 //
-//   - place_id is the id in the file. It is nobody else's place id.
-//   - vicinity is the town and its country's code, "Los Angeles, US": for a locality the place itself, else the
-//     populated locality within 30 km with the strongest pull, population / distance². That is the nearest one when
-//     distances are measured in the towns' own sizes: on a campus 18 km from the middle of a city it is the city and
-//     not the suburb 4 km away. A town of another country counts only where there is none of the place's own. Without
-//     any it is the country alone, or is left out.
-//   - plus_code is the Open Location Code of ten digits; its compound form, relative to the vicinity's town, is given
-//     where that town lies within 0.3 degrees, well inside the half degree up to which it can be read back.
-//   - viewport is a square around the location. Half its side is 10 m times the square root of the population, 500 m
-//     at least, or the size of the main type in kind.go where there is no population.
-//   - types are the file's, words of the Places API type tables.
+// # Fields of a result
+//
+//   - place_id is the id in the file. It is not a place id of Google's.
+//   - vicinity is a town and its country's code, "Los Angeles, US". A locality is its own town. For any other place, it is
+//     the populated locality within 30 km with the highest population / distance². For a campus 18 km from a city's
+//     centre, that is the city, not a suburb 4 km away. Towns of other countries count only if there is none of the
+//     place's own country. Without a town, vicinity is the country's code, or is omitted.
+//   - plus_code is the Open Location Code of ten digits. The short form, relative to the town, is given if that town lies
+//     within 0.3 degrees. The short form can be resolved within half a degree.
+//   - viewport is a square around the location. Half its side is 10 m times the square root of the population, but at
+//     least 500 m. Without a population, it is the size of the main type in kind.go.
+//   - types are those in the file, from the Places API type tables.
 package gazetteer

@@ -5,7 +5,6 @@ import (
 	"context"
 	_ "embed"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -17,27 +16,27 @@ import (
 //go:embed places.tsv.gz
 var builtin string
 
-// Gazetteer is a places.Source over a fixed list of places, shared by any number of goroutines.
+// Gazetteer is a places.Source with a fixed list of places. It may be used concurrently.
 type Gazetteer struct {
-	packed string // the list, gzipped TSV
+	compressed string // the list, gzipped TSV
 
 	once   sync.Once
-	loaded chan struct{} // closed when ix or err is set, for good
+	loaded chan struct{} // closed once ix or err is set; they do not change after that
 	ix     *index
 	err    error
 }
 
 var _ places.Source = (*Gazetteer)(nil)
 
-// New returns the built-in gazetteer, not loaded yet. It does no work and starts nothing.
-func New() *Gazetteer { return unloaded(builtin) }
+// New returns the built-in gazetteer. It is not loaded yet: New does no work and starts no goroutine.
+func New() *Gazetteer { return newGazetteer(builtin) }
 
-func unloaded(packed string) *Gazetteer {
-	return &Gazetteer{packed: packed, loaded: make(chan struct{})}
+func newGazetteer(compressed string) *Gazetteer {
+	return &Gazetteer{compressed: compressed, loaded: make(chan struct{})}
 }
 
-// Read returns a loaded gazetteer of the places in r: TSV as README.md describes it, not compressed. An error about
-// the contents names the line.
+// Read returns a loaded gazetteer with the places in r. The format is uncompressed TSV, as in README.md. Errors about the
+// contents name the line.
 func Read(r io.Reader) (*Gazetteer, error) {
 	var text strings.Builder
 	if _, err := io.Copy(&text, r); err != nil {
@@ -47,16 +46,16 @@ func Read(r io.Reader) (*Gazetteer, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := unloaded("")
+	g := newGazetteer("")
 	g.once.Do(func() { g.finish(ix, nil) })
 	return g, nil
 }
 
-// Load unpacks and indexes the places: 0.1 to 0.3 s of one core, after which they hold 38 MB of memory. It works once;
-// a later or concurrent call waits for the first and returns the same error.
+// Load decompresses and indexes the places. That takes 0.1 to 0.3 s of one core; the index then uses 38 MB of memory.
+// Only the first call does the work. Later and concurrent calls wait for it and return the same error.
 func (g *Gazetteer) Load() error {
 	g.once.Do(func() {
-		ix, err := load(g.packed)
+		ix, err := load(g.compressed)
 		if err != nil {
 			err = fmt.Errorf("load gazetteer: %w", err)
 		}
@@ -70,66 +69,65 @@ func (g *Gazetteer) finish(ix *index, err error) {
 	close(g.loaded)
 }
 
-func load(packed string) (*index, error) {
-	text, err := unpack(packed)
+func load(compressed string) (*index, error) {
+	text, err := decompress(compressed)
 	if err != nil {
 		return nil, err
 	}
 	return parse(text)
 }
 
-// unpack returns the text of a gzip file, written once into memory of the size that the file's last four bytes give.
-func unpack(packed string) (string, error) {
-	r, err := gzip.NewReader(strings.NewReader(packed))
+// decompress returns the text of a gzip file. It allocates once: the last four bytes of the file give the size.
+func decompress(compressed string) (string, error) {
+	r, err := gzip.NewReader(strings.NewReader(compressed))
 	if err != nil {
 		return "", err
 	}
 	var text strings.Builder
-	size := binary.LittleEndian.Uint32([]byte(packed[len(packed)-4:]))
-	text.Grow(int(min(size, 1<<26))) // a hint: a corrupt size costs little
+	size := binary.LittleEndian.Uint32([]byte(compressed[len(compressed)-4:]))
+	text.Grow(int(min(size, 1<<26))) // limited, since a corrupt file may claim any size
 	if _, err := io.Copy(&text, r); err != nil {
 		return "", err
 	}
 	return text.String(), nil
 }
 
-// Nearby answers q. It has the places loaded, if nobody has yet, and waits for that until ctx ends; after that it answers
-// at once, whatever ctx says. Its errors are *places.Error: INVALID_REQUEST for a query out of its limits, UNKNOWN_ERROR
-// while the gazetteer is not loaded or when it could not be.
+// Nearby answers q. If the gazetteer is not loaded, Nearby starts loading it and waits until that is done or ctx ends.
+// Once it is loaded, Nearby ignores ctx.
+//
+// Errors are of type *places.Error: INVALID_REQUEST for a query that is out of range, and UNKNOWN_ERROR if loading failed
+// or has not ended.
 func (g *Gazetteer) Nearby(ctx context.Context, q places.Query) ([]byte, error) {
 	if err := q.Check(); err != nil {
 		return nil, err
 	}
-	if err := g.wait(ctx); err != nil {
+	if err := g.waitLoaded(ctx); err != nil {
 		return nil, err
 	}
 	if g.err != nil {
-		return nil, unknown("the gazetteer could not be loaded", g.err)
+		return nil, unknownError("the gazetteer could not be loaded", g.err)
 	}
-	return g.ix.answer(q), nil
+	return g.ix.nearby(q), nil
 }
 
-// wait returns when the places are loaded, which it sets off if nobody has.
-func (g *Gazetteer) wait(ctx context.Context) error {
+// waitLoaded waits until loading has ended, and starts it if necessary. It returns an error if ctx ends first.
+func (g *Gazetteer) waitLoaded(ctx context.Context) error {
 	select {
 	case <-g.loaded:
 		return nil
 	default:
 	}
 	if ctx.Err() == nil {
-		go g.Load() // the outcome is in g
+		go g.Load() // sets g.ix or g.err
 	}
 	select {
 	case <-g.loaded:
 		return nil
 	case <-ctx.Done():
-		return unknown("the gazetteer is still loading", context.Cause(ctx))
+		return unknownError("the gazetteer is still loading", context.Cause(ctx))
 	}
 }
 
-func unknown(message string, err error) *places.Error {
+func unknownError(message string, err error) *places.Error {
 	return &places.Error{Status: places.StatusUnknownError, Message: message, Err: err}
 }
-
-// errTooBig keeps offsets into the text within 32 bits.
-var errTooBig = errors.New("more than 4 GiB of text")

@@ -17,8 +17,8 @@ var loadOnce = sync.OnceValues(func() (*Gazetteer, error) {
 	return g, g.Load()
 })
 
-// full returns the built-in gazetteer, loaded once for all tests.
-func full(tb testing.TB) *Gazetteer {
+// builtinGazetteer returns the built-in gazetteer, loaded once for all tests.
+func builtinGazetteer(tb testing.TB) *Gazetteer {
 	tb.Helper()
 	g, err := loadOnce()
 	if err != nil {
@@ -27,25 +27,25 @@ func full(tb testing.TB) *Gazetteer {
 	return g
 }
 
-// Lines of a file are written with commas for tabs in these tests, for the eye.
-var commas = strings.NewReplacer(",", "\t")
+// In these tests, the lines of a file are written with commas instead of tabs, for readability.
+var commasToTabs = strings.NewReplacer(",", "\t")
 
-// good is such a line, and atGood a query that finds it.
-const good = "gn:1,Here,34.0689,-118.4451,locality|political,US,500,geonames"
+// validLine is such a line, and validQuery finds its place.
+const validLine = "gn:1,Here,34.0689,-118.4451,locality|political,US,500,geonames"
 
-var atGood = places.Query{Lat: 34.0689, Lon: -118.4451, Radius: 100, Bound: 20}
+var validQuery = places.Query{Lat: 34.0689, Lon: -118.4451, Radius: 100, Bound: 20}
 
-// tsv makes a file of lines.
+// tsv returns a file with these lines.
 func tsv(lines ...string) string {
 	text := header + "\n"
 	for _, l := range lines {
-		text += commas.Replace(l) + "\n"
+		text += commasToTabs.Replace(l) + "\n"
 	}
 	return text
 }
 
-// of returns a gazetteer of lines.
-func of(t *testing.T, lines ...string) *Gazetteer {
+// readLines returns a gazetteer of these lines.
+func readLines(t *testing.T, lines ...string) *Gazetteer {
 	t.Helper()
 	g, err := Read(strings.NewReader(tsv(lines...)))
 	if err != nil {
@@ -54,15 +54,15 @@ func of(t *testing.T, lines ...string) *Gazetteer {
 	return g
 }
 
-// The counts are README.md's.
+// The numbers are those in README.md.
 func TestBuiltin(t *testing.T) {
-	ix := full(t).ix
+	ix := builtinGazetteer(t).ix
 	localities, populated := 0, 0
 	for i := range ix.rows {
 		if ix.classes[ix.rows[i].class].locality {
 			localities++
 		}
-		if ix.rows[i].people > 0 {
+		if ix.rows[i].population > 0 {
 			populated++
 		}
 	}
@@ -76,7 +76,7 @@ func TestBuiltin(t *testing.T) {
 	}
 }
 
-func packed(t *testing.T, text string) string {
+func compress(t *testing.T, text string) string {
 	t.Helper()
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
@@ -90,72 +90,72 @@ func packed(t *testing.T, text string) string {
 }
 
 func TestNearbyLoads(t *testing.T) {
-	g := unloaded(packed(t, tsv(good)))
-	body, err := g.Nearby(t.Context(), atGood)
+	g := newGazetteer(compress(t, tsv(validLine)))
+	body, err := g.Nearby(t.Context(), validQuery)
 	if err != nil || !strings.Contains(string(body), `"gn:1"`) {
 		t.Errorf("Nearby before any Load = %s, %v, want gn:1", body, err)
 	}
 }
 
-func TestNearbyGivesUpWithContext(t *testing.T) {
-	g := unloaded(packed(t, tsv(good)))
+func TestNearbyContext(t *testing.T) {
+	g := newGazetteer(compress(t, tsv(validLine)))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := g.Nearby(ctx, atGood)
-	checkUnknown(t, err, "the gazetteer is still loading", context.Canceled)
+	_, err := g.Nearby(ctx, validQuery)
+	checkUnknownError(t, err, "the gazetteer is still loading", context.Canceled)
 
-	// Once it is loaded there is nothing to wait for.
+	// Once the gazetteer is loaded, the context does not matter.
 	if err := g.Load(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := g.Nearby(ctx, atGood); err != nil {
+	if _, err := g.Nearby(ctx, validQuery); err != nil {
 		t.Errorf("Nearby of a loaded gazetteer = %v, want nil", err)
 	}
 }
 
-// checkUnknown wants err to be UNKNOWN_ERROR with a message and, for the operator, a cause.
-func checkUnknown(t *testing.T, err error, message string, cause error) {
+// checkUnknownError checks that err is an UNKNOWN_ERROR with that message and cause.
+func checkUnknownError(t *testing.T, err error, message string, cause error) {
 	t.Helper()
-	var known *places.Error
-	if !errors.As(err, &known) || known.Status != "UNKNOWN_ERROR" || known.Message != message || !errors.Is(err, cause) {
+	var e *places.Error
+	if !errors.As(err, &e) || e.Status != "UNKNOWN_ERROR" || e.Message != message || !errors.Is(err, cause) {
 		t.Errorf("Nearby = %v, want UNKNOWN_ERROR, %s, %v", err, message, cause)
 	}
 }
 
 func TestLoadFails(t *testing.T) {
-	whole := packed(t, tsv(good))
+	valid := compress(t, tsv(validLine))
 	for name, list := range map[string]string{
 		"empty":      "",
 		"short":      "\x1f\x8b",
-		"no gzip":    tsv(good),
-		"cut":        whole[:len(whole)-9],
-		"wrong size": whole[:len(whole)-4] + "\xff\xff\xff\xff",
-		"bad row":    packed(t, tsv(good, "x,y")),
+		"not gzip":   tsv(validLine),
+		"truncated":  valid[:len(valid)-9],
+		"wrong size": valid[:len(valid)-4] + "\xff\xff\xff\xff",
+		"bad row":    compress(t, tsv(validLine, "x,y")),
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := unloaded(list)
+			g := newGazetteer(list)
 			err := g.Load()
 			if err == nil || !strings.HasPrefix(err.Error(), "load gazetteer: ") {
-				t.Errorf("Load = %v, want an error that says what was done", err)
+				t.Errorf("Load = %v, want an error that begins with load gazetteer", err)
 			}
 			if again := g.Load(); again != err {
 				t.Errorf("second Load = %v, want %v", again, err)
 			}
-			_, nearby := g.Nearby(t.Context(), atGood)
-			checkUnknown(t, nearby, "the gazetteer could not be loaded", err)
+			_, nearby := g.Nearby(t.Context(), validQuery)
+			checkUnknownError(t, nearby, "the gazetteer could not be loaded", err)
 		})
 	}
 }
 
 func TestLoadOnce(t *testing.T) {
-	g := unloaded(packed(t, tsv(good)))
+	g := newGazetteer(compress(t, tsv(validLine)))
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
 			if err := g.Load(); err != nil {
 				t.Error(err)
 			}
-			if _, err := g.Nearby(t.Context(), atGood); err != nil {
+			if _, err := g.Nearby(t.Context(), validQuery); err != nil {
 				t.Error(err)
 			}
 		})
@@ -163,21 +163,21 @@ func TestLoadOnce(t *testing.T) {
 	wg.Wait()
 	before := g.ix
 	if err := g.Load(); err != nil || g.ix != before {
-		t.Errorf("a later Load = %v, or it did the work again", err)
+		t.Errorf("a later Load = %v, or it replaced the index", err)
 	}
 
-	read := of(t, good)
-	before = read.ix
-	if err := read.Load(); err != nil || read.ix != before {
-		t.Errorf("Load of what Read returned = %v, or it did some work", err)
+	g = readLines(t, validLine)
+	before = g.ix
+	if err := g.Load(); err != nil || g.ix != before {
+		t.Errorf("Load after Read = %v, or it replaced the index", err)
 	}
 }
 
 func TestNearbyChecksQuery(t *testing.T) {
-	bad := atGood
+	bad := validQuery
 	bad.Bound = 21
-	var known *places.Error
-	if _, err := New().Nearby(t.Context(), bad); !errors.As(err, &known) || known.Status != "INVALID_REQUEST" {
+	var e *places.Error
+	if _, err := New().Nearby(t.Context(), bad); !errors.As(err, &e) || e.Status != "INVALID_REQUEST" {
 		t.Errorf("Nearby(%+v) = %v, want INVALID_REQUEST", bad, err)
 	}
 }

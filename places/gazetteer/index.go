@@ -10,57 +10,58 @@ import (
 // earthRadius is the mean radius of the earth in metres (IUGG's R1).
 const earthRadius = 6371008.8
 
-// The cells of the index, a quarter of a degree each way: row after row from the south pole, each from the antimeridian
-// eastwards.
+// Cells of the index are a quarter of a degree wide and high. They are numbered from the south pole northwards, and
+// within a row from the antimeridian eastwards.
 const (
-	perDegree = 4
-	cellRows  = 180 * perDegree
-	cellCols  = 360 * perDegree
+	cellsPerDegree = 4
+	cellRows       = 180 * cellsPerDegree
+	cellCols       = 360 * cellsPerDegree
 )
 
-// index finds places by position. Nothing in it changes once it is built, but for what towns and items remember.
+// index finds places by position. It is read-only after construction, except for the caches in towns and encoded.
 type index struct {
 	text    string // the whole file
 	classes []class
-	rows    []row    // by cell; in the file's order within one
-	points  []vector // of rows[i], apart so that a scan reads these alone
-	cells   []uint32 // cell c is rows[cells[c]:cells[c+1]]
-	// towns[i] is what town(i) found, kept from the first time on: 1 + the number of a row, or -1 for none.
+	rows    []row    // sorted by cell; in file order within a cell
+	points  []vector // positions of rows, in an array of their own for fast scans
+	cells   []uint32 // cell c contains rows[cells[c]:cells[c+1]]
+	// towns[i] caches the result of town(i): 0 if unknown, -1 if there is no town, otherwise 1 + the row of the town.
 	towns []atomic.Int32
-	// items keeps what item(i) made, some 12 MB when it is full; rows whose numbers are alike take each other's slot.
-	items [1 << 14]atomic.Pointer[item]
+	// encoded caches the results of encodedPlace(i), about 12 MB when full. Rows with equal i modulo its length share a
+	// slot.
+	encoded [1 << 14]atomic.Pointer[encodedRow]
 }
 
 // vector is a point on the unit sphere.
 type vector struct{ x, y, z float64 }
 
-// unit returns the point at a latitude and longitude in degrees.
-func unit(lat, lon float64) vector {
+// unitVector returns the point at a latitude and longitude in degrees.
+func unitVector(lat, lon float64) vector {
 	sinLat, cosLat := math.Sincos(lat * math.Pi / 180)
 	sinLon, cosLon := math.Sincos(lon * math.Pi / 180)
 	return vector{cosLat * cosLon, cosLat * sinLon, sinLat}
 }
 
-// chord2 returns the square of the straight distance from v to w, which is good to the last digits however near they
-// are; the angle's cosine would not be.
-func (v *vector) chord2(w *vector) float64 {
+// chordSquared returns the square of the straight-line distance between v and w. Unlike the cosine of the angle, it is
+// precise for small distances.
+func (v *vector) chordSquared(w *vector) float64 {
 	x, y, z := v.x-w.x, v.y-w.y, v.z-w.z
 	return x*x + y*y + z*z
 }
 
-// maxChord2 is chord2 for points that are metres apart.
-func maxChord2(metres float64) float64 {
+// chordSquaredAt returns the squared chord of two points at a distance along the sphere.
+func chordSquaredAt(metres float64) float64 {
 	c := 2 * math.Sin(metres/(2*earthRadius))
 	return c * c
 }
 
-// millimetres is the way around the sphere for a chord2 of less than 100 km: the first terms of the arc sine, exact to
-// far less than a millimetre.
-func millimetres(chord2 float64) int64 {
-	return int64(earthRadius*1000*math.Sqrt(chord2)*(1+chord2/24) + 0.5)
+// millimetres converts a squared chord of up to 100 km to the distance along the sphere. It uses the first terms of the
+// arc sine; the error is far below a millimetre.
+func millimetres(chordSquared float64) int64 {
+	return int64(earthRadius*1000*math.Sqrt(chordSquared)*(1+chordSquared/24) + 0.5)
 }
 
-// newIndex sorts rows into cells, by counting.
+// newIndex sorts rows by cell, with a counting sort.
 func newIndex(text string, rows []row, classes []class) *index {
 	ix := &index{
 		text:    text,
@@ -69,8 +70,9 @@ func newIndex(text string, rows []row, classes []class) *index {
 		points:  make([]vector, len(rows)),
 		towns:   make([]atomic.Int32, len(rows)),
 	}
-	// cells[c+2] counts cell c. Summed up, cells[c+1] is where cell c begins; and after it has moved on by one for
-	// every row put there, it is where cell c ends, so cells[c] is where it begins.
+	// First, cells[c+2] counts the rows of cell c. The running sum makes cells[c+1] the start of cell c. Placing a row
+	// increments its cells[c+1], which ends up as the end of cell c. So cells[c] is the end of the cell before, which is
+	// the start of cell c.
 	cells := make([]uint32, cellRows*cellCols+2)
 	for i := range rows {
 		cells[rows[i].cell()+2]++
@@ -82,7 +84,7 @@ func newIndex(text string, rows []row, classes []class) *index {
 		next := &cells[r.cell()+1]
 		ix.rows[*next] = r
 		lat, lon := r.position()
-		ix.points[*next] = unit(lat, lon)
+		ix.points[*next] = unitVector(lat, lon)
 		*next++
 	}
 	ix.cells = cells[:cellRows*cellCols+1]
@@ -93,13 +95,13 @@ func newIndex(text string, rows []row, classes []class) *index {
 func (r *row) position() (lat, lon float64) { return float64(r.lat) / degree, float64(r.lon) / degree }
 
 func (r *row) cell() int {
-	const width = degree / perDegree
-	y := min(int(r.lat+90*degree)/width, cellRows-1) // the pole is in the last row
+	const width = degree / cellsPerDegree
+	y := min(int(r.lat+90*degree)/width, cellRows-1) // the north pole belongs to the last row
 	x := int(r.lon+180*degree) / width
 	return y*cellCols + x
 }
 
-// field returns a column of row i, counted from 0.
+// field returns a column of row i. Columns are counted from 0.
 func (ix *index) field(i, column int) string {
 	s := ix.text[ix.rows[i].line:]
 	for range column {
@@ -112,17 +114,17 @@ func (ix *index) id(i int) string      { return ix.field(i, 0) }
 func (ix *index) name(i int) string    { return ix.field(i, 1) }
 func (ix *index) country(i int) string { return ix.field(i, 5) }
 
-// within yields every row at most radius metres from a point, with its distance in millimetres, in the order of the
-// index. The radius is 100 km at most.
+// within yields each row at most radius metres from a point, with its distance in millimetres, in index order. The radius
+// must not exceed 100 km.
 func (ix *index) within(lat, lon, radius float64) iter.Seq2[int, int64] {
 	return func(yield func(int, int64) bool) {
-		centre, limit := unit(lat, lon), maxChord2(radius)
+		centre, limit := unitVector(lat, lon), chordSquaredAt(radius)
 		box := cover(lat, lon, radius)
 		for y := box.south; y <= box.north; y++ {
 			for _, x := range box.cols {
 				from, to := ix.cells[y*cellCols+x.from], ix.cells[y*cellCols+x.to]
 				for i := from; i < to; i++ {
-					if c := ix.points[i].chord2(&centre); c <= limit && !yield(int(i), millimetres(c)) {
+					if c := ix.points[i].chordSquared(&centre); c <= limit && !yield(int(i), millimetres(c)) {
 						return
 					}
 				}
@@ -131,30 +133,30 @@ func (ix *index) within(lat, lon, radius float64) iter.Seq2[int, int64] {
 	}
 }
 
-// box is a block of cells: the rows south to north, and in each the columns of two ranges, since it may cross the
-// antimeridian. Neighbouring cells of a row are contiguous in the index, so a range is one scan.
+// box is a block of cells: the rows from south to north, and in each row up to two ranges of columns. A box that crosses
+// the antimeridian needs two. The cells of a range are contiguous in the index, so each range is one scan.
 type box struct {
 	south, north int
-	cols         [2]struct{ from, to int } // to is not included
+	cols         [2]struct{ from, to int } // to is exclusive
 }
 
-// cover returns the cells that a circle can touch.
+// cover returns the cells that a circle may overlap.
 func cover(lat, lon, radius float64) (b box) {
-	const slack = 1e-9 // degrees, a tenth of a millimetre: more than rounding can do
+	const slack = 1e-9 // degrees; 0.1 mm, more than any rounding error
 	angle := radius / earthRadius
-	high := angle*180/math.Pi + slack
-	south, north := lat-high, lat+high
-	b.south = max(int((south+90)*perDegree), 0)
-	b.north = min(int((north+90)*perDegree), cellRows-1)
+	halfHeight := angle*180/math.Pi + slack
+	south, north := lat-halfHeight, lat+halfHeight
+	b.south = max(int((south+90)*cellsPerDegree), 0)
+	b.north = min(int((north+90)*cellsPerDegree), cellRows-1)
 
-	// Near a pole take whole rows, which are nearly empty there. Elsewhere the circle touches the meridians that lie
-	// wide degrees away; the formula loses its digits only where one of them is the pole.
-	const polar = 90 - 1.0/perDegree
-	wide := 180.0
+	// Near a pole, take whole rows: they are almost empty. Elsewhere, the circle extends halfWidth degrees to each side.
+	// The formula is imprecise only for circles that touch a pole.
+	const polar = 90 - 1.0/cellsPerDegree
+	halfWidth := 180.0
 	if -polar < south && north < polar {
-		wide = math.Asin(math.Sin(angle)/math.Cos(lat*math.Pi/180))*180/math.Pi + slack
+		halfWidth = math.Asin(math.Sin(angle)/math.Cos(lat*math.Pi/180))*180/math.Pi + slack
 	}
-	west, east := cellCol(lon-wide), cellCol(lon+wide)+1
+	west, east := cellCol(lon-halfWidth), cellCol(lon+halfWidth)+1
 	switch {
 	case east-west >= cellCols:
 		b.cols[0].to = cellCols
@@ -170,5 +172,5 @@ func cover(lat, lon, radius float64) (b box) {
 	return b
 }
 
-// cellCol returns the column of a longitude, less than 0 or more than the last one beyond the antimeridian.
-func cellCol(lon float64) int { return int(math.Floor((lon + 180) * perDegree)) }
+// cellCol returns the column of a longitude. Beyond the antimeridian, it is negative or greater than the last column.
+func cellCol(lon float64) int { return int(math.Floor((lon + 180) * cellsPerDegree)) }

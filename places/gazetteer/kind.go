@@ -1,12 +1,12 @@
 package gazetteer
 
-// kind is what is known of a place from its main type alone.
+// kind has the properties that follow from the main type of a place.
 type kind struct {
-	weight int64   // how prominent it is, as the population of an equally prominent town
-	half   float64 // metres from its middle to the side of its viewport
+	weight   int64   // the population of an equally prominent town
+	halfSide float64 // half the side of the viewport, in metres
 }
 
-// kinds by main type. That of point_of_interest is for ports, and for a type not named here.
+// kinds by main type. point_of_interest is for ports and for types that are not listed.
 var kinds = map[string]kind{
 	"locality":          {1_000, 1_000},
 	"neighborhood":      {8_000, 750},
@@ -22,7 +22,7 @@ var kinds = map[string]kind{
 	"point_of_interest": {10_000, 500},
 }
 
-// class is one value of the types column. The file has a dozen.
+// class is one value of the types column. The file has about a dozen.
 type class struct {
 	types    []string
 	locality bool

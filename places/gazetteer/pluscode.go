@@ -2,11 +2,11 @@ package gazetteer
 
 import "math"
 
-// plusCode returns the Open Location Code of ten digits, "85633H93+HX", for a point in degrees. The pole is put into
-// the cells below it, and longitudes are normalised.
+// plusCode returns the Open Location Code of ten digits for a point in degrees, for example "85633H93+HX". The north pole
+// belongs to the cells south of it. Longitudes are normalised.
 //
-// The algorithm is public: both coordinates, counted from the south pole and the antimeridian in units of 1/8000 of a
-// degree, are written in base 20, five digits each, in turn, with a plus after the eighth.
+// The algorithm is public. Latitude is counted from the south pole and longitude from the antimeridian, in units of
+// 1/8000 degree. Each is written as five digits in base 20. The digits alternate, and a plus sign follows the eighth.
 func plusCode(lat, lon float64) string {
 	const (
 		digits  = "23456789CFGHJMPQRVWX"
@@ -19,25 +19,24 @@ func plusCode(lat, lon float64) string {
 	}
 	var code [11]byte
 	code[8] = '+'
-	for _, at := range [...]int{9, 6, 4, 2, 0} {
-		code[at], code[at+1] = digits[y%20], digits[x%20]
+	for _, i := range [...]int{9, 6, 4, 2, 0} {
+		code[i], code[i+1] = digits[y%20], digits[x%20]
 		y, x = y/20, x/20
 	}
 	return string(code[:])
 }
 
-// units counts whole units in degrees, after rounding to a millionth of one, as the reference implementations do: a
-// decimal on the edge of a cell must not fall below it for want of a bit.
+// units returns the number of whole units in degrees. It first rounds to a millionth of a unit, as the reference
+// implementations do. Otherwise a rounding error could put a decimal on the edge of a cell into the wrong cell.
 func units(degrees float64, perUnit float64) int64 {
 	return int64(math.Floor(math.Round(degrees*perUnit*1e6) / 1e6))
 }
 
-// shortened is how many digits a short code lacks, those of the square degree.
-const shortened = 4
+// omittedDigits is the number of leading digits that a short code omits. They identify the square degree.
+const omittedDigits = 4
 
-// recoverable reports whether a short code of the point a can be read back by one who knows only about where b is. It
-// can be while they are less than half a degree apart each way; the margin is for towns whose middle others put
-// elsewhere.
+// recoverable reports whether a short code of point a can be resolved relative to point b. That requires less than half a
+// degree between them in each direction. The margin is smaller, since data sources disagree on the centre of a town.
 func recoverable(aLat, aLon, bLat, bLon float64) bool {
 	const margin = 0.3
 	return math.Abs(aLat-bLat) < margin && math.Abs(math.Remainder(aLon-bLon, 360)) < margin

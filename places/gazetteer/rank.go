@@ -2,29 +2,29 @@ package gazetteer
 
 import "herd/places"
 
-// hit is a row within the circle.
+// hit is a row within the circle of a query.
 type hit struct {
-	at         int   // in index.rows
-	mm         int64 // its distance
-	prominence int64 // scaled; only for comparing
+	row        int   // in index.rows
+	mm         int64 // distance in millimetres
+	prominence int64 // scaled; only for comparison
 }
 
-// halving is the distance, in millimetres, that halves a place's prominence.
-const halving = 1_000_000
+// halfDistance is the distance in millimetres at which a place has half its prominence.
+const halfDistance = 1_000_000
 
-// prominence ranks a place of that weight at a distance in millimetres. Weights are less than 2^32, so it cannot
-// overflow.
+// prominence returns the rank of a place with that weight at a distance in millimetres. It cannot overflow, since weights
+// are less than 2^32.
 func prominence(weight, mm int64) int64 {
-	return weight * (1000 * halving) / (halving + mm)
+	return weight * (1000 * halfDistance) / (halfDistance + mm)
 }
 
-// weight is the prominence of row i where it stands.
+// weight returns the prominence of row i at distance 0.
 func (ix *index) weight(i int) int64 {
 	r := &ix.rows[i]
-	return max(int64(r.people), ix.classes[r.class].weight)
+	return max(int64(r.population), ix.classes[r.class].weight)
 }
 
-// before reports whether h comes before g in an answer.
+// before reports whether h comes before g in a response.
 func (ix *index) before(h, g hit) bool {
 	switch {
 	case h.prominence != g.prominence:
@@ -32,7 +32,7 @@ func (ix *index) before(h, g hit) bool {
 	case h.mm != g.mm:
 		return h.mm < g.mm
 	}
-	return ix.id(h.at) < ix.id(g.at)
+	return ix.id(h.row) < ix.id(g.row)
 }
 
 // ranking holds the best hits so far, best first.
@@ -43,7 +43,7 @@ type ranking struct {
 
 func (r *ranking) best() []hit { return r.hits[:r.n] }
 
-// search ranks the places of q's circle and keeps the best q.Bound, without allocating.
+// search returns the best q.Bound places in q's circle. It does not allocate.
 func (ix *index) search(q places.Query) (best ranking) {
 	for i, mm := range ix.within(q.Lat, q.Lon, q.Radius) {
 		best.add(ix, q.Bound, hit{i, mm, prominence(ix.weight(i), mm)})
@@ -51,7 +51,7 @@ func (ix *index) search(q places.Query) (best ranking) {
 	return best
 }
 
-// add puts h in its place if it is one of the best bound so far.
+// add inserts h if it is among the best bound hits so far.
 func (r *ranking) add(ix *index, bound int, h hit) {
 	if r.n == bound {
 		if bound == 0 || !ix.before(h, r.hits[bound-1]) {

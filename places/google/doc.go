@@ -1,13 +1,13 @@
-// Package google asks Google's Nearby Search of the legacy Places API, and hands on its answers byte for byte.
+// Package google queries Google's Nearby Search (legacy Places API) and returns its responses byte for byte.
 //
-// The API answers with HTTP 200 also when it refuses; the word in "status" says which it is. OK and ZERO_RESULTS are
-// answers. Everything else becomes a [places.Error] with that word, the API's error_message and its own bytes as Body.
-// Answers are cut to the bound where they are longer, by leaving out bytes (splice.go): they are never decoded and
-// encoded again, so that layout, order of keys and digits of numbers stay Google's own, in both dialects that the API
-// was seen to write.
+// The API returns HTTP 200 even for errors; the word in "status" is what counts. OK and ZERO_RESULTS are successes. Any
+// other status becomes a [places.Error] with that status, the API's error_message, and the response as its Body.
 //
-// The API takes the key in the URL and nowhere else. Package web keeps it out of errors and out of what comes back.
+// A response with more results than the query's bound is shortened by cutting bytes out (splice.go). It is never decoded
+// and encoded again. Layout, key order and number formats stay Google's own, in both layouts that the API is known to
+// use.
 //
-// Google's terms allow nothing of an answer to be kept but the place_id, and coordinates for 30 days: there is to be no
-// cache in front of this source.
+// The API accepts the key only in the URL. Package web keeps it out of errors and responses.
+//
+// Do not put a cache around this source. Google's terms allow storing only the place_id, and coordinates for 30 days.
 package google

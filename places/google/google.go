@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"herd/places"
@@ -18,24 +17,24 @@ const (
 	path    = "/maps/api/place/nearbysearch/json"
 )
 
-// DefaultBase is where the API is.
+// DefaultBase is the base URL of the API.
 const DefaultBase = "https://maps.googleapis.com"
 
 // Config says how to reach the API.
 type Config struct {
-	Base  *url.URL // DefaultBase, or what stands in for it
-	Key   string   // the API key; none if empty
-	Agent string   // what we are to the service: its User-Agent
+	Base  *url.URL // DefaultBase or a replacement for it
+	Key   string   // the API key; may be empty
+	Agent string   // the User-Agent header
 }
 
-// Source is a places.Source that asks the API once for each question. It may be used by many goroutines.
+// Source is a places.Source that sends one request to the API for each query. It may be used concurrently.
 type Source struct {
 	endpoint *url.URL
 	key      string
 	web      *web.Client
 }
 
-// New returns a source. It asks nothing yet.
+// New returns a source. It sends no request yet.
 func New(cfg Config) *Source {
 	password, _ := cfg.Base.User.Password()
 	return &Source{web.Endpoint(cfg.Base, path), cfg.Key, web.NewClient(cfg.Agent, cfg.Key, password)}
@@ -43,18 +42,18 @@ func New(cfg Config) *Source {
 
 // Nearby answers q, whose radius must not be 0.
 func (s *Source) Nearby(ctx context.Context, q places.Query) ([]byte, error) {
-	reply, err := s.web.Do(ctx, service, s.request(q))
+	resp, err := s.web.Do(ctx, service, s.request(q))
 	if err != nil {
 		return nil, err
 	}
-	return judge(reply, q.Bound)
+	return parseResponse(resp, q.Bound)
 }
 
 func (s *Source) request(q places.Query) *http.Request {
 	u := *s.endpoint
 	values := url.Values{
-		"location": {degrees(q.Lat) + "," + degrees(q.Lon)},
-		"radius":   {strconv.FormatFloat(web.Metres(q.Radius), 'f', -1, 64)},
+		"location": {web.Decimal(q.Lat) + "," + web.Decimal(q.Lon)},
+		"radius":   {web.Decimal(web.RoundRadius(q.Radius))},
 	}
 	if s.key != "" {
 		values.Set("key", s.key)
@@ -63,39 +62,37 @@ func (s *Source) request(q places.Query) *http.Request {
 	return &http.Request{Method: http.MethodGet, URL: &u, Header: http.Header{}}
 }
 
-func degrees(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
-
-// judge tells answers from failures.
-func judge(reply web.Reply, bound int) ([]byte, error) {
-	a, err := read(reply.Body)
+// parseResponse returns the body with at most bound results, or the error that the response reports.
+func parseResponse(resp web.Response, bound int) ([]byte, error) {
+	l, err := scan(resp.Body)
 	switch {
-	case err != nil && reply.Code != http.StatusOK:
-		return nil, reply.Failure(service)
+	case err != nil && resp.Code != http.StatusOK:
+		return nil, resp.StatusError(service)
 	case err != nil:
-		return nil, web.Garbled(service, err)
-	case a.status == places.StatusOK || a.status == places.StatusZeroResults:
-		if reply.Code != http.StatusOK {
-			return nil, reply.Failure(service)
+		return nil, web.Malformed(service, err)
+	case l.status == places.StatusOK || l.status == places.StatusZeroResults:
+		if resp.Code != http.StatusOK {
+			return nil, resp.StatusError(service)
 		}
-		if a.status == places.StatusOK && a.ends == nil {
-			e := web.Unknown("%s answered OK without results", service)
+		if l.status == places.StatusOK && l.ends == nil {
+			e := web.UnknownError("%s returned status OK without a results list", service)
 			e.Err = errors.New("no key results")
 			return nil, e
 		}
-		return a.cut(reply.Body, bound), nil
+		return l.cut(resp.Body, bound), nil
 	}
-	message := a.message
+	message := l.message
 	if message == "" {
-		message = fmt.Sprintf("%s answered %s", service, a.status)
+		message = fmt.Sprintf("%s returned status %s", service, l.status)
 	}
-	e := &places.Error{Status: a.status, Message: web.Clip(message), Body: a.cut(reply.Body, bound)}
-	switch a.status {
+	e := &places.Error{Status: l.status, Message: web.Truncate(message), Body: l.cut(resp.Body, bound)}
+	switch l.status {
 	case places.StatusUnknownError:
-		e.Retry = true
+		e.Retryable = true
 	case places.StatusOverQueryLimit, overDailyLimit:
-		e.Wait = reply.RetryAfter(time.Minute)
-		if a.status == overDailyLimit || Daily(a.message) {
-			e.Wait = time.Until(Midnight(time.Now()))
+		e.RetryAfter = resp.RetryAfter(time.Minute)
+		if l.status == overDailyLimit || IsDailyQuota(l.message) {
+			e.RetryAfter = time.Until(NextMidnight(time.Now()))
 		}
 	}
 	return nil, e

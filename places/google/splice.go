@@ -8,92 +8,92 @@ import (
 	"io"
 )
 
-// longestStatus is the longest text that is taken for a status word, which goes into logs and messages.
-const longestStatus = 50
+// maxStatusLength limits the status word, which appears in logs and messages.
+const maxStatusLength = 50
 
-// answer is what must be known of the bytes of an answer.
-type answer struct {
+// layout holds the values in a response body that matter here, and the positions of its results.
+type layout struct {
 	status  string
 	message string
-	// ends[0] is where the list of results begins, behind its bracket, and ends[i] where the i-th result ends; nil where
-	// there is no such list.
+	// ends[0] is the offset just after the opening bracket of the results list. ends[i] is the end of the i-th result.
+	// It is nil if there is no such list.
 	ends []int64
 }
 
-// read finds its way through body. It checks all of it, and fails for what is no object with a status, or holds more than
-// the object.
-func read(body []byte) (a answer, err error) {
+// scan validates the whole body and returns its layout. It fails if the body is not exactly one JSON object with a
+// status.
+func scan(body []byte) (l layout, err error) {
 	d := json.NewDecoder(bytes.NewReader(body))
-	if err := delim(d, '{'); err != nil {
-		return a, err
+	if err := expectDelim(d, '{'); err != nil {
+		return l, err
 	}
 	for d.More() {
 		key, err := d.Token()
 		if err != nil {
-			return a, err
+			return l, err
 		}
 		switch key {
 		case "status":
-			err = d.Decode(&a.status)
+			err = d.Decode(&l.status)
 		case "error_message":
-			err = d.Decode(&a.message)
+			err = d.Decode(&l.message)
 		case "results":
-			err = a.results(d)
+			err = l.scanResults(d)
 		default:
 			err = d.Decode(&json.RawMessage{})
 		}
 		if err != nil {
-			return a, fmt.Errorf("%v: %w", key, err)
+			return l, fmt.Errorf("%v: %w", key, err)
 		}
 	}
-	if err := delim(d, '}'); err != nil {
-		return a, err
+	if err := expectDelim(d, '}'); err != nil {
+		return l, err
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return a, errors.New("more after the object")
+		return l, errors.New("data after the object")
 	}
-	if a.status == "" || len(a.status) > longestStatus {
-		return a, errors.New("no status")
+	if l.status == "" || len(l.status) > maxStatusLength {
+		return l, errors.New("status is missing or too long")
 	}
-	return a, nil
+	return l, nil
 }
 
-func (a *answer) results(d *json.Decoder) error {
-	if a.ends != nil {
-		return errors.New("a second list")
+func (l *layout) scanResults(d *json.Decoder) error {
+	if l.ends != nil {
+		return errors.New("second results list")
 	}
-	if err := delim(d, '['); err != nil {
+	if err := expectDelim(d, '['); err != nil {
 		return err
 	}
-	a.ends = []int64{d.InputOffset()}
+	l.ends = []int64{d.InputOffset()}
 	for d.More() {
 		var result json.RawMessage
 		if err := d.Decode(&result); err != nil {
 			return err
 		}
 		if result[0] != '{' {
-			return errors.New("a result that is no object")
+			return errors.New("a result is not an object")
 		}
-		a.ends = append(a.ends, d.InputOffset())
+		l.ends = append(l.ends, d.InputOffset())
 	}
-	return delim(d, ']')
+	return expectDelim(d, ']')
 }
 
-// cut returns body with the first bound of its results. What is behind the last of them stays, so that the bracket stands
-// where Google put it.
-func (a answer) cut(body []byte, bound int) []byte {
-	if len(a.ends) <= bound+1 {
+// cut returns body with the first bound results only. It keeps the bytes after the last result, so the closing bracket
+// stays where Google put it.
+func (l layout) cut(body []byte, bound int) []byte {
+	if len(l.ends) <= bound+1 {
 		return body
 	}
-	end, last := a.ends[bound], a.ends[len(a.ends)-1]
+	end, last := l.ends[bound], l.ends[len(l.ends)-1]
 	out := make([]byte, 0, len(body))
 	return append(append(out, body[:end]...), body[last:]...)
 }
 
-func delim(d *json.Decoder, want json.Delim) error {
+func expectDelim(d *json.Decoder, want json.Delim) error {
 	t, err := d.Token()
 	if err == nil && t != want {
-		err = fmt.Errorf("%v in place of %v", t, want)
+		err = fmt.Errorf("got %v, want %v", t, want)
 	}
 	return err
 }

@@ -1,10 +1,8 @@
 package googlenew
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -18,63 +16,63 @@ const (
 	path    = "/v1/places:searchNearby"
 )
 
-// DefaultBase is where the API is.
+// DefaultBase is the base URL of the API.
 const DefaultBase = "https://places.googleapis.com"
 
-// The fields of a place that are asked for.
+// Field masks: the fields of a place that a request asks for.
 const (
-	fields = "places.id,places.displayName,places.location,places.viewport,places.shortFormattedAddress,places.types," +
+	baseFields = "places.id,places.displayName,places.location,places.viewport,places.shortFormattedAddress,places.types," +
 		"places.businessStatus,places.plusCode,places.iconMaskBaseUri,places.iconBackgroundColor,places.attributions"
-	dearFields = ",places.rating,places.userRatingCount,places.priceLevel,places.currentOpeningHours"
+	ratingFields = ",places.rating,places.userRatingCount,places.priceLevel,places.currentOpeningHours"
 )
 
-// Config says how to reach the API and what to ask for.
+// Config says how to reach the API and which fields to request.
 type Config struct {
-	Base    *url.URL // DefaultBase, or what stands in for it
-	Key     string   // the API key; none if empty
-	Agent   string   // what we are to the service: its User-Agent
-	Ratings bool     // ask for ratings, prices and opening hours too
+	Base    *url.URL // DefaultBase or a replacement for it
+	Key     string   // the API key; may be empty
+	Agent   string   // the User-Agent header
+	Ratings bool     // request ratings, prices and opening hours too
 }
 
-// Source is a places.Source that asks the API once for each question. It may be used by many goroutines.
+// Source is a places.Source that sends one request to the API for each query. It may be used concurrently.
 type Source struct {
-	endpoint *url.URL
-	key      string
-	mask     string
-	web      *web.Client
+	endpoint  *url.URL
+	key       string
+	fieldMask string
+	web       *web.Client
 }
 
-// New returns a source. It asks nothing yet.
+// New returns a source. It sends no request yet.
 func New(cfg Config) *Source {
-	mask := fields
+	fieldMask := baseFields
 	if cfg.Ratings {
-		mask += dearFields
+		fieldMask += ratingFields
 	}
 	password, _ := cfg.Base.User.Password()
-	return &Source{web.Endpoint(cfg.Base, path), cfg.Key, mask, web.NewClient(cfg.Agent, cfg.Key, password)}
+	return &Source{web.Endpoint(cfg.Base, path), cfg.Key, fieldMask, web.NewClient(cfg.Agent, cfg.Key, password)}
 }
 
-// Nearby answers q, whose radius must not be 0. A bound of 0, which the API refuses, is answered here.
+// Nearby answers q, whose radius must not be 0. The API rejects a bound of 0, so such a query sends no request.
 func (s *Source) Nearby(ctx context.Context, q places.Query) ([]byte, error) {
 	if q.Bound == 0 {
 		return places.Response{Status: places.StatusZeroResults}.Append(nil), nil
 	}
-	reply, err := s.web.Do(ctx, service, s.request(q))
+	resp, err := s.web.Do(ctx, service, s.request(q))
 	if err != nil {
 		return nil, err
 	}
-	if reply.Code != http.StatusOK {
-		return nil, failure(reply)
+	if resp.Code != http.StatusOK {
+		return nil, parseError(resp)
 	}
-	found, err := decode(reply.Body)
+	found, err := decode(resp.Body)
 	if err != nil {
-		return nil, web.Garbled(service, err)
+		return nil, web.Malformed(service, err)
 	}
 	return translate(found, q.Bound).Append(nil), nil
 }
 
-// search is what the API is asked.
-type search struct {
+// searchRequest is the body of a request to the API.
+type searchRequest struct {
 	MaxResultCount      int `json:"maxResultCount"` // 1 to 20
 	LocationRestriction struct {
 		Circle struct {
@@ -85,28 +83,23 @@ type search struct {
 }
 
 func (s *Source) request(q places.Query) *http.Request {
-	var ask search
-	ask.MaxResultCount = q.Bound
-	ask.LocationRestriction.Circle.Center = latLng{q.Lat, q.Lon}
-	ask.LocationRestriction.Circle.Radius = web.Metres(q.Radius)
-	text, err := json.Marshal(ask)
+	var search searchRequest
+	search.MaxResultCount = q.Bound
+	search.LocationRestriction.Circle.Center = latLng{q.Lat, q.Lon}
+	search.LocationRestriction.Circle.Radius = web.RoundRadius(q.Radius)
+	body, err := json.Marshal(search)
 	if err != nil {
-		panic(err) // numbers within limits
+		panic(err) // finite numbers can always be encoded
 	}
-	header := http.Header{"Content-Type": {"application/json"}}
-	header.Set("X-Goog-FieldMask", s.mask)
+	r := web.Post(s.endpoint, "application/json", body)
+	r.Header.Set("X-Goog-FieldMask", s.fieldMask)
 	if s.key != "" {
-		header.Set("X-Goog-Api-Key", s.key)
+		r.Header.Set("X-Goog-Api-Key", s.key)
 	}
-	u := *s.endpoint
-	return &http.Request{
-		Method: http.MethodPost, URL: &u, Header: header, ContentLength: int64(len(text)),
-		Body:    io.NopCloser(bytes.NewReader(text)),
-		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil },
-	}
+	return r
 }
 
-// translate puts at most bound places in the legacy format.
+// translate returns a response in the legacy format with at most bound places.
 func translate(found []place, bound int) places.Response {
 	r := places.Response{Status: places.StatusZeroResults}
 	if len(found) == 0 {

@@ -9,7 +9,7 @@ import (
 	"herd/places"
 )
 
-// place is a place as the API describes it. What is zero it leaves out.
+// place is a place in the API's format. The API omits zero values.
 type place struct {
 	ID          string `json:"id"`
 	DisplayName struct {
@@ -46,7 +46,7 @@ type latLng struct {
 
 func (l latLng) legacy() places.LatLng { return places.LatLng{Lat: l.Latitude, Lng: l.Longitude} }
 
-// attribution is whom a place's data comes from, besides Google.
+// attribution names a source of a place's data other than Google.
 type attribution struct {
 	Provider    string `json:"provider"`
 	ProviderURI string `json:"providerUri"`
@@ -60,13 +60,13 @@ func (a attribution) html() string {
 	return `<a href="` + html.EscapeString(a.ProviderURI) + `">` + name + `</a>`
 }
 
-// priceLevels in the legacy format's numbers. PRICE_LEVEL_UNSPECIFIED has none.
+// priceLevels maps price levels to the numbers of the legacy format. PRICE_LEVEL_UNSPECIFIED has no number.
 var priceLevels = map[string]int{
 	"PRICE_LEVEL_FREE": 0, "PRICE_LEVEL_INEXPENSIVE": 1, "PRICE_LEVEL_MODERATE": 2, "PRICE_LEVEL_EXPENSIVE": 3,
 	"PRICE_LEVEL_VERY_EXPENSIVE": 4,
 }
 
-// legacy is the place as the legacy API would have described it.
+// legacy translates p to the legacy format.
 func (p *place) legacy() places.Place {
 	l := places.Place{
 		BusinessStatus: p.BusinessStatus,
@@ -97,18 +97,18 @@ func (p *place) legacy() places.Place {
 	return l
 }
 
-// decode reads an answer: an object with places, or an empty one, which is an answer without places.
-func decode(body []byte) (found []place, err error) {
+// decode parses a response body. It must be an object with places or an empty object, which means no places.
+func decode(body []byte) (list []place, err error) {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(body, &object); err != nil {
 		return nil, err
 	}
-	list, ok := object["places"]
+	value, ok := object["places"]
 	switch {
 	case ok:
-		err = json.Unmarshal(list, &found)
+		err = json.Unmarshal(value, &list)
 	case object == nil || len(object) > 0:
-		err = errors.New("no places")
+		err = errors.New("no key places")
 	}
-	return found, err
+	return list, err
 }

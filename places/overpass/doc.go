@@ -1,14 +1,13 @@
-// Package overpass asks an Overpass server for what OpenStreetMap knows near a point: features with a name that are an
-// amenity, a shop, or of tourism, leisure or history, stations and stops, aerodromes and terminals.
+// Package overpass queries an Overpass server for OpenStreetMap features near a point. It looks for features with a name
+// and a key such as amenity, shop, tourism, leisure or historic, and for stations, stops and airports.
 //
-// The nearest come first. A server answers at most a thousand features, in an order of its own, so a circle that holds
-// more is not for [Source] alone: [Widening] asks for a small one first.
+// Results are sorted by distance. A server returns at most 1000 features, in an order of its own, so a larger number
+// would lose some of the nearest. Wrap [Source] in an [ExpandingSearch], which starts with a small circle.
 //
-// Tags are put in Google's types (types.go). place_id is the feature's own, such as osm:node/240109189, vicinity its
-// address as far as it is tagged. html_attributions say that the data are OpenStreetMap's, under the ODbL, which the
-// answers may be kept by.
+// Tags are mapped to Google's types (types.go). The place_id is the id of the feature, for example osm:node/240109189.
+// The vicinity is built from the address tags. html_attributions credit OpenStreetMap under the ODbL, which allows
+// caching.
 //
-// Overpass says some of its failures with HTTP 200, as a remark beside what it had found so far. A server that says that
-// it is too busy, as 429 and 504 do, is to be left alone for a while (Error.Wait). A question that was too hard for it is
-// not asked again at once.
+// Overpass reports some errors with HTTP 200, as a remark beside partial results. Responses that report an overloaded
+// server, such as 429 and 504, set Error.RetryAfter. A query that is too expensive for the server is not retried.
 package overpass

@@ -10,12 +10,12 @@ import (
 	"herd/places"
 )
 
-// attributions is what the ODbL wants shown.
+// attributions is the credit that the ODbL requires.
 var attributions = []string{
 	`© <a href="https://www.openstreetmap.org/copyright">OpenStreetMap contributors</a>, ODbL`,
 }
 
-// element is a feature as Overpass describes it: nodes have a position of their own, ways and relations a centre.
+// element is a feature in Overpass's format. A node has a position; a way or relation has a centre.
 type element struct {
 	Type   string            `json:"type"`
 	ID     int64             `json:"id"`
@@ -30,7 +30,7 @@ type point struct {
 	Lon float64 `json:"lon"`
 }
 
-// position is where e is, if it says so.
+// position returns the position or centre of e. ok is false if it is missing or invalid.
 func (e *element) position() (p point, ok bool) {
 	switch {
 	case e.Lat != nil && e.Lon != nil:
@@ -43,7 +43,7 @@ func (e *element) position() (p point, ok bool) {
 	return p, math.Abs(p.Lat) <= 90 && math.Abs(p.Lon) <= 180
 }
 
-// feature is an element that is an answer.
+// feature is an element that qualifies as a result.
 type feature struct {
 	element  *element
 	at       point
@@ -51,9 +51,9 @@ type feature struct {
 	types    []string
 }
 
-// near picks what answers q, nearest first. Whatever a server sends, a feature has a position, a name and a type of ours,
-// and the same one comes once. One that reaches into q's circle may have its centre beyond.
-func near(q places.Query, elements []element) (found []feature) {
+// features returns the elements that have a position, a name and a known type, nearest first and without duplicates. A
+// feature may have its centre outside of q's circle: the server includes ways and relations that reach into it.
+func features(q places.Query, elements []element) (found []feature) {
 	for i := range elements {
 		e := &elements[i]
 		at, ok := e.position()
@@ -73,12 +73,12 @@ func near(q places.Query, elements []element) (found []feature) {
 	})
 }
 
-// distance is that of the great circle, on a sphere of the earth's mean radius.
+// distance returns the great-circle distance in metres, on a sphere with the earth's mean radius.
 func distance(q places.Query, p point) float64 {
-	const earth, rad = 6371008.8, math.Pi / 180
+	const earthRadius, rad = 6371008.8, math.Pi / 180
 	dLat, dLon := (p.Lat-q.Lat)*rad/2, (p.Lon-q.Lon)*rad/2
 	h := math.Sin(dLat)*math.Sin(dLat) + math.Cos(q.Lat*rad)*math.Cos(p.Lat*rad)*math.Sin(dLon)*math.Sin(dLon)
-	return 2 * earth * math.Asin(math.Sqrt(min(h, 1)))
+	return 2 * earthRadius * math.Asin(math.Sqrt(min(h, 1)))
 }
 
 func response(found []feature) places.Response {
@@ -100,7 +100,7 @@ func response(found []feature) places.Response {
 	return r
 }
 
-// vicinity is a street address as short as Google's, of the tags that there are: "Broxton Avenue 1000, Los Angeles".
+// vicinity builds a short street address from the tags, for example "Broxton Avenue 1000, Los Angeles".
 func vicinity(tags map[string]string) string {
 	street := cmp.Or(tags["addr:street"], tags["addr:place"])
 	if number := tags["addr:housenumber"]; street != "" && number != "" {

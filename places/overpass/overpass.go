@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -17,24 +16,24 @@ import (
 const (
 	service = "the Overpass server"
 	path    = "/api/interpreter"
-	// busy is how long a server is left alone that says it has too much to do, and not for how long. A Breaker makes it
-	// longer each time that this was not enough.
-	busy = 5 * time.Second
+	// defaultPause is the RetryAfter for an overloaded server that does not send the header Retry-After. A Breaker
+	// increases it with each consecutive failure.
+	defaultPause = 5 * time.Second
 )
 
-// Config says which server.
+// Config says how to reach the server.
 type Config struct {
-	Base  *url.URL // such as https://overpass.example.org, with or without /api/interpreter
-	Agent string   // what we are to the server: its User-Agent
+	Base  *url.URL // for example https://overpass.example.org, with or without /api/interpreter
+	Agent string   // the User-Agent header
 }
 
-// Source is a places.Source that asks an Overpass server once for each question. It may be used by many goroutines.
+// Source is a places.Source that sends one request to an Overpass server for each query. It may be used concurrently.
 type Source struct {
 	endpoint *url.URL
 	web      *web.Client
 }
 
-// New returns a source. It asks nothing yet.
+// New returns a source. It sends no request yet.
 func New(cfg Config) *Source {
 	password, _ := cfg.Base.User.Password()
 	return &Source{web.Endpoint(cfg.Base, path), web.NewClient(cfg.Agent, password)}
@@ -42,66 +41,62 @@ func New(cfg Config) *Source {
 
 // Nearby answers q.
 func (s *Source) Nearby(ctx context.Context, q places.Query) ([]byte, error) {
-	reply, err := s.web.Do(ctx, service, s.request(q))
+	resp, err := s.web.Do(ctx, service, s.request(q))
 	if err != nil {
 		return nil, err
 	}
-	if reply.Code != http.StatusOK {
-		return nil, failure(reply)
+	if resp.Code != http.StatusOK {
+		return nil, statusError(resp)
 	}
-	elements, err := decode(reply.Body)
+	elements, err := decode(resp.Body)
 	if err != nil {
 		return nil, err
 	}
-	found := near(q, elements)
+	found := features(q, elements)
 	return response(found[:min(q.Bound, len(found))]).Append(nil), nil
 }
 
 func (s *Source) request(q places.Query) *http.Request {
-	form := url.Values{"data": {query(q)}}.Encode()
-	u := *s.endpoint
-	return &http.Request{
-		Method: http.MethodPost, URL: &u, ContentLength: int64(len(form)),
-		Header:  http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}},
-		Body:    io.NopCloser(strings.NewReader(form)),
-		GetBody: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(form)), nil },
-	}
+	form := url.Values{"data": {overpassQL(q)}}.Encode()
+	r := web.Post(s.endpoint, "application/x-www-form-urlencoded", []byte(form))
+	r.Header.Set("Accept", "application/json")
+	return r
 }
 
-// failure is what an HTTP code other than 200 means.
-func failure(reply web.Reply) *places.Error {
-	e := reply.Failure(service)
-	switch reply.Code {
+// statusError returns the error for an HTTP status code other than 200.
+func statusError(resp web.Response) *places.Error {
+	e := resp.StatusError(service)
+	switch resp.Code {
 	case http.StatusTooManyRequests:
-		e.Wait = reply.RetryAfter(busy)
+		e.RetryAfter = resp.RetryAfter(defaultPause)
 	case http.StatusGatewayTimeout:
-		e.Wait, e.Retry = reply.RetryAfter(busy), false
+		e.RetryAfter, e.Retryable = resp.RetryAfter(defaultPause), false
 	}
 	return e
 }
 
-// decode reads an answer that came with HTTP 200, which does not make it one.
+// decode parses the body of an HTTP 200 response, which may still report an error.
 func decode(body []byte) ([]element, error) {
-	var answer struct {
+	var response struct {
 		Elements []element `json:"elements"`
 		Remark   string    `json:"remark"`
 	}
-	err := json.Unmarshal(body, &answer)
-	if err == nil && answer.Elements == nil && answer.Remark == "" {
-		err = errors.New("no elements")
+	err := json.Unmarshal(body, &response)
+	if err == nil && response.Elements == nil && response.Remark == "" {
+		err = errors.New("no key elements")
 	}
 	if err != nil {
-		return nil, web.Garbled(service, err)
+		return nil, web.Malformed(service, err)
 	}
-	if !strings.Contains(answer.Remark, "runtime error") {
-		return answer.Elements, nil
+	if !strings.Contains(response.Remark, "runtime error") {
+		return response.Elements, nil
 	}
-	e := web.Unknown("%s: %s", service, web.Clip(strings.TrimSpace(answer.Remark)))
+	e := web.UnknownError("%s: %s", service, web.Truncate(strings.TrimSpace(response.Remark)))
 	switch {
-	case strings.Contains(answer.Remark, "rate_limited"):
-		e.Status, e.Wait = places.StatusOverQueryLimit, busy
-	case strings.Contains(answer.Remark, "Dispatcher_Client"): // it had no room for the question
-		e.Wait = busy
+	case strings.Contains(response.Remark, "rate_limited"):
+		e.Status, e.RetryAfter = places.StatusOverQueryLimit, defaultPause
+	case strings.Contains(response.Remark, "Dispatcher_Client"): // the server had no free slot for the query
+		e.RetryAfter = defaultPause
 	}
 	return nil, e
 }

@@ -3,21 +3,20 @@ package overpass
 import (
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 
 	"herd/places"
+	"herd/places/internal/web"
 )
 
-// What a server may spend on one question, and how much it may answer.
+// Limits for the server, for each query.
 const (
-	seconds = 8
-	memory  = 64 << 20
-	most    = 1000 // features
+	timeoutSeconds = 8
+	maxMemory      = 64 << 20 // bytes
+	maxFeatures    = 1000
 )
 
-// filters say which features are places that one could go to. The lines of railways and the taxiways of aerodromes have
-// names too.
+// filters select features that a person could visit. They exclude named railway lines and airport taxiways.
 var filters = []string{
 	`["amenity"]`,
 	`["tourism"]`,
@@ -28,15 +27,13 @@ var filters = []string{
 	`["historic"]`,
 }
 
-// query is q in Overpass QL. Ways and relations answer with a point within their bounds.
-func query(q places.Query) string {
+// overpassQL returns q in the query language of Overpass. The position of a way or relation is the centre of its bounds.
+func overpassQL(q places.Query) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "[out:json][timeout:%d][maxsize:%d];\n(\n", seconds, memory)
+	fmt.Fprintf(&b, "[out:json][timeout:%d][maxsize:%d];\n(\n", timeoutSeconds, maxMemory)
 	for _, f := range filters {
-		fmt.Fprintf(&b, "  nwr[\"name\"]%s(around:%s,%s,%s);\n", f, decimal(math.Ceil(q.Radius)), decimal(q.Lat), decimal(q.Lon))
+		fmt.Fprintf(&b, "  nwr[\"name\"]%s(around:%s,%s,%s);\n", f, web.Decimal(math.Ceil(q.Radius)), web.Decimal(q.Lat), web.Decimal(q.Lon))
 	}
-	fmt.Fprintf(&b, ");\nout center %d;\n", most)
+	fmt.Fprintf(&b, ");\nout center %d;\n", maxFeatures)
 	return b.String()
 }
-
-func decimal(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }

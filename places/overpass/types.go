@@ -2,11 +2,11 @@ package overpass
 
 import "slices"
 
-// keys of OpenStreetMap that make a feature a place, the most telling first.
-var keys = []string{"aeroway", "railway", "tourism", "amenity", "leisure", "shop", "historic"}
+// placeKeys are the OpenStreetMap keys that make a feature a place, most specific first.
+var placeKeys = []string{"aeroway", "railway", "tourism", "amenity", "leisure", "shop", "historic"}
 
-// googleTypes are the words of Google's type tables for key=value, where there are any. Of a key of keys that is not
-// here, any value is a place without a type of its own; "" stands for its values that are not here.
+// googleTypes maps key=value to types of Google's tables. The value "" stands for all values of a key that are not listed.
+// A feature without an entry has the generic types only.
 var googleTypes = map[string]map[string][]string{
 	"aeroway": {
 		"aerodrome": {"airport"}, "terminal": {"airport"},
@@ -53,28 +53,29 @@ var googleTypes = map[string]map[string][]string{
 	"historic": {"": {"tourist_attraction"}},
 }
 
-// lines are named, but nowhere to go to.
-var lines = map[string]bool{"rail": true, "light_rail": true, "subway": true, "tram": true, "narrow_gauge": true, "monorail": true,
+// railwayLines are values of railway=* for lines. They have names but are not places to visit.
+var railwayLines = map[string]bool{"rail": true, "light_rail": true, "subway": true, "tram": true, "narrow_gauge": true, "monorail": true,
 	"funicular": true, "abandoned": true, "disused": true, "construction": true, "proposed": true, "razed": true}
 
-// churches by religion=*.
-var churches = map[string]string{"christian": "church", "muslim": "mosque", "hindu": "hindu_temple", "jewish": "synagogue"}
+// worshipTypes maps religion=* to the type of a place of worship.
+var worshipTypes = map[string]string{"christian": "church", "muslim": "mosque", "hindu": "hindu_temple", "jewish": "synagogue"}
 
-// types are Google's words for what tags describe, the most telling first; none for what is no place.
+// types returns Google's types for a feature with these tags, most specific first. It returns nil if the feature is not
+// a place.
 func types(tags map[string]string) (list []string) {
-	place := false
-	for _, key := range keys {
+	isPlace := false
+	for _, key := range placeKeys {
 		value := tags[key]
-		if value == "" || value == "no" || key == "railway" && lines[value] {
+		if value == "" || value == "no" || key == "railway" && railwayLines[value] {
 			continue
 		}
-		place = true
+		isPlace = true
 		words, ok := googleTypes[key][value]
 		if !ok {
 			words = googleTypes[key][""]
 		}
-		if church := churches[tags["religion"]]; value == "place_of_worship" && church != "" {
-			words = append([]string{church}, words...)
+		if t := worshipTypes[tags["religion"]]; value == "place_of_worship" && t != "" {
+			words = append([]string{t}, words...)
 		}
 		for _, w := range words {
 			if !slices.Contains(list, w) {
@@ -82,7 +83,7 @@ func types(tags map[string]string) (list []string) {
 			}
 		}
 	}
-	if !place {
+	if !isPlace {
 		return nil
 	}
 	return append(list, "point_of_interest", "establishment")

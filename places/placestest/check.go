@@ -1,7 +1,6 @@
 package placestest
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -10,14 +9,14 @@ import (
 	"herd/places"
 )
 
-// Key is an API key for tests. It holds what URLs and JSON escape.
+// Key is an API key for tests. It contains characters that URLs and JSON escape.
 const Key = "canary+key/<&>=%7f-12345"
 
-// Campus is a question for tests.
+// Campus is a query for tests.
 var Campus = places.Query{Lat: 34.06893, Lon: -118.445127, Radius: 10_000, Bound: 5}
 
-// Ask asks src for an answer, which it must have.
-func Ask(t testing.TB, src places.Source, q places.Query) string {
+// Nearby returns src's response to q. An error ends the test.
+func Nearby(t testing.TB, src places.Source, q places.Query) string {
 	t.Helper()
 	body, err := src.Nearby(t.Context(), q)
 	if err != nil {
@@ -26,33 +25,27 @@ func Ask(t testing.TB, src places.Source, q places.Query) string {
 	return string(body)
 }
 
-// Fails asks src, which must fail with a *places.Error that has status and, in its message, words; neither it nor what a
-// client gets may hold Key, and its text is short enough for a log.
-func Fails(t testing.TB, src places.Source, q places.Query, status, words string) *places.Error {
+// NearbyError returns src's error for q. It must be a *places.Error with that status, and its message must contain text.
+// Neither the error nor the response for the client may contain Key, and the error must be short enough for a log.
+func NearbyError(t testing.TB, src places.Source, q places.Query, status, text string) *places.Error {
 	t.Helper()
-	return FailsWithin(t.Context(), t, src, q, status, words)
-}
-
-// FailsWithin is Fails in a context.
-func FailsWithin(ctx context.Context, t testing.TB, src places.Source, q places.Query, status, words string) *places.Error {
-	t.Helper()
-	body, err := src.Nearby(ctx, q)
-	var known *places.Error
-	if !errors.As(err, &known) {
+	body, err := src.Nearby(t.Context(), q)
+	var e *places.Error
+	if !errors.As(err, &e) {
 		t.Fatalf("Nearby = %.300q, %v, want a places.Error", body, err)
 	}
-	if known.Status != status || !strings.Contains(known.Message, words) {
-		t.Errorf("Nearby: %s: %q, want %s: … %s …", known.Status, known.Message, status, words)
+	if e.Status != status || !strings.Contains(e.Message, text) {
+		t.Errorf("Nearby: %s: %q, want %s: … %s …", e.Status, e.Message, status, text)
 	}
-	answer := places.Answer(ctx, nil, src, q)
-	if text := known.Error() + string(known.Body) + string(answer); strings.Contains(text, Key) || strings.Contains(text, "canary") {
-		t.Errorf("the key is in %q", text)
+	response := places.AppendResponse(t.Context(), nil, src, q)
+	if all := e.Error() + string(e.Body) + string(response); strings.Contains(all, Key) || strings.Contains(all, "canary") {
+		t.Errorf("the key is in %q", all)
 	}
-	if n := len(known.Error()); n > 2000 {
-		t.Errorf("%d bytes for a log: %.300s", n, known.Error())
+	if n := len(e.Error()); n > 2000 {
+		t.Errorf("the error has %d bytes, too long for a log: %.300s", n, e.Error())
 	}
-	if !json.Valid(answer) {
-		t.Errorf("the client gets %q", answer)
+	if !json.Valid(response) {
+		t.Errorf("the response for the client is not valid JSON: %q", response)
 	}
-	return known
+	return e
 }

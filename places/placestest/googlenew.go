@@ -9,30 +9,30 @@ import (
 	"testing"
 )
 
-// Errors of the new API, with the HTTP codes that they come with.
+// Error responses of the new API.
 var (
-	NewBadKey = newError(http.StatusBadRequest, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.",
+	GoogleNewBadKey = googleNewError(http.StatusBadRequest, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.",
 		`"reason": "API_KEY_INVALID"`)
-	NewBadRequest = newError(http.StatusBadRequest, "INVALID_ARGUMENT", "Invalid radius. Valid radius should be between 0 and 50000.", "")
-	NewForbidden  = newError(http.StatusForbidden, "PERMISSION_DENIED", "Places API (New) has not been used in project 1 before or it is disabled.",
+	GoogleNewBadRequest = googleNewError(http.StatusBadRequest, "INVALID_ARGUMENT", "Invalid radius. Valid radius should be between 0 and 50000.", "")
+	GoogleNewForbidden  = googleNewError(http.StatusForbidden, "PERMISSION_DENIED", "Places API (New) has not been used in project 1 before or it is disabled.",
 		`"reason": "SERVICE_DISABLED"`)
-	NewMinuteQuota = newError(http.StatusTooManyRequests, "RESOURCE_EXHAUSTED", "Quota exceeded for quota metric 'SearchNearbyRequest' and limit 'SearchNearbyRequest per minute' of service 'places.googleapis.com' for consumer 'project_number:1'.",
+	GoogleNewMinuteQuota = googleNewError(http.StatusTooManyRequests, "RESOURCE_EXHAUSTED", "Quota exceeded for quota metric 'SearchNearbyRequest' and limit 'SearchNearbyRequest per minute' of service 'places.googleapis.com' for consumer 'project_number:1'.",
 		`"reason": "RATE_LIMIT_EXCEEDED", "metadata": {"quota_limit": "SearchNearbyRequestPerMinutePerProject"}`)
-	NewDayQuota = newError(http.StatusTooManyRequests, "RESOURCE_EXHAUSTED", "Quota exceeded for quota metric 'SearchNearbyRequest' and limit 'SearchNearbyRequest per day' of service 'places.googleapis.com' for consumer 'project_number:1'.",
+	GoogleNewDailyQuota = googleNewError(http.StatusTooManyRequests, "RESOURCE_EXHAUSTED", "Quota exceeded for quota metric 'SearchNearbyRequest' and limit 'SearchNearbyRequest per day' of service 'places.googleapis.com' for consumer 'project_number:1'.",
 		`"reason": "RATE_LIMIT_EXCEEDED", "metadata": {"quota_limit": "SearchNearbyRequestPerDayPerProject"}`)
-	NewUnavailable = newError(http.StatusServiceUnavailable, "UNAVAILABLE", "The service is currently unavailable.", "")
+	GoogleNewUnavailable = googleNewError(http.StatusServiceUnavailable, "UNAVAILABLE", "The service is currently unavailable.", "")
 )
 
-func newError(code int, status, message, detail string) Trouble {
+func googleNewError(code int, status, message, detail string) Override {
 	details := ""
 	if detail != "" {
 		details = fmt.Sprintf(",\n    \"details\": [{\"@type\": \"type.googleapis.com/google.rpc.ErrorInfo\", %s}]", detail)
 	}
-	return Says(code, fmt.Sprintf("{\n  \"error\": {\n    \"code\": %d,\n    \"message\": %q,\n    \"status\": %q%s\n  }\n}\n", code, message, status, details))
+	return Respond(code, fmt.Sprintf("{\n  \"error\": {\n    \"code\": %d,\n    \"message\": %q,\n    \"status\": %q%s\n  }\n}\n", code, message, status, details))
 }
 
-// newPlace is all that GoogleNew knows of a place; a field mask picks from it.
-const newPlace = `{
+// googleNewPlace has all fields of a place. A field mask selects from them.
+const googleNewPlace = `{
 	"id": "ChIJ%[1]d", "displayName": {"text": "Café %[1]d", "languageCode": "fr"},
 	"location": {"latitude": %[2]v, "longitude": %[3]v},
 	"viewport": {"low": {"latitude": 1, "longitude": 2}, "high": {"latitude": 3, "longitude": 4}},
@@ -43,10 +43,11 @@ const newPlace = `{
 	"rating": 4.5, "userRatingCount": 12, "priceLevel": "PRICE_LEVEL_MODERATE", "currentOpeningHours": {"openNow": true}
 }`
 
-// GoogleNew is Nearby Search of the Places API (New). It accepts key, and knows of 20 places around any point.
+// GoogleNew starts a fake of Nearby Search in the Places API (New). It accepts key and returns up to 20 places for any
+// point.
 func GoogleNew(t testing.TB, key string) *Server {
 	serve := func(w http.ResponseWriter, r Request) {
-		var ask struct {
+		var search struct {
 			MaxResultCount      int
 			LocationRestriction struct {
 				Circle struct {
@@ -55,22 +56,22 @@ func GoogleNew(t testing.TB, key string) *Server {
 				}
 			}
 		}
-		err := json.Unmarshal([]byte(r.Body), &ask)
-		circle := ask.LocationRestriction.Circle
+		err := json.Unmarshal([]byte(r.Body), &search)
+		circle := search.LocationRestriction.Circle
 		mask := r.Header.Get("X-Goog-FieldMask")
 		switch {
 		case r.Method != http.MethodPost || r.URL.Path != "/v1/places:searchNearby" || r.Header.Get("Content-Type") != "application/json":
 			http.NotFound(w, r.Request)
 		case r.Header.Get("X-Goog-Api-Key") != key:
-			NewBadKey(w, r, nil)
-		case err != nil || mask == "" || ask.MaxResultCount < 1 || ask.MaxResultCount > 20 || !(circle.Radius > 0 && circle.Radius <= 50_000):
-			NewBadRequest(w, r, nil)
+			GoogleNewBadKey(w, r, nil)
+		case err != nil || mask == "" || search.MaxResultCount < 1 || search.MaxResultCount > 20 || !(circle.Radius > 0 && circle.Radius <= 50_000):
+			GoogleNewBadRequest(w, r, nil)
 		default:
 			var found []map[string]any
-			for i := range ask.MaxResultCount {
+			for i := range search.MaxResultCount {
 				var p map[string]any
-				if err := json.Unmarshal(fmt.Appendf(nil, newPlace, i, circle.Center.Latitude, circle.Center.Longitude), &p); err != nil {
-					panic(err) // a constant
+				if err := json.Unmarshal(fmt.Appendf(nil, googleNewPlace, i, circle.Center.Latitude, circle.Center.Longitude), &p); err != nil {
+					panic(err) // the text is constant
 				}
 				maps.DeleteFunc(p, func(field string, _ any) bool { return !strings.Contains(mask+",", "places."+field+",") })
 				found = append(found, p)

@@ -1,63 +1,59 @@
-// Package placestest has servers that behave like the services that places come from, errors and slowness included, for
-// tests of whatever talks to them. They are real HTTP servers on loopback.
+// Package placestest provides fake servers for the web services that places come from. Tests can make them fail or delay
+// responses. They are real HTTP servers on the loopback interface.
 package placestest
 
 import (
 	"bytes"
-	"compress/gzip"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"sync"
 	"testing"
-	"time"
 )
 
-// Server is one of them. Its URL is what to give as the base.
+// Server is a fake service. Its URL is the base URL for a source.
 type Server struct {
 	URL *url.URL
 
-	mu       sync.Mutex
-	asked    []Request
-	trouble  []Trouble // for the next questions, one each
-	always   Trouble   // for those after them; nil for none
-	underWay map[string]int
-	most     int
+	mu            sync.Mutex
+	requests      []Request
+	next          []Override     // for the next requests, one each
+	always        Override       // for all later requests; nil for none
+	active        map[string]int // requests in progress, by position
+	maxConcurrent int            // highest value in active so far
 }
 
-// Request is one question as it arrived.
+// Request is a request that a server received.
 type Request struct {
 	*http.Request
 	Body string
-	Form url.Values // of the URL and of the body
+	Form url.Values // from the URL and the body
 }
 
-// Trouble answers a question in place of the service. It may leave it to the service, later or changed, by calling next.
-type Trouble func(w http.ResponseWriter, r Request, next func(http.ResponseWriter))
-
-// start serves until the test ends. spot tells which questions are the same one.
-func start(t testing.TB, serve func(http.ResponseWriter, Request), spot func(Request) string) *Server {
-	s := &Server{underWay: map[string]int{}}
+// start runs a server until the test ends. Requests for which position returns the same string count as concurrent
+// requests for one position.
+func start(t testing.TB, serve func(http.ResponseWriter, Request), position func(Request) string) *Server {
+	s := &Server{active: map[string]int{}}
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			return
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
-		r.ParseForm() // what is no form has no values
+		r.ParseForm() // an error leaves the form empty
 		request := Request{r, string(body), r.Form}
-		trouble := s.begin(request, spot(request))
-		defer s.end(spot(request))
+		override := s.begin(request, position(request))
+		defer s.end(position(request))
 		next := func(w http.ResponseWriter) { serve(w, request) }
-		if trouble == nil {
+		if override == nil {
 			next(w)
 		} else {
-			trouble(w, request, next)
+			override(w, request, next)
 		}
 	}))
 	t.Cleanup(func() {
-		h.CloseClientConnections() // of questions that hang
+		h.CloseClientConnections() // also those of blocked requests
 		h.Close()
 	})
 	u, err := url.Parse(h.URL)
@@ -68,140 +64,59 @@ func start(t testing.TB, serve func(http.ResponseWriter, Request), spot func(Req
 	return s
 }
 
-func (s *Server) begin(r Request, spot string) (trouble Trouble) {
+func (s *Server) begin(r Request, position string) Override {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.asked = append(s.asked, r)
-	s.underWay[spot]++
-	s.most = max(s.most, s.underWay[spot])
-	trouble = s.always
-	if len(s.trouble) > 0 {
-		trouble, s.trouble = s.trouble[0], s.trouble[1:]
+	s.requests = append(s.requests, r)
+	s.active[position]++
+	s.maxConcurrent = max(s.maxConcurrent, s.active[position])
+	override := s.always
+	if len(s.next) > 0 {
+		override, s.next = s.next[0], s.next[1:]
 	}
-	return trouble
+	return override
 }
 
-func (s *Server) end(spot string) {
+func (s *Server) end(position string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.underWay[spot]--
+	s.active[position]--
 }
 
-// Next makes trouble for the next questions, one each.
-func (s *Server) Next(trouble ...Trouble) {
+// OverrideNext sets overrides for the next requests, one each. A nil override leaves the request to the service.
+func (s *Server) OverrideNext(overrides ...Override) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.trouble = append(s.trouble, trouble...)
+	s.next = append(s.next, overrides...)
 }
 
-// Always makes trouble for all questions to come; nil ends it.
-func (s *Server) Always(trouble Trouble) {
+// OverrideAll sets the override for all requests from now on; nil removes it. Overrides of OverrideNext come first.
+func (s *Server) OverrideAll(override Override) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.always = trouble
+	s.always = override
 }
 
-// Asked is what was asked so far.
-func (s *Server) Asked() []Request {
+// Requests returns the requests received so far.
+func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.asked[:len(s.asked):len(s.asked)]
+	return s.requests[:len(s.requests):len(s.requests)]
 }
 
-// Last is what was asked last.
-func (s *Server) Last(t testing.TB) Request {
+// LastRequest returns the last request received.
+func (s *Server) LastRequest(t testing.TB) Request {
 	t.Helper()
-	asked := s.Asked()
-	if len(asked) == 0 {
-		t.Fatal("nothing was asked")
+	requests := s.Requests()
+	if len(requests) == 0 {
+		t.Fatal("the server received no request")
 	}
-	return asked[len(asked)-1]
+	return requests[len(requests)-1]
 }
 
-// MostAtOnce is how many equal questions, of one spot, have been under way at the same time.
-func (s *Server) MostAtOnce() int {
+// MaxConcurrent returns the highest number of concurrent requests for one position so far.
+func (s *Server) MaxConcurrent() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.most
-}
-
-// Says answers with an HTTP code and a body. Pairs of header are a name and a value each.
-func Says(code int, body string, header ...string) Trouble {
-	return func(w http.ResponseWriter, _ Request, _ func(http.ResponseWriter)) {
-		for i := 0; i+1 < len(header); i += 2 {
-			w.Header().Set(header[i], header[i+1])
-		}
-		w.WriteHeader(code)
-		io.WriteString(w, body)
-	}
-}
-
-// Slow answers as the service does, after d.
-func Slow(d time.Duration) Trouble {
-	return func(w http.ResponseWriter, r Request, next func(http.ResponseWriter)) {
-		select {
-		case <-time.After(d):
-			next(w)
-		case <-r.Context().Done():
-		}
-	}
-}
-
-// Until answers as the service does, once c is closed; arrived, if not nil, is told of each question and must be read.
-// gone, if not nil, is told of each asker that did not wait for it.
-func Until(c <-chan struct{}, arrived, gone chan<- struct{}) Trouble {
-	return func(w http.ResponseWriter, r Request, next func(http.ResponseWriter)) {
-		if arrived != nil {
-			arrived <- struct{}{}
-		}
-		select {
-		case <-c:
-			next(w)
-		case <-r.Context().Done():
-			if gone != nil {
-				gone <- struct{}{}
-			}
-		}
-	}
-}
-
-// BreaksOff ends the connection in the middle of the service's answer.
-func BreaksOff(w http.ResponseWriter, _ Request, next func(http.ResponseWriter)) {
-	whole := httptest.NewRecorder()
-	next(whole)
-	w.Header().Set("Content-Length", "1000000")
-	w.Write(whole.Body.Bytes()[:whole.Body.Len()/2])
-	http.NewResponseController(w).Flush()
-	panic(http.ErrAbortHandler)
-}
-
-// Endless never stops answering, with white space, which JSON may hold any amount of.
-func Endless(w http.ResponseWriter, r Request, _ func(http.ResponseWriter)) {
-	io.WriteString(w, "{")
-	space := bytes.Repeat([]byte(" "), 1<<16)
-	for r.Context().Err() == nil {
-		if _, err := w.Write(space); err != nil {
-			return
-		}
-	}
-}
-
-// Bomb answers with a gzip stream of a few KB that unpacks to size bytes.
-func Bomb(size int) Trouble {
-	var packed bytes.Buffer
-	z := gzip.NewWriter(&packed)
-	z.Write(bytes.Repeat([]byte(" "), size))
-	z.Close()
-	return Says(http.StatusOK, packed.String(), "Content-Encoding", "gzip")
-}
-
-// Gzipped answers as the service does, gzipped.
-func Gzipped(w http.ResponseWriter, _ Request, next func(http.ResponseWriter)) {
-	whole := httptest.NewRecorder()
-	next(whole)
-	w.Header().Set("Content-Encoding", "gzip")
-	w.WriteHeader(whole.Code)
-	z := gzip.NewWriter(w)
-	z.Write(whole.Body.Bytes())
-	z.Close()
+	return s.maxConcurrent
 }

@@ -12,7 +12,7 @@ import (
 )
 
 func TestNearbyBytes(t *testing.T) {
-	g := of(t,
+	g := readLines(t,
 		"gn:5368361,Los Angeles,34.0522,-118.2437,locality|political,US,3898747,geonames",
 		"ipeds:110662,UC \"Los Angeles\",34.0718,-118.4422,university|point_of_interest,US,0,ipeds")
 	got, err := g.Nearby(t.Context(), places.Query{Lat: 34.06893, Lon: -118.445127, Radius: 1000, Bound: 20})
@@ -61,8 +61,8 @@ func TestNearbyBytes(t *testing.T) {
 	}
 }
 
-func TestNearbyNothing(t *testing.T) {
-	g := of(t, good)
+func TestNearbyNoResults(t *testing.T) {
+	g := readLines(t, validLine)
 	got, err := g.Nearby(t.Context(), places.Query{Lat: -40, Lon: -120, Radius: 50_000, Bound: 20})
 	want := places.Response{HTMLAttributions: attributions, Results: []places.Place{}, Status: "ZERO_RESULTS"}
 	if err != nil || string(got) != string(want.Append(nil)) {
@@ -77,33 +77,33 @@ func TestVicinity(t *testing.T) {
 		lines              []string
 		vicinity, compound string // of the first line
 	}{
-		{"alone", []string{here}, "DE", ""},
-		{"alone, no country", []string{"x,Here,50,8,museum,,0,"}, "", ""},
-		{"a locality is its own", []string{"x,Small,50,8,locality,DE,0,", "y,Big,50,8,locality,DE,9000,"},
+		{"no town", []string{here}, "DE", ""},
+		{"no town, no country", []string{"x,Here,50,8,museum,,0,"}, "", ""},
+		{"locality", []string{"x,Small,50,8,locality,DE,0,", "y,Big,50,8,locality,DE,9000,"},
 			"Small, DE", "2222+22 Small, DE"},
-		{"a locality of no country", []string{"x,Small,50,8,locality,,0,"}, "Small", "2222+22 Small"},
-		{"a town", []string{here, "y,Town,50.1,8,locality,DE,1,"}, "Town, DE", "2222+22 Town, DE"},
-		{"a town without its country", []string{"x,Here,50,8,museum,,0,", "y,Town,50.1,8,locality,,1,"},
+		{"locality without country", []string{"x,Small,50,8,locality,,0,"}, "Small", "2222+22 Small"},
+		{"town", []string{here, "y,Town,50.1,8,locality,DE,1,"}, "Town, DE", "2222+22 Town, DE"},
+		{"town without country", []string{"x,Here,50,8,museum,,0,", "y,Town,50.1,8,locality,,1,"},
 			"Town", "2222+22 Town"},
-		{"a town too far", []string{here, "y,Town,50.27,8,locality,DE,9000000,"}, "DE", ""},
-		{"a town just near enough", []string{here, "y,Town,50.2697,8,locality,DE,1,"}, "Town, DE", "2222+22 Town, DE"},
-		{"a town too far for the short code", // 0.31 degrees of longitude, but 22 km
+		{"town beyond 30 km", []string{here, "y,Town,50.27,8,locality,DE,9000000,"}, "DE", ""},
+		{"town within 30 km", []string{here, "y,Town,50.2697,8,locality,DE,1,"}, "Town, DE", "2222+22 Town, DE"},
+		{"town too far for the short code", // 0.31 degrees of longitude, but 22 km
 			[]string{here, "y,Town,50,8.31,locality,DE,9000,"}, "Town, DE", ""},
-		{"unpopulated", []string{here, "y,Town,50,8,locality,DE,0,"}, "DE", ""},
-		{"a quarter is no town", []string{here, "y,Quarter,50,8,neighborhood,DE,5000,"}, "DE", ""},
-		{"twice as far, five times the people", []string{here, "y,A,50.01,8,locality,DE,1000,", "z,B,50.02,8,locality,DE,5000,"},
+		{"town without population", []string{here, "y,Town,50,8,locality,DE,0,"}, "DE", ""},
+		{"neighborhood is not a town", []string{here, "y,Quarter,50,8,neighborhood,DE,5000,"}, "DE", ""},
+		{"twice the distance, five times the population", []string{here, "y,A,50.01,8,locality,DE,1000,", "z,B,50.02,8,locality,DE,5000,"},
 			"B, DE", "2222+22 B, DE"},
-		{"twice as far, three times the people", []string{here, "y,A,50.01,8,locality,DE,1000,", "z,B,50.02,8,locality,DE,3000,"},
+		{"twice the distance, three times the population", []string{here, "y,A,50.01,8,locality,DE,1000,", "z,B,50.02,8,locality,DE,3000,"},
 			"A, DE", "2222+22 A, DE"},
-		{"all the same up to 100 m", []string{here, "y,A,50,8,locality,DE,1000,", "z,B,50.0008,8,locality,DE,1001,"},
+		{"distance below 100 m is ignored", []string{here, "y,A,50,8,locality,DE,1000,", "z,B,50.0008,8,locality,DE,1001,"},
 			"B, DE", "2222+22 B, DE"},
-		{"the own country's", []string{here, "y,Abroad,50,8.01,locality,FR,90000,", "z,Town,50.02,8,locality,DE,5000,"},
+		{"town of the same country first", []string{here, "y,Foreign,50,8.01,locality,FR,90000,", "z,Town,50.02,8,locality,DE,5000,"},
 			"Town, DE", "2222+22 Town, DE"},
-		{"another country's at need", []string{here, "y,Abroad,50,8.01,locality,FR,90000,"},
-			"Abroad, FR", "2222+22 Abroad, FR"},
+		{"only a town of another country", []string{here, "y,Foreign,50,8.01,locality,FR,90000,"},
+			"Foreign, FR", "2222+22 Foreign, FR"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			ix := of(t, test.lines...).ix
+			ix := readLines(t, test.lines...).ix
 			var p places.Place
 			for i := range ix.rows {
 				if ix.id(i) == "x" {
@@ -125,8 +125,8 @@ func TestViewport(t *testing.T) {
 	const km = 1000 / (earthRadius * 3.141592653589793 / 180) // degrees: 0.0089932
 	type corners [4]float64                                   // north, east, south, west
 	for _, test := range []struct {
-		lat, lon, half float64
-		want           corners
+		lat, lon, halfSide float64
+		want               corners
 	}{
 		{0, 0, 1000, corners{km, km, -km, -km}},
 		{60, 10, 1000, corners{60 + km, 10 + 2*km, 60 - km, 10 - 2*km}},
@@ -136,11 +136,11 @@ func TestViewport(t *testing.T) {
 		{-90, -180, 1000, corners{-90 + km, 180, -90, -180}},
 		{89.99, 5, 1000, corners{89.99 + km, 56.5273, 89.99 - km, -46.5273}},
 	} {
-		v := viewport(test.lat, test.lon, test.half)
+		v := viewport(test.lat, test.lon, test.halfSide)
 		got := corners{v.Northeast.Lat, v.Northeast.Lng, v.Southwest.Lat, v.Southwest.Lng}
 		for i := range got {
 			if d := got[i] - test.want[i]; d < -1e-4 || d > 1e-4 {
-				t.Errorf("viewport(%v, %v, %v) = %v, want %v", test.lat, test.lon, test.half, got, test.want)
+				t.Errorf("viewport(%v, %v, %v) = %v, want %v", test.lat, test.lon, test.halfSide, got, test.want)
 				break
 			}
 		}
@@ -149,8 +149,8 @@ func TestViewport(t *testing.T) {
 
 func TestViewportSize(t *testing.T) {
 	for _, test := range []struct {
-		line string
-		half float64 // metres
+		line     string
+		halfSide float64 // metres
 	}{
 		{"x,Here,0,0,museum,,0,", 150},
 		{"x,Here,0,0,locality,,0,", 1000},
@@ -158,18 +158,18 @@ func TestViewportSize(t *testing.T) {
 		{"x,Here,0,0,locality,,40000,", 2000},
 		{"x,Here,0,0,neighborhood,,1000000,", 10_000},
 	} {
-		v := of(t, test.line).ix.place(0).Geometry.Viewport
-		if got := v.Northeast.Lat * 111_195; got < test.half-1 || got > test.half+1 {
-			t.Errorf("%s: viewport reaches %v m, want %v", test.line, got, test.half)
+		v := readLines(t, test.line).ix.place(0).Geometry.Viewport
+		if got := v.Northeast.Lat * 111_195; got < test.halfSide-1 || got > test.halfSide+1 {
+			t.Errorf("%s: half the side of the viewport is %v m, want %v", test.line, got, test.halfSide)
 		}
 	}
 }
 
-// On the whole file: valid JSON in the bounds of the query, each place told in full, and the same bytes every time and
-// to everyone.
+// On the built-in data, responses are valid, complete and within the limits of the query. Concurrent queries get the same
+// bytes.
 func TestNearbyOnBuiltin(t *testing.T) {
-	g := full(t)
-	queries := append(somewhere(g.ix, 200), places.Query{Lat: -90, Lon: 180, Radius: 50_000, Bound: 20})
+	g := builtinGazetteer(t)
+	queries := append(randomQueries(g.ix, 200), places.Query{Lat: -90, Lon: 180, Radius: 50_000, Bound: 20})
 	rnd := rand.New(rand.NewPCG(9, 10))
 	first := make([]string, len(queries))
 	for i := range queries {
@@ -180,14 +180,14 @@ func TestNearbyOnBuiltin(t *testing.T) {
 			t.Fatal(err)
 		}
 		first[i] = string(body)
-		checkAnswer(t, *q, body)
+		checkResponse(t, *q, body)
 	}
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
 			for i, q := range queries {
 				if body, err := g.Nearby(t.Context(), q); err != nil || string(body) != first[i] {
-					t.Errorf("Nearby(%+v) = %s, %v, want as before: %s", q, body, err, first[i])
+					t.Errorf("Nearby(%+v) = %s, %v, want the same as before: %s", q, body, err, first[i])
 				}
 			}
 		})
@@ -195,7 +195,7 @@ func TestNearbyOnBuiltin(t *testing.T) {
 	wg.Wait()
 }
 
-func checkAnswer(t *testing.T, q places.Query, body []byte) {
+func checkResponse(t *testing.T, q places.Query, body []byte) {
 	t.Helper()
 	var r places.Response
 	if err := json.Unmarshal(body, &r); err != nil {
@@ -210,7 +210,7 @@ func checkAnswer(t *testing.T, q places.Query, body []byte) {
 			t.Errorf("Nearby(%+v): %s is %v m away", q, p.PlaceID, d)
 		}
 		if p.Name == "" || p.PlaceID == "" || len(p.Types) == 0 || len(p.PlusCode.GlobalCode) != 11 {
-			t.Errorf("Nearby(%+v): incomplete: %+v", q, p)
+			t.Errorf("Nearby(%+v): incomplete place %+v", q, p)
 		}
 		if v.Southwest.Lat > at.Lat || v.Northeast.Lat < at.Lat || v.Southwest.Lat == v.Northeast.Lat || v.Southwest.Lng == v.Northeast.Lng {
 			t.Errorf("Nearby(%+v): %s at %v is outside of its viewport %v", q, p.PlaceID, at, v)
@@ -218,11 +218,11 @@ func checkAnswer(t *testing.T, q places.Query, body []byte) {
 	}
 }
 
-// TestTownsAreKept: a town that was found before, or was not, is the same the next time.
-func TestTownsAreKept(t *testing.T) {
+// A cached town is the same as the one found, also if there is none.
+func TestTownCache(t *testing.T) {
 	t.Parallel()
-	ix := full(t).ix
-	without := 0
+	ix := builtinGazetteer(t).ix
+	noTown := 0
 	for i := 0; i < len(ix.rows); i += 97 {
 		want, ok := ix.findTown(i)
 		for range 2 {
@@ -232,27 +232,27 @@ func TestTownsAreKept(t *testing.T) {
 			}
 		}
 		if !ok {
-			without++
+			noTown++
 		}
 	}
-	if without == 0 {
-		t.Error("none was without a town: the test has not looked at that")
+	if noTown == 0 {
+		t.Error("every row has a town: the test does not cover rows without one")
 	}
 }
 
-// TestItemsAreKept: rows that share a slot do not take each other's answers.
-func TestItemsAreKept(t *testing.T) {
-	ix := full(t).ix
+// Rows that share a cache slot do not get each other's results.
+func TestEncodedPlaceCache(t *testing.T) {
+	ix := builtinGazetteer(t).ix
 	const row = 5
 	for range 2 {
-		for i := row; i < len(ix.rows); i += len(ix.items) {
+		for i := row; i < len(ix.rows); i += len(ix.encoded) {
 			p := ix.place(i)
-			if got, want := string(ix.item(i)), string(p.Item()); got != want {
-				t.Fatalf("item(%d) = %s, want %s", i, got, want)
+			if got, want := string(ix.encodedPlace(i)), string(p.EncodeResult()); got != want {
+				t.Fatalf("encodedPlace(%d) = %s, want %s", i, got, want)
 			}
 		}
 	}
-	if made, again := ix.item(row), ix.item(row); &made[0] != &again[0] {
-		t.Error("an item is encoded again")
+	if first, second := ix.encodedPlace(row), ix.encodedPlace(row); &first[0] != &second[0] {
+		t.Error("the second call encodes the place again")
 	}
 }

@@ -1,0 +1,121 @@
+package places_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"herd/places"
+)
+
+// Concurrent queries with equal cache keys share one call, and each caller gets the response.
+func TestSingleflight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &countingSource{delay: time.Second}
+		s := places.NewSingleflight(src, time.Minute)
+		bound, radius := campus, campus
+		bound.Bound++
+		radius.Radius++
+		distinct := []places.Query{campus, eastOfCampus(30), bound, radius}
+		var wg sync.WaitGroup
+		for range 50 {
+			for _, q := range append(distinct, eastOfCampus(-0.3)) {
+				wg.Go(func() {
+					if _, err := s.Nearby(t.Context(), q); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}
+		wg.Wait()
+		if got := src.calls.Load(); got != int64(len(distinct)) {
+			t.Errorf("%d calls, want %d", got, len(distinct))
+		}
+		if _, err := s.Nearby(t.Context(), campus); err != nil || src.calls.Load() != int64(len(distinct)+1) {
+			t.Errorf("a later query: %v, %d calls in all, want one more", err, src.calls.Load())
+		}
+	})
+}
+
+// All callers of a call get its error.
+func TestSingleflightError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &countingSource{delay: time.Second, errs: []error{errRetryable}}
+		s := places.NewSingleflight(src, time.Minute)
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				if _, err := s.Nearby(t.Context(), campus); !errors.Is(err, errRetryable) {
+					t.Errorf("Nearby = %v, want %v", err, errRetryable)
+				}
+			})
+		}
+		wg.Wait()
+		if src.calls.Load() != 1 {
+			t.Errorf("%d calls, want 1", src.calls.Load())
+		}
+	})
+}
+
+// A call is cancelled when its last caller leaves, whether or not that is the first caller.
+func TestSingleflightCancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cancelled := make(chan error, 9)
+		src := sourceFunc(func(ctx context.Context, _ places.Query) ([]byte, error) {
+			select {
+			case <-time.After(time.Minute):
+				return []byte("{}"), nil
+			case <-ctx.Done():
+				cancelled <- ctx.Err()
+				return nil, ctx.Err()
+			}
+		})
+		s := places.NewSingleflight(src, time.Hour)
+		first, cancelFirst := context.WithCancel(t.Context())
+		second, cancelSecond := context.WithCancel(t.Context())
+		defer cancelSecond()
+		query := func(ctx context.Context) chan error {
+			done := make(chan error, 1)
+			go func() {
+				_, err := s.Nearby(ctx, campus)
+				done <- err
+			}()
+			synctest.Wait()
+			return done
+		}
+		firstErr, secondErr := query(first), query(second)
+		cancelFirst()
+		if err := <-firstErr; err != context.Canceled {
+			t.Errorf("the cancelled first caller got %v", err)
+		}
+		synctest.Wait()
+		if len(cancelled) > 0 {
+			t.Error("the call was cancelled while a caller waited")
+		}
+		cancelSecond()
+		if err := <-secondErr; err != context.Canceled {
+			t.Errorf("the cancelled last caller got %v", err)
+		}
+		synctest.Wait()
+		if len(cancelled) != 1 {
+			t.Error("the call was not cancelled when no caller waited")
+		}
+		if err := <-query(t.Context()); err != nil { // a new call, not the cancelled one
+			t.Errorf("a caller after the cancellation got %v", err)
+		}
+	})
+}
+
+// A call ends after the timeout, even if its callers have no deadline.
+func TestSingleflightTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := places.NewSingleflight(&countingSource{delay: time.Hour}, 5*time.Second)
+		start := time.Now()
+		if _, err := s.Nearby(t.Context(), campus); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 5*time.Second {
+			t.Errorf("Nearby = %v after %v, want a timeout after 5s", err, time.Since(start))
+		}
+	})
+}
