@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# compose/standin.sh IMAGE makes a substitute for the builder image that compose/Dockerfile
+# compose/standin.sh IMAGE makes a stand-in for the builder image that compose/Dockerfile
 # starts FROM, for machines that reach no container registry. It has the same name as the
 # real image and contains only a Go toolchain and this machine's CA certificates: no shell
 # and no C compiler, which the Dockerfile does not need. The toolchain is the version that
 # IMAGE names, from the module proxy, or else the one that this machine has.
 #
 # If IMAGE exists already, the script changes nothing. It then exits with status 3 for a
-# real image, which must be kept, and with 0 for a substitute. Remove a substitute after
+# real image, which must be kept, and with 0 for a stand-in. Remove a stand-in after
 # use: docker rmi IMAGE.
 set -euo pipefail
 image=$1
 
 if docker image inspect "$image" >/dev/null 2>&1; then
-	# A substitute may be left from an earlier run that was interrupted.
+	# A stand-in may be left from an earlier run that was interrupted.
 	[ "$(docker image inspect --format '{{index .Config.Labels "herd.standin"}}' "$image")" = true ] && exit 0
 	echo "standin: $image exists already" >&2
 	exit 3
