@@ -15,7 +15,7 @@ var mayImport = map[string][]string{
 	"cmd/...":     {"cmd/...", "node/...", "bus/...", "places/...", "ratenote"},
 	"compose/...": {},
 
-	"node":         {"node/replica", "node/store", "node/wire", "node/status", "bus", "bus/topology", "places", "ratenote"},
+	"node":         {"node/replica", "node/store", "node/wire", "node/status", "bus", "bus/batch", "bus/topology", "places", "ratenote"},
 	"node/opshttp": {"node", "node/status", "bus", "places", "ratenote"},
 	"node/replica": {"node/store", "node/wire", "ratenote"},
 	"node/store":   {"node/wire"},
