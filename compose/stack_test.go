@@ -1,6 +1,6 @@
-// Package compose_test drives the stack of docker-compose.yml on a Docker engine, with
-// the committed files unchanged: from the host, as clients and operators do, and by what
-// goes wrong with machines and networks.
+// Package compose_test tests the stack of docker-compose.yml on a Docker engine, with the
+// committed files unchanged. The tests connect from the host, as clients and operators do,
+// and kill, disconnect, pause and restart containers.
 package compose_test
 
 import (
@@ -22,17 +22,16 @@ var goloman = map[string]string{
 	"NATS_PORT": "4222", "GOLOMAN_PORT": "12000", "HANDS_PORT": "12001", "HOLIDAY_PORT": "12002", "WELSH_PORT": "12003", "WILKES_PORT": "12004",
 }
 
-// most is how large an image may be.
-const most = 40_000_000
+// maxImageSize is the largest size of an image, in bytes.
+const maxImageSize = 40_000_000
 
-// TestStack: one command brings the herd up; whatever is killed, cut off, paused or
-// taken down, all servers know in the end all that clients were told; and nothing is
-// left of it.
+// TestStack starts the herd with one command. After each fault, all servers must know
+// all reports again.
 func TestStack(t *testing.T) {
 	h := newHerd(newStack(t, "goloman", goloman, "docker-compose.yml"), "goloman", "hands", "holiday", "welsh", "wilkes")
 	step := func(name string, run func(*testing.T)) {
 		if !t.Run(name, run) {
-			t.FailNow() // the next starts from where this one ended
+			t.FailNow() // the next step depends on this one
 		}
 	}
 	everything := append([]string{"nats"}, h.servers...)
@@ -44,153 +43,153 @@ func TestStack(t *testing.T) {
 		made, broker := h.inspect(t, "keys").State.FinishedAt, h.inspect(t, "nats").State.StartedAt
 		for _, server := range h.servers {
 			if started := h.inspect(t, server).State.StartedAt; made.After(broker) || broker.After(started) {
-				t.Errorf("keys were made at %v, nats started at %v, %s at %v", made, broker, server, started)
+				t.Errorf("keys exited at %v, nats started at %v, %s started at %v, want this order", made, broker, server, started)
 			}
 		}
 	})
 	step("hardened", func(t *testing.T) {
 		for _, service := range append([]string{"keys"}, everything...) {
-			h.isHardened(t, service)
+			h.checkHardened(t, service)
 		}
 		if internal := docker(t, "network", "inspect", "--format", "{{.Internal}}", h.project+"_bus"); internal != "true" {
-			t.Error("the bus leads outside")
+			t.Error("the network bus is not internal")
 		}
 		for _, image := range images {
-			if size, err := strconv.Atoi(docker(t, "image", "inspect", "--format", "{{.Size}}", image)); err != nil || size > most {
-				t.Errorf("image %s: %d bytes, want at most %d (%v)", image, size, most, err)
+			if size, err := strconv.Atoi(docker(t, "image", "inspect", "--format", "{{.Size}}", image)); err != nil || size > maxImageSize {
+				t.Errorf("image %s: %d bytes, want at most %d (%v)", image, size, maxImageSize, err)
 			}
 		}
 	})
 	step("own keys only", func(t *testing.T) {
 		for _, server := range h.servers {
 			if got, want := h.filesIn(t, server, "/key"), []string{strings.ToUpper(server[:1]) + server[1:] + ".nk"}; !slices.Equal(got, want) {
-				t.Errorf("%s sees %v, want %v", server, got, want)
+				t.Errorf("%s has the key files %v, want %v", server, got, want)
 			}
 		}
 		if got, want := h.filesIn(t, "nats", "/key"), []string{"nats.conf"}; !slices.Equal(got, want) {
-			t.Errorf("nats sees %v, want %v", got, want)
+			t.Errorf("nats has the key files %v, want %v", got, want)
 		}
 	})
-	step("speaks", h.speaks)
+	step("protocol", h.checkProtocol)
 
 	ops := h.copyOut(t, "keys", "/bus/ops.nk")
-	step("ops taps and cannot publish", func(t *testing.T) {
-		tap, denied := h.as(t, ops)
-		heard, err := tap.SubscribeSync("herd.edge.>")
+	step("operators subscribe and cannot publish", func(t *testing.T) {
+		operator, denied := h.connect(t, ops)
+		records, err := operator.SubscribeSync("herd.edge.>")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := tap.Flush(); err != nil {
+		if err := operator.Flush(); err != nil {
 			t.Fatal(err)
 		}
 		client := h.report(t, "welsh")
-		for { // until the report's own line
-			m, err := heard.NextMsg(patience)
+		for { // other records may come first
+			m, err := records.NextMsg(timeout)
 			if err != nil {
-				t.Fatal("tap:", err)
+				t.Fatalf("no message with the report: %v", err)
 			}
-			if strings.Contains(string(m.Data), strings.TrimSpace(h.told[client])) {
+			if strings.Contains(string(m.Data), strings.TrimSpace(h.reports[client])) {
 				break
 			}
 		}
-		isDenied(t, tap, denied, "herd.edge.Welsh.Holiday")
+		checkDenied(t, operator, denied, "herd.edge.Welsh.Holiday")
 	})
-	step("another's key", func(t *testing.T) {
-		// From the host, with the key that Hands sees.
-		hands, denied := h.as(t, h.copyOut(t, "hands", "/key/Hands.nk"))
-		isDenied(t, hands, denied, "herd.edge.Welsh.Holiday")
-		// And a container that calls itself Welsh, while Welsh is away.
+	step("key of another server", func(t *testing.T) {
+		// A client on the host with the key of Hands.
+		hands, denied := h.connect(t, h.copyOut(t, "hands", "/key/Hands.nk"))
+		checkDenied(t, hands, denied, "herd.edge.Welsh.Holiday")
+		// A container that claims to be Welsh while Welsh is stopped.
 		h.compose(t, "stop", "welsh")
 		impostor := docker(t, "run", "-d", "--network", h.project+"_bus", "-v", h.project+"_key-hands:/key:ro", "--label", "com.docker.compose.project="+h.project,
 			"-e", "HERD_NATS_URL=nats://nats:4222", "-e", "HERD_NATS_SEED=/key/Hands.nk", images["HERD_IMAGE"], "serve", "Welsh")
 		defer docker(t, "rm", "-f", impostor)
-		await(t, patience, func() error {
-			if said := docker(t, "logs", impostor); !strings.Contains(said, `Permissions Violation for Publish to \"herd.`) {
-				return errors.New("nothing denied: " + said)
+		await(t, timeout, func() error {
+			if log := docker(t, "logs", impostor); !strings.Contains(log, `Permissions Violation for Publish to \"herd.`) {
+				return errors.New("nothing denied: " + log)
 			}
 			return nil
 		})
 		docker(t, "rm", "-f", impostor)
 		h.compose(t, "start", "welsh")
-		h.awaitHealthy(t, patience, "welsh")
-		h.awaitAll(t)
+		h.awaitHealthy(t, timeout, "welsh")
+		h.awaitReports(t)
 	})
 	step("killed", func(t *testing.T) {
 		before := h.inspect(t, "holiday")
 		if err := syscall.Kill(before.State.Pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		await(t, patience, func() error {
+		await(t, timeout, func() error {
 			if now := h.inspect(t, "holiday"); now.RestartCount <= before.RestartCount {
 				return errors.New("holiday has not been restarted")
 			}
-			return h.knows("holiday")
+			return h.checkReports("holiday")
 		})
-		h.awaitHealthy(t, patience, "holiday")
+		h.awaitHealthy(t, timeout, "holiday")
 	})
-	step("cut off", func(t *testing.T) {
+	step("disconnected from the bus", func(t *testing.T) {
 		docker(t, "network", "disconnect", h.project+"_bus", h.container(t, "welsh"))
 		here, there := h.report(t, "welsh"), h.report(t, "goloman")
 		for server, client := range map[string]string{"welsh": there, "goloman": here} {
 			if reply, err := h.ask(server, "WHATSAT "+client+" 0 0"); err != nil || !strings.HasPrefix(reply, "? ") {
-				t.Errorf("%s answers %q, %v of a report beyond the cut", server, reply, err)
+				t.Errorf("%s replies %q, %v about a client on the other side of the partition", server, reply, err)
 			}
 		}
-		await(t, patience, func() error {
+		await(t, timeout, func() error {
 			if health := h.inspect(t, "welsh").State.Health; health.FailingStreak == 0 {
-				return fmt.Errorf("cut off, its health is %+v", *health)
+				return fmt.Errorf("welsh is disconnected, but its health is %+v", *health)
 			}
 			return nil
 		})
 		docker(t, "network", "connect", h.project+"_bus", h.container(t, "welsh"))
-		h.awaitAll(t)
+		h.awaitReports(t)
 	})
 	step("nats restarted and paused", func(t *testing.T) {
 		h.compose(t, "restart", "nats")
 		h.report(t, "hands")
-		h.awaitAll(t)
+		h.awaitReports(t)
 		h.compose(t, "pause", "nats")
 		h.report(t, "wilkes")
 		h.compose(t, "unpause", "nats")
-		h.awaitAll(t)
+		h.awaitReports(t)
 	})
 	step("down and up", func(t *testing.T) {
 		h.compose(t, "down", "--timeout", "20")
 		h.compose(t, "up", "-d")
-		h.awaitHealthy(t, patience, everything...)
-		h.awaitAll(t)
+		h.awaitHealthy(t, timeout, everything...)
+		h.awaitReports(t)
 		was, err := os.ReadFile(ops)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if now, err := os.ReadFile(h.copyOut(t, "keys", "/bus/ops.nk")); err != nil || string(now) != string(was) {
-			t.Errorf("the operators' key has changed (%v)", err)
+			t.Errorf("the operators' key changed, or cannot be read (%v)", err)
 		}
 	})
 }
 
-// TestRiley: the other herd, in a project and with a NATS of its own.
+// TestRiley starts the other herd, as a project with its own NATS server.
 func TestRiley(t *testing.T) {
 	h := newHerd(newStack(t, "riley", map[string]string{
 		"RILEY_NATS_PORT": "4223", "RILEY_PORT": "12010", "JAQUEZ_PORT": "12011", "JUZANG_PORT": "12012", "CAMPBELL_PORT": "12013", "BERNARD_PORT": "12014",
 	}, "compose/riley.yml"), "riley", "jaquez", "juzang", "campbell", "bernard")
 	h.compose(t, "up", "-d")
 	h.awaitHealthy(t, time.Minute, append([]string{"nats"}, h.servers...)...)
-	h.speaks(t)
+	h.checkProtocol(t)
 }
 
-// TestCluster: of three NATS nodes one goes, and the herd goes on.
+// TestCluster kills one of three NATS nodes.
 func TestCluster(t *testing.T) {
 	h := newHerd(newStack(t, "cluster", goloman, "docker-compose.yml", "compose/cluster.yml"), "goloman", "hands", "holiday", "welsh", "wilkes")
 	h.compose(t, "up", "-d")
 	h.awaitHealthy(t, time.Minute, append([]string{"nats", "nats-2", "nats-3"}, h.servers...)...)
-	h.speaks(t)
+	h.checkProtocol(t)
 	h.compose(t, "kill", "nats-2")
-	h.speaks(t)
+	h.checkProtocol(t)
 }
 
-// isHardened checks what the engine was told of a container.
-func (s *stack) isHardened(t *testing.T, service string) {
+// checkHardened checks a container's user, limits, networks, volumes and ports.
+func (s *stack) checkHardened(t *testing.T, service string) {
 	t.Helper()
 	c := s.inspect(t, service)
 	var faults []error
@@ -200,30 +199,30 @@ func (s *stack) isHardened(t *testing.T, service string) {
 		}
 	}
 	must(c.Config.User == "65532:65532", "user %q", c.Config.User)
-	must(c.HostConfig.ReadonlyRootfs, "its root can be written to")
+	must(c.HostConfig.ReadonlyRootfs, "its root file system is writable")
 	must(slices.Equal(c.HostConfig.CapDrop, []string{"ALL"}) && !c.HostConfig.Privileged, "capabilities dropped: %v", c.HostConfig.CapDrop)
 	must(slices.Contains(c.HostConfig.SecurityOpt, "no-new-privileges:true"), "security options %v", c.HostConfig.SecurityOpt)
-	must(c.HostConfig.Memory > 0 && c.HostConfig.PidsLimit > 0, "limits: %d bytes of memory, %d threads", c.HostConfig.Memory, c.HostConfig.PidsLimit)
-	must(c.HostConfig.LogConfig.Config["max-size"] != "", "no limit to its log")
+	must(c.HostConfig.Memory > 0 && c.HostConfig.PidsLimit > 0, "limits of %d bytes of memory and %d threads", c.HostConfig.Memory, c.HostConfig.PidsLimit)
+	must(c.HostConfig.LogConfig.Config["max-size"] != "", "no limit on the size of its log")
 	if service == "keys" {
-		must(c.State.Status == "exited" && c.State.ExitCode == 0, "%s, exit status %d", c.State.Status, c.State.ExitCode)
+		must(c.State.Status == "exited" && c.State.ExitCode == 0, "state %s, exit status %d", c.State.Status, c.State.ExitCode)
 	} else {
-		must(c.HostConfig.RestartPolicy.Name == "unless-stopped", "restart %q", c.HostConfig.RestartPolicy.Name)
-		must(c.RestartCount == 0, "started %d times more, before what it depends on was there", c.RestartCount)
-		must(c.Config.StopTimeout > 8, "stopped by force after %d s, when it may need 8", c.Config.StopTimeout)
+		must(c.HostConfig.RestartPolicy.Name == "unless-stopped", "restart policy %q", c.HostConfig.RestartPolicy.Name)
+		must(c.RestartCount == 0, "restarted %d times: it did not wait for its dependencies", c.RestartCount)
+		must(c.Config.StopTimeout > 8, "stop timeout of %d s, want more than 8", c.Config.StopTimeout)
 	}
 	networks, mounts := map[string]bool{}, map[string]bool{}
 	for network := range c.NetworkSettings.Networks {
 		networks[strings.TrimPrefix(network, s.project+"_")] = true
 	}
 	for _, m := range c.Mounts {
-		mounts[fmt.Sprintf("%s on %s, to be written %v", strings.TrimPrefix(m.Name, s.project+"_"), m.Destination, m.RW)] = true
+		mounts[fmt.Sprintf("%s on %s, writable %v", strings.TrimPrefix(m.Name, s.project+"_"), m.Destination, m.RW)] = true
 	}
 	expect := func(what string, got map[string]bool, want ...string) {
 		slices.Sort(want)
 		must(slices.Equal(slices.Sorted(maps.Keys(got)), want), "%s: %v, want %v", what, got, want)
 	}
-	key := "key-" + service + " on /key, to be written false"
+	key := "key-" + service + " on /key, writable false"
 	switch service {
 	case "keys":
 		expect("networks", networks, "none")
@@ -232,17 +231,17 @@ func (s *stack) isHardened(t *testing.T, service string) {
 		expect("volumes", mounts, key)
 	default:
 		expect("networks", networks, "bus", "clients")
-		expect("volumes", mounts, service+" on /data, to be written true", key)
+		expect("volumes", mounts, service+" on /data, writable true", key)
 		must(slices.ContainsFunc(c.Config.Env, func(env string) bool {
 			limit, ok := strings.CutPrefix(env, "GOMEMLIMIT=")
 			mib, err := strconv.ParseInt(strings.TrimSuffix(limit, "MiB"), 10, 64)
 			return ok && err == nil && mib<<20 < c.HostConfig.Memory
-		}), "its collector does not know of a limit below %d bytes", c.HostConfig.Memory)
+		}), "GOMEMLIMIT is not set below %d bytes", c.HostConfig.Memory)
 	}
 	for port, bindings := range c.HostConfig.PortBindings {
 		for _, b := range bindings {
-			must(b.HostIp == "127.0.0.1", "port %s published at %q", port, b.HostIp)
-			must(b.HostPort == s.ports[service], "port %s published at %s, not %s", port, b.HostPort, s.ports[service])
+			must(b.HostIp == "127.0.0.1", "port %s published on %q", port, b.HostIp)
+			must(b.HostPort == s.ports[service], "port %s published as %s, want %s", port, b.HostPort, s.ports[service])
 		}
 	}
 	if err := errors.Join(faults...); err != nil {
@@ -250,8 +249,8 @@ func (s *stack) isHardened(t *testing.T, service string) {
 	}
 }
 
-// as connects to NATS from the host with a key. What the broker denies comes on denied.
-func (s *stack) as(t *testing.T, seed string) (conn *nats.Conn, denied <-chan error) {
+// connect connects to NATS from the host with a key. denied receives the broker's errors.
+func (s *stack) connect(t *testing.T, seed string) (conn *nats.Conn, denied <-chan error) {
 	t.Helper()
 	key, err := nats.NkeyOptionFromSeed(seed)
 	if err != nil {
@@ -271,8 +270,8 @@ func (s *stack) as(t *testing.T, seed string) (conn *nats.Conn, denied <-chan er
 	return conn, faults
 }
 
-// isDenied checks that the broker takes nothing on a subject.
-func isDenied(t *testing.T, conn *nats.Conn, denied <-chan error, subject string) {
+// checkDenied checks that the broker refuses a message on a subject.
+func checkDenied(t *testing.T, conn *nats.Conn, denied <-chan error, subject string) {
 	t.Helper()
 	if err := conn.Publish(subject, []byte("hello")); err != nil {
 		t.Fatal(err)
@@ -282,7 +281,7 @@ func isDenied(t *testing.T, conn *nats.Conn, denied <-chan error, subject string
 		if !errors.Is(err, nats.ErrPermissionViolation) || !strings.Contains(err.Error(), subject) {
 			t.Errorf("publish on %s: %v, want a permissions violation", subject, err)
 		}
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		t.Errorf("publish on %s: not denied", subject)
 	}
 }

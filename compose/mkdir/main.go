@@ -1,5 +1,4 @@
-// Command mkdir makes directories, with those above them: for an image that is built
-// without a shell.
+// Command mkdir creates directories and their parents, for an image build without a shell.
 package main
 
 import (

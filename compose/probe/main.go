@@ -1,6 +1,6 @@
-// Command probe exits with 0 when an HTTP server answers a GET of its one argument, a
-// URL, with 200, and else with 1: the health check of a container that has no other
-// program to ask with.
+// Command probe is the health check of a container that has no shell and no HTTP client.
+// It requests the URL in its only argument. It exits with status 0 if the response is
+// 200 OK, otherwise with 1.
 package main
 
 import (
@@ -19,7 +19,7 @@ func main() {
 
 func probe(args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("%d arguments, not one URL", len(args))
+		return fmt.Errorf("got %d arguments, want one URL", len(args))
 	}
 	client := http.Client{Timeout: 2 * time.Second}
 	reply, err := client.Get(args[0])
@@ -28,7 +28,7 @@ func probe(args []string) error {
 	}
 	defer reply.Body.Close()
 	if reply.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s says %s", args[0], reply.Status)
+		return fmt.Errorf("get %s: status %s", args[0], reply.Status)
 	}
 	return nil
 }

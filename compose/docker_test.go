@@ -18,22 +18,23 @@ import (
 	"time"
 )
 
-// enabled is the variable without which nothing here runs: the tests build images and
+// enableVar is the environment variable that enables these tests. They build images and
 // take minutes.
-const enabled = "HERD_TEST_COMPOSE"
+const enableVar = "HERD_TEST_COMPOSE"
 
-// patience bounds a wait for what must come to pass.
-const patience = 90 * time.Second
+// timeout is how long the tests wait for a condition.
+const timeout = 90 * time.Second
 
-// stack is one project of the Compose tool, started from the files as they are.
+// stack is a project of Docker Compose that uses the committed files unchanged.
 type stack struct {
 	project string
-	files   []string          // from the root of the repository
-	ports   map[string]string // by server, and of nats
+	files   []string          // relative to the root of the repository
+	ports   map[string]string // host ports by service
 	env     []string
 }
 
-// images are built once, by whichever stack is first, and removed when all tests have ended.
+// images are the names of the images, by variable. The first stack builds them, and TestMain
+// removes them after all tests.
 var images = map[string]string{
 	"HERD_IMAGE": fmt.Sprintf("herdtest-%d", os.Getpid()),
 	"NATS_IMAGE": fmt.Sprintf("herdtest-%d-nats", os.Getpid()),
@@ -41,23 +42,23 @@ var images = map[string]string{
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if os.Getenv(enabled) != "" {
+	if os.Getenv(enableVar) != "" {
 		for _, image := range images {
 			if err := exec.Command("docker", "rmi", image).Run(); err != nil {
-				fmt.Fprintln(os.Stderr, "remove", image, err)
+				fmt.Fprintf(os.Stderr, "remove image %s: %v\n", image, err)
 			}
 		}
 	}
 	os.Exit(code)
 }
 
-// newStack names a project and brings down what it started when the test ends. ports
-// are the variables of the host's ports with their defaults, which are taken where they
-// are all free.
+// newStack returns a stack that is taken down when the test ends. ports has the defaults of
+// the variables for host ports. They are used if all of them are free, otherwise the stack
+// gets other free ports.
 func newStack(t *testing.T, name string, ports map[string]string, files ...string) *stack {
 	t.Helper()
-	if os.Getenv(enabled) == "" {
-		t.Skipf("skipped: the stack is tried with %s=1, a Docker engine and Compose", enabled)
+	if os.Getenv(enableVar) == "" {
+		t.Skipf("needs %s=1, a Docker engine and Docker Compose", enableVar)
 	}
 	s := &stack{project: fmt.Sprintf("herdtest-%s-%d", name, os.Getpid()), files: files, ports: map[string]string{}}
 	free := true
@@ -82,20 +83,20 @@ func newStack(t *testing.T, name string, ports map[string]string, files ...strin
 	for variable, image := range images {
 		s.env = append(s.env, variable+"="+image)
 	}
-	t.Logf("project %s, default ports: %v", s.project, free)
+	t.Logf("project %s, default ports free: %v", s.project, free)
 	t.Cleanup(func() {
 		if t.Failed() {
 			out, _ := s.try("logs", "--no-color", "--tail=30")
 			t.Log(out)
 		}
 		s.compose(t, "down", "-v", "--remove-orphans", "--timeout", "20")
-		s.left(t)
+		s.checkRemoved(t)
 	})
 	return s
 }
 
-// compose runs the Compose tool, of either version, on the stack's files, with .env.example for its
-// settings, not those of who runs the tests.
+// compose runs Docker Compose, version 1 or 2, on the stack's files. Settings come from
+// .env.example, so a developer's own .env has no effect.
 func (s *stack) compose(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := s.try(args...)
@@ -105,6 +106,7 @@ func (s *stack) compose(t *testing.T, args ...string) string {
 	return out
 }
 
+// try is like compose, but returns the error.
 func (s *stack) try(args ...string) (string, error) {
 	all := []string{"--env-file", ".env.example", "-p", s.project}
 	for _, file := range s.files {
@@ -117,7 +119,7 @@ func (s *stack) try(args ...string) (string, error) {
 	return run(s.env, "docker-compose", all...)
 }
 
-// docker runs the engine's own tool.
+// docker runs the docker command and returns its output.
 func docker(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := run(nil, "docker", args...)
@@ -127,8 +129,8 @@ func docker(t *testing.T, args ...string) string {
 	return strings.TrimSpace(out)
 }
 
-// run runs a command at the root of the repository, and gives it a quarter of an hour:
-// the first builds images.
+// run runs a command in the root of the repository. Its limit of 15 minutes allows for
+// building the images.
 func run(env []string, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()
@@ -139,14 +141,14 @@ func run(env []string, name string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// container is the name that the Compose tool gives a service's container, whichever
-// version it is.
+// container returns the id of a service's container. Its name depends on the version of
+// Compose.
 func (s *stack) container(t *testing.T, service string) string {
 	t.Helper()
 	return docker(t, "ps", "-aq", "--filter", "label=com.docker.compose.project="+s.project, "--filter", "label=com.docker.compose.service="+service)
 }
 
-// inspected is what the engine says about a container, as far as we ask.
+// inspected has the fields of docker inspect that the tests use.
 type inspected struct {
 	RestartCount int
 	State        struct {
@@ -191,7 +193,7 @@ func (s *stack) inspect(t *testing.T, service string) inspected {
 	return all[0]
 }
 
-// awaitHealthy waits for services to pass their health checks.
+// awaitHealthy waits until services pass their health checks.
 func (s *stack) awaitHealthy(t *testing.T, within time.Duration, services ...string) {
 	t.Helper()
 	await(t, within, func() error {
@@ -204,18 +206,18 @@ func (s *stack) awaitHealthy(t *testing.T, within time.Duration, services ...str
 	})
 }
 
-// left checks that the engine holds nothing more of the project.
-func (s *stack) left(t *testing.T) {
+// checkRemoved checks that no container, volume or network of the project is left.
+func (s *stack) checkRemoved(t *testing.T) {
 	t.Helper()
 	label := "label=com.docker.compose.project=" + s.project
 	for _, list := range [][]string{{"ps", "-aq"}, {"volume", "ls", "-q"}, {"network", "ls", "-q"}} {
 		if out := docker(t, append(list, "--filter", label)...); out != "" {
-			t.Errorf("docker %s: down -v left %s", strings.Join(list, " "), out)
+			t.Errorf("docker %s: after down -v there is %s", strings.Join(list, " "), out)
 		}
 	}
 }
 
-// copyOut copies a file from a container, which need not run.
+// copyOut copies a file from a container, which may be stopped, and returns the copy's path.
 func (s *stack) copyOut(t *testing.T, service, path string) (to string) {
 	t.Helper()
 	to = filepath.Join(t.TempDir(), filepath.Base(path))
@@ -223,7 +225,7 @@ func (s *stack) copyOut(t *testing.T, service, path string) (to string) {
 	return to
 }
 
-// filesIn is the names of all files below a directory of a container.
+// filesIn returns the sorted base names of all files below a directory in a container.
 func (s *stack) filesIn(t *testing.T, service, dir string) (names []string) {
 	t.Helper()
 	c := exec.Command("docker", "cp", s.container(t, service)+":"+dir, "-")
@@ -246,11 +248,11 @@ func (s *stack) filesIn(t *testing.T, service, dir string) (names []string) {
 	}
 }
 
-// await asks again until there is no error, and fails with the last one.
-func await(t *testing.T, within time.Duration, ask func() error) {
+// await calls check until it returns nil. If it still fails after a time, so does the test.
+func await(t *testing.T, within time.Duration, check func() error) {
 	t.Helper()
 	for deadline := time.Now().Add(within); ; time.Sleep(200 * time.Millisecond) {
-		err := ask()
+		err := check()
 		if err == nil {
 			return
 		}
