@@ -40,6 +40,7 @@ type testHerd struct {
 	network *bustest.Network
 	graph   *topology.Graph
 	servers map[string]*testServer
+	wrap    func(net.Listener) net.Listener // of clients; nil for as it is
 }
 
 type testServer struct {
@@ -82,7 +83,11 @@ func (h *testHerd) start(name string, epoch uint64, with func(*Config)) *testSer
 	s := &testServer{node: New(cfg), ln: newPipeListener()}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.node.Run(ctx, s.ln) }()
+	var ln net.Listener = s.ln
+	if h.wrap != nil {
+		ln = h.wrap(ln)
+	}
+	go func() { done <- s.node.Run(ctx, ln) }()
 	s.stop = sync.OnceValue(func() error {
 		cancel()
 		return <-done

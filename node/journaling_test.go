@@ -335,3 +335,156 @@ func TestCompaction(t *testing.T) {
 		}
 	})
 }
+
+// TestMetricsDuringReplay: metrics and status may be asked for while the journal is read.
+// The race detector watches.
+func TestMetricsDuringReplay(t *testing.T) {
+	t.Parallel()
+	j := &fakeJournal{}
+	for i := range 1000 {
+		j.lines = append(j.lines, fmt.Sprintf("AT A +1.000000000 kiwi%d +1+1 100", i))
+	}
+	n := New(Config{Name: "A", Limits: generous, Log: discard, Journal: j})
+	done := make(chan error)
+	go func() { done <- n.replayJournal() }()
+	for running := true; running; {
+		n.Stats()
+		n.Status()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+			running = false
+		default:
+		}
+	}
+	if got := n.Stats().Records; got != 1000 {
+		t.Errorf("%d records, want 1000", got)
+	}
+}
+
+// slowCompaction is a journal whose compaction has many frames and a slow disk.
+type slowCompaction struct {
+	*fakeJournal
+	compacting, compacted chan struct{}
+}
+
+func (j *slowCompaction) Compact(next func() ([][]byte, error)) error {
+	close(j.compacting)
+	for range 20 {
+		time.Sleep(time.Second)
+		if err := j.fakeJournal.Compact(func() ([][]byte, error) { _, err := next(); return nil, err }); err != nil {
+			return err
+		}
+	}
+	close(j.compacted)
+	return nil
+}
+
+func (j *slowCompaction) NeedsCompaction(int64) bool {
+	select {
+	case <-j.compacting:
+		return false
+	default:
+		return j.fakeJournal.NeedsCompaction(0)
+	}
+}
+
+// TestRepliesDuringCompaction: a compaction that takes long delays replies by no more than
+// one of its appends.
+func TestRepliesDuringCompaction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "Solo")
+		j := &slowCompaction{&fakeJournal{}, make(chan struct{}), make(chan struct{})}
+		h.start("Solo", 1, func(cfg *Config) { cfg.Journal = j }).node.AwaitReady(t.Context())
+		c := h.dial("Solo")
+		for i := range 102 {
+			c.ask(fmt.Sprintf("IAMAT kiwi +1+1 %d", 100+i))
+		}
+		<-j.compacting
+		for i := range 5 {
+			began := time.Now()
+			reply := c.ask(fmt.Sprintf("IAMAT emu +1+1 %d", 100+i))
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("reply %d took %v", i, took)
+			}
+			if !j.has(reply) {
+				t.Errorf("reply %d left before its record was in the journal", i)
+			}
+		}
+		select {
+		case <-j.compacted:
+			t.Error("the compaction has ended: this test shows nothing")
+		default:
+		}
+		<-j.compacted
+	})
+}
+
+// TestCompactionFails: after a failed append nothing of the old journal is dropped.
+func TestCompactionFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "Solo")
+		j := &failingCompaction{fakeJournal: &fakeJournal{}}
+		h.start("Solo", 1, func(cfg *Config) { cfg.Journal = j }).node.AwaitReady(t.Context())
+		c := h.dial("Solo")
+		emu := c.ask("IAMAT emu +1+1 1")
+		for i := range 101 {
+			c.ask(fmt.Sprintf("IAMAT kiwi +1+1 %d", 100+i))
+		}
+		settle()
+		if j.err == nil {
+			t.Fatal("the compaction did not fail: this test shows nothing")
+		}
+		if !j.has(emu) {
+			t.Error("a record is lost by a compaction that failed")
+		}
+	})
+}
+
+// failingCompaction is a journal that fails when news is appended during compaction.
+type failingCompaction struct {
+	*fakeJournal
+	err error // of Compact
+}
+
+func (j *failingCompaction) Compact(next func() ([][]byte, error)) error {
+	j.set(errors.New("disk full"), nil)
+	j.fakeJournal.mu.Lock()
+	lines := len(j.lines)
+	j.fakeJournal.mu.Unlock()
+	if j.err = j.fakeJournal.Compact(next); j.err != nil && lines > 0 {
+		j.set(nil, nil)
+	}
+	return j.err
+}
+
+// TestJournalLag: a record that arrives during an append keeps its age when the append
+// ends.
+func TestJournalLag(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "Solo")
+		j := &fakeJournal{}
+		n := h.start("Solo", 1, journalled(j)).node
+		n.AwaitReady(t.Context())
+		first, second := make(chan struct{}), make(chan struct{})
+		j.set(nil, first)
+		h.dial("Solo").send("IAMAT kiwi +1+1 1\n")
+		settle()
+		h.dial("Solo").send("IAMAT emu +1+1 1\n") // not in this append
+		time.Sleep(3 * time.Second)
+		j.set(nil, second)
+		close(first)
+		settle()
+		time.Sleep(time.Second)
+		if s := n.Stats(); s.JournalRecords != 1 || s.JournalAge < 3*time.Second {
+			t.Errorf("%d records, the oldest for %v, want 1 and 4 s", s.JournalRecords, s.JournalAge)
+		}
+		close(second)
+		settle()
+		if s := n.Stats(); s.JournalRecords != 0 || s.JournalAge != 0 {
+			t.Errorf("in the end %d records, the oldest for %v, want none", s.JournalRecords, s.JournalAge)
+		}
+	})
+}

@@ -17,7 +17,7 @@ var mayImport = map[string][]string{
 	"compose/...": {},
 
 	"node":         {"node/replica", "node/store", "node/wire", "node/status", "bus", "bus/batch", "bus/topology", "places", "ratenote"},
-	"node/opshttp": {"node", "node/status", "bus", "places", "ratenote"},
+	"node/opshttp": {"node", "node/replica", "node/status", "bus", "places", "ratenote"},
 	"node/replica": {"node/store", "node/wire", "ratenote"},
 	"node/store":   {"node/wire"},
 	"node/wire":    {}, // not even a package of another module, see standardOnly

@@ -495,3 +495,30 @@ func TestClocks(t *testing.T) {
 		}
 	}
 }
+
+// TestReplyKeepsRecordsQueued: a record that a reply carries stays queued until the
+// message was sent, and after that if it has changed meanwhile.
+func TestReplyKeepsRecordsQueued(t *testing.T) {
+	p := newRepairPair(t)
+	p.a.HandleHeartbeat(0, p.b.Heartbeat(0, p.now), p.now)
+	say(t, p.a, "IAMAT kiwi +1+1 100", 101)
+	say(t, p.a, "IAMAT emu +1+1 100", 101)
+	p.b.HandleHeartbeat(0, p.a.Heartbeat(0, p.now), p.now)
+	_, request, _ := p.b.NextRequest(p.now)
+	request = p.exchange(p.b, p.a, request)
+	reply, err := p.a.HandleRequest(0, request, p.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := reply.Next(); err != nil {
+		t.Fatal(err)
+	}
+	if n := p.a.edges[0].live.length; n != 2 {
+		t.Errorf("%d records are queued before the reply was sent, want 2", n)
+	}
+	newer := say(t, p.a, "IAMAT kiwi +1+1 102", 103)
+	reply.Sent()
+	if got := fill(p.a, 0); got != newer+"\n" {
+		t.Errorf("queued after the reply was sent: %q, want %q", got, newer+"\n")
+	}
+}

@@ -1,0 +1,100 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"herd/bus"
+	"herd/node/replica"
+	"herd/places"
+)
+
+// panickyPlaces panics when it is asked.
+type panickyPlaces struct{}
+
+func (panickyPlaces) Nearby(context.Context, places.Query) ([]byte, error) { panic("no places") }
+
+// logBuffer collects a log.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// TestPanicInSession: a panic closes the connection whose input caused it, with a log
+// line and a count. Others are served.
+func TestPanicInSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logBuffer
+		h := oneServer(t, func(cfg *Config) {
+			cfg.Places = panickyPlaces{}
+			cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+		})
+		settle()
+		other := h.dial("Solo")
+		other.ask("IAMAT kiwi +1+1 1")
+		c := h.dial("Solo")
+		c.send("x\nWHATSAT kiwi 10 5\ny\n")
+		if got := c.line(); got != "? x\n" {
+			t.Errorf("the reply before the panic is %q", got)
+		}
+		if rest, err := io.ReadAll(c.r); len(rest) > 0 || err != nil {
+			t.Errorf("after the panic: %q, %v, want the end", rest, err)
+		}
+		if got := other.ask("IAMAT kiwi +1+1 2"); !strings.HasPrefix(got, "AT ") {
+			t.Errorf("another client was answered %q", got)
+		}
+		if s := h.servers["Solo"].node.Stats(); s.Panics != 1 || s.Clients != 1 {
+			t.Errorf("%d panics, %d clients, want 1 of each", s.Panics, s.Clients)
+		}
+		for _, want := range []string{"no places", `WHATSAT kiwi 10 5`, "lookup.go"} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("the log lacks %q:\n%s", want, log.String())
+			}
+		}
+	})
+}
+
+// TestPanicInMessage: a panic drops the neighbour's message that caused it, with a log
+// line and a count. The lock is free again, and the next message is merged.
+func TestPanicInMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logBuffer
+		h := newTestHerd(t, "A-B")
+		a := h.start("A", 1, func(cfg *Config) { cfg.Log = slog.New(slog.NewTextHandler(&log, nil)) }).node
+		settle()
+		a.mu.Lock()
+		a.replica = replica.New(replica.Config{Name: "A", Neighbours: []string{"B"}, Epoch: 1, OnMerge: func(m replica.Merged) {
+			if bytes.Contains(m.Line, []byte("poison")) {
+				panic("poisoned")
+			}
+		}})
+		a.mu.Unlock()
+		for _, client := range []string{"poison", "kiwi"} {
+			a.Receive(bus.Message{Lane: bus.Records, Peer: "B", Data: []byte("AT B +1.000000000 " + client + " +1+1 100")})
+		}
+		if _, ok := a.Record([]byte("kiwi")); !ok || a.Stats().Panics != 1 {
+			t.Errorf("the next record was merged %v, %d panics, want true and 1", ok, a.Stats().Panics)
+		}
+		if !strings.Contains(log.String(), "poisoned") || !strings.Contains(log.String(), "AT B +1.000000000 poison +1+1 100") {
+			t.Errorf("the log lacks the panic or its input:\n%s", log.String())
+		}
+	})
+}
