@@ -60,20 +60,27 @@ type Rules struct {
 // verbs are what every NATS micro service answers.
 var verbs = []string{"PING", "INFO", "STATS"}
 
-// For is the rules for the herd of g, whose subjects begin with p.
-func For(g *topology.Graph, p bus.Prefix) Rules {
-	r := Rules{Heard: []string{string(p) + ".>"}}
+// Config describes a herd. All fields are required.
+type Config struct {
+	Graph     *topology.Graph
+	Prefix    bus.Prefix
+	Endpoints []string // the request endpoints that every server serves
+}
+
+// NewRules returns the rules for a herd.
+func NewRules(cfg Config) Rules {
+	r := Rules{Heard: []string{string(cfg.Prefix) + ".>"}}
 	for _, verb := range verbs {
 		r.Asked = append(r.Asked, "$SRV."+verb, "$SRV."+verb+".>")
 	}
-	for _, endpoint := range bus.Endpoints {
-		r.Asked = append(r.Asked, p.Endpoint(endpoint))
+	for _, endpoint := range cfg.Endpoints {
+		r.Asked = append(r.Asked, cfg.Prefix.Endpoint(endpoint))
 	}
 	slices.Sort(r.Asked)
-	servers := g.Servers()
+	servers := cfg.Graph.Servers()
 	slices.Sort(servers)
 	for _, name := range servers {
-		r.Users = append(r.Users, server(g, p, name))
+		r.Users = append(r.Users, cfg.server(name))
 	}
 	r.Users = append(r.Users,
 		User{
@@ -87,8 +94,9 @@ func For(g *topology.Graph, p bus.Prefix) Rules {
 }
 
 // server is what one server may say and hear.
-func server(g *topology.Graph, p bus.Prefix, name string) User {
-	u := User{Name: name, Account: Herd, Neighbours: g.Neighbours(name)}
+func (cfg Config) server(name string) User {
+	p := cfg.Prefix
+	u := User{Name: name, Account: Herd, Neighbours: cfg.Graph.Neighbours(name)}
 	slices.Sort(u.Neighbours)
 	u.Publish = []string{
 		p.Name(name),
@@ -110,7 +118,7 @@ func server(g *topology.Graph, p bus.Prefix, name string) User {
 		kind := "$SRV." + verb + "." + string(p)
 		u.Subscribe = append(u.Subscribe, "$SRV."+verb, kind, kind+".*")
 	}
-	for _, endpoint := range bus.Endpoints {
+	for _, endpoint := range cfg.Endpoints {
 		u.Subscribe = append(u.Subscribe, p.Endpoint(endpoint))
 	}
 	slices.Sort(u.Publish)

@@ -232,7 +232,7 @@ func TestMatrix(t *testing.T) {
 		t.Run(tt.spec+"/"+string(tt.prefix), func(t *testing.T) {
 			t.Parallel()
 			g := load(t, tt.spec)
-			b := startBroker(t, access.For(g, tt.prefix))
+			b := startBroker(t, rulesOf(g, tt.prefix))
 			asked := 0
 			for _, name := range append(g.Servers(), access.OpsUser) {
 				questions := matrix(g, tt.prefix, name)
@@ -244,6 +244,19 @@ func TestMatrix(t *testing.T) {
 			t.Logf("%d questions", asked)
 		})
 	}
+}
+
+// endpoints are the request endpoints of the servers in these tests.
+var endpoints = []string{"edges", "get", "status"}
+
+func rulesOf(g *topology.Graph, prefix bus.Prefix) access.Rules {
+	return access.NewRules(access.Config{Graph: g, Prefix: prefix, Endpoints: endpoints})
+}
+
+// rules returns the rules for a topology with the default prefix.
+func rules(t *testing.T, spec string) access.Rules {
+	t.Helper()
+	return rulesOf(load(t, spec), "herd")
 }
 
 func load(t *testing.T, spec string) *topology.Graph {
@@ -261,7 +274,7 @@ func TestMatrixNotices(t *testing.T) {
 	t.Parallel()
 	g := load(t, "A-B,B-C,C-A,C-D")
 	mutants := 0
-	for i, u := range access.For(g, "herd").Users {
+	for i, u := range rulesOf(g, "herd").Users {
 		if u.Name != "A" && u.Name != access.OpsUser {
 			continue
 		}
@@ -276,7 +289,7 @@ func TestMatrixNotices(t *testing.T) {
 					if subject == ">" { // there is nothing wider, and a list of nothing forbids nothing
 						continue
 					}
-					mutant := access.For(g, "herd")
+					mutant := rulesOf(g, "herd")
 					rules := list(&mutant.Users[i])
 					if instead == "" {
 						*rules = slices.Delete(*rules, n, n+1)
@@ -300,12 +313,12 @@ func TestMatrixNotices(t *testing.T) {
 // is no way in.
 func TestNobodyElse(t *testing.T) {
 	t.Parallel()
-	b := startBroker(t, access.For(load(t, "A-B"), "herd"))
+	b := startBroker(t, rules(t, "A-B"))
 	if nc, err := nats.Connect(b.url); err == nil {
 		nc.Close()
 		t.Error("somebody without a key was let in")
 	}
-	old := access.For(load(t, "B-Gone"), "herd")
+	old := rules(t, "B-Gone")
 	keys, err := access.NewKeys(old)
 	if err != nil {
 		t.Fatal(err)
@@ -325,7 +338,7 @@ func TestNobodyElse(t *testing.T) {
 func TestConf(t *testing.T) {
 	t.Parallel()
 	text := func(spec string) string {
-		rules := access.For(load(t, spec), "herd")
+		rules := rules(t, spec)
 		public := map[string]string{}
 		for _, u := range rules.Users {
 			public[u.Name] = "U" + u.Name
@@ -346,7 +359,7 @@ func TestConf(t *testing.T) {
 // TestLimits: what a broker holds to beside the rules.
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	text := access.For(load(t, "A-B"), "herd").Conf(access.Broker{Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0"}, map[string]string{})
+	text := rules(t, "A-B").Conf(access.Broker{Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0"}, map[string]string{})
 	var got server.Options
 	if err := got.ProcessConfigString(regexp.MustCompile(`(?s)accounts \{.*`).ReplaceAllString(text, "")); err != nil {
 		t.Fatal(err)
@@ -370,7 +383,7 @@ func TestLimits(t *testing.T) {
 func TestClash(t *testing.T) {
 	t.Parallel()
 	for spec, want := range map[string]string{"A-B": "", "A-ops": "ops", "Sys-A": "Sys", "opsy-A": ""} {
-		if got := access.For(load(t, spec), "herd").Clash(); got != want {
+		if got := rules(t, spec).Clash(); got != want {
 			t.Errorf("Clash in %s = %q, want %q", spec, got, want)
 		}
 	}

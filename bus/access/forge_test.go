@@ -66,7 +66,7 @@ func take[T any](t *testing.T, what string, from <-chan T) (got T) {
 // herdOf starts a broker and the servers of A-B-C but for A, whose key a test has.
 func herdOf(t *testing.T) (b *brokers, second, third *member) {
 	t.Helper()
-	b = startBroker(t, access.For(load(t, "A-B,B-C"), "herd"))
+	b = startBroker(t, rules(t, "A-B,B-C"))
 	second, third = b.join("B", 1, "A", "C"), b.join("C", 1, "B")
 	take(t, "B", second.ready)
 	take(t, "C", third.ready)
@@ -223,7 +223,7 @@ func TestOperators(t *testing.T) {
 // subject, with a count, and so is one that a broker speaks to on an edge.
 func TestDenied(t *testing.T) {
 	t.Parallel()
-	b := startBroker(t, access.For(load(t, "A-B,B-C"), "herd"))
+	b := startBroker(t, rules(t, "A-B,B-C"))
 	wrong := b.join("A", 1, "B", "C") // its topology has an edge that the broker's has not
 	take(t, "A", wrong.ready)
 	denied := map[string]bool{}

@@ -53,7 +53,7 @@ func (b busConfigCommand) Run(c console) error {
 	if err != nil {
 		return usageError{err}
 	}
-	rules := access.For(s.graph, s.prefix)
+	rules := s.accessRules()
 	if b.Apart != "" && slices.Contains(s.graph.Servers(), apartName(soleConf)) {
 		return fmt.Errorf("bus-config: --apart: a server can't be named %s: the broker's directory is", apartName(soleConf))
 	}

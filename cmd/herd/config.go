@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"herd/bus"
+	"herd/bus/access"
 	"herd/bus/natsbus"
 	"herd/bus/topology"
 	"herd/node"
@@ -308,6 +309,11 @@ func (s settings) busConfig(urls []string, user string) natsbus.Config {
 	return natsbus.Config{
 		URLs: urls, Prefix: s.prefix, Seed: s.seedOf(user), Creds: s.creds, CA: s.ca, Cert: s.cert, Key: s.key,
 	}
+}
+
+// accessRules is what each user of the bus may do.
+func (s settings) accessRules() access.Rules {
+	return access.NewRules(access.Config{Graph: s.graph, Prefix: s.prefix, Endpoints: bus.Endpoints})
 }
 
 // seedOf is the file with a user's seed: its own where HERD_NATS_SEED is a directory

@@ -52,7 +52,7 @@ func (upCommand) Run(ctx context.Context, c console) error {
 // embedBus starts a NATS server that holds each server to its own edges, with keys
 // that nobody else has; whoever comes without one has the rights of operators.
 func (p *process) embedBus() (*embed.Server, error) {
-	rules := access.For(p.settings.graph, p.settings.prefix)
+	rules := p.settings.accessRules()
 	keys, err := access.NewKeys(rules)
 	if err != nil {
 		return nil, err
