@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"herd/bus/access/keydir"
 	"herd/bus/bustest"
 )
 
@@ -23,7 +24,7 @@ func startCluster(t *testing.T, spec string, args ...string) (brokers []natsServ
 	dir = t.TempDir()
 	busConfig(t, spec, dir, append(clusterArgs(t), args...)...)
 	for i := range clusterSize {
-		brokers = append(brokers, startNATS(t, filepath.Join(dir, clusterConf(i))))
+		brokers = append(brokers, startNATS(t, filepath.Join(dir, keydir.ClusterConf(i))))
 	}
 	return brokers, dir
 }
@@ -183,7 +184,7 @@ func TestCutBetweenBrokers(t *testing.T) {
 	dir := t.TempDir()
 	write := func(i int, routes string) (file string) {
 		t.Helper()
-		file = filepath.Join(dir, clusterConf(i))
+		file = filepath.Join(dir, keydir.ClusterConf(i))
 		conf := fmt.Sprintf("server_name: n%d\nlisten: %q\nhttp: %q\ncluster { name: c, listen: %q, routes: [%s] }\n",
 			i, "127.0.0.1:-1", "127.0.0.1:-1", clusters[i], routes)
 		if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"herd/bus"
 	"herd/bus/access"
+	"herd/bus/access/keydir"
 	"herd/bus/natsbus"
 	"herd/bus/topology"
 	"herd/node"
@@ -320,7 +321,7 @@ func (s settings) accessRules() access.Rules {
 // that bus-config wrote, else the one there is; "" for none.
 func (s settings) seedOf(user string) string {
 	if info, err := os.Stat(s.seed); err == nil && info.IsDir() {
-		return seedFile(s.seed, user)
+		return keydir.SeedFile(s.seed, user)
 	}
 	return s.seed
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"herd/bus/access"
+	"herd/bus/access/keydir"
 	"herd/bus/bustest"
 )
 
@@ -32,7 +33,7 @@ func guardedBroker(t *testing.T, spec string, args ...string) (n natsServer, dir
 	t.Helper()
 	dir = t.TempDir()
 	busConfig(t, spec, dir, append([]string{"--listen=" + freeAddress(t), "--monitor=" + freeAddress(t)}, args...)...)
-	return startNATS(t, filepath.Join(dir, soleConf)), dir
+	return startNATS(t, filepath.Join(dir, keydir.SingleConf)), dir
 }
 
 // serveOn runs one server of a herd with the seeds of dir.
@@ -56,7 +57,7 @@ func awaitInStep(t *testing.T, url, spec, dir string, env ...string) string {
 // as connects to a broker with a key of dir.
 func as(t *testing.T, url, dir, user string, opts ...nats.Option) *nats.Conn {
 	t.Helper()
-	key, err := nats.NkeyOptionFromSeed(seedFile(dir, user))
+	key, err := nats.NkeyOptionFromSeed(keydir.SeedFile(dir, user))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,11 +88,11 @@ func TestReload(t *testing.T) {
 	a, addressA := serveOn(t, n.url, spec, dir, "A")
 	b, _ := serveOn(t, n.url, spec, dir, "B")
 	// C is on a machine of its own, with a copy of its seed.
-	seed, err := os.ReadFile(seedFile(dir, "C"))
+	seed, err := os.ReadFile(keydir.SeedFile(dir, "C"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	elsewhere := seedFile(t.TempDir(), "C")
+	elsewhere := keydir.SeedFile(t.TempDir(), "C")
 	if err := os.WriteFile(elsewhere, seed, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +130,7 @@ func TestReload(t *testing.T) {
 	}
 
 	told := busConfig(t, "A-B", dir, address...)
-	if err := contains(told, "C.nk       revoked: set aside as C.nk.revoked"); err != nil {
+	if err := contains(told, "C.nk       revoked: moved to C.nk.revoked"); err != nil {
 		t.Error(err)
 	}
 	n.reload()
@@ -331,13 +332,13 @@ func TestSeeds(t *testing.T) {
 	h.stop()
 
 	// A server has no need to ask, and may not.
-	p := start(t, []string{"HERD_TOPOLOGY=A-B", "HERD_NATS_URL=" + n.url, "HERD_NATS_SEED=" + seedFile(dir, "A")}, "status")
+	p := start(t, []string{"HERD_TOPOLOGY=A-B", "HERD_NATS_URL=" + n.url, "HERD_NATS_SEED=" + keydir.SeedFile(dir, "A")}, "status")
 	if got := p.status(); got != exitFailure || contains(p.stderr.String(), `status: denied: `) != nil {
 		t.Errorf("status with a server's key: exit status %d, %s", got, p.stderr.String())
 	}
 
 	// Another's seed is no help: it is refused on all that is A's.
-	wrong := start(t, append([]string{"HERD_TOPOLOGY=A-B", "HERD_NATS_URL=" + n.url, "HERD_NATS_SEED=" + seedFile(dir, "B")}, anyPorts...), "serve", "A")
+	wrong := start(t, append([]string{"HERD_TOPOLOGY=A-B", "HERD_NATS_URL=" + n.url, "HERD_NATS_SEED=" + keydir.SeedFile(dir, "B")}, anyPorts...), "serve", "A")
 	wrong.stderr.await(t, `msg=denied node=A .*herd.name.A`)
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"herd/bus"
 	"herd/bus/access"
+	"herd/bus/access/keydir"
 	"herd/bus/natsbus"
 	"herd/node/status"
 )
@@ -39,7 +40,7 @@ func (s statusCommand) Run(ctx context.Context, c console) error {
 	}
 	switch {
 	case errors.Is(err, bus.ErrDenied):
-		return fmt.Errorf("status: %w (it asks with the operators' key: HERD_NATS_SEED=…/%s%s)", err, access.OpsUser, seedExt)
+		return fmt.Errorf("status: %w (it asks with the operators' key: HERD_NATS_SEED=…/%s%s)", err, access.OpsUser, keydir.SeedExt)
 	case err != nil:
 		return fmt.Errorf("status: %w", err)
 	case s.JSON:
