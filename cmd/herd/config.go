@@ -22,6 +22,7 @@ import (
 	"herd/bus/natsbus"
 	"herd/bus/topology"
 	"herd/node"
+	"herd/places/stack"
 )
 
 // The ports of the first server of a herd.
@@ -57,7 +58,9 @@ type settings struct {
 	journal   journalKind
 	dataDir   string
 	repair    time.Duration
-	places    placesSettings
+
+	places       stack.Config // process.placesConfig completes it
+	placesBudget int          // calls a day of the whole herd to each web service, or stack.Unlimited
 }
 
 // loadSettings reads and checks the environment, and with it what further checks a
@@ -128,7 +131,7 @@ func (c *checker) settings(e environment) settings {
 		c.fault("HERD_LOG_LEVEL", "%q is none of debug, info, warn, error", e.LogLevel)
 	}
 	s.journal, s.dataDir = c.journal(e.Journal, e.DataDir)
-	s.places = c.places(e)
+	s.places, s.placesBudget = c.places(e)
 	return s
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/kelseyhightower/envconfig"
 
 	"herd/bus"
+	"herd/places/stack"
 )
 
 const envPrefix = "HERD"
@@ -130,7 +131,7 @@ func (v variable) shown(value string) string {
 	case v.secret:
 		return "set"
 	case v.name == "HERD_PLACES_URL":
-		return redactPlacesURLs(value)
+		return stack.RedactURLs(value)
 	case v.name == "HERD_NATS_URL":
 		return bus.RedactURLs(strings.Split(value, ","))
 	}

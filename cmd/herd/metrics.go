@@ -10,7 +10,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"herd/node"
-	"herd/places"
 )
 
 // metrics is what /metrics shows of the process: its servers, its sources of places,
@@ -45,13 +44,13 @@ func newMetrics() metrics {
 // servers adds the servers of the process.
 func (m metrics) servers(nodes ...*node.Node) { m.registry.MustRegister(node.Metrics(nodes...)) }
 
-// source counts the calls to a source of places.
-func (m metrics) source(name string, src places.Source) places.Source {
-	calls, failed := m.calls.WithLabelValues(name), m.errors.WithLabelValues(name)
-	return places.NewObserved(src, func(took time.Duration, err error) {
+// observePlaces returns the function that counts the calls to a source of places.
+func (m metrics) observePlaces(source string) func(took time.Duration, err error) {
+	calls, failed := m.calls.WithLabelValues(source), m.errors.WithLabelValues(source)
+	return func(took time.Duration, err error) {
 		calls.Observe(took.Seconds())
 		if err != nil && !errors.Is(err, context.Canceled) {
 			failed.Inc()
 		}
-	})
+	}
 }

@@ -329,25 +329,6 @@ func TestClientGoesAway(t *testing.T) {
 	}
 }
 
-// TestShownPlacesURL: nothing of a password or a key, wherever it stands.
-func TestShownPlacesURL(t *testing.T) {
-	t.Parallel()
-	for value, want := range map[string]string{
-		"https://example.org/api":                          "https://example.org/api",
-		"https://user:pass@a":                              "https://xxxxx@a",
-		"https://user:pa,ss@a":                             "https://xxxxx@a",
-		"https://user:pa?ss@a":                             "https://xxxxx@a",
-		"https://a/?key=secret":                            "https://a/",
-		"https://a/#secret":                                "https://a/",
-		"google=https://u:p@a, overpass=https://u:p,p@b/x": "google=https://xxxxx@a, overpass=https://xxxxx@b/x",
-		"google=https://a?key=secret,overpass=https://b":   "google=https://a,overpass=https://b",
-	} {
-		if got := redactPlacesURLs(value); got != want {
-			t.Errorf("%s is shown as %s, want %s", value, got, want)
-		}
-	}
-}
-
 // TestKeyStaysSecret: a herd that fails in every way it can, with everything that
 // comes out of it gathered and searched for the key.
 func TestKeyStaysSecret(t *testing.T) {

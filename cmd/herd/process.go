@@ -23,6 +23,7 @@ import (
 	"herd/node"
 	"herd/node/journal"
 	"herd/places"
+	"herd/places/stack"
 )
 
 // process is the servers of a herd that run in one process, and what they share.
@@ -107,7 +108,7 @@ func (p *process) closeListeners() {
 // run runs the servers, on the bus at urls, until ctx ends or one of them fails.
 // It calls introduce, if not nil, once they are ready or have had the time to be.
 func (p *process) run(ctx context.Context, urls []string, introduce func()) error {
-	source := p.places()
+	source := stack.New(p.placesConfig())
 	epoch := uint64(time.Now().UnixNano())
 	for i := range p.servers {
 		p.servers[i].node = p.newNode(p.servers[i].name, p.servers[i].clients.Addr(), urls, epoch, source)
@@ -135,6 +136,22 @@ func (p *process) run(ctx context.Context, urls []string, introduce func()) erro
 		})
 	}
 	return tasks.Wait()
+}
+
+// placesConfig is the configuration of the places source that the servers share.
+func (p *process) placesConfig() stack.Config {
+	cfg := p.settings.places
+	cfg.Budget = stack.Unlimited
+	if budget := p.settings.placesBudget; budget != stack.Unlimited {
+		cfg.Budget = 0
+		for _, s := range p.servers { // the process may spend the shares of its servers
+			cfg.Budget += places.Share(budget, p.settings.graph.Index(s.name), len(p.settings.graph.Servers()))
+		}
+	}
+	cfg.Agent = "herd/" + strings.Trim(version(), "()")
+	cfg.Observe = p.metrics.observePlaces
+	cfg.Log = p.log
+	return cfg
 }
 
 func (p *process) newNode(name string, clients net.Addr, urls []string, epoch uint64, source places.Source) *node.Node {
