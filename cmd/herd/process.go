@@ -20,6 +20,7 @@ import (
 
 	"herd/bus/access"
 	"herd/bus/natsbus"
+	"herd/cmd/internal/gctune"
 	"herd/node"
 	"herd/node/journal"
 	"herd/places"
@@ -116,8 +117,8 @@ func (p *process) run(ctx context.Context, urls []string, introduce func()) erro
 	if p.ops != nil {
 		defer p.serveOps()()
 	}
-	defer collectOften()()
 	tasks, ctx := errgroup.WithContext(ctx)
+	tasks.Go(func() error { gctune.Run(ctx); return nil })
 	for _, s := range p.servers {
 		tasks.Go(func() error { return s.node.Run(ctx, s.clients) })
 	}
