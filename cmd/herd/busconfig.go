@@ -16,16 +16,16 @@ import (
 
 type busConfigCommand struct {
 	Dir     string   `arg:"" help:"Directory for the configuration and the keys."`
-	Listen  string   `default:"127.0.0.1:4222" help:"Where the broker listens; in a cluster on one host, the first: the others take the ports after it."`
-	Apart   string   `help:"Put each server's key and each broker's configuration, alone, into a directory of its own below this one as well: DIR/Welsh/Welsh.nk, DIR/nats/nats.conf." placeholder:"DIR"`
-	Monitor string   `default:"127.0.0.1:8222" help:"Where it listens for monitoring over HTTP, in the clear, to whoever comes; off."`
+	Listen  string   `default:"127.0.0.1:4222" help:"Address that the broker listens on. In a cluster on one host: of the first broker; the others take the next ports."`
+	Apart   string   `help:"Also copy each server's key and each broker's configuration to a directory of its own below TARGET: TARGET/Welsh/Welsh.nk, TARGET/nats/nats.conf." placeholder:"TARGET"`
+	Monitor string   `default:"127.0.0.1:8222" help:"Address of the broker's HTTP monitoring, which is neither encrypted nor authenticated; off."`
 	TLSCert string   `name:"tls-cert" help:"File with the broker's certificate."`
-	TLSKey  string   `name:"tls-key" help:"File with its key."`
-	TLSCA   string   `name:"tls-ca" help:"File with an authority: whoever connects must have a certificate of it."`
-	Routes  bool     `help:"Write the three files of a NATS cluster."`
-	Hosts   []string `help:"The cluster's three hosts, as its brokers reach each other. Without, all are on one." placeholder:"A,B,C"`
-	Name    string   `default:"herd" help:"The cluster's name, with which those of its brokers begin; another for each region."`
-	Cluster string   `default:"127.0.0.1:6222" help:"Where a broker of a cluster listens for the others; ports as with --listen."`
+	TLSKey  string   `name:"tls-key" help:"File with the key of that certificate."`
+	TLSCA   string   `name:"tls-ca" help:"File with a CA certificate. Clients must then present a certificate that it has signed."`
+	Routes  bool     `help:"Write the three configurations of a NATS cluster."`
+	Hosts   []string `help:"The three hosts of the cluster, as the brokers reach each other. Default: all brokers are on this host." placeholder:"A,B,C"`
+	Name    string   `default:"herd" help:"Name of the cluster, and prefix of its brokers' names. Use one name per region."`
+	Cluster string   `default:"127.0.0.1:6222" help:"Address that a broker listens on for the other brokers; ports as for --listen."`
 }
 
 // clusterSize is the number of brokers of a cluster.
@@ -64,15 +64,15 @@ func (b busConfigCommand) brokers() ([]access.Broker, error) {
 	c.address("--monitor", b.Monitor)
 	tlsFiles := b.tls(&c)
 	if !subjectToken.MatchString(b.Name) {
-		c.fault("--name", "%q is not of ASCII letters, digits, _ and -", b.Name)
+		c.fault("--name", "%q is malformed: use ASCII letters, digits, _ and -", b.Name)
 	}
 	switch {
 	case len(b.Hosts) > 0 && !b.Routes:
-		c.fault("--hosts", "is for --routes")
+		c.fault("--hosts", "requires --routes")
 	case len(b.Hosts) > 0 && len(b.Hosts) != clusterSize:
-		c.fault("--hosts", "a cluster has %d brokers, and these are %d hosts", clusterSize, len(b.Hosts))
+		c.fault("--hosts", "a cluster has %d brokers, but %d hosts are named", clusterSize, len(b.Hosts))
 	case len(b.Hosts) > 0 && (loopback(b.Listen) || loopback(b.Cluster)):
-		c.fault("--hosts", "brokers on several hosts don't reach each other on loopback: give --listen and --cluster, such as 0.0.0.0:4222 and 0.0.0.0:6222")
+		c.fault("--hosts", "brokers on different hosts cannot connect to each other on loopback: set --listen and --cluster, for example to 0.0.0.0:4222 and 0.0.0.0:6222")
 	}
 	if err := errors.Join(c.faults...); err != nil {
 		return nil, err
@@ -117,9 +117,9 @@ func portAfter(address string, n int) string {
 // another directory.
 func (b busConfigCommand) tls(c *checker) access.TLS {
 	if b.TLSCA != "" && b.TLSCert == "" {
-		c.fault("--tls-ca", "needs --tls-cert and --tls-key")
+		c.fault("--tls-ca", "requires --tls-cert and --tls-key")
 	}
-	c.pair("--tls-cert", b.TLSCert, "--tls-key", b.TLSKey)
+	c.keyPair("--tls-cert", b.TLSCert, "--tls-key", b.TLSKey)
 	c.authority("--tls-ca", b.TLSCA)
 	t := access.TLS{Cert: b.TLSCert, Key: b.TLSKey, CA: b.TLSCA}
 	for _, path := range []*string{&t.Cert, &t.Key, &t.CA} {

@@ -382,12 +382,12 @@ func TestExposed(t *testing.T) {
 		t.Errorf("a warning on loopback:\n%s", quiet.stderr.String())
 	}
 	loud := start(t, []string{"HERD_TOPOLOGY=Solo", "HERD_LISTEN=127.0.0.1:0", "HERD_NATS_LISTEN=0.0.0.0:0", "HERD_OPS_LISTEN=off"}, "up")
-	loud.stderr.await(t, `level=WARN msg="the bus can be reached from outside`)
+	loud.stderr.await(t, `level=WARN msg="NATS port is public`)
 	env := []string{"HERD_TOPOLOGY=Solo", "HERD_LISTEN=0.0.0.0:0", "HERD_NATS_URL=nats://127.0.0.1:1", "HERD_OPS_LISTEN=off"}
-	start(t, env, "serve", "Solo").stderr.await(t, `level=WARN msg="clients can come from outside`)
+	start(t, env, "serve", "Solo").stderr.await(t, `level=WARN msg="client port is public`)
 	known := start(t, append(env, "HERD_NATS_URL=nats://me:secret@127.0.0.1:1"), "serve", "Solo")
 	known.stderr.await(t, `msg=listening`)
-	if strings.Contains(known.stderr.String(), "clients can come from outside") {
+	if strings.Contains(known.stderr.String(), "client port is public") {
 		t.Error("a warning where the broker knows us")
 	}
 }

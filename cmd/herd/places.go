@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"regexp"
 	"slices"
 	"strings"
@@ -65,18 +64,4 @@ func (c *checker) placesKey(key, file string) string {
 		return ""
 	}
 	return key
-}
-
-// faultEach adds every fault of a joined error.
-func (c *checker) faultEach(name string, err error) {
-	var joined interface{ Unwrap() []error }
-	switch {
-	case err == nil:
-	case errors.As(err, &joined):
-		for _, one := range joined.Unwrap() {
-			c.fault(name, "%w", one)
-		}
-	default:
-		c.fault(name, "%w", err)
-	}
 }

@@ -27,15 +27,17 @@ import (
 	"herd/places/stack"
 )
 
-// process is the servers of a herd that run in one process, and what they share.
+// process is the servers of a herd that run in one process, and what they share:
+// the log, the metrics, the operator HTTP server, the data directory and the source of
+// places.
 type process struct {
 	settings settings
 	log      *slog.Logger
 	metrics  metrics
 	servers  []server
-	ops      net.Listener // nil for none
-	data     *flock.Flock // of HERD_DATA_DIR; nil for none
-	keys     access.Keys  // of the users of a bus of our own; nil for another's
+	ops      net.Listener // nil if HERD_OPS_LISTEN is off
+	data     *flock.Flock // locks HERD_DATA_DIR; nil without a journal
+	keys     access.Keys  // of the embedded NATS server; nil with an external one
 }
 
 type server struct {
@@ -44,8 +46,8 @@ type server struct {
 	node    *node.Node
 }
 
-// newProcess opens the ports of servers: each server's for clients at the address
-// beside its name, and the operators' at opsAddress, "" for none.
+// newProcess opens the client port of each server in names at the address of the same
+// index, and the operator HTTP port at opsAddress, unless that is "".
 func newProcess(s settings, stderr io.Writer, names, addresses []string, opsAddress string) (*process, error) {
 	p := &process{
 		settings: s,
@@ -64,7 +66,7 @@ func newProcess(s settings, stderr io.Writer, names, addresses []string, opsAddr
 	return p, nil
 }
 
-// lockData makes HERD_DATA_DIR this process's own, until it ends.
+// lockData locks HERD_DATA_DIR until the process ends.
 func (p *process) lockData() error {
 	p.data = flock.New(filepath.Join(p.settings.dataDir, "lock"))
 	switch locked, err := p.data.TryLock(); {
@@ -80,7 +82,7 @@ func (p *process) listen(names, addresses []string, opsAddress string) (err erro
 	for i, name := range names {
 		ln, err := net.Listen("tcp", addresses[i])
 		if err != nil {
-			return fmt.Errorf("clients' port of %s: %w (HERD_LISTEN takes another)", name, err)
+			return fmt.Errorf("client port of %s: %w (choose another with HERD_LISTEN)", name, err)
 		}
 		if p.settings.clientTLS != nil {
 			ln = tls.NewListener(ln, p.settings.clientTLS)
@@ -91,12 +93,12 @@ func (p *process) listen(names, addresses []string, opsAddress string) (err erro
 		return nil
 	}
 	if p.ops, err = net.Listen("tcp", opsAddress); err != nil {
-		return fmt.Errorf("operators' port: %w (HERD_OPS_LISTEN takes another, or off)", err)
+		return fmt.Errorf("operator HTTP port: %w (choose another with HERD_OPS_LISTEN, or off)", err)
 	}
 	return nil
 }
 
-// closeListeners is for a process that will not run.
+// closeListeners releases the ports of a process that will not run.
 func (p *process) closeListeners() {
 	for _, s := range p.servers {
 		s.clients.Close()
@@ -106,9 +108,9 @@ func (p *process) closeListeners() {
 	}
 }
 
-// run runs the servers, on the bus at urls, until ctx ends or one of them fails.
-// It calls introduce, if not nil, once they are ready or have had the time to be.
-func (p *process) run(ctx context.Context, urls []string, introduce func()) error {
+// run runs the servers, with the bus at urls, until ctx is cancelled or one of them
+// fails. It calls ready, if not nil, when all are ready, or after a second.
+func (p *process) run(ctx context.Context, urls []string, ready func()) error {
 	source := stack.New(p.placesConfig())
 	epoch := uint64(time.Now().UnixNano())
 	for i := range p.servers {
@@ -122,16 +124,15 @@ func (p *process) run(ctx context.Context, urls []string, introduce func()) erro
 	for _, s := range p.servers {
 		tasks.Go(func() error { return s.node.Run(ctx, s.clients) })
 	}
-	if introduce != nil {
+	if ready != nil {
 		tasks.Go(func() error {
-			const patience = time.Second
-			soon, cancel := context.WithTimeout(ctx, patience)
+			waiting, cancel := context.WithTimeout(ctx, time.Second)
 			defer cancel()
 			for _, s := range p.servers {
-				s.node.AwaitReady(soon)
+				s.node.AwaitReady(waiting)
 			}
 			if ctx.Err() == nil {
-				introduce()
+				ready()
 			}
 			return nil
 		})
@@ -160,12 +161,12 @@ func (p *process) newNode(name string, clients net.Addr, urls []string, epoch ui
 	neighbours := s.graph.Neighbours(name)
 	var n *node.Node
 	onBus := s.busConfig(urls, name)
-	if p.keys != nil { // nothing that HERD_NATS_ says is about a bus of our own
+	if p.keys != nil { // the embedded NATS server: HERD_NATS_* does not apply
 		onBus = natsbus.Config{URLs: urls, Prefix: s.prefix, User: p.keys[name]}
 	}
 	onBus.Server, onBus.Neighbours, onBus.Epoch, onBus.Log = name, neighbours, epoch, p.log.With("node", name)
 	onBus.Service = natsbus.Service{
-		Description: "a server of a herd, which tracks where clients are",
+		Description: "herd server: tracks the locations of mobile clients",
 		Metadata: map[string]string{
 			"server": name, "neighbours": strings.Join(neighbours, " "), "epoch": fmt.Sprint(epoch), "clients": clients.String(),
 		},
@@ -187,16 +188,16 @@ func (p *process) newNode(name string, clients net.Addr, urls []string, epoch ui
 	return n
 }
 
-// endpoints is what a server answers to tools: status in JSON, its edges as a table,
-// and the record of the client whose id is the request.
+// endpoints are the request endpoints of a server: its status as JSON, its edges as a
+// table, and the record of the client whose id is the request.
 func endpoints(n func() *node.Node) map[string]natsbus.Endpoint {
 	return map[string]natsbus.Endpoint{
 		"status": func([]byte) ([]byte, error) { return json.Marshal(n().Status()) },
 		"edges":  func([]byte) ([]byte, error) { return []byte(n().Status().EdgesText()), nil },
 		"get": func(request []byte) ([]byte, error) {
-			client := bytes.Trim(request, " \t\n\v\f\r") // of a tool that adds a line end; ids hold none
+			client := bytes.Trim(request, " \t\n\v\f\r") // tools may append a line end; ids hold no white space
 			if len(client) == 0 {
-				return nil, errors.New("which client? The request is to be its id")
+				return nil, errors.New("empty request: send a client's id")
 			}
 			if line, ok := n().Record(client); ok {
 				return line, nil
@@ -206,7 +207,7 @@ func endpoints(n func() *node.Node) map[string]natsbus.Endpoint {
 	}
 }
 
-// serveOps serves operators until stop is called.
+// serveOps serves HTTP to operators until stop is called.
 func (p *process) serveOps() (stop func()) {
 	var nodes []*node.Node
 	for _, s := range p.servers {
@@ -223,7 +224,7 @@ func (p *process) serveOps() (stop func()) {
 	go func() {
 		defer close(done)
 		if err := s.Serve(p.ops); !errors.Is(err, http.ErrServerClosed) {
-			p.log.Error("operators' port", "err", err)
+			p.log.Error("operator HTTP server failed", "err", err)
 		}
 	}()
 	return func() {
