@@ -18,7 +18,7 @@ type busConfigCommand struct {
 	Dir     string   `arg:"" help:"Directory for the configuration and the keys."`
 	Listen  string   `default:"127.0.0.1:4222" help:"Address that the broker listens on. In a cluster on one host: of the first broker; the others take the next ports."`
 	Apart   string   `help:"Also copy each server's key and each broker's configuration to a directory of its own below TARGET: TARGET/Welsh/Welsh.nk, TARGET/nats/nats.conf." placeholder:"TARGET"`
-	Monitor string   `default:"127.0.0.1:8222" help:"Address of the broker's HTTP monitoring, which is neither encrypted nor authenticated; off."`
+	Monitor string   `default:"127.0.0.1:8222" help:"Address of the broker's HTTP monitoring, which is neither encrypted nor authenticated; off disables it."`
 	TLSCert string   `name:"tls-cert" help:"File with the broker's certificate."`
 	TLSKey  string   `name:"tls-key" help:"File with the key of that certificate."`
 	TLSCA   string   `name:"tls-ca" help:"File with a CA certificate. Clients must then present a certificate that it has signed."`
@@ -82,26 +82,30 @@ func (b busConfigCommand) brokers() ([]access.Broker, error) {
 	}
 	var brokers []access.Broker
 	for i := range clusterSize {
-		place := i
-		if len(b.Hosts) > 0 {
-			place = 0 // of its host
-		}
-		cluster := &access.Cluster{Name: b.Name, ServerName: fmt.Sprintf("%s-%d", b.Name, i+1), Listen: portAfter(b.Cluster, place)}
-		for other := range clusterSize {
-			switch {
-			case other == i:
-			case len(b.Hosts) > 0:
-				_, port := splitPort(b.Cluster)
-				cluster.Others = append(cluster.Others, net.JoinHostPort(b.Hosts[other], strconv.Itoa(port)))
-			default:
-				cluster.Others = append(cluster.Others, portAfter(b.Cluster, other))
-			}
-		}
-		brokers = append(brokers, access.Broker{
-			Listen: portAfter(b.Listen, place), HTTP: portAfter(b.Monitor, place), TLS: tlsFiles, Cluster: cluster,
-		})
+		brokers = append(brokers, b.clusterBroker(i, tlsFiles))
 	}
 	return brokers, nil
+}
+
+// clusterBroker returns broker i of a cluster. On a host of its own a broker uses the
+// ports of the flags; on one host, the brokers count up from them.
+func (b busConfigCommand) clusterBroker(i int, files access.TLS) access.Broker {
+	offset := i
+	if len(b.Hosts) > 0 {
+		offset = 0
+	}
+	cluster := &access.Cluster{Name: b.Name, ServerName: fmt.Sprintf("%s-%d", b.Name, i+1), Listen: portAfter(b.Cluster, offset)}
+	for other := range clusterSize {
+		switch {
+		case other == i:
+		case len(b.Hosts) > 0:
+			_, port := splitPort(b.Cluster)
+			cluster.Others = append(cluster.Others, net.JoinHostPort(b.Hosts[other], strconv.Itoa(port)))
+		default:
+			cluster.Others = append(cluster.Others, portAfter(b.Cluster, other))
+		}
+	}
+	return access.Broker{Listen: portAfter(b.Listen, offset), HTTP: portAfter(b.Monitor, offset), TLS: files, Cluster: cluster}
 }
 
 // portAfter adds n to the port of an address; "" and port 0 stay.

@@ -61,7 +61,7 @@ func (p *process) embedBus() (*embed.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	conf := rules.Conf(access.Broker{Listen: p.settings.natsListen, NoKey: access.OpsUser}, public)
+	conf := rules.Conf(access.Broker{Listen: p.settings.natsListen, NoAuthUser: access.OpsUser}, public)
 	nats, err := embed.StartConf(conf, p.log)
 	if err != nil {
 		return nil, fmt.Errorf("%w (set HERD_NATS_LISTEN to another address, or HERD_NATS_URL to use a NATS server that is already running)", err)

@@ -116,7 +116,7 @@ func Write(cfg Config) ([]File, error) {
 
 // checkNames checks that no two files would have the same name.
 func (c Config) checkNames() error {
-	if name := c.Rules.Clash(); name != "" {
+	if name := c.Rules.ReservedName(); name != "" {
 		return fmt.Errorf("a server cannot be named %s: %s%s is the operators' key and %s%s the broker administrator's", name,
 			access.OpsUser, SeedExt, access.SystemUser, SeedExt)
 	}
