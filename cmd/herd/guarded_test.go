@@ -302,7 +302,7 @@ func TestUpIsGuarded(t *testing.T) {
 			}
 		}
 	}
-	h.stderr.await(t, `level=ERROR msg="nats: .*Publish Violation - Subject \\"herd.edge.A.B`)
+	h.stderr.await(t, `level=ERROR msg="nats-server error" text=".*Publish Violation - Subject \\"herd.edge.A.B`)
 	if told := strings.Count(h.stderr.String(), "Publish Violation"); told > times {
 		t.Errorf("the log tells of %d refusals", told)
 	}
