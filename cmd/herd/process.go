@@ -188,16 +188,16 @@ func (p *process) newNode(name string, clients net.Addr, urls []string, epoch ui
 	return n
 }
 
-// endpoints are the request endpoints of a server: its status as JSON, its edges as a
-// table, and the record of the client whose id is the request.
+// endpoints is what a server answers to tools: status in JSON, its edges as a table,
+// and the record of the client whose id is the request.
 func endpoints(n func() *node.Node) map[string]natsbus.Endpoint {
 	return map[string]natsbus.Endpoint{
 		"status": func([]byte) ([]byte, error) { return json.Marshal(n().Status()) },
 		"edges":  func([]byte) ([]byte, error) { return []byte(n().Status().EdgesText()), nil },
 		"get": func(request []byte) ([]byte, error) {
-			client := bytes.Trim(request, " \t\n\v\f\r") // tools may append a line end; ids hold no white space
+			client := bytes.Trim(request, " \t\n\v\f\r") // of a tool that adds a line end; ids hold none
 			if len(client) == 0 {
-				return nil, errors.New("empty request: send a client's id")
+				return nil, errors.New("which client? The request is to be its id")
 			}
 			if line, ok := n().Record(client); ok {
 				return line, nil

@@ -62,7 +62,7 @@ func TestService(t *testing.T) {
 		"kiwi\xff":      {"", record},
 		" kiwi\xff\r\n": {"", record},
 		"emu\n":         {"404", `unknown: no client "emu"`},
-		"":              {"400", "empty request: send a client's id"},
+		"":              {"400", "which client? The request is to be its id"},
 	} {
 		answers := askAll(t, nc, "herd.get", request, len(names))
 		for _, name := range names {
