@@ -12,9 +12,9 @@ import (
 	natsserver "github.com/nats-io/nats-server/v2/server"
 )
 
-// A stock nats-server as a process, of the version in go.mod.
+// The tests run an unmodified nats-server of the version in go.mod as a process.
 
-// asBroker, set in its environment, makes the test binary be nats-server.
+// asBroker is an environment variable: with it, the test binary is nats-server.
 const asBroker = "TEST_AS_BROKER"
 
 // natsMain is the main function of nats-server.
@@ -51,7 +51,7 @@ func startNATS(t *testing.T, conf string) natsServer {
 	return n
 }
 
-// reload does what an operator does to have it read its configuration again.
+// reload makes the server read its configuration again, as an operator does.
 func (n natsServer) reload() {
 	n.t.Helper()
 	before := len(n.stderr.String())
@@ -63,8 +63,8 @@ func (n natsServer) reload() {
 	})
 }
 
-// connections is the broker's numbers of its connections, by their names: a
-// connection that was made again has another number.
+// connections returns the server's ids of its connections, by their names. A connection
+// that was made again has another id.
 func (n natsServer) connections() map[string]int {
 	n.t.Helper()
 	reply, err := http.Get(n.monitor + "/connz?limit=1000")
@@ -88,8 +88,8 @@ func (n natsServer) connections() map[string]int {
 	return numbers
 }
 
-// freeAddress is where nobody listens: of a kind of port that can't be 0, in a file
-// that names it twice.
+// freeAddress returns an address that is not in use, for settings where port 0 does not
+// work: a configuration may name the port in two places.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
