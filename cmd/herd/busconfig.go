@@ -74,6 +74,11 @@ func (b busConfigCommand) brokers() ([]access.Broker, error) {
 	case len(b.Hosts) > 0 && (loopback(b.Listen) || loopback(b.Cluster)):
 		c.fault("--hosts", "brokers on different hosts cannot connect to each other on loopback: set --listen and --cluster, for example to 0.0.0.0:4222 and 0.0.0.0:6222")
 	}
+	if b.Routes && len(b.Hosts) == 0 {
+		c.portRange("--listen", b.Listen, clusterSize, "broker")
+		c.portRange("--monitor", b.Monitor, clusterSize, "broker")
+		c.portRange("--cluster", b.Cluster, clusterSize, "broker")
+	}
 	if err := errors.Join(c.faults...); err != nil {
 		return nil, err
 	}

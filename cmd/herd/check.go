@@ -72,6 +72,14 @@ func (c *checker) address(name, value string) string {
 	return value
 }
 
+// portRange checks that n ports, counted up from that of a valid address, exist. what is
+// the thing that each is for.
+func (c *checker) portRange(name, address string, n int, what string) {
+	if _, port := splitPort(address); port > 0 && port+n-1 > 65535 {
+		c.fault(name, "%s leaves no port for %s %d: choose a lower port", address, what, 65536-port+1)
+	}
+}
+
 // natsURLs checks a comma-separated list; "" is valid.
 func (c *checker) natsURLs(name, value string) (urls []string) {
 	if value == "" {

@@ -174,11 +174,8 @@ func (c *checker) hasSeeds(s settings, users ...string) {
 
 // enoughPorts checks that there is a client port for every server of the herd.
 func enoughPorts(c *checker, s settings) {
-	if s.graph == nil || s.listen == "" {
-		return
-	}
-	if _, port := splitPort(s.listen); port > 0 && port+len(s.graph.Servers())-1 > 65535 {
-		c.fault("HERD_LISTEN", "%s leaves no port for server %d of the herd: choose a lower port", s.listen, 65536-port+1)
+	if s.graph != nil {
+		c.portRange("HERD_LISTEN", s.listen, len(s.graph.Servers()), "server")
 	}
 }
 

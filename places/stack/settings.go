@@ -43,9 +43,9 @@ func DefaultURL(name string) *url.URL {
 	return u
 }
 
-// ParseURLs reads the URLs of web services (HERD_PLACES_URL): one URL, of the only web service in names,
-// or a comma-separated list of source=URL. It returns them by source. Its error names
-// every fault, joined, and quotes nothing that may be secret.
+// ParseURLs reads the URLs of web services (HERD_PLACES_URL): one URL, for the only web
+// service in names, or a comma-separated list of source=URL. It returns them by source.
+// Its error names every fault, joined, and quotes nothing that may be secret.
 func ParseURLs(value string, names []string) (map[string]*url.URL, error) {
 	urls := map[string]*url.URL{}
 	if value == "" {

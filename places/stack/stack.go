@@ -47,7 +47,7 @@ const Unlimited = -1
 type service struct {
 	base     string                    // the default URL; "" if there is none
 	rate     int                       // the maximum calls a second of one process
-	newQuota func(time.Time) time.Time // when the quota of the day that a time is in ends
+	quotaEnd func(time.Time) time.Time // the end of the day, by the service, that contains a time
 	needsKey bool
 }
 
@@ -82,7 +82,7 @@ func New(cfg Config) places.Source {
 	var choices []places.Choice
 	for _, s := range cfg.Sources {
 		log := cfg.Log.With("places", s.Name)
-		source := places.Source(nil)
+		var source places.Source
 		if s.Name == Gazetteer {
 			source = cfg.gazetteer(log)
 		} else {
@@ -105,16 +105,15 @@ func (cfg Config) gazetteer(log *slog.Logger) places.Source {
 	return places.NewCache(cfg.observed(Gazetteer, g), nil, cacheTTL, cacheSize)
 }
 
-// webService puts a web service behind the layers that keep calls to it few. Read
-// bottom-up, that is in the order in which a query meets them: concurrent equal
-// queries are joined; answers that may be cached are; while its quota is used up, the
-// service is not called; calls that failed by chance are retried; all calls together
-// keep to a rate and to a budget.
+// webService puts a web service behind the layers that limit the calls to it. A query
+// passes them in the order opposite to the code: concurrent equal queries are joined;
+// answers are cached, if that is allowed; while its quota is used up, the service is not
+// called; transient failures are retried; a rate and a budget limit all calls.
 func (cfg Config) webService(s Source, log *slog.Logger) places.Source {
 	kind := services[s.Name]
 	source := cfg.observed(s.Name, cfg.client(s))
 	if cfg.Budget != Unlimited {
-		source = places.NewBudget(source, cfg.Budget, kind.newQuota)
+		source = places.NewBudget(source, cfg.Budget, kind.quotaEnd)
 	}
 	source = places.NewRetry(places.NewRate(source, kind.rate))
 	if s.Name == Overpass {

@@ -95,7 +95,7 @@ func TestWriteKeepsKeys(t *testing.T) {
 	}
 }
 
-func TestWriteWaitsForNobody(t *testing.T) {
+func TestWriteWhenLocked(t *testing.T) {
 	t.Parallel()
 	cfg := config(t, "A-B", t.TempDir())
 	other := flock.New(filepath.Join(cfg.Dir, ".lock"))
