@@ -104,7 +104,7 @@ func TestReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	deniedAccess, err := tap.SubscribeSync("herd.event.C.denied")
+	keptOff, err := tap.SubscribeSync("herd.event.C.denied")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,8 +121,8 @@ func TestReload(t *testing.T) {
 	n.reload()
 	awaitInStep(t, n.url, spec, dir)
 	awaitAgreement(t, "kiwi", record, addressC)
-	if m, err := deniedAccess.NextMsg(patience); err != nil || !regexp.MustCompile(`^\S+ C: denied: kept off the bus for \d\S*s: nats: [Aa]uthorization [Vv]iolation$`).Match(m.Data) {
-		t.Errorf("event of a server that was denied access: %v, %v", m, err)
+	if m, err := keptOff.NextMsg(patience); err != nil || !regexp.MustCompile(`^\S+ C: denied: kept off the bus for \d\S*s: nats: [Aa]uthorization [Vv]iolation$`).Match(m.Data) {
+		t.Errorf("event of a server that was kept off: %v, %v", m, err)
 	}
 	after := n.connections()
 	for _, name := range []string{"herd/A", "herd/B", access.OpsUser} {
