@@ -80,27 +80,49 @@ func (c *checker) portRange(name, address string, n int, what string) {
 	}
 }
 
-// natsURLs checks a comma-separated list; "" is valid.
+// natsURLs checks a comma-separated list; "" is valid. Faults quote only what is a URL:
+// a comma in a password, which must be %2C, makes parts of it look like entries.
 func (c *checker) natsURLs(name, value string) (urls []string) {
 	if value == "" {
 		return nil
 	}
-	for raw := range strings.SplitSeq(value, ",") {
-		raw = strings.TrimSpace(raw)
-		full := raw
-		if !strings.Contains(raw, "://") {
-			full = "nats://" + raw
-		}
-		u, err := url.Parse(full)
+	entries := strings.Split(value, ",")
+	for i, entry := range entries {
+		full, u, err := parseNATSURL(entry)
 		switch {
-		case err != nil || u.Hostname() == "":
-			c.fault(name, "%s is not a NATS URL such as nats://127.0.0.1:4222", bus.RedactURL(raw))
+		case err != nil:
+			c.fault(name, "entry %d of %d is not a NATS URL such as nats://127.0.0.1:4222; in a user name or password write a comma as %%2C", i+1, len(entries))
 		case u.Scheme != "nats" && u.Scheme != "tls" && u.Scheme != "ws" && u.Scheme != "wss":
-			c.fault(name, "%s: the scheme must be nats, tls, ws or wss", bus.RedactURL(raw))
+			c.fault(name, "%s: the scheme must be nats, tls, ws or wss", bus.RedactURL(strings.TrimSpace(entry)))
+		default:
+			urls = append(urls, full) // not u.String(), which decodes %2C
 		}
-		urls = append(urls, full)
 	}
 	return urls
+}
+
+// parseNATSURL parses a URL and adds the scheme if it is missing.
+func parseNATSURL(text string) (full string, u *url.URL, err error) {
+	full = strings.TrimSpace(text)
+	if !strings.Contains(full, "://") {
+		full = "nats://" + full
+	}
+	u, err = url.Parse(full)
+	if err == nil && u.Hostname() == "" {
+		err = errors.New("no host")
+	}
+	return full, u, err
+}
+
+// redactNATSURLs is HERD_NATS_URL without secrets.
+func redactNATSURLs(value string) string {
+	entries := strings.Split(value, ",")
+	for _, entry := range entries {
+		if _, _, err := parseNATSURL(entry); err != nil {
+			return "(malformed)"
+		}
+	}
+	return bus.RedactURLs(entries)
 }
 
 // file reads a file. It returns nil if path is "", or on a fault.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/kelseyhightower/envconfig"
 
-	"herd/bus"
 	"herd/places/stack"
 )
 
@@ -133,7 +132,7 @@ func (v variable) display(value string) string {
 	case v.name == "HERD_PLACES_URL":
 		return stack.RedactURLs(value)
 	case v.name == "HERD_NATS_URL":
-		return bus.RedactURLs(strings.Split(value, ","))
+		return redactNATSURLs(value)
 	}
 	return value
 }
