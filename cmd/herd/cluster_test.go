@@ -3,11 +3,9 @@ package main
 import (
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -33,25 +31,6 @@ func startCluster(t *testing.T, spec string, args ...string) (brokers []natsServ
 func clusterArgs(t *testing.T) []string {
 	t.Helper()
 	return []string{"--routes", "--listen=" + freeAddresses(t, clusterSize), "--monitor=" + freeAddresses(t, clusterSize), "--cluster=" + freeAddresses(t, clusterSize)}
-}
-
-// freeAddresses returns the first of n consecutive free ports.
-func freeAddresses(t *testing.T, n int) string {
-	t.Helper()
-	for {
-		first := freeAddress(t)
-		host, port := splitPort(first)
-		free := true
-		for i := 1; i < n; i++ {
-			ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port+i)))
-			if free = free && err == nil; err == nil {
-				ln.Close()
-			}
-		}
-		if free {
-			return first
-		}
-	}
 }
 
 // TestCluster: a herd on a cluster of three brokers survives the loss of one of them

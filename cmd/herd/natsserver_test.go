@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"testing"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
@@ -92,10 +94,33 @@ func (n natsServer) connections() map[string]int {
 // work: a configuration may name the port in two places.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	return freeAddresses(t, 1)
+}
+
+// usedPorts are the ports that freeAddresses has returned.
+var usedPorts sync.Map
+
+// freeAddresses returns the first of n consecutive addresses that are not in use. Their
+// ports are below those that systems choose for outgoing connections and for port 0, so
+// that they stay free, and are not returned again.
+func freeAddresses(t *testing.T, n int) string {
+	t.Helper()
+	const from, to = 20_000, 32_000
+	for range 1000 {
+		first := from + rand.IntN(to-from-n)
+		free := true
+		for port := first; port < first+n && free; port++ {
+			_, used := usedPorts.LoadOrStore(port, true)
+			ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+			if err == nil {
+				ln.Close()
+			}
+			free = !used && err == nil
+		}
+		if free {
+			return fmt.Sprintf("127.0.0.1:%d", first)
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Fatal("no free ports")
+	return ""
 }
