@@ -199,8 +199,8 @@ func (d *dir) prepare(cfg Config) (status map[string]string, gone []string, err 
 
 // comment is the head of a configuration.
 func (c Config) comment() string {
-	return header + `, which overwrites this file.
-# Put your own settings into another file that includes this one. Written by
+	return header + `, which overwrites this file: put your own settings into
+# another file that includes this one. The command was
 #
 #   ` + strings.ReplaceAll(c.Command, "\n", " ") + `
 
