@@ -148,7 +148,7 @@ func (x *exchange) handleLine(ctx context.Context, line []byte) {
 		if x.reply(ctx) != nil { // earlier replies do not wait for a lookup
 			return
 		}
-		x.out = x.s.node.whatsAt(ctx, x.out, c, line)
+		x.out = x.s.whatsAt(ctx, x.out, c, line)
 		x.replied(whatsAt)
 	default:
 		x.mergeReports()

@@ -12,6 +12,7 @@ import (
 
 	"herd/bus"
 	"herd/bus/bustest"
+	"herd/node/wire"
 )
 
 // fakeJournal is a journal that can be made to fail or to block.
@@ -427,7 +428,13 @@ func TestCompactionFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "Solo")
 		j := &failingCompaction{fakeJournal: &fakeJournal{}}
-		h.start("Solo", 1, func(cfg *Config) { cfg.Journal = j }).node.AwaitReady(t.Context())
+		n := h.start("Solo", 1, func(cfg *Config) { cfg.Journal = j }).node
+		n.AwaitReady(t.Context())
+		j.report = func() {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.replica.IAmAt(nil, wire.ParseCommand([]byte("IAMAT rhea +1+1 1")), time.Now())
+		}
 		c := h.dial("Solo")
 		emu := c.ask("IAMAT emu +1+1 1")
 		for i := range 101 {
@@ -446,17 +453,15 @@ func TestCompactionFails(t *testing.T) {
 // failingCompaction is a journal that fails when news is appended during compaction.
 type failingCompaction struct {
 	*fakeJournal
-	err error // of Compact
+	report func() // makes news
+	err    error  // of Compact
 }
 
 func (j *failingCompaction) Compact(next func() ([][]byte, error)) error {
+	j.report()
 	j.set(errors.New("disk full"), nil)
-	j.fakeJournal.mu.Lock()
-	lines := len(j.lines)
-	j.fakeJournal.mu.Unlock()
-	if j.err = j.fakeJournal.Compact(next); j.err != nil && lines > 0 {
-		j.set(nil, nil)
-	}
+	j.err = j.fakeJournal.Compact(next)
+	j.set(nil, nil)
 	return j.err
 }
 

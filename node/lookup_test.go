@@ -16,10 +16,11 @@ import (
 // blockedPlaces is a places source that answers when the test says so.
 type blockedPlaces struct {
 	asked, answer chan struct{}
+	cancelled     chan error // why
 }
 
 func newBlockedPlaces() blockedPlaces {
-	return blockedPlaces{make(chan struct{}, 9), make(chan struct{})}
+	return blockedPlaces{make(chan struct{}, 9), make(chan struct{}), make(chan error, 9)}
 }
 
 func (p blockedPlaces) Nearby(ctx context.Context, q places.Query) ([]byte, error) {
@@ -28,6 +29,7 @@ func (p blockedPlaces) Nearby(ctx context.Context, q places.Query) ([]byte, erro
 	case <-p.answer:
 		return []byte("{}"), nil
 	case <-ctx.Done():
+		p.cancelled <- ctx.Err()
 		return nil, ctx.Err()
 	}
 }
@@ -72,6 +74,32 @@ func say(t *testing.T, c net.Conn, text string) {
 	t.Helper()
 	if _, err := io.WriteString(c, text); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestResetClient: the lookup of a client that resets its connection is cancelled,
+// whatever else it had sent, and no further lookup is made for it.
+func TestResetClient(t *testing.T) {
+	t.Parallel()
+	for name, more := range map[string]string{"waiting": "", "with more commands": "x\nWHATSAT kiwi 10 5\ny"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			src := newBlockedPlaces()
+			c, ended := overTCP(t, src)
+			say(t, c, "IAMAT kiwi +1+1 1\nWHATSAT kiwi 10 5\n"+more)
+			<-src.asked
+			if err := c.SetLinger(0); err != nil { // so that Close resets
+				t.Fatal(err)
+			}
+			c.Close()
+			if err := <-src.cancelled; err != context.Canceled {
+				t.Errorf("the lookup ended with %v, want it cancelled", err)
+			}
+			<-ended
+			if len(src.asked) > 0 {
+				t.Error("a further lookup was made")
+			}
+		})
 	}
 }
 

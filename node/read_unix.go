@@ -28,3 +28,10 @@ func (x *exchange) readNonblocking(fd uintptr) (wouldBlock bool, err error) {
 		return false, nil
 	}
 }
+
+// wasReset reports whether the peer has reset a connection. It does not read, so input
+// stays where it is.
+func wasReset(fd uintptr) bool {
+	pending, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_ERROR)
+	return err != nil || pending != 0
+}

@@ -1,21 +1,23 @@
-// Package access says who may speak and listen where on the bus, from the topology
-// alone, and writes it down as the configuration of a NATS server: the broker then
-// holds the topology, whatever a server says.
+// Package access derives from the topology who may publish and subscribe on which
+// subjects, and writes it as the configuration of a NATS server. The broker then
+// enforces the topology, whatever a server does.
 //
-// There are three NATS accounts, which see of each other what is said here and no
-// more. In Herd are the servers: each may speak and listen on the subjects of its
-// own edges. In Ops are people and their tools: they hear all that is said below the
-// herd's prefix, and may ask the servers. In System are those who look after the
-// broker itself.
+// There are three NATS accounts, isolated from each other except for the exports
+// below:
 //
-// People have an account of their own for the sake of the answers to what they ask.
-// Whoever asks names the subject of the answer, and no rule of NATS's binds the name:
-// in one account, a question could make a server speak on an edge. Between accounts
-// the broker hands the server a name of its own making (`_R_.…`) instead, and takes
-// the answer to where it was wanted in the asker's account. So a server answers tools
-// on such names only, and none of a server's subjects can be reached from outside.
-// Where it was wanted on the subject of an edge, those who tap that in Ops hear it
-// beside what was said there, without a record's headers; servers do not.
+//   - Herd has the servers. Each may use the subjects of its own edges.
+//   - Ops has operators and their tools. They can read all messages below the herd's
+//     prefix, and send requests to the servers.
+//   - System has the administrators of the broker.
+//
+// Operators have an account of their own because of reply subjects. A requester
+// chooses the reply subject, and NATS does not check its permissions for it: within one
+// account, a request could make a server publish on an edge. Between accounts the broker
+// replaces the reply subject by one of its own (`_R_.…`), and delivers the reply to the
+// original subject in the requester's account. So servers need the permission to reply
+// to tools on `_R_.>` only, and no subject of a server can be reached from another
+// account. An operator who names an edge's subject as the reply subject sends the reply
+// to the operators that tap this edge, without the headers of a record, and to no server.
 package access
 
 import (
@@ -33,67 +35,76 @@ const (
 	System = "SYS"
 )
 
-// The users that are no servers. A server that bears one of these names can't be
-// told from them where users are known by name: see Rules.Clash.
+// The users that are not servers. No server may have one of these names: see
+// Rules.ReservedName.
 const (
 	OpsUser    = "ops"
 	SystemUser = "sys"
 )
 
-// User is one user of the broker. What is not in its lists is refused.
+// User is a user of the broker, which denies what is not listed here.
 type User struct {
-	Name       string // a server's, OpsUser or SystemUser
+	Name       string // a server, OpsUser or SystemUser
 	Account    string
 	Neighbours []string // of a server, sorted
-	// Publish and Subscribe are the subjects it may use, sorted. Those of SystemUser
-	// are empty: nothing in its account is kept from it.
+	// Publish and Subscribe are the allowed subjects, sorted. They are empty for
+	// SystemUser, who is not restricted in its account.
 	Publish, Subscribe []string
 }
 
-// Rules is all that may be said and heard on the bus of a herd.
+// Rules are the permissions on the bus of a herd.
 type Rules struct {
-	Users []User // servers, sorted by name, then OpsUser and SystemUser
-	// What the herd's account lets the operators' hear and ask.
-	Heard, Asked []string
+	Users []User // the servers, sorted by name, then OpsUser and SystemUser
+	// Streams and Services are the subjects that account Ops imports from account
+	// Herd: to read, and to send requests to.
+	Streams, Services []string
 }
 
-// verbs are what every NATS micro service answers.
+// verbs are the requests that every NATS micro service answers.
 var verbs = []string{"PING", "INFO", "STATS"}
 
-// For is the rules for the herd of g, whose subjects begin with p.
-func For(g *topology.Graph, p bus.Prefix) Rules {
-	r := Rules{Heard: []string{string(p) + ".>"}}
+// Config describes a herd. All fields are required.
+type Config struct {
+	Graph     *topology.Graph
+	Prefix    bus.Prefix
+	Endpoints []string // the request endpoints of every server
+}
+
+// NewRules returns the rules for a herd.
+func NewRules(cfg Config) Rules {
+	r := Rules{Streams: []string{string(cfg.Prefix) + ".>"}}
 	for _, verb := range verbs {
-		r.Asked = append(r.Asked, "$SRV."+verb, "$SRV."+verb+".>")
+		r.Services = append(r.Services, "$SRV."+verb, "$SRV."+verb+".>")
 	}
-	for _, endpoint := range bus.Endpoints {
-		r.Asked = append(r.Asked, p.Endpoint(endpoint))
+	for _, endpoint := range cfg.Endpoints {
+		r.Services = append(r.Services, cfg.Prefix.Endpoint(endpoint))
 	}
-	slices.Sort(r.Asked)
-	servers := g.Servers()
+	slices.Sort(r.Services)
+	servers := cfg.Graph.Servers()
 	slices.Sort(servers)
 	for _, name := range servers {
-		r.Users = append(r.Users, server(g, p, name))
+		r.Users = append(r.Users, cfg.server(name))
 	}
 	r.Users = append(r.Users,
 		User{
 			Name: OpsUser, Account: Ops,
-			Publish:   slices.Clone(r.Asked),
-			Subscribe: []string{">"}, // of its account, to which comes what is Heard, and answers
+			Publish:   slices.Clone(r.Services),
+			Subscribe: []string{">"}, // in its account: Streams and replies
 		},
 		User{Name: SystemUser, Account: System},
 	)
 	return r
 }
 
-// server is what one server may say and hear.
-func server(g *topology.Graph, p bus.Prefix, name string) User {
-	u := User{Name: name, Account: Herd, Neighbours: g.Neighbours(name)}
+// server returns the user of one server.
+func (cfg Config) server(name string) User {
+	p := cfg.Prefix
+	u := User{Name: name, Account: Herd, Neighbours: cfg.Graph.Neighbours(name)}
 	slices.Sort(u.Neighbours)
 	u.Publish = []string{
 		p.Name(name),
 		p.Event(name, ">", ""),
-		"_R_.>", // answers to tools
+		"_R_.>", // replies to tools
 	}
 	u.Subscribe = []string{
 		p.Name(name),
@@ -110,7 +121,7 @@ func server(g *topology.Graph, p bus.Prefix, name string) User {
 		kind := "$SRV." + verb + "." + string(p)
 		u.Subscribe = append(u.Subscribe, "$SRV."+verb, kind, kind+".*")
 	}
-	for _, endpoint := range bus.Endpoints {
+	for _, endpoint := range cfg.Endpoints {
 		u.Subscribe = append(u.Subscribe, p.Endpoint(endpoint))
 	}
 	slices.Sort(u.Publish)
@@ -118,10 +129,10 @@ func server(g *topology.Graph, p bus.Prefix, name string) User {
 	return u
 }
 
-// Clash is the server that bears the name of a user that is no server, "" for none.
-// The case of letters does not count, as it does not in the names of some systems'
-// files.
-func (r Rules) Clash() string {
+// ReservedName returns a server with the name of OpsUser or SystemUser, "" if there is
+// none. It ignores case, since users have files named after them, and some file
+// systems ignore it too.
+func (r Rules) ReservedName() string {
 	for _, u := range r.Users {
 		if u.Account == Herd && (strings.EqualFold(u.Name, OpsUser) || strings.EqualFold(u.Name, SystemUser)) {
 			return u.Name

@@ -6,91 +6,91 @@ import (
 	"strings"
 )
 
-// Broker is what a NATS server's configuration holds beside the rules.
+// Broker is the part of a NATS server's configuration that does not depend on the
+// rules.
 type Broker struct {
-	Listen string // host:port for the herd and its operators; port 0 is a free one
-	HTTP   string // host:port for monitoring; "" is none
+	Listen string // host:port for servers and operators; port 0 is a free port
+	HTTP   string // host:port for monitoring; "" disables it
 	TLS    TLS
 
-	// NoKey, where set, is the user whose rights has whoever comes without a key.
-	NoKey string
+	// NoAuthUser, if set, is the user whose permissions clients without a key have.
+	NoAuthUser string
 
-	Cluster *Cluster // nil is none
+	Cluster *Cluster // nil for a single broker
 }
 
-// TLS is files. With an authority as well, whoever connects must have a certificate
-// of it.
+// TLS is the paths of files. With a CA, clients must present a certificate that it has
+// signed.
 type TLS struct{ Cert, Key, CA string }
 
-// Cluster is a broker's place among others. What they say to each other is in TLS,
-// both ends with a certificate, where Broker.TLS has an authority.
+// Cluster is the membership of a broker in a cluster. If Broker.TLS has a CA, the brokers
+// use mutual TLS towards each other.
 type Cluster struct {
-	Name           string // the cluster's, another for each region
-	ServerName     string // this broker's, another for each
-	Listen         string // host:port for the other brokers
-	Others         []string
-	User, Password string // for all of them
+	Name           string   // of the cluster; unique among regions
+	ServerName     string   // of this broker; unique
+	Listen         string   // host:port for the other brokers
+	Others         []string // host:port of each other broker
+	User, Password string   // the same for all brokers
 }
 
-// The limits of a broker. Records of the longest line fit MaxPayload many times; a
-// reader that lets MaxPending wait, or takes nothing for WriteDeadline, is cut off,
-// and comes back and repairs if it is a server.
+// The limits of a broker. MaxPayload is several times the longest record. The broker
+// disconnects a client with more than MaxPending bytes unread, or that reads nothing for
+// WriteDeadline; a server then reconnects and repairs its map.
 const (
 	MaxPayload    = 1 << 20
 	MaxPending    = 64 << 20
 	WriteDeadline = "10s"
 )
 
-// Conf is the configuration of a NATS server that holds to the rules: the text of a
-// nats.conf. keys is the users' public nkeys, by name. Equal rules, brokers and keys
-// give equal text.
+// Conf returns the text of a nats.conf that enforces the rules. keys are the users'
+// public nkeys by name. The text depends on nothing else.
 func (r Rules) Conf(b Broker, keys map[string]string) string {
 	var c conf
 	if b.Cluster != nil {
 		c.line("server_name: %q", b.Cluster.ServerName)
 	}
-	c.line("listen: %q", anyPort(b.Listen))
+	c.line("listen: %q", natsAddress(b.Listen))
 	if b.HTTP != "" {
-		c.line("http: %q", anyPort(b.HTTP))
+		c.line("http: %q", natsAddress(b.HTTP))
 	}
 	c.line("max_payload: %d", MaxPayload)
 	c.line("max_pending: %d", MaxPending)
 	c.line("write_deadline: %q", WriteDeadline)
-	c.line("no_fast_producer_stall: true # a slow tap must not hold up the herd")
+	c.line("no_fast_producer_stall: true # a slow subscriber must not delay the others")
 	c.tls(b.TLS)
 	if b.Cluster != nil {
 		c.cluster(b)
 	}
 	c.line("")
 	c.line("accounts {")
-	c.in(func() {
+	c.indented(func() {
 		c.line("%s {", Herd)
-		c.in(func() {
-			c.line("jetstream: disabled # its API would speak on any edge for whoever may use it")
+		c.indented(func() {
+			c.line("jetstream: disabled # its API could publish on any edge")
 			c.users(r, Herd, keys)
 			c.exports(r)
 		})
 		c.line("}")
 		c.line("%s {", Ops)
-		c.in(func() {
+		c.indented(func() {
 			c.line("jetstream: disabled")
 			c.users(r, Ops, keys)
 			c.imports(r)
 		})
 		c.line("}")
 		c.line("%s {", System)
-		c.in(func() { c.users(r, System, keys) })
+		c.indented(func() { c.users(r, System, keys) })
 		c.line("}")
 	})
 	c.line("}")
 	c.line("system_account: %s", System)
-	if b.NoKey != "" {
-		c.line("no_auth_user: %s", keys[b.NoKey])
+	if b.NoAuthUser != "" {
+		c.line("no_auth_user: %s", keys[b.NoAuthUser])
 	}
 	return c.text.String()
 }
 
-// conf is a configuration as it is written.
+// conf is a configuration that is being written.
 type conf struct {
 	text   strings.Builder
 	indent string
@@ -103,8 +103,8 @@ func (c *conf) line(format string, v ...any) {
 	fmt.Fprintf(&c.text, format+"\n", v...)
 }
 
-// in indents what inner writes.
-func (c *conf) in(inner func()) {
+// indented indents the lines that inner writes.
+func (c *conf) indented(inner func()) {
 	outer := c.indent
 	c.indent += "  "
 	inner()
@@ -116,7 +116,7 @@ func (c *conf) tls(t TLS) {
 		return
 	}
 	c.line("tls {")
-	c.in(func() {
+	c.indented(func() {
 		c.line("cert_file: %q", t.Cert)
 		c.line("key_file: %q", t.Key)
 		if t.CA != "" {
@@ -130,12 +130,12 @@ func (c *conf) tls(t TLS) {
 func (c *conf) cluster(b Broker) {
 	c.line("")
 	c.line("cluster {")
-	c.in(func() {
+	c.indented(func() {
 		c.line("name: %q", b.Cluster.Name)
-		c.line("listen: %q", anyPort(b.Cluster.Listen))
+		c.line("listen: %q", natsAddress(b.Cluster.Listen))
 		c.line("authorization { user: %q, password: %q }", b.Cluster.User, b.Cluster.Password)
 		c.line("routes: [")
-		c.in(func() {
+		c.indented(func() {
 			for _, other := range b.Cluster.Others {
 				c.line(`"nats://%s:%s@%s"`, b.Cluster.User, b.Cluster.Password, other)
 			}
@@ -150,18 +150,18 @@ func (c *conf) cluster(b Broker) {
 
 func (c *conf) users(r Rules, account string, keys map[string]string) {
 	c.line("users: [")
-	c.in(func() {
+	c.indented(func() {
 		for _, u := range r.Users {
 			if u.Account != account {
 				continue
 			}
-			c.line("# %s", u.about())
+			c.line("# %s", u.comment())
 			if account == System {
 				c.line("{ nkey: %s }", keys[u.Name])
 				continue
 			}
 			c.line("{ nkey: %s, permissions: {", keys[u.Name])
-			c.in(func() {
+			c.indented(func() {
 				c.subjects("publish", u.Publish)
 				c.subjects("subscribe", u.Subscribe)
 			})
@@ -171,24 +171,24 @@ func (c *conf) users(r Rules, account string, keys map[string]string) {
 	c.line("]")
 }
 
-// about is a remark on a user.
-func (u User) about() string {
+// comment describes a user.
+func (u User) comment() string {
 	switch {
 	case u.Account == Ops:
-		return u.Name + ", who may hear all and ask"
+		return u.Name + ": operators, read all messages and send requests"
 	case u.Account == System:
-		return u.Name + ", who looks after the broker"
+		return u.Name + ": administrators of the broker"
 	case len(u.Neighbours) == 0:
 		return u.Name
 	}
 	return u.Name + ", neighbour of " + strings.Join(u.Neighbours, " ")
 }
 
-// subjects has a line for each, so that comparing two configurations shows what
+// subjects writes one subject per line, so that a diff of two configurations shows what
 // changed.
 func (c *conf) subjects(what string, allowed []string) {
 	c.line("%s: { allow: [", what)
-	c.in(func() {
+	c.indented(func() {
 		for _, subject := range allowed {
 			c.line("%q", subject)
 		}
@@ -198,11 +198,11 @@ func (c *conf) subjects(what string, allowed []string) {
 
 func (c *conf) exports(r Rules) {
 	c.line("exports: [")
-	c.in(func() {
-		for _, subject := range r.Heard {
+	c.indented(func() {
+		for _, subject := range r.Streams {
 			c.line("{ stream: %q, accounts: [%s] }", subject, Ops)
 		}
-		for _, subject := range r.Asked { // each server answers: a stream of answers
+		for _, subject := range r.Services { // a stream of replies: one from each server
 			c.line("{ service: %q, response_type: stream, accounts: [%s] }", subject, Ops)
 		}
 	})
@@ -211,20 +211,20 @@ func (c *conf) exports(r Rules) {
 
 func (c *conf) imports(r Rules) {
 	c.line("imports: [")
-	c.in(func() {
-		for _, subject := range r.Heard {
+	c.indented(func() {
+		for _, subject := range r.Streams {
 			c.line("{ stream: { account: %s, subject: %q } }", Herd, subject)
 		}
-		for _, subject := range r.Asked {
+		for _, subject := range r.Services {
 			c.line("{ service: { account: %s, subject: %q } }", Herd, subject)
 		}
 	})
 	c.line("]")
 }
 
-// anyPort is an address as a NATS server takes it: there, a free port is -1, and 0
-// is the usual one.
-func anyPort(address string) string {
+// natsAddress converts an address for a NATS server, where port -1 is a free port and 0
+// the default port.
+func natsAddress(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err == nil && port == "0" {
 		return net.JoinHostPort(host, "-1")

@@ -1,5 +1,5 @@
-// Package embed starts a NATS server inside the process: the bus of a herd that
-// runs on one machine, and of tests.
+// Package embed runs a NATS server inside the process: the bus of a herd on one machine,
+// and of tests.
 package embed
 
 import (
@@ -19,10 +19,11 @@ type Server struct {
 	nats *server.Server
 }
 
-// Start starts a NATS server that accepts connections at listen, host:port; port
-// 0 takes a free one. Whoever reaches it may say and hear all: it is for tests. It
-// returns when the server is ready, or the reason why it cannot listen. The server
-// stores nothing and handles no signals.
+// Start starts a NATS server that listens at listen, host:port; port 0 chooses a free
+// port. It is for tests: it accepts unauthenticated clients and restricts nobody.
+//
+// Start returns when the server accepts connections, or the reason why it cannot. The
+// server stores nothing and handles no signals.
 func Start(listen string, log *slog.Logger) (*Server, error) {
 	host, portText, err := net.SplitHostPort(listen)
 	if err != nil {
@@ -40,15 +41,15 @@ func Start(listen string, log *slog.Logger) (*Server, error) {
 	}
 	return start(&server.Options{
 		Host: host, Port: port,
-		NoFastProducerStall: true, // a slow tap must not hold up the herd
+		NoFastProducerStall: true, // a slow subscriber must not delay the others
 	}, log)
 }
 
-// StartConf starts a NATS server as Start does, with the text of a nats.conf.
+// StartConf starts a NATS server like Start, with the text of a nats.conf.
 func StartConf(conf string, log *slog.Logger) (*Server, error) {
 	opts := &server.Options{}
 	if err := opts.ProcessConfigString(conf); err != nil {
-		return nil, fmt.Errorf("NATS server: %w", err)
+		return nil, fmt.Errorf("configure the NATS server: %w", err)
 	}
 	return start(opts, log)
 }
@@ -57,7 +58,7 @@ func start(opts *server.Options, log *slog.Logger) (*Server, error) {
 	opts.NoSigs = true
 	s, err := server.NewServer(opts)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("NATS server: %w", err)
 	}
 	l := &logger{log: log, fatal: make(chan string, 1), errors: map[string]*repeated{}}
 	s.SetLoggerV2(l, false, false, false)
@@ -78,10 +79,10 @@ func start(opts *server.Options, log *slog.Logger) (*Server, error) {
 	return nil, fmt.Errorf("NATS server at %s: %w", net.JoinHostPort(opts.Host, strconv.Itoa(opts.Port)), err)
 }
 
-// URL is where clients reach the server.
+// URL is the URL for clients.
 func (s *Server) URL() string { return s.nats.ClientURL() }
 
-// Shutdown stops the server and returns when it has stopped.
+// Shutdown stops the server, and returns when it has stopped.
 func (s *Server) Shutdown() {
 	s.nats.Shutdown()
 	s.nats.WaitForShutdown()

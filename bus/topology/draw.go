@@ -8,7 +8,7 @@ import (
 	"text/tabwriter"
 )
 
-// Text is the graph for people: a line for each server, with its neighbours.
+// Text returns the graph as text: one line per server, with its neighbours.
 func (g *Graph) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %s\n", count(len(g.servers), "server"), count(len(g.edges), "edge"))
@@ -20,10 +20,10 @@ func (g *Graph) Text() string {
 	return b.String()
 }
 
-// DOT is the graph for Graphviz.
+// DOT returns the graph in Graphviz's language.
 func (g *Graph) DOT() string {
 	name := func(s string) string {
-		if '0' <= s[0] && s[0] <= '9' || slices.Contains(dotWords, strings.ToLower(s)) {
+		if '0' <= s[0] && s[0] <= '9' || slices.Contains(dotKeywords, strings.ToLower(s)) {
 			return strconv.Quote(s)
 		}
 		return s
@@ -40,10 +40,10 @@ func (g *Graph) DOT() string {
 	return b.String()
 }
 
-// Mermaid is the graph for Mermaid, as Markdown viewers draw it.
+// Mermaid returns the graph in Mermaid's language, which Markdown viewers draw.
 func (g *Graph) Mermaid() string {
 	node := func(s string) string {
-		if slices.Contains(mermaidWords, strings.ToLower(s)) {
+		if slices.Contains(mermaidKeywords, strings.ToLower(s)) {
 			return "_" + s
 		}
 		return s
@@ -63,10 +63,10 @@ func (g *Graph) Mermaid() string {
 	return b.String()
 }
 
-// Words of either language that cannot be a node's bare name.
+// Keywords of the two languages, which an unquoted node must not have as its name.
 var (
-	dotWords     = []string{"node", "edge", "graph", "digraph", "subgraph", "strict"}
-	mermaidWords = []string{"end", "graph", "flowchart", "subgraph", "direction", "style", "linkstyle", "class", "classdef", "click", "default"}
+	dotKeywords     = []string{"node", "edge", "graph", "digraph", "subgraph", "strict"}
+	mermaidKeywords = []string{"end", "graph", "flowchart", "subgraph", "direction", "style", "linkstyle", "class", "classdef", "click", "default"}
 )
 
 func count(n int, what string) string {

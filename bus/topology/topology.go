@@ -1,6 +1,6 @@
-// Package topology is the fixed, sparse graph of a herd: which servers there
-// are, in which order, and between which of them records may travel. A Graph is
-// valid by construction: no self-edges, one piece, well-spelt names.
+// Package topology is the fixed, sparse graph of a herd: its servers, in an order, and the
+// edges over which they send each other records. A Graph is valid by construction: it is
+// connected, no edge joins a server to itself, and all names are well formed.
 package topology
 
 import (
@@ -16,29 +16,30 @@ import (
 // Edge is an undirected link between two servers.
 type Edge struct{ A, B string }
 
-// Graph is a herd's topology. It does not change once made.
+// Graph is the topology of a herd. It is immutable.
 type Graph struct {
 	servers []string
 	edges   []Edge
 }
 
-// presets are the herds that have names of their own.
+// presets are the named topologies, as edge lists.
 var presets = map[string]string{
 	"goloman": "Goloman-Hands,Goloman-Holiday,Goloman-Wilkes,Hands-Wilkes,Holiday-Welsh,Holiday-Wilkes",
 	"riley":   "Riley-Jaquez,Riley-Juzang,Bernard-Jaquez,Bernard-Juzang,Bernard-Campbell,Juzang-Campbell",
 }
 
-// presetOrder is the servers' order where it is not the one in which the edges
-// name them first.
+// presetOrder is the order of the servers of a preset, which differs from the order in
+// its edge list.
 var presetOrder = map[string][]string{
 	"goloman": {"Goloman", "Hands", "Holiday", "Welsh", "Wilkes"},
 	"riley":   {"Riley", "Jaquez", "Juzang", "Campbell", "Bernard"},
 }
 
-// Load reads the topology that spec names: a preset (`goloman`, `riley`); where
-// it holds a `/`, a file with one edge `A-B` a line and `#` comments; or an edge
-// list `A-B,B-C`. One name alone, in a list or a file, is a herd of one. Servers
-// come in the order in which they are first named; presets have their own.
+// Load returns the topology that spec describes: a preset (`goloman`, `riley`); the path
+// of a file, if it contains a `/`, with one edge `A-B` per line and `#` comments; or an
+// edge list `A-B,B-C`. A single name, in a list or a file, is a herd of one server. The
+// servers are in the order in which the edges name them first; presets have their own
+// order. An error names every fault, one per line.
 func Load(spec string) (*Graph, error) {
 	if list, ok := presets[spec]; ok {
 		return parse(strings.Split(list, ","), presetOrder[spec])
@@ -76,8 +77,8 @@ func readFile(path string) (items []string, err error) {
 	return items, nil
 }
 
-// parse makes a Graph of items, each `A-B` or, alone, `A`. All that is wrong
-// with them comes back as one error.
+// parse returns the graph of items, each an edge `A-B`, or of a single server `A`. The
+// graph's order begins with order.
 func parse(items, order []string) (*Graph, error) {
 	g := &Graph{servers: slices.Clone(order)}
 	var faults []error
@@ -93,15 +94,15 @@ func parse(items, order []string) (*Graph, error) {
 		case !isEdge && validName(a) && len(items) == 1:
 			server(a)
 		case !isEdge && validName(a):
-			faults = append(faults, fmt.Errorf("%q is no edge: write it A-B", item))
+			faults = append(faults, fmt.Errorf("%q is not an edge: write A-B", item))
 		case !validName(a) || isEdge && !validName(b):
-			faults = append(faults, fmt.Errorf("%q: a server's name is ASCII letters, digits and _", item))
+			faults = append(faults, fmt.Errorf("%q: a server's name must consist of ASCII letters, digits and _", item))
 		case a == b:
-			faults = append(faults, fmt.Errorf("%s-%s is an edge from a server to itself", a, b))
+			faults = append(faults, fmt.Errorf("%s-%s joins a server to itself", a, b))
 		default:
 			server(a)
 			server(b)
-			if !g.Adjacent(a, b) { // said twice, in either direction, it is one edge
+			if !g.Adjacent(a, b) { // a repeated edge, in either direction, is one edge
 				g.edges = append(g.edges, Edge{a, b})
 			}
 		}
@@ -110,15 +111,15 @@ func parse(items, order []string) (*Graph, error) {
 		return nil, errors.Join(faults...)
 	}
 	if len(g.servers) == 0 {
-		return nil, errors.New("no edges")
+		return nil, errors.New("no edges: write A-B, or the name of a single server")
 	}
-	if apart := g.unreached(); len(apart) > 0 {
-		return nil, fmt.Errorf("two unconnected parts: no way leads from %s to %s", g.servers[0], strings.Join(apart, ", "))
+	if unreached := g.unreached(); len(unreached) > 0 {
+		return nil, fmt.Errorf("not connected: no path from %s to %s", g.servers[0], strings.Join(unreached, ", "))
 	}
 	return g, nil
 }
 
-// unreached is the servers that no way leads to from the first.
+// unreached returns the servers without a path from the first server.
 func (g *Graph) unreached() []string {
 	reached := map[string]bool{g.servers[0]: true}
 	for queue := g.servers[:1]; len(queue) > 0; queue = queue[1:] {
@@ -132,18 +133,17 @@ func (g *Graph) unreached() []string {
 	return slices.DeleteFunc(g.Servers(), func(s string) bool { return reached[s] })
 }
 
-// Servers is the herd's servers, in their order.
+// Servers returns the servers in their order.
 func (g *Graph) Servers() []string { return slices.Clone(g.servers) }
 
-// Edges is the herd's edges, in the order in which they were given.
+// Edges returns the edges in the order in which they were given.
 func (g *Graph) Edges() []Edge { return slices.Clone(g.edges) }
 
-// Index is the place of a server in the order, from 0; -1 if it is none of the
-// herd's.
+// Index returns the index of a server in the order; -1 if it is not in the graph.
 func (g *Graph) Index(server string) int { return slices.Index(g.servers, server) }
 
-// Neighbours is the servers at the other ends of a server's edges, in the
-// herd's order.
+// Neighbours returns the servers at the other ends of a server's edges, in the order of
+// the herd.
 func (g *Graph) Neighbours(server string) []string {
 	var n []string
 	for _, s := range g.servers {
@@ -154,13 +154,13 @@ func (g *Graph) Neighbours(server string) []string {
 	return n
 }
 
-// Adjacent tells whether an edge joins a and b.
+// Adjacent reports whether an edge joins a and b.
 func (g *Graph) Adjacent(a, b string) bool {
 	return slices.Contains(g.edges, Edge{a, b}) || slices.Contains(g.edges, Edge{b, a})
 }
 
-// Hash is the same for equal sets of servers and edges, whatever their order:
-// neighbours compare it before they trust each other.
+// Hash returns a hash of the servers and edges that does not depend on their order.
+// Neighbours compare it to detect different topologies.
 func (g *Graph) Hash() uint64 {
 	lines := g.Servers()
 	for _, e := range g.edges {
@@ -174,6 +174,8 @@ func (g *Graph) Hash() uint64 {
 	return h.Sum64()
 }
 
+// validName reports whether s is a server's name. Package wire has the same rule for the
+// names in records.
 func validName(s string) bool {
 	for _, c := range []byte(s) {
 		if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') && c != '_' {

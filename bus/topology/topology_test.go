@@ -89,23 +89,23 @@ func TestLoadLists(t *testing.T) {
 	}
 }
 
-func TestLoadRefuses(t *testing.T) {
+func TestLoadErrors(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "empty")
 	if err := os.WriteFile(empty, []byte("# nothing\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	tests := []struct{ spec, reason string }{
-		{"A-A", "A-A is an edge from a server to itself"},
-		{"A-B,C-D", "no way leads from A to C, D"},
-		{"A-B,C", `"C" is no edge`},
-		{"A-B-C", `"A-B-C": a server's name is`},
-		{"A-", `"A-": a server's name is`},
-		{"A.B-C", `"A.B-C": a server's name is`},
-		{"A*-C", `"A*-C": a server's name is`},
-		{"G\u00f6-C", "a server's name is"},
-		{"A B-C", "a server's name is"},
-		{"A-B,,B-C", `"": a server's name is`},
-		{"", "a server's name is"},
+		{"A-A", "A-A joins a server to itself"},
+		{"A-B,C-D", "not connected: no path from A to C, D"},
+		{"A-B,C", `"C" is not an edge`},
+		{"A-B-C", `"A-B-C": a server's name must`},
+		{"A-", `"A-": a server's name must`},
+		{"A.B-C", `"A.B-C": a server's name must`},
+		{"A*-C", `"A*-C": a server's name must`},
+		{"G\u00f6-C", "a server's name must"},
+		{"A B-C", "a server's name must"},
+		{"A-B,,B-C", `"": a server's name must`},
+		{"", "a server's name must"},
 		{"A-A,B.-C", "B.-C"},
 		{"A-A,B.-C", "A-A"},
 		{empty, "no edges"},
@@ -124,11 +124,11 @@ func TestLoadRefuses(t *testing.T) {
 func TestHash(t *testing.T) {
 	same := mustLoad(t, "A-B,B-C").Hash()
 	if got := mustLoad(t, "C-B,B-A").Hash(); got != same {
-		t.Errorf("the same graph in another order hashes to %x, not %x", got, same)
+		t.Errorf("the same graph in another order has hash %x, want %x", got, same)
 	}
 	for _, other := range []string{"A-B,B-C,A-C", "A-B", "A-C,C-B", "A-B,B-D", "AB-C"} {
 		if mustLoad(t, other).Hash() == same {
-			t.Errorf("%s hashes like A-B,B-C", other)
+			t.Errorf("%s has the hash of A-B,B-C", other)
 		}
 	}
 }
@@ -139,9 +139,9 @@ func TestDraw(t *testing.T) {
 		{"Text", g.Text(), "3 servers, 2 edges\nAnn  Bob\nBob  Ann C\nC    Bob\n"},
 		{"DOT", g.DOT(), "graph herd {\n  Ann;\n  Bob;\n  C;\n  Ann -- Bob;\n  Bob -- C;\n}\n"},
 		{"Mermaid", g.Mermaid(), "graph LR\n  Ann\n  Bob\n  C\n  Ann --- Bob\n  Bob --- C\n"},
-		{"DOT of its words", mustLoad(t, "1a-Node").DOT(), "graph herd {\n  \"1a\";\n  \"Node\";\n  \"1a\" -- \"Node\";\n}\n"},
-		{"Mermaid of its words", mustLoad(t, "a-end").Mermaid(), "graph LR\n  a\n  _end[end]\n  a --- _end\n"},
-		{"Text of one", mustLoad(t, "Solo").Text(), "1 server, 0 edges\nSolo  \n"},
+		{"DOT with keywords", mustLoad(t, "1a-Node").DOT(), "graph herd {\n  \"1a\";\n  \"Node\";\n  \"1a\" -- \"Node\";\n}\n"},
+		{"Mermaid with keywords", mustLoad(t, "a-end").Mermaid(), "graph LR\n  a\n  _end[end]\n  a --- _end\n"},
+		{"Text of one server", mustLoad(t, "Solo").Text(), "1 server, 0 edges\nSolo  \n"},
 	}
 	for _, tt := range tests {
 		if tt.got != tt.want {

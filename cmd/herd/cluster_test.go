@@ -3,19 +3,18 @@ package main
 import (
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"herd/bus/access/keydir"
 	"herd/bus/bustest"
 )
 
-var clusterLoad = flag.Duration("cluster-load", time.Second, "how long TestCluster loads the herd before a broker dies, and after it is in step again")
+var clusterLoad = flag.Duration("cluster-load", 0, "additional duration of TestCluster's load, before a broker is killed and again after the herd is in step")
 
 // startCluster writes the configuration of a cluster and runs its brokers.
 func startCluster(t *testing.T, spec string, args ...string) (brokers []natsServer, dir string) {
@@ -23,39 +22,20 @@ func startCluster(t *testing.T, spec string, args ...string) (brokers []natsServ
 	dir = t.TempDir()
 	busConfig(t, spec, dir, append(clusterArgs(t), args...)...)
 	for i := range clusterSize {
-		brokers = append(brokers, startNATS(t, filepath.Join(dir, clusterConf(i))))
+		brokers = append(brokers, startNATS(t, filepath.Join(dir, keydir.ClusterConf(i))))
 	}
 	return brokers, dir
 }
 
-// clusterArgs makes bus-config write a cluster on free ports.
+// clusterArgs returns flags for a cluster on free ports.
 func clusterArgs(t *testing.T) []string {
 	t.Helper()
 	return []string{"--routes", "--listen=" + freeAddresses(t, clusterSize), "--monitor=" + freeAddresses(t, clusterSize), "--cluster=" + freeAddresses(t, clusterSize)}
 }
 
-// freeAddresses is the first of so many addresses in a row where nobody listens.
-func freeAddresses(t *testing.T, n int) string {
-	t.Helper()
-	for {
-		first := freeAddress(t)
-		host, port := splitPort(first)
-		free := true
-		for i := 1; i < n; i++ {
-			ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port+i)))
-			if free = free && err == nil; err == nil {
-				ln.Close()
-			}
-		}
-		if free {
-			return first
-		}
-	}
-}
-
-// TestCluster: a herd whose servers are spread over a cluster of three brokers goes
-// on when one of them is killed under load: the servers move over, the herd is in
-// step again, and each report that was acknowledged is at every server.
+// TestCluster: a herd on a cluster of three brokers survives the loss of one of them
+// under load. Its servers connect to another broker, the herd gets in step again, and
+// every acknowledged report is at every server.
 //
 //	go test ./cmd/herd -run TestCluster -v -args -cluster-load=10s
 func TestCluster(t *testing.T) {
@@ -67,7 +47,7 @@ func TestCluster(t *testing.T) {
 		urls = append(urls, n.url)
 	}
 	all := strings.Join(urls, ",")
-	// Each server is told of one broker, and of the others by that.
+	// Each server knows the URL of one broker, which tells it the others.
 	names := []string{"Goloman", "Hands", "Holiday", "Welsh", "Wilkes"}
 	var servers []*program
 	addresses := map[string]string{}
@@ -78,8 +58,9 @@ func TestCluster(t *testing.T) {
 	}
 	awaitInStep(t, all, spec, dir)
 
-	load := startReporters(t, addresses)
-	time.Sleep(*clusterLoad) // there is no end of the load to wait for
+	load := startFaultLoad(t, addresses)
+	load.awaitReports(500)
+	time.Sleep(*clusterLoad)
 
 	const victim = 1 // the broker of Hands and Wilkes, which are neighbours
 	var before []int
@@ -97,25 +78,25 @@ func TestCluster(t *testing.T) {
 		moved = append(moved, names[i])
 		eventually(t, func() error { return contains(p.stderr.String()[before[i]:], `msg="bus reached"`) })
 	}
-	over := time.Since(killed)
+	reconnected := time.Since(killed)
 	awaitInStep(t, strings.Join(slices.Delete(slices.Clone(urls), victim, victim+1), ","), spec, dir)
 	inStep := time.Since(killed)
-	const soon = 5 * time.Second
-	if inStep > soon {
-		t.Errorf("the herd was in step again %v after a broker was killed, want %v at most", inStep, soon)
+	const limit = 5 * time.Second
+	if inStep > limit {
+		t.Errorf("the herd was in step again %v after a broker was killed, want %v at most", inStep, limit)
 	}
+	load.awaitReports(500)
 	time.Sleep(*clusterLoad)
 	lasted, reports := load.stop()
-	lost, mobiles := load.lost(addresses)
-	t.Logf("%v had moved over %v after their broker was killed, the herd was in step again after %v; %d reports of %d mobiles acknowledged, %.0f a second, %d lost",
-		moved, over.Round(time.Millisecond), inStep.Round(time.Millisecond), reports, mobiles, float64(reports)/lasted.Seconds(), lost)
+	lost, clients := load.lost(addresses)
+	t.Logf("%v were connected to another broker %v after theirs was killed; the herd was in step again after %v; %d reports of %d clients acknowledged, %.0f per second, %d lost",
+		moved, reconnected.Round(time.Millisecond), inStep.Round(time.Millisecond), reports, clients, float64(reports)/lasted.Seconds(), lost)
 	for _, p := range servers {
 		p.stop()
 	}
 }
 
-// TestClusterTLS: brokers that show each other certificates, and want them of servers
-// and operators.
+// TestClusterTLS: mutual TLS between brokers, and between brokers and clients.
 func TestClusterTLS(t *testing.T) {
 	t.Parallel()
 	const spec = "A-B,B-C"
@@ -131,8 +112,8 @@ func TestClusterTLS(t *testing.T) {
 	awaitInStep(t, brokers[0].url, spec, dir, with...)
 }
 
-// TestRegions: two clusters, joined by gateways as bus/CLUSTER.md has it, carry one
-// herd, with the rules and the keys of one directory.
+// TestRegions: a herd on two clusters that are joined by gateways, as in
+// bus/CLUSTER.md, with the same keys.
 func TestRegions(t *testing.T) {
 	t.Parallel()
 	const spec = "A-B,B-C"
@@ -175,15 +156,15 @@ gateway {
 	awaitAgreement(t, "kiwi", record, addresses...)
 }
 
-// TestCutBetweenBrokers: of two processes that took one server's name while their
-// brokers were cut apart, the later ends once they are not.
-func TestCutBetweenBrokers(t *testing.T) {
+// TestNameConflictAfterPartition: two processes claim the same server name while their
+// brokers are partitioned. When the brokers are connected, the later one exits.
+func TestNameConflictAfterPartition(t *testing.T) {
 	t.Parallel()
 	clusters := []string{freeAddress(t), freeAddress(t)}
 	dir := t.TempDir()
 	write := func(i int, routes string) (file string) {
 		t.Helper()
-		file = filepath.Join(dir, clusterConf(i))
+		file = filepath.Join(dir, keydir.ClusterConf(i))
 		conf := fmt.Sprintf("server_name: n%d\nlisten: %q\nhttp: %q\ncluster { name: c, listen: %q, routes: [%s] }\n",
 			i, "127.0.0.1:-1", "127.0.0.1:-1", clusters[i], routes)
 		if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {

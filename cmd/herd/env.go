@@ -11,55 +11,55 @@ import (
 
 	"github.com/kelseyhightower/envconfig"
 
-	"herd/bus"
+	"herd/places/stack"
 )
 
 const envPrefix = "HERD"
 
-// environment is the environment as it was given; settings (config.go) is what it
-// means. Only names that begin with HERD_ are read: no field has an `envconfig`
-// tag, which would make envconfig look for the bare name too.
+// environment is the environment as text; settings is its meaning. Only names that
+// begin with HERD_ are read: no field has an `envconfig` tag, since envconfig would
+// then also read the name without the prefix.
 type environment struct {
-	Topology string `default:"goloman" desc:"goloman, riley, an edge list A-B,B-C, or a file of edges where it holds a /"`
-	Name     string `desc:"serve: this server's name, if the command line gives none"`
-	Listen   string `desc:"clients' TCP address: up, the first server's, the others take the ports after it; serve, this server's; unset: 127.0.0.1, 12000 and on in the topology's order"`
+	Topology string `default:"goloman" desc:"goloman, riley, an edge list A-B,B-C, or (if it contains a /) a file of edges"`
+	Name     string `desc:"serve: name of the server, unless it is on the command line"`
+	Listen   string `desc:"TCP address for clients; serve: of this server; up: of the first server, the others take the next ports; default: 127.0.0.1, port 12000 plus the server's index in the topology"`
 
-	NatsURL    string `split_words:"true" desc:"NATS URLs, comma-separated; unset: up embeds a NATS server, serve uses nats://127.0.0.1:4222"`
-	NatsListen string `split_words:"true" default:"127.0.0.1:4222" desc:"where up's embedded NATS server listens, for taps too: without a key all can be read there, and nothing said; port 0 takes a free one"`
-	NatsSeed   string `split_words:"true" desc:"file with this server's nkey seed for NATS, or the directory that bus-config wrote"`
+	NatsURL    string `split_words:"true" desc:"NATS URLs, comma-separated; default: up embeds a NATS server, serve uses nats://127.0.0.1:4222"`
+	NatsListen string `split_words:"true" default:"127.0.0.1:4222" desc:"up: address of the embedded NATS server; clients without a key can read everything and send requests, but not publish on edges; port 0 chooses a free port"`
+	NatsSeed   string `split_words:"true" desc:"file with this server's nkey seed, or a directory written by bus-config"`
 	NatsCreds  string `split_words:"true" desc:"NATS credentials file"`
-	NatsCA     string `split_words:"true" desc:"file with the CA of NATS's certificate"`
-	NatsCert   string `split_words:"true" desc:"file with our certificate towards NATS"`
-	NatsKey    string `split_words:"true" desc:"file with its key"`
+	NatsCA     string `split_words:"true" desc:"file with the CA certificate of the NATS server"`
+	NatsCert   string `split_words:"true" desc:"file with the client certificate for NATS"`
+	NatsKey    string `split_words:"true" desc:"file with the key of that certificate"`
 	Prefix     string `default:"herd" desc:"first token of every subject"`
 
-	LogLevel  string `split_words:"true" default:"info" desc:"of the log on standard error: debug, info, warn, error"`
-	LogDir    string `split_words:"true" desc:"directory for <server>.log, each server's input and output"`
-	OpsListen string `split_words:"true" desc:"HTTP for operators: /healthz, /readyz, /metrics, on loopback /debug/pprof/; unset: 127.0.0.1:12080, with serve plus the server's place in the topology; off"`
+	LogLevel  string `split_words:"true" default:"info" desc:"level of the log on standard error: debug, info, warn, error"`
+	LogDir    string `split_words:"true" desc:"directory for traffic logs: <server>.log records all input and output of a server"`
+	OpsListen string `split_words:"true" desc:"HTTP address for operators: /healthz, /readyz, /metrics, and /debug/pprof/ on loopback; default: 127.0.0.1, port 12080, with serve plus the server's index in the topology; off disables it"`
 
-	DataDir string `split_words:"true" desc:"directory for this process's journals, one in a directory for each server"`
-	Journal string `default:"off" desc:"off; ack: a reply leaves after its record is in the journal; sync: and on the disk"`
-	Repair  string `default:"30s" desc:"how often neighbours compare maps, beside the times they must; 0 turns all repair off"`
+	DataDir string `split_words:"true" desc:"directory for the journals of this process; a subdirectory per server"`
+	Journal string `default:"off" desc:"off; ack: reply after the record is in the journal; sync: reply after the journal is on the disk"`
+	Repair  string `default:"30s" desc:"interval of comparing maps with neighbours, in addition to comparisons after a gap or a reconnect; 0 disables all repair"`
 
-	Places        string `default:"gazetteer" desc:"sources of places, comma-separated; the next is asked when one fails: gazetteer (built in, offline), google, google-new, overpass"`
-	PlacesURL     string `split_words:"true" desc:"another base URL of the one web source in HERD_PLACES; of several, overpass=https://…,google=https://…; overpass needs one"`
+	Places        string `default:"gazetteer" desc:"sources of places, comma-separated, tried in this order: gazetteer (built in, offline), google, google-new, overpass"`
+	PlacesURL     string `split_words:"true" desc:"base URL of the web source in HERD_PLACES, or of several: overpass=https://…,google=https://…; required for overpass; write a comma within a URL as %2C"`
 	PlacesKey     string `split_words:"true" secret:"true" desc:"API key of google and google-new"`
 	PlacesKeyFile string `split_words:"true" desc:"file with that key"`
-	PlacesBudget  string `split_words:"true" desc:"calls a day that the whole herd may spend on each web source; each server has its share; unset: no bound"`
-	PlacesRatings string `split_words:"true" default:"off" desc:"google-new: on asks for ratings, prices and opening hours too, which makes each call dearer"`
+	PlacesBudget  string `split_words:"true" desc:"maximum calls per day of the whole herd to each web source, divided among the servers; default: unlimited"`
+	PlacesRatings string `split_words:"true" default:"off" desc:"on: google-new also returns ratings, prices and opening hours, which makes calls more expensive"`
 
-	TLSCert string `split_words:"true" desc:"file with the certificate of the clients' port: TLS, if given"`
-	TLSKey  string `split_words:"true" desc:"file with its key"`
+	TLSCert string `split_words:"true" desc:"file with the certificate of the client port; enables TLS"`
+	TLSKey  string `split_words:"true" desc:"file with the key of that certificate"`
 
-	MaxLine      string `split_words:"true" default:"8192" desc:"bytes of a client's line, 64 to 262144"`
-	MaxConns     string `split_words:"true" default:"50000" desc:"clients connected to a server; half as many from one address that is not loopback"`
-	MaxClients   string `split_words:"true" default:"5000000" desc:"clients in the map, beyond which a server refuses new ones"`
-	IdleTimeout  string `split_words:"true" default:"10m" desc:"how long a client may send no complete line"`
-	WriteTimeout string `split_words:"true" default:"10s" desc:"how long a client may take no reply"`
+	MaxLine      string `split_words:"true" default:"8192" desc:"maximum length of a client's line in bytes, 64 to 262144"`
+	MaxConns     string `split_words:"true" default:"50000" desc:"maximum client connections of a server; half as many from one address, loopback excepted"`
+	MaxClients   string `split_words:"true" default:"5000000" desc:"maximum clients in the map; a server refuses further clients"`
+	IdleTimeout  string `split_words:"true" default:"10m" desc:"disconnect a client that sends no complete line for this time"`
+	WriteTimeout string `split_words:"true" default:"10s" desc:"disconnect a client that accepts no reply for this time"`
 }
 
-// readEnvironment reads the environment. A variable set to nothing counts as not
-// set. Unknown names are returned as faults.
+// readEnvironment reads the environment. An empty variable counts as unset. Unknown
+// names are returned as faults.
 func readEnvironment() (e environment, faults []error, err error) {
 	known := map[string]bool{}
 	for _, v := range variables() {
@@ -70,11 +70,11 @@ func readEnvironment() (e environment, faults []error, err error) {
 		switch {
 		case !strings.HasPrefix(name, envPrefix+"_"):
 		case value == "":
-			if err := os.Unsetenv(name); err != nil { // envconfig would take it for the value
+			if err := os.Unsetenv(name); err != nil { // envconfig would use the empty value
 				return e, nil, err
 			}
 		case !known[name] && !setByKubernetes.MatchString(name):
-			faults = append(faults, fmt.Errorf("%s is not a variable of herd's: herd env lists them", name))
+			faults = append(faults, fmt.Errorf("%s is not a known variable: herd env lists all", name))
 		}
 	}
 	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
@@ -82,17 +82,17 @@ func readEnvironment() (e environment, faults []error, err error) {
 	return e, faults, err
 }
 
-// setByKubernetes matches what Kubernetes sets for a service whose name begins
-// with "herd", or is that.
+// setByKubernetes matches the variables that Kubernetes sets for a service named herd,
+// or with a name that begins with "herd-".
 var setByKubernetes = regexp.MustCompile(`^HERD_(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT|PORT_[0-9]+_.*)$`)
 
-// variable is one environment variable, as envconfig knows it.
+// variable is one environment variable.
 type variable struct {
 	name, fallback, meaning string
 	secret                  bool
 }
 
-// variables lists the fields of environment, in their order.
+// variables returns the variables in the order of the fields of environment.
 func variables() (all []variable) {
 	const format = `{{range .}}{{usage_key .}}{{"\t"}}{{usage_default .}}{{"\t"}}{{usage_description .}}{{"\t"}}{{.Tags.Get "secret"}}{{"\n"}}{{end}}`
 	var listing bytes.Buffer
@@ -108,13 +108,13 @@ func variables() (all []variable) {
 
 type envCommand struct{}
 
-// Run prints the environment, also a faulty one, whose faults it returns.
+// Run prints the environment, even if it is invalid, and returns its faults.
 func (envCommand) Run(c console) error {
 	_, err := loadSettings()
 	w := tabwriter.NewWriter(c.Out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tDEFAULT\tVALUE\tMEANING")
 	for _, v := range variables() {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", v.name, orDash(v.fallback), orDash(v.shown(os.Getenv(v.name))), v.meaning)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", v.name, orDash(v.fallback), orDash(v.display(os.Getenv(v.name))), v.meaning)
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -122,17 +122,17 @@ func (envCommand) Run(c console) error {
 	return err
 }
 
-// shown is the variable's value as it may be shown.
-func (v variable) shown(value string) string {
+// display returns the value without secrets.
+func (v variable) display(value string) string {
 	switch {
 	case value == "":
 		return v.fallback
 	case v.secret:
 		return "set"
 	case v.name == "HERD_PLACES_URL":
-		return redactPlacesURLs(value)
+		return stack.RedactURLs(value)
 	case v.name == "HERD_NATS_URL":
-		return bus.RedactURLs(strings.Split(value, ","))
+		return redactNATSURLs(value)
 	}
 	return value
 }

@@ -12,25 +12,25 @@ import (
 	"herd/node/replica"
 )
 
-var longFaults = flag.Bool("long", false, "TestFaults: every fault of both herds, and each heal within 5 s")
+var longFaults = flag.Bool("long", false, "TestFaults: try every fault of both herds, and require that each heals within 5 s")
 
-// fault is one thing that goes wrong in a herd, for a while.
+// fault is a temporary fault of a herd.
 type fault struct {
-	name  string
-	lasts time.Duration
-	begin func(*processHerd)
-	heal  func(*processHerd)
-	felt  string // what a server logs of it, as an expression: proof that it was one
+	name    string
+	lasts   time.Duration
+	begin   func(*herdProcesses)
+	heal    func(*herdProcesses)
+	symptom string // a regular expression for a log message that shows that the fault had an effect
 }
 
-// healWithin is how soon after a heal the herd must be in step again, and have
-// all that was reported before; asked for with -long only, when nothing else runs.
+// healWithin is the time after a heal within which the herd must be in step and every
+// server must have all earlier reports. It is checked with -long only, when no other
+// test runs.
 const healWithin = 5 * time.Second
 
-// TestFaults breaks herds of real processes, each server, the broker and each link,
-// under load at all servers, and mends them: no record whose reply a client has read
-// may be lost, and all servers end with the same map. What it measures it prints as
-// rows of FAULTS.md.
+// TestFaults causes a fault of a server, the broker or a link in a herd of processes,
+// under load at all servers, and ends it. No record whose reply a client has read may be
+// lost, and all servers must end with the same map. It prints rows of FAULTS.md.
 func TestFaults(t *testing.T) {
 	for _, spec := range []string{"goloman", "riley"} {
 		graph, err := topology.Load(spec)
@@ -51,8 +51,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// inShort are the faults that are tried without -long: one of a kind, and of links
-// the one bridge, which cuts a server off.
+// inShort are the faults that are tried without -long: one of each kind, and the link
+// that is a server's only one.
 var inShort = map[string]bool{
 	"goloman: link Holiday-Welsh lost for 5s": true,
 	"goloman: link Goloman-Hands lost for 1s": true,
@@ -64,45 +64,45 @@ var inShort = map[string]bool{
 	"riley: link Juzang-Campbell lost for 5s": true,
 }
 
-// faultsOf is every fault of a herd.
+// faultsOf returns all faults of a herd.
 func faultsOf(g *topology.Graph) (faults []fault) {
 	for _, e := range g.Edges() {
 		a, b := e.A, e.B
-		for _, lasts := range []time.Duration{time.Second, 5 * time.Second} { // shorter and longer than it takes to notice
-			sever := func(cut bool) func(*processHerd) {
-				return func(h *processHerd) {
-					h.relays[a].sever(b, cut)
-					h.relays[b].sever(a, cut)
+		for _, lasts := range []time.Duration{time.Second, 5 * time.Second} { // shorter and longer than the neighbours need to notice
+			sever := func(cut bool) func(*herdProcesses) {
+				return func(h *herdProcesses) {
+					h.relays[a].drop(b, cut)
+					h.relays[b].drop(a, cut)
 				}
 			}
-			felt := fmt.Sprintf("neighbour down.* edge=%s", b)
+			symptom := fmt.Sprintf("neighbour down.* edge=%s", b)
 			if lasts < replica.DownAfter {
-				felt = fmt.Sprintf("messages of %s were lost", b)
+				symptom = fmt.Sprintf("messages of %s were lost", b)
 			}
-			faults = append(faults, fault{fmt.Sprintf("link %s-%s lost for %v", a, b, lasts), lasts, sever(true), sever(false), felt})
+			faults = append(faults, fault{fmt.Sprintf("link %s-%s lost for %v", a, b, lasts), lasts, sever(true), sever(false), symptom})
 		}
 	}
 	for _, name := range g.Servers() {
 		faults = append(faults,
 			fault{name + " cut off for 5s", 5 * time.Second,
-				func(h *processHerd) { h.relays[name].freeze() }, func(h *processHerd) { h.relays[name].thaw() }, "neighbour down.* edge=" + name},
+				func(h *herdProcesses) { h.relays[name].freeze() }, func(h *herdProcesses) { h.relays[name].thaw() }, "neighbour down.* edge=" + name},
 			fault{name + " stopped for 10s", 10 * time.Second,
-				func(h *processHerd) { h.servers[name].signal(syscall.SIGSTOP) }, func(h *processHerd) { h.servers[name].signal(syscall.SIGCONT) }, "neighbour down.* edge=" + name},
+				func(h *herdProcesses) { h.servers[name].signal(syscall.SIGSTOP) }, func(h *herdProcesses) { h.servers[name].signal(syscall.SIGCONT) }, "neighbour down.* edge=" + name},
 			fault{name + " killed, back after 1s", time.Second,
-				func(h *processHerd) { h.servers[name].kill() }, func(h *processHerd) { h.serve(name) }, "neighbour down.* edge=" + name},
+				func(h *herdProcesses) { h.servers[name].kill() }, func(h *herdProcesses) { h.serve(name) }, "neighbour down.* edge=" + name},
 		)
 	}
 	return append(faults,
 		fault{"broker killed, back after 2s", 2 * time.Second,
-			func(h *processHerd) { h.broker.kill() }, func(h *processHerd) { h.startBroker(h.brokerAt) }, "bus away"},
+			func(h *herdProcesses) { h.broker.kill() }, func(h *herdProcesses) { h.startBroker(h.brokerAt) }, "bus away"},
 		fault{"broker stopped for 5s", 5 * time.Second,
-			func(h *processHerd) { h.broker.signal(syscall.SIGSTOP) }, func(h *processHerd) { h.broker.signal(syscall.SIGCONT) }, "neighbour down"},
+			func(h *herdProcesses) { h.broker.signal(syscall.SIGSTOP) }, func(h *herdProcesses) { h.broker.signal(syscall.SIGCONT) }, "neighbour down"},
 	)
 }
 
 func (f fault) run(t *testing.T, spec string, g *topology.Graph) {
 	h := startProcesses(t, spec, g, true)
-	load := startReporters(t, h.addresses)
+	load := startFaultLoad(t, h.addresses)
 	load.awaitReports(500)
 
 	f.begin(h)
@@ -125,7 +125,7 @@ func (f fault) run(t *testing.T, spec string, g *topology.Graph) {
 		slowest = max(slowest, <-caughtUp)
 	}
 	lasted, reports := load.stop()
-	h.awaitFelt(f.felt)
+	h.awaitSymptom(f.symptom)
 
 	h.awaitEqual()
 	lost, of := load.lost(h.addresses)

@@ -12,10 +12,10 @@ import (
 )
 
 type healthcheckCommand struct {
-	Name string `arg:"" optional:"" help:"The server that serve was given, where HERD_OPS_LISTEN does not say (default: HERD_NAME, else the herd that up runs)."`
+	Name string `arg:"" optional:"" help:"The server, which determines its default HERD_OPS_LISTEN (default: HERD_NAME; without a name, the address of herd up)."`
 }
 
-// Run asks the server whose environment this is whether it is ready.
+// Run requests /readyz of the server with this environment.
 func (h healthcheckCommand) Run(ctx context.Context) error {
 	name := h.Name
 	s, err := loadSettings(func(c *checker, s settings) {
@@ -31,7 +31,7 @@ func (h healthcheckCommand) Run(ctx context.Context) error {
 	}
 	address := s.opsAddress(max(0, s.graph.Index(name)))
 	if address == "" {
-		return errors.New("healthcheck: HERD_OPS_LISTEN is off")
+		return errors.New("healthcheck: HERD_OPS_LISTEN is off: set it to an address")
 	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

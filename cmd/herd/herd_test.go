@@ -43,15 +43,15 @@ func startUp(t *testing.T, spec string, env ...string) upHerd {
 	return h
 }
 
-// tap listens to the subjects of a herd and counts what crosses the edges.
+// tap subscribes to all subjects of a herd and counts the records on its edges.
 type tap struct {
 	mu      sync.Mutex
-	crossed map[string]int // "from to line"
-	events  map[string]string
-	headers []string // what was wrong with them
+	crossed map[string]int    // by "from to line"
+	events  map[string]string // the last, by subject
+	headers []string          // messages on edges without the headers of a record
 }
 
-func tapBus(t *testing.T, natsURL string) *tap {
+func startTap(t *testing.T, natsURL string) *tap {
 	t.Helper()
 	nc, err := nats.Connect(natsURL)
 	if err != nil {
@@ -59,7 +59,7 @@ func tapBus(t *testing.T, natsURL string) *tap {
 	}
 	t.Cleanup(nc.Close)
 	p := &tap{crossed: map[string]int{}, events: map[string]string{}}
-	if _, err := nc.Subscribe("herd.>", p.hear); err != nil {
+	if _, err := nc.Subscribe("herd.>", p.record); err != nil {
 		t.Fatal(err)
 	}
 	if err := nc.FlushTimeout(patience); err != nil {
@@ -68,7 +68,7 @@ func tapBus(t *testing.T, natsURL string) *tap {
 	return p
 }
 
-func (p *tap) hear(m *nats.Msg) {
+func (p *tap) record(m *nats.Msg) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := strings.Split(m.Subject, ".")
@@ -85,13 +85,13 @@ func (p *tap) hear(m *nats.Msg) {
 	}
 }
 
-// await waits until a record has crossed edges so many times, and returns how many it
-// was then.
+// await waits until a record has been sent over edges a number of times, and returns the
+// number at that time.
 func (p *tap) await(t *testing.T, times int, record string) (crossed int) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); crossed < times; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%q crossed edges %d times, want %d", record, crossed, times)
+			t.Fatalf("%q was sent over edges %d times, want %d", record, crossed, times)
 		}
 		crossed = 0
 		p.mu.Lock()
@@ -105,8 +105,8 @@ func (p *tap) await(t *testing.T, times int, record string) (crossed int) {
 	return crossed
 }
 
-// check reports what crossed where no edge is, or twice, and what of records did
-// not cross at all.
+// check reports records that were sent where the topology has no edge, or twice over one
+// edge, and those of records that were not sent at all.
 func (p *tap) check(t *testing.T, g *topology.Graph, records []string) {
 	t.Helper()
 	p.mu.Lock()
@@ -116,30 +116,30 @@ func (p *tap) check(t *testing.T, g *topology.Graph, records []string) {
 		f := strings.SplitN(crossing, " ", 3)
 		seen[f[2]] = true
 		if !g.Adjacent(f[0], f[1]) {
-			t.Errorf("%q crossed from %s to %s, which no edge joins", f[2], f[0], f[1])
+			t.Errorf("%q was sent from %s to %s, which are not neighbours", f[2], f[0], f[1])
 		}
 		if times > 1 {
-			t.Errorf("%q crossed from %s to %s %d times", f[2], f[0], f[1], times)
+			t.Errorf("%q was sent from %s to %s %d times", f[2], f[0], f[1], times)
 		}
 	}
 	for _, r := range records {
 		if !seen[r] {
-			t.Errorf("%q crossed no edge", r)
+			t.Errorf("%q was sent over no edge", r)
 		}
 	}
 	if len(p.headers) > 0 {
-		t.Errorf("messages without epoch and number: %q", p.headers)
+		t.Errorf("messages without epoch and sequence number: %q", p.headers)
 	}
 }
 
-// TestHerds drives both herds, each server in turn, and looks at all of them and
-// at the bus.
-func TestHerds(t *testing.T) {
+// TestFlooding: in both herds, a report to any server reaches all servers, over each
+// edge at most once.
+func TestFlooding(t *testing.T) {
 	for _, spec := range []string{"goloman", "riley"} {
 		t.Run(spec, func(t *testing.T) {
 			t.Parallel()
 			h := startUp(t, spec)
-			taps := tapBus(t, h.nats)
+			taps := startTap(t, h.nats)
 			var records []string
 			for i, name := range h.graph.Servers() {
 				c := dial(t, h.addresses[i])
@@ -156,7 +156,7 @@ func TestHerds(t *testing.T) {
 				}
 			}
 
-			// Half-close: an unterminated last line counts, and all replies come.
+			// Half-close: a last line without a line end is a command, and all replies arrive.
 			c := dial(t, h.addresses[0])
 			c.send("what\xff \r\nIAMAT emu +1+1 1\nAT x\nWHATSAT emu 50 0")
 			if err := c.conn.CloseWrite(); err != nil {
@@ -176,13 +176,13 @@ func TestHerds(t *testing.T) {
 			records = append(records, strings.TrimSuffix(replies[1], "\n"))
 			awaitAgreement(t, "emu", strings.TrimSuffix(replies[1], "\n"), h.addresses...)
 
-			if spec == "goloman" { // of whose edges two are the third sides of triangles at Goloman
+			if spec == "goloman" { // Goloman is a corner of two triangles
 				edges, fewest := len(h.graph.Edges()), math.MaxInt
 				for _, r := range records[:3] {
 					fewest = min(fewest, taps.await(t, edges, r))
 				}
 				if fewest > edges {
-					t.Errorf("each of Goloman's records crossed edges %d times or more, want one for each of %d", fewest, edges)
+					t.Errorf("each of Goloman's records was sent over edges %d times or more, want one time for each of %d edges", fewest, edges)
 				}
 			}
 
@@ -192,7 +192,7 @@ func TestHerds(t *testing.T) {
 	}
 }
 
-// TestWhatsAt: the same places at every server, in Google's format.
+// TestWhatsAt: every server replies with the same places, in Google's format.
 func TestWhatsAt(t *testing.T) {
 	t.Parallel()
 	h := startUp(t, "goloman")
@@ -210,15 +210,15 @@ func TestWhatsAt(t *testing.T) {
 			first = reply.String()
 		}
 		if reply.String() != first {
-			t.Errorf("server %d answers\n%s\nthe first\n%s", i, reply.String(), first)
+			t.Errorf("server %d replies\n%s\nthe first\n%s", i, reply.String(), first)
 		}
 	}
 	line, object, _ := strings.Cut(first, "\n")
 	if line != record {
-		t.Errorf("the answer begins %q, want %q", line, record)
+		t.Errorf("the reply begins with %q, want %q", line, record)
 	}
 	if !strings.HasSuffix(object, "}\n\n") || strings.Contains(strings.TrimSuffix(object, "\n\n"), "\n\n") {
-		t.Errorf("the answer's newlines: %q", object)
+		t.Errorf("line ends of the reply: %q", object)
 	}
 	var answer struct {
 		Results []struct {
@@ -231,19 +231,19 @@ func TestWhatsAt(t *testing.T) {
 		t.Fatalf("%v: %s", err, object)
 	}
 	if len(answer.Results) != 3 || answer.Results[0].Name == "" || answer.Results[0].PlaceID == "" || answer.Status != "OK" {
-		t.Errorf("answer %+v", answer)
+		t.Errorf("places %+v", answer)
 	}
 }
 
-// TestPastedLine: the line that `herd up` prints works in a shell.
-func TestPastedLine(t *testing.T) {
+// TestBannerCommand: the command that `herd up` prints works in a shell.
+func TestBannerCommand(t *testing.T) {
 	t.Parallel()
 	h := startUp(t, "riley")
 	line := h.stdout.await(t, `Try:\n\n(.*)\n`)[1]
-	c := dial(t, h.addresses[1]) // nc gives up after two seconds; loading the places takes longer where all is slow
+	c := dial(t, h.addresses[1]) // so that places are loaded: nc exits after two seconds
 	c.ask("IAMAT emu +1+1 1")
 	c.ask("WHATSAT emu 1 1")
-	out, err := pasteable(t, line)
+	out, err := runInShell(t, line)
 	if err != nil {
 		t.Skip(err)
 	}
@@ -252,8 +252,8 @@ func TestPastedLine(t *testing.T) {
 	}
 }
 
-// TestServe: servers in processes of their own, started in any order and before
-// the bus, make the same herd, and go on when bus and neighbours come and go.
+// TestServe: servers in separate processes, started in any order and before NATS, form a
+// herd, and keep working while NATS or neighbours stop and start.
 func TestServe(t *testing.T) {
 	t.Parallel()
 	log := slog.New(slog.DiscardHandler)
@@ -262,7 +262,7 @@ func TestServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	natsURL := broker.URL()
-	broker.Shutdown() // the address is known, and nobody is there
+	broker.Shutdown() // its address is known, and free
 	restart := func() func() {
 		t.Helper()
 		u, err := url.Parse(natsURL)
@@ -301,13 +301,13 @@ func TestServe(t *testing.T) {
 	stopBroker := restart()
 	awaitAgreement(t, "kiwi", before, all(servers...)...)
 
-	// A second process of a name finds the first, and ends.
+	// A second process with the same server name exits.
 	second := start(t, []string{"HERD_NATS_URL=" + natsURL, "HERD_OPS_LISTEN=off", "HERD_LISTEN=127.0.0.1:0"}, "serve", "Welsh")
 	if got := second.status(); got != exitFailure || !strings.Contains(second.stderr.String(), "another process has this server's name") {
 		t.Errorf("a second Welsh: exit status %d, %s", got, second.stderr.String())
 	}
 
-	// The bus goes away and comes back.
+	// NATS stops and starts.
 	stopBroker()
 	for _, p := range processes {
 		p.stderr.await(t, `msg="bus away"`)
@@ -316,8 +316,8 @@ func TestServe(t *testing.T) {
 	stopBroker = restart()
 	awaitAgreement(t, "kiwi", away, all(servers...)...)
 
-	// A neighbour is killed and comes back; the others go on, and tell it what it
-	// missed while it was down.
+	// A neighbour is killed and starts again. The others keep working, and send it what
+	// it missed.
 	processes["Holiday"].signal(syscall.SIGKILL)
 	processes["Holiday"].status()
 	without := dial(t, addresses["Goloman"]).ask("IAMAT kiwi +1+1 102")
@@ -338,9 +338,9 @@ func TestServe(t *testing.T) {
 	stopBroker()
 }
 
-// TestJunkOnTheBus: bytes that are no records kill nobody and are noticed, on a bus
-// on which everybody may say everything.
-func TestJunkOnTheBus(t *testing.T) {
+// TestMalformedMessages: malformed messages, on a bus without permissions, are reported
+// and do no harm.
+func TestMalformedMessages(t *testing.T) {
 	t.Parallel()
 	open, err := embed.Start("127.0.0.1:0", slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -348,7 +348,7 @@ func TestJunkOnTheBus(t *testing.T) {
 	}
 	t.Cleanup(open.Shutdown)
 	h := startUp(t, "A-B", "HERD_NATS_URL="+open.URL())
-	taps := tapBus(t, h.nats)
+	taps := startTap(t, h.nats)
 	nc, err := nats.Connect(h.nats)
 	if err != nil {
 		t.Fatal(err)

@@ -14,9 +14,9 @@ import (
 	"herd/bus/topology"
 )
 
-// TestJournalSurvivesAll: all servers and the bus are killed at once under load;
-// restarted, they hold every record whose reply a client had read, all of them.
-func TestJournalSurvivesAll(t *testing.T) {
+// TestJournalSurvivesKill: all servers and the bus are killed at once under load. After a
+// restart, every server holds every record whose reply a client had read.
+func TestJournalSurvivesKill(t *testing.T) {
 	for _, kind := range []string{"ack", "sync"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -29,13 +29,13 @@ func TestJournalSurvivesAll(t *testing.T) {
 				}
 				return h, clients
 			}
-			latest := map[string]string{} // by client, the last reply that was read
+			latest := map[string]string{} // the last reply that was read, by client
 			for round := range 3 {
 				h, clients := start()
-				survived(t, h, latest)
+				checkSurvived(t, h, latest)
 				var mu sync.Mutex
 				var writers sync.WaitGroup
-				const reports = 100 // by each writer before the kill
+				const reports = 100 // of each writer before the kill
 				enough := make(chan error, len(clients))
 				for i, c := range clients {
 					writers.Go(func() {
@@ -43,7 +43,7 @@ func TestJournalSurvivesAll(t *testing.T) {
 							id := fmt.Sprintf("s%d.c%d", i, n%50)
 							fmt.Fprintf(c.conn, "IAMAT %s +1+1 %d.%09d\n", id, 1_700_000_000+round, n)
 							reply, err := c.r.ReadString('\n')
-							if err != nil { // killed, or too early
+							if err != nil { // expected after the kill, too early before
 								if n <= reports {
 									enough <- err
 								}
@@ -68,29 +68,29 @@ func TestJournalSurvivesAll(t *testing.T) {
 				writers.Wait()
 			}
 			h, _ := start()
-			survived(t, h, latest)
+			checkSurvived(t, h, latest)
 			h.stop()
 		})
 	}
 }
 
-// survived checks that a herd holds, at every server, the records in latest or
-// newer ones: a report that was in flight may have got in without its reply.
-func survived(t *testing.T, h upHerd, latest map[string]string) {
+// checkSurvived checks that every server holds the records in latest, or newer ones: a
+// report in flight may have been stored before its reply was read.
+func checkSurvived(t *testing.T, h upHerd, latest map[string]string) {
 	t.Helper()
 	c := dial(t, h.addresses[0])
 	defer c.conn.Close()
 	for id, record := range latest {
-		got := c.where(id)
+		got := c.lookup(id)
 		if got != record && !newer(t, got, record) {
-			t.Errorf("%s: %q after all were killed, want %q or newer", id, got, record)
+			t.Errorf("%s: %q after the kill, want %q or newer", id, got, record)
 			continue
 		}
 		awaitAgreement(t, id, got, h.addresses...)
 	}
 }
 
-// newer tells whether record a reports a later time than b.
+// newer reports whether record a has a later time than b.
 func newer(t *testing.T, a, b string) bool {
 	t.Helper()
 	if !strings.HasPrefix(a, "AT ") {
@@ -99,8 +99,8 @@ func newer(t *testing.T, a, b string) bool {
 	return a[strings.LastIndexByte(a, ' '):] > b[strings.LastIndexByte(b, ' '):]
 }
 
-// TestJournalDirectory: a second process on a directory ends; a damaged journal is
-// reported and does not stop a server from starting.
+// TestJournalDirectory: a second process with the same directory exits. A server with a
+// corrupt journal reports it and starts.
 func TestJournalDirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -132,9 +132,9 @@ func TestJournalDirectory(t *testing.T) {
 	h.stop()
 }
 
-// TestRollingRestart: the servers are restarted one after the other under steady
-// load on the others: nothing acknowledged is lost, and no server, once ready,
-// answers with an older record than before it stopped.
+// TestRollingRestart: the servers are restarted one after the other, under load on the
+// others. No acknowledged record is lost, and no server that is ready replies with an
+// older record than before its restart.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
 	broker, err := embed.Start("127.0.0.1:0", slog.New(slog.DiscardHandler))
@@ -177,7 +177,7 @@ func TestRollingRestart(t *testing.T) {
 		own := c.ask(fmt.Sprintf("IAMAT %s +1+1 1", name))
 		var before string
 		eventually(t, func() error {
-			if before = c.where("kiwi"); !strings.HasPrefix(before, "AT ") {
+			if before = c.lookup("kiwi"); !strings.HasPrefix(before, "AT ") {
 				return fmt.Errorf("%s has %q", name, before)
 			}
 			return nil
@@ -185,11 +185,11 @@ func TestRollingRestart(t *testing.T) {
 		processes[name].stop()
 		serve(name)
 		c = dial(t, addresses[name])
-		if after := c.where("kiwi"); after != before && !newer(t, after, before) {
-			t.Errorf("%s answered %q before its restart and %q after", name, before, after)
+		if after := c.lookup("kiwi"); after != before && !newer(t, after, before) {
+			t.Errorf("%s replied %q before its restart and %q after", name, before, after)
 		}
-		if got := c.where(name); got != own {
-			t.Errorf("%s lost its own record: %q, want %q", name, got, own)
+		if got := c.lookup(name); got != own {
+			t.Errorf("%s has lost its own record: %q, want %q", name, got, own)
 		}
 		close(stop)
 		last := <-stopped

@@ -12,24 +12,24 @@ import (
 )
 
 type loadCommand struct {
-	Addresses []string `arg:"" name:"addr" help:"Addresses of the servers, all of which must end with the same records."`
+	Addresses []string `arg:"" name:"addr" help:"Addresses of servers of one herd, which must all hold the same records after the load."`
 
-	Duration    time.Duration `default:"10s" help:"End after so long."`
-	Count       int           `default:"10000000" help:"End after so many commands, if that comes first."`
-	Connections int           `short:"c" default:"8" help:"Connections, over the servers in turn."`
-	Pipeline    int           `short:"p" default:"64" help:"Commands in flight on each connection."`
-	Clients     int           `default:"10000" help:"Distinct clients, which the servers remember."`
-	Rate        float64       `help:"Commands a second over all connections, whether replies come or not (default: as fast as it goes)."`
-	First       bool          `help:"Write to the first address only; the others are only looked at."`
-	Whatsat     float64       `help:"Percentage of WHATSAT among the commands (default: none)."`
-	Name        string        `default:"load" help:"Clients are <name>.0 and on; loads at the same time need names of their own."`
-	Settle      time.Duration `default:"10s" help:"How long all servers may take, after the load, to have all records; 0 leaves that out."`
-	Check       int           `default:"20000" help:"Records to look at, at every server, after the load."`
-	Patience    time.Duration `default:"15s" help:"How long a reply may take."`
+	Duration    time.Duration `default:"10s" help:"Stop after this time."`
+	Count       int           `default:"10000000" help:"Stop after this number of commands, if that comes first."`
+	Connections int           `short:"c" default:"8" help:"Connections, distributed over the servers."`
+	Pipeline    int           `short:"p" default:"64" help:"Commands in flight per connection."`
+	Clients     int           `default:"10000" help:"Distinct clients. The servers keep their records."`
+	Rate        float64       `help:"Commands per second over all connections, independent of replies (default: as fast as possible)."`
+	First       bool          `help:"Send commands to the first address only; use the others for the check."`
+	Whatsat     float64       `help:"Percentage of WHATSAT among the commands (default: 0)."`
+	Name        string        `default:"load" help:"Prefix of client names: <name>.0 and so on. Concurrent loads need different names."`
+	Settle      time.Duration `default:"10s" help:"Maximum time, after the load, until all servers hold all records; 0 skips this check."`
+	Check       int           `default:"20000" help:"Records to check at every server after the load."`
+	Patience    time.Duration `default:"15s" help:"Maximum time to wait for a reply."`
 	JSON        bool          `name:"json" help:"Print JSON."`
 }
 
-// Run puts a load on running servers. Ctrl-C ends it with the figures so far.
+// Run runs a load against running servers. Ctrl-C ends it with the figures so far.
 func (l loadCommand) Run(ctx context.Context, c console) error {
 	cfg := load.Config{
 		Addresses: l.Addresses, First: l.First, Connections: l.Connections, Pipeline: l.Pipeline, Clients: l.Clients,
@@ -63,10 +63,10 @@ func (l loadCommand) Run(ctx context.Context, c console) error {
 	return nil
 }
 
-// showProgress shows progress in one line of a terminal; end clears it.
+// showProgress shows progress on one line of a terminal; end clears the line.
 func showProgress(terminal io.Writer) (show func(load.Progress), end func()) {
 	show = func(p load.Progress) {
-		fmt.Fprintf(terminal, "\r\x1b[K%.0f s: %d replies, %.0f a second", p.Elapsed.Seconds(), p.Replies, float64(p.Recent)/p.Since.Seconds())
+		fmt.Fprintf(terminal, "\r\x1b[K%.0f s: %d replies, %.0f per second", p.Elapsed.Seconds(), p.Replies, float64(p.Recent)/p.Since.Seconds())
 	}
 	return show, func() { fmt.Fprint(terminal, "\r\x1b[K") }
 }

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestLoad: a load on a real herd finds every reply right and nothing lost, and
-// leaves its records at every server.
+// TestLoad: a load on a herd finds every reply correct and no record lost, and its
+// records are at every server.
 func TestLoad(t *testing.T) {
 	t.Parallel()
 	h := startUp(t, "goloman")
@@ -39,11 +39,11 @@ func TestLoad(t *testing.T) {
 			t.Errorf("%v: check %+v", flags, c)
 		}
 		if l.stderr.String() != "" {
-			t.Errorf("%v: standard error, which is no terminal: %q", flags, l.stderr.String())
+			t.Errorf("%v: progress on standard error, which is not a terminal: %q", flags, l.stderr.String())
 		}
 	}
 	for _, address := range h.addresses {
-		if got := dial(t, address).where("load.99"); !strings.HasPrefix(got, "AT ") {
+		if got := dial(t, address).lookup("load.99"); !strings.HasPrefix(got, "AT ") {
 			t.Errorf("%s has %q of load.99", address, got)
 		}
 	}
@@ -55,7 +55,7 @@ func TestLoadInterrupted(t *testing.T) {
 	h := startUp(t, "A")
 	l := start(t, nil, "load", "--rate", "1000", "--duration", "1h", h.addresses[0])
 	c := dial(t, h.addresses[0])
-	for c.where("load.0009") == "? WHATSAT load.0009 0 0" { // until it is under way
+	for c.lookup("load.0009") == "? WHATSAT load.0009 0 0" { // until the load has begun
 	}
 	l.signal(os.Interrupt)
 	if got := l.status(); got != exitOK || !strings.Contains(l.stdout.String(), "interrupted: the figures so far\nreplies ") {
@@ -63,14 +63,14 @@ func TestLoadInterrupted(t *testing.T) {
 	}
 }
 
-// TestLoadServerGone: a server that dies under load is an error, and the figures
-// are still told.
-func TestLoadServerGone(t *testing.T) {
+// TestLoadServerKilled: the loss of a server is an error, and the figures are printed all
+// the same.
+func TestLoadServerKilled(t *testing.T) {
 	t.Parallel()
 	h := startUp(t, "A")
 	l := start(t, nil, "load", "--rate", "1000", "--duration", "1h", h.addresses[0])
 	c := dial(t, h.addresses[0])
-	for c.where("load.0009") == "? WHATSAT load.0009 0 0" {
+	for c.lookup("load.0009") == "? WHATSAT load.0009 0 0" {
 	}
 	h.signal(syscall.SIGKILL)
 	if got := l.status(); got != exitFailure || !strings.Contains(l.stdout.String(), "replies ") || !strings.Contains(l.stderr.String(), "failed connections: ") {

@@ -1,5 +1,5 @@
-// Command herd runs the servers of a herd, all in one process or one in each,
-// and tells about them. `herd --help` lists its commands, `herd env` its settings.
+// Command herd runs the servers of a herd, all in one process or one process each,
+// and inspects them. `herd --help` lists its commands, `herd env` its settings.
 package main
 
 import (
@@ -18,44 +18,44 @@ import (
 const (
 	exitOK      = 0
 	exitFailure = 1
-	exitUsage   = 2 // a wrong command line or environment
+	exitUsage   = 2 // an invalid command line or environment
 )
 
 func main() {
 	ctx, release := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, release) // so that a second signal ends us at once
+	context.AfterFunc(ctx, release) // a second signal kills the process
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// commands is the command line. Each command's Run is in a file of its name.
+// commands is the command line. Each command is in a file of its name.
 type commands struct {
-	Up          upCommand          `cmd:"" help:"Run the whole herd in this process."`
-	Serve       serveCommand       `cmd:"" help:"Run one server of the herd, on the NATS at HERD_NATS_URL."`
-	Topology    topologyCommand    `cmd:"" help:"Print the herd's graph after checking it."`
-	BusConfig   busConfigCommand   `cmd:"" help:"Write a nats-server configuration that holds each server to its own edges, and keys."`
-	Status      statusCommand      `cmd:"" help:"Ask the running herd how it is; exit 0 when all its edges are in step."`
-	Load        loadCommand        `cmd:"" help:"Put a bounded load on running servers, and check all that comes back."`
-	Healthcheck healthcheckCommand `cmd:"" help:"Exit 0 when the server at HERD_OPS_LISTEN is ready."`
-	Env         envCommand         `cmd:"" help:"Print every environment variable with its default, present value and meaning."`
+	Up          upCommand          `cmd:"" help:"Run the whole herd in one process."`
+	Serve       serveCommand       `cmd:"" help:"Run one server of the herd, with the NATS server at HERD_NATS_URL."`
+	Topology    topologyCommand    `cmd:"" help:"Check the topology and print it."`
+	BusConfig   busConfigCommand   `cmd:"" help:"Write keys, and a nats-server configuration that restricts each server to its own edges."`
+	Status      statusCommand      `cmd:"" help:"Print the status of the running herd; exit 0 if all edges are in step."`
+	Load        loadCommand        `cmd:"" help:"Run a bounded load against running servers, and check every reply."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Exit 0 if the server at HERD_OPS_LISTEN is ready."`
+	Env         envCommand         `cmd:"" help:"Print every environment variable with its default, its value and its meaning."`
 	Version     versionCommand     `cmd:"" help:"Print the versions of herd, Go and NATS."`
 }
 
-// console is where a command talks to people: its answers to Out, what goes wrong
-// and the life-cycle log to Err.
+// console is where a command writes: its output to Out, errors and the life-cycle log
+// to Err.
 type console struct {
 	Out, Err io.Writer
 }
 
-// usageError is a fault of the command line or the environment.
+// usageError is an invalid command line or environment.
 type usageError struct{ error }
 
-// run is the program: it runs the command that args name until it ends or ctx
-// does, and returns the exit status.
+// run parses args, runs the command until it returns or ctx is cancelled, and returns
+// the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var helped bool
 	parser := kong.Must(&commands{},
 		kong.Name("herd"),
-		kong.Description("A herd of servers that track where mobile clients are."),
+		kong.Description("A herd of servers that track the locations of mobile clients."),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(int) { helped = true }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
@@ -67,7 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case helped:
 		return exitOK
 	case err != nil:
-		fmt.Fprintf(stderr, "herd: %v (herd --help says more)\n", err)
+		fmt.Fprintf(stderr, "herd: %v (see herd --help)\n", err)
 		return exitUsage
 	}
 	err = command.Run()

@@ -11,7 +11,7 @@ import (
 	"herd/bus/bustest"
 )
 
-// asProgram, set in its environment, makes the test binary be the program.
+// asProgram is an environment variable: with it, the test binary is herd.
 const asProgram = "TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -24,8 +24,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"herd": main})
 }
 
-// TestScripts runs testdata/*.txtar: the commands' tests, and examples of their
-// use. TAKEN is an address where somebody listens, FREE one where nobody does.
+// TestScripts runs testdata/*.txtar, the tests of the commands and examples of their use.
+// TAKEN is an address that is in use, CERT and KEY are files with a certificate.
 func TestScripts(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -11,12 +11,11 @@ import (
 
 	"herd/node"
 	"herd/node/opshttp"
-	"herd/places"
 )
 
-// metrics is what /metrics shows of the process: its servers, its sources of places,
-// and Go's and the system's own account of it. The registry is its own, so that
-// nothing shows there because some package was imported.
+// metrics are the metrics of the process: its servers, its sources of places, the Go
+// runtime and the operating system. The registry is its own, so that an imported
+// package cannot add metrics.
 type metrics struct {
 	registry *prometheus.Registry
 	calls    *prometheus.HistogramVec
@@ -27,15 +26,15 @@ func newMetrics() metrics {
 	m := metrics{
 		registry: prometheus.NewRegistry(),
 		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "herd_places_call_duration_seconds", Help: "Calls to a source of places: what its cache did not answer, retries too.",
+			Name: "herd_places_call_duration_seconds", Help: "Duration of each call to a source of places. A retry is a call, an answer from the cache is not.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"source"}),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "herd_places_errors_total", Help: "Calls to a source of places that failed; not those that nobody waited for any more.",
+			Name: "herd_places_errors_total", Help: "Calls to a source of places that failed; cancelled calls are not counted.",
 		}, []string{"source"}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "herd_build_info", Help: "1, under labels that say what the program was built from.",
+		Name: "herd_build_info", Help: "1, with the versions that the program was built from as labels.",
 		ConstLabels: prometheus.Labels{"version": version(), "goversion": runtime.Version()},
 	})
 	build.Set(1)
@@ -46,13 +45,13 @@ func newMetrics() metrics {
 // servers adds the servers of the process.
 func (m metrics) servers(nodes ...*node.Node) { m.registry.MustRegister(opshttp.Metrics(nodes...)) }
 
-// source counts the calls to a source of places.
-func (m metrics) source(name string, src places.Source) places.Source {
-	calls, failed := m.calls.WithLabelValues(name), m.errors.WithLabelValues(name)
-	return places.NewObserved(src, func(took time.Duration, err error) {
+// observePlaces returns the function that counts the calls to a source of places.
+func (m metrics) observePlaces(source string) func(took time.Duration, err error) {
+	calls, failed := m.calls.WithLabelValues(source), m.errors.WithLabelValues(source)
+	return func(took time.Duration, err error) {
 		calls.Observe(took.Seconds())
 		if err != nil && !errors.Is(err, context.Canceled) {
 			failed.Inc()
 		}
-	})
+	}
 }

@@ -20,8 +20,8 @@ import (
 	"herd/bus/topology"
 )
 
-// What Prometheus sees of a herd, and what Grafana's dashboard and Prometheus's
-// rules in compose/ make of it.
+// The metrics of a herd, and the Grafana dashboard and Prometheus rules in compose/ that
+// use them.
 
 // series is one line of /metrics.
 type series struct {
@@ -29,7 +29,7 @@ type series struct {
 	value  float64
 }
 
-// scrape reads /metrics: what there is of each metric, by its name.
+// scrape reads /metrics and returns the series of each metric, by name.
 func scrape(t *testing.T, ops string) map[string][]series {
 	t.Helper()
 	reply, err := http.Get(ops + "/metrics")
@@ -64,7 +64,7 @@ func scrape(t *testing.T, ops string) map[string][]series {
 	return all
 }
 
-// sum adds up what there is of a metric under labels, given as name, value, ….
+// sum adds the series of a metric that have labels, given as name, value, ….
 func sum(all map[string][]series, name string, labels ...string) (total float64) {
 	for _, s := range all[name] {
 		match := true
@@ -78,7 +78,7 @@ func sum(all map[string][]series, name string, labels ...string) (total float64)
 	return total
 }
 
-// TestMetrics: what came and went is counted where it did.
+// TestMetrics: values after a few commands, names, and no data of clients in labels.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	h := startUp(t, "A-B,B-C", "HERD_JOURNAL=ack", "HERD_DATA_DIR="+t.TempDir(), "HERD_MAX_CLIENTS=2")
@@ -134,7 +134,7 @@ func TestMetrics(t *testing.T) {
 		all = scrape(t, h.ops)
 		for _, w := range wants {
 			if got := sum(all, w.name, w.labels...); all[w.name] == nil || got != w.value {
-				return fmt.Errorf("%s%v is %v (%d of it), want %v", w.name, w.labels, got, len(all[w.name]), w.value)
+				return fmt.Errorf("%s%v is %v (%d series), want %v", w.name, w.labels, got, len(all[w.name]), w.value)
 			}
 		}
 		return nil
@@ -166,7 +166,7 @@ func TestMetrics(t *testing.T) {
 		for _, s := range is {
 			for label, value := range s.labels {
 				if strings.Contains(value, "kiwi") || strings.Contains(value, "127.0.0.1") {
-					t.Errorf("%s{%s=%q} is about a client", name, label, value)
+					t.Errorf("%s{%s=%q} identifies a client", name, label, value)
 				}
 			}
 		}
@@ -174,13 +174,12 @@ func TestMetrics(t *testing.T) {
 	h.stop()
 }
 
-// ofPrometheus are the labels that Prometheus itself adds to what it scrapes, and
-// upLabels those of its own metric that says whether it could.
+// ofPrometheus are the labels that Prometheus adds to every series.
 var ofPrometheus = []string{"job", "instance"}
 
-// words takes an expression of PromQL to pieces: names of metrics, each with the
-// labels that its braces name; and the labels of by and without.
-func words(expression string) (metrics map[string][]string, grouped []string) {
+// parseExpression returns the metrics of a PromQL expression, each with the labels in its
+// braces, and the labels of by and without.
+func parseExpression(expression string) (metrics map[string][]string, grouped []string) {
 	metrics = map[string][]string{}
 	expression = regexp.MustCompile(`"[^"]*"`).ReplaceAllString(expression, `""`)
 	groups := regexp.MustCompile(`\b(by|without|on|ignoring|group_left|group_right) *\(([^)]*)\)`)
@@ -205,11 +204,11 @@ func words(expression string) (metrics map[string][]string, grouped []string) {
 	return metrics, grouped
 }
 
-// checkExpression reports what an expression names and /metrics lacks; it returns
-// the labels that its metrics have.
+// checkExpression reports metrics and labels that an expression uses and /metrics does
+// not have. It returns the labels of its metrics.
 func checkExpression(t *testing.T, where, expression string, all map[string][]series) (labels []string) {
 	t.Helper()
-	metrics, grouped := words(expression)
+	metrics, grouped := parseExpression(expression)
 	if len(metrics) == 0 {
 		t.Errorf("%s: no metric in %s", where, expression)
 	}
@@ -218,14 +217,14 @@ func checkExpression(t *testing.T, where, expression string, all map[string][]se
 		has := slices.Clone(ofPrometheus)
 		if name != "up" { // Prometheus's own
 			if all[name] == nil {
-				t.Errorf("%s: /metrics has no %s, of %s", where, name, expression)
+				t.Errorf("%s: /metrics has no %s, which is in %s", where, name, expression)
 				continue
 			}
 			has = slices.AppendSeq(has, maps.Keys(all[name][0].labels))
 		}
 		for _, label := range matched {
 			if !slices.Contains(has, label) {
-				t.Errorf("%s: %s has no label %s, of %s", where, name, label, expression)
+				t.Errorf("%s: %s has no label %s, which is in %s", where, name, label, expression)
 			}
 		}
 		labels = append(labels, has...)
@@ -256,12 +255,13 @@ func parseYAML(t *testing.T, into any, path ...string) {
 	}
 }
 
-// TestMonitoring: whatever the dashboard and the rules name, /metrics has.
+// TestMonitoring: /metrics has every metric and label that the dashboard and the rules
+// use.
 func TestMonitoring(t *testing.T) {
 	t.Parallel()
 	h := startUp(t, "goloman")
 	var all map[string][]series
-	eventually(t, func() error { // three beats tell a clock
+	eventually(t, func() error { // a clock is known after three heartbeats
 		all = scrape(t, h.ops)
 		if all["herd_edge_clock_skew_seconds"] == nil {
 			return fmt.Errorf("no clocks yet")
@@ -308,22 +308,22 @@ func TestMonitoring(t *testing.T) {
 	expressions := 0
 	for _, p := range board.Panels {
 		if ids[p.ID] {
-			t.Errorf("panel %q: another has its id %d", p.Title, p.ID)
+			t.Errorf("panel %q: another panel has id %d", p.Title, p.ID)
 		}
 		ids[p.ID] = true
 		for _, target := range p.Targets {
 			expressions++
 			labels := checkExpression(t, "panel "+p.Title, target.Expr, all)
 			if p.Title == "Servers ready" && !strings.Contains(target.Expr, "up{") {
-				t.Errorf("panel %q knows nothing of processes that don't answer: %s", p.Title, target.Expr)
+				t.Errorf("panel %q ignores processes that cannot be scraped: %s", p.Title, target.Expr)
 			}
 			for _, m := range legend.FindAllStringSubmatch(target.LegendFormat, -1) {
 				if !slices.Contains(labels, m[1]) {
-					t.Errorf("panel %q: its legend has label %s, and %s has not", p.Title, m[1], target.Expr)
+					t.Errorf("panel %q: its legend has label %s, which is not in %s", p.Title, m[1], target.Expr)
 				}
 			}
 			if target.Datasource != known {
-				t.Errorf("panel %q asks %v, want %v", p.Title, target.Datasource, known)
+				t.Errorf("panel %q uses data source %v, want %v", p.Title, target.Datasource, known)
 			}
 		}
 	}
@@ -354,20 +354,20 @@ func TestMonitoring(t *testing.T) {
 				if r.Annotations[about] == "" || r.Labels["severity"] == "" {
 					t.Errorf("alert %s has no %s, or no severity", r.Alert, about)
 				}
-				// An event that came before the first look at a process is no increase.
+				// An event before the first scrape of a process does not increase a counter.
 				if regexp.MustCompile(`kind="(denied|mismatch)"`).MatchString(r.Expr) && !strings.Contains(r.Expr, "process_start_time_seconds") {
-					t.Errorf("alert %s is blind to what was told of at the start", r.Alert)
+					t.Errorf("alert %s ignores events at the start of a process", r.Alert)
 				}
 				for _, m := range mentioned.FindAllStringSubmatch(r.Annotations[about], -1) {
 					if !slices.Contains(labels, m[1]) {
-						t.Errorf("alert %s tells of label %s, and %s has not", r.Alert, m[1], r.Expr)
+						t.Errorf("alert %s mentions label %s, which is not in %s", r.Alert, m[1], r.Expr)
 					}
 				}
 			}
 		}
 	}
 	if expressions < 30 {
-		t.Errorf("only %d expressions were looked at", expressions)
+		t.Errorf("only %d expressions were checked", expressions)
 	}
 
 	var scraping struct {

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// BenchmarkWhatsAt asks a herd of one, in a process of its own, for 20 places within
-// 10 km, over 8 connections that each wait for their reply: again about a few places,
-// whose answers are known after the first time, and anew about places that are never
-// the same. The asking is on the same machine and part of the figures.
+// BenchmarkWhatsAt requests 20 places within 10 km from a herd of one server, over 8
+// connections with one request in flight each. "again" is for a few locations, which are
+// in the cache after the first time; "anew" is for locations that are all different. The
+// client runs on the same machine and is part of the figures.
 func BenchmarkWhatsAt(b *testing.B) {
 	b.Run("again", func(b *testing.B) { benchmarkWhatsAt(b, len(towns)) })
 	b.Run("anew", func(b *testing.B) { benchmarkWhatsAt(b, 20_000) })
@@ -48,14 +48,14 @@ func benchmarkWhatsAt(b *testing.B, clients int) {
 	b.ReportMetric(float64(every[len(every)*99/100].Microseconds()), "p99-µs")
 }
 
-// towns are where the clients are, or, of many, near to where.
+// towns are the locations of the first clients; further clients are close to them.
 var towns = [][2]float64{
 	{34.06893, -118.445127}, {51.5074, -0.1278}, {35.6895, 139.6917}, {-1.2864, 36.8172}, {40.7128, -74.006}, {-33.8688, 151.2093},
 	{48.8566, 2.3522}, {55.7558, 37.6173}, {19.076, 72.8777}, {-23.5505, -46.6333}, {30.0444, 31.2357}, {13.7563, 100.5018},
 	{52.52, 13.405}, {41.9028, 12.4964}, {59.3293, 18.0686}, {-13.8333, -171.7667},
 }
 
-// placeClients says where so many clients are, and returns when places are loaded.
+// placeClients reports the locations of clients, and returns when places are loaded.
 func placeClients(address string, clients int) error {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -74,8 +74,8 @@ func placeClients(address string, clients int) error {
 	return err
 }
 
-// askForPlaces asks n times what is near one client after the other, from the first
-// on; it returns how long each reply took.
+// askForPlaces requests n times the places near one client after the other, beginning
+// with first. It returns the latencies.
 func askForPlaces(address string, first, clients, n int) (took []time.Duration, err error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {

@@ -21,13 +21,13 @@ import (
 	"herd/places/placestest"
 )
 
-// Places from the web, as a client of a whole herd sees them.
+// Places from web services, in the replies of a herd.
 
-// campus is where the client kiwi is, as placestest writes it.
+// The location of client kiwi, as placestest writes it.
 const campusLat, campusLon = "34.06893", "-118.445127"
 
-// placed starts a herd of one with places as env says, and a client in it.
-func placed(t *testing.T, env ...string) (upHerd, *client) {
+// startWithPlaces starts a herd of one server with places as in env, and a client.
+func startWithPlaces(t *testing.T, env ...string) (upHerd, *client) {
 	t.Helper()
 	h := startUp(t, "Solo", env...)
 	c := dial(t, h.addresses[0])
@@ -35,12 +35,12 @@ func placed(t *testing.T, env ...string) (upHerd, *client) {
 	return h, c
 }
 
-// places asks what is near a client and returns the JSON.
+// places sends WHATSAT and returns the JSON of the reply.
 func (c *client) places(id, radius string, bound int) string {
 	c.t.Helper()
 	record := c.ask(fmt.Sprintf("WHATSAT %s %s %d", id, radius, bound))
 	if !strings.HasPrefix(record, "AT ") {
-		c.t.Fatalf("WHATSAT %s was answered %q", id, record)
+		c.t.Fatalf("WHATSAT %s: reply %q", id, record)
 	}
 	var object strings.Builder
 	for line := c.line(); line != ""; line = c.line() {
@@ -49,7 +49,7 @@ func (c *client) places(id, radius string, bound int) string {
 	return object.String()
 }
 
-func answered(t *testing.T, object string) (r places.Response) {
+func parseResponse(t *testing.T, object string) (r places.Response) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(object), &r); err != nil {
 		t.Fatalf("%v: %s", err, object)
@@ -57,25 +57,25 @@ func answered(t *testing.T, object string) (r places.Response) {
 	return r
 }
 
-// TestGoogle: the API's own bytes, errors too, and the herd that leaves it alone
-// when its quota is used up.
+// TestGoogle: replies contain the bytes of the API, also of errors, and the API is not
+// called while its quota is used up.
 func TestGoogle(t *testing.T) {
 	t.Parallel()
-	for _, layout := range []placestest.Layout{placestest.CompactArrays, placestest.ExpandedArrays} {
-		google := placestest.Google(t, placestest.Key, layout)
-		_, c := placed(t, "HERD_PLACES=google", "HERD_PLACES_URL="+google.URL.String(), "HERD_PLACES_KEY="+placestest.Key)
+	for _, dialect := range []placestest.Layout{placestest.CompactArrays, placestest.ExpandedArrays} {
+		google := placestest.Google(t, placestest.Key, dialect)
+		_, c := startWithPlaces(t, "HERD_PLACES=google", "HERD_PLACES_URL="+google.URL.String(), "HERD_PLACES_KEY="+placestest.Key)
 		for _, bound := range []int{20, 3} {
-			if got, want := c.places("kiwi", "1.001", bound), placestest.GoogleResponse(layout, campusLat, campusLon, bound); got != want {
+			if got, want := c.places("kiwi", "1.001", bound), placestest.GoogleResponse(dialect, campusLat, campusLon, bound); got != want {
 				t.Errorf("bound %d: %s\nwant %s", bound, got, want)
 			}
 		}
 		if radius := google.LastRequest(t).Form.Get("radius"); radius != "1001" {
-			t.Errorf("a radius of 1.001 km was asked for as %q", radius)
+			t.Errorf("radius 1.001 km is %q in the request", radius)
 		}
 		c.places("kiwi", "0", 5)
 		c.places("kiwi", "5", 0)
 		if n := len(google.Requests()); n != 2 {
-			t.Errorf("%d questions were asked, want none for a radius or bound of 0", n-2)
+			t.Errorf("%d calls with a radius or bound of 0, want none", n-2)
 		}
 
 		denied := placestest.GoogleError("REQUEST_DENIED", placestest.GoogleBadKey)
@@ -84,22 +84,22 @@ func TestGoogle(t *testing.T) {
 			t.Errorf("a refusal: %s\nwant %s", got, denied)
 		}
 		google.OverrideNext(placestest.Respond(503, ""), placestest.Respond(200, placestest.GoogleError("UNKNOWN_ERROR", "")))
-		if got := answered(t, c.places("kiwi", "10", 5)); got.Status != "OK" {
-			t.Errorf("after two failures by chance: %+v", got)
+		if got := parseResponse(t, c.places("kiwi", "10", 5)); got.Status != "OK" {
+			t.Errorf("after two transient failures: %+v", got)
 		}
 		spent := placestest.GoogleError("OVER_QUERY_LIMIT", placestest.GoogleDailyQuota)
 		google.OverrideNext(placestest.Respond(200, spent))
 		if got := c.places("kiwi", "10", 5); got != spent {
-			t.Errorf("a spent quota: %s\nwant %s", got, spent)
+			t.Errorf("a used-up quota: %s\nwant %s", got, spent)
 		}
 		before := len(google.Requests())
-		if got := answered(t, c.places("kiwi", "10", 5)); got.Status != "OVER_QUERY_LIMIT" || !strings.Contains(got.ErrorMessage, "paused until ") || len(google.Requests()) != before {
-			t.Errorf("after a spent quota: %+v, and %d questions", got, len(google.Requests())-before)
+		if got := parseResponse(t, c.places("kiwi", "10", 5)); got.Status != "OVER_QUERY_LIMIT" || !strings.Contains(got.ErrorMessage, "paused until") || len(google.Requests()) != before {
+			t.Errorf("after a used-up quota: %+v, and %d calls", got, len(google.Requests())-before)
 		}
 	}
 }
 
-// TestGoogleNew: with the key in a file, and the fields that cost more.
+// TestGoogleNew: with the key in a file, with and without ratings.
 func TestGoogleNew(t *testing.T) {
 	t.Parallel()
 	api := placestest.GoogleNew(t, placestest.Key)
@@ -108,56 +108,57 @@ func TestGoogleNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	env := []string{"HERD_PLACES=google-new", "HERD_PLACES_URL=" + api.URL.String(), "HERD_PLACES_KEY_FILE=" + key}
-	_, c := placed(t, env...)
+	_, c := startWithPlaces(t, env...)
 	plain := c.places("kiwi", "10", 5)
-	_, c = placed(t, append(env, "HERD_PLACES_RATINGS=on")...)
+	_, c = startWithPlaces(t, append(env, "HERD_PLACES_RATINGS=on")...)
 	rated := c.places("kiwi", "10", 5)
-	if r := answered(t, plain); len(r.Results) != 5 || r.Results[0].PlaceID != "ChIJ0" || r.Results[0].Rating != 0 {
+	if r := parseResponse(t, plain); len(r.Results) != 5 || r.Results[0].PlaceID != "ChIJ0" || r.Results[0].Rating != 0 {
 		t.Errorf("answer %s", plain)
 	}
-	if r := answered(t, rated); len(r.Results) != 5 || r.Results[0].Rating != 4.5 {
+	if r := parseResponse(t, rated); len(r.Results) != 5 || r.Results[0].Rating != 4.5 {
 		t.Errorf("answer with ratings %s", rated)
 	}
 }
 
-// TestOverpass: and that what was asked once is known.
+// TestOverpass: a repeated query is answered from the cache.
 func TestOverpass(t *testing.T) {
 	t.Parallel()
 	server := placestest.Overpass(t, 10)
-	_, c := placed(t, "HERD_PLACES=overpass", "HERD_PLACES_URL="+server.URL.String()+"/api/interpreter")
+	_, c := startWithPlaces(t, "HERD_PLACES=overpass", "HERD_PLACES_URL="+server.URL.String()+"/api/interpreter")
 	for range 3 {
-		if r := answered(t, c.places("kiwi", "10", 5)); len(r.Results) != 5 || r.Results[0].Name != "Café 0" || !strings.Contains(fmt.Sprint(r.HTMLAttributions), "ODbL") {
+		if r := parseResponse(t, c.places("kiwi", "10", 5)); len(r.Results) != 5 || r.Results[0].Name != "Café 0" || !strings.Contains(fmt.Sprint(r.HTMLAttributions), "ODbL") {
 			t.Errorf("answer %+v", r)
 		}
 	}
 	if n := len(server.Requests()); n != 1 {
-		t.Errorf("%d questions for one answer", n)
+		t.Errorf("%d calls, want 1", n)
 	}
 	if agent := server.LastRequest(t).Header.Get("User-Agent"); !strings.HasPrefix(agent, "herd/") {
 		t.Errorf("User-Agent %q", agent)
 	}
 }
 
-// TestFallbackOrder: the next answers when one fails, and says whose data it is.
+// TestFallbackOrder: when a source fails the next one is called, with its attribution in
+// the reply.
 func TestFallbackOrder(t *testing.T) {
 	t.Parallel()
 	google, overpass := placestest.Google(t, placestest.Key, placestest.ExpandedArrays), placestest.Overpass(t, 10)
 	urls := "HERD_PLACES_URL=google=" + google.URL.String() + ",overpass=" + overpass.URL.String()
 	key := "HERD_PLACES_KEY=" + placestest.Key
-	_, three := placed(t, "HERD_PLACES=google, overpass, gazetteer", urls, key)
-	_, two := placed(t, "HERD_PLACES=google,overpass", urls, key)
+	_, three := startWithPlaces(t, "HERD_PLACES=google, overpass, gazetteer", urls, key)
+	_, two := startWithPlaces(t, "HERD_PLACES=google,overpass", urls, key)
 
 	google.OverrideAll(placestest.Respond(200, placestest.GoogleError("REQUEST_DENIED", placestest.GoogleBadKey)))
-	if r := answered(t, three.places("kiwi", "10", 5)); !strings.Contains(fmt.Sprint(r.HTMLAttributions), "OpenStreetMap") || r.Status != "OK" {
+	if r := parseResponse(t, three.places("kiwi", "10", 5)); !strings.Contains(fmt.Sprint(r.HTMLAttributions), "OpenStreetMap") || r.Status != "OK" {
 		t.Errorf("the second: %+v", r)
 	}
 	overpass.OverrideAll(placestest.OverpassRemark)
-	if r := answered(t, three.places("kiwi", "11", 5)); !strings.Contains(fmt.Sprint(r.HTMLAttributions), "GeoNames") || r.Status != "OK" {
+	if r := parseResponse(t, three.places("kiwi", "11", 5)); !strings.Contains(fmt.Sprint(r.HTMLAttributions), "GeoNames") || r.Status != "OK" {
 		t.Errorf("the third: %+v", r)
 	}
-	r := answered(t, two.places("kiwi", "10", 5))
+	r := parseResponse(t, two.places("kiwi", "10", 5))
 	if r.Status != "REQUEST_DENIED" || r.ErrorMessage != "google: "+placestest.GoogleBadKey+`; overpass: the Overpass server: runtime error: Query timed out in "query" at line 3 after 9 seconds.` {
-		t.Errorf("none: %+v", r)
+		t.Errorf("all fail: %+v", r)
 	}
 	google.OverrideAll(nil)
 	if got := two.places("kiwi", "10", 5); got != placestest.GoogleResponse(placestest.ExpandedArrays, campusLat, campusLon, 5) {
@@ -165,7 +166,7 @@ func TestFallbackOrder(t *testing.T) {
 	}
 }
 
-// TestPlacesBudget: the servers of a herd spend what they may together, and no more.
+// TestPlacesBudget: all servers of a herd together keep to the budget.
 func TestPlacesBudget(t *testing.T) {
 	t.Parallel()
 	google := placestest.Google(t, placestest.Key, placestest.ExpandedArrays)
@@ -177,7 +178,7 @@ func TestPlacesBudget(t *testing.T) {
 		c.places("kiwi", "10", 1)
 	}
 	if n := len(google.Requests()); n != 7 {
-		t.Errorf("a herd in one process made %d calls of 7", n)
+		t.Errorf("a herd in one process made %d calls, want 7", n)
 	}
 	h.stop()
 	for i, share := range []int{3, 2, 2} {
@@ -195,15 +196,15 @@ func TestPlacesBudget(t *testing.T) {
 	}
 }
 
-// TestManyClientsFewSpots: 200 clients ask about 50 spots at once, and again and
-// again. A source that may be kept is asked once a spot, another never twice at a
-// time; and meanwhile other clients are served.
+// TestManyClientsFewSpots: 200 clients request places at 50 spots at once, repeatedly. A
+// source that may be cached is called once per spot, another never twice at the same
+// time for one spot. Meanwhile other clients are served.
 func TestManyClientsFewSpots(t *testing.T) {
 	t.Parallel()
 	const clients, spots, rounds = 200, 50, 3
 	tests := map[string]struct {
 		server *placestest.Server
-		most   int // questions
+		most   int // calls
 	}{
 		"overpass": {placestest.Overpass(t, 10), spots},
 		"google":   {placestest.Google(t, placestest.Key, placestest.ExpandedArrays), clients * rounds},
@@ -225,16 +226,16 @@ func TestManyClientsFewSpots(t *testing.T) {
 			for range spots {
 				<-arrived
 			}
-			for _, address := range h.addresses { // nobody has been answered, and others are
+			for _, address := range h.addresses { // while all these wait, other clients get replies
 				c := dial(t, address)
 				for n := range 20 {
 					if got := c.ask(fmt.Sprintf("IAMAT other +1+1 %d", n)); !strings.HasPrefix(got, "AT ") {
-						t.Errorf("an IAMAT meanwhile was answered %q", got)
+						t.Errorf("an IAMAT meanwhile: reply %q", got)
 					}
 				}
 			}
 			if n := len(tt.server.Requests()); n != spots {
-				t.Errorf("%d clients asked %d questions about %d spots", clients, n, spots)
+				t.Errorf("%d clients caused %d calls for %d spots", clients, n, spots)
 			}
 			tt.server.OverrideAll(placestest.Delay(200 * time.Millisecond))
 			close(hold)
@@ -264,27 +265,27 @@ func TestManyClientsFewSpots(t *testing.T) {
 			}
 			all.Wait()
 			if n := len(tt.server.Requests()); n > tt.most {
-				t.Errorf("%d questions in all, want %d at most", n, tt.most)
+				t.Errorf("%d calls, want %d at most", n, tt.most)
 			}
 			if n := tt.server.MaxConcurrent(); n != 1 {
-				t.Errorf("%d equal questions at a time, want 1", n)
+				t.Errorf("%d equal calls at the same time, want 1", n)
 			}
-			t.Logf("%d clients, %d rounds, %d spots: %d questions", clients, rounds, spots, len(tt.server.Requests()))
+			t.Logf("%d clients, %d rounds, %d spots: %d calls", clients, rounds, spots, len(tt.server.Requests()))
 		})
 	}
 }
 
-// TestClientGoesAway: its question is cancelled, but not while another waits for the
-// same.
-func TestClientGoesAway(t *testing.T) {
+// TestClientDisconnects: the call for a client that disconnects is cancelled, unless
+// another client waits for the same call.
+func TestClientDisconnects(t *testing.T) {
 	t.Parallel()
 	google := placestest.Google(t, placestest.Key, placestest.ExpandedArrays)
 	hold, arrived, gone := make(chan struct{}), make(chan struct{}, 9), make(chan struct{}, 9)
 	google.OverrideAll(placestest.BlockUntil(hold, arrived, gone))
-	h, first := placed(t, "HERD_PLACES=google", "HERD_PLACES_URL="+google.URL.String(), "HERD_PLACES_KEY="+placestest.Key)
+	h, first := startWithPlaces(t, "HERD_PLACES=google", "HERD_PLACES_URL="+google.URL.String(), "HERD_PLACES_KEY="+placestest.Key)
 	reset := func(c *client) {
 		t.Helper()
-		if err := c.conn.SetLinger(0); err != nil { // a close that says so at once
+		if err := c.conn.SetLinger(0); err != nil { // close sends RST
 			t.Fatal(err)
 		}
 		c.conn.Close()
@@ -303,7 +304,7 @@ func TestClientGoesAway(t *testing.T) {
 	<-arrived
 	third.send("late\n")
 	reset(second)
-	// When another question has come and gone, the loss of the second has been seen.
+	// When another call has been cancelled, the server has noticed the second client's RST.
 	other := dial(t, h.addresses[0])
 	other.ask("IAMAT emu +1+1 1")
 	other.send("WHATSAT emu 10 5\n")
@@ -312,53 +313,34 @@ func TestClientGoesAway(t *testing.T) {
 	<-gone
 	close(hold)
 	if record := third.line(); !strings.HasPrefix(record, "AT Solo ") {
-		t.Errorf("the third was answered %q", record)
+		t.Errorf("reply to the third: %q", record)
 	}
 	var object strings.Builder
 	for line := third.line(); line != ""; line = third.line() {
 		object.WriteString(line + "\n")
 	}
 	if got := object.String(); got != placestest.GoogleResponse(placestest.ExpandedArrays, campusLat, campusLon, 5) {
-		t.Errorf("the third was answered %s", got)
+		t.Errorf("places for the third: %s", got)
 	}
 	if late := third.line(); late != "? late" {
-		t.Errorf("then it was answered %q", late)
+		t.Errorf("its next reply: %q", late)
 	}
 	if n := len(google.Requests()); n != 3 {
-		t.Errorf("%d questions were asked, want 3", n)
+		t.Errorf("%d calls, want 3", n)
 	}
 }
 
-// TestShownPlacesURL: nothing of a password or a key, wherever it stands.
-func TestShownPlacesURL(t *testing.T) {
-	t.Parallel()
-	for value, want := range map[string]string{
-		"https://example.org/api":                          "https://example.org/api",
-		"https://user:pass@a":                              "https://xxxxx@a",
-		"https://user:pa,ss@a":                             "https://xxxxx@a",
-		"https://user:pa?ss@a":                             "https://xxxxx@a",
-		"https://a/?key=secret":                            "https://a/",
-		"https://a/#secret":                                "https://a/",
-		"google=https://u:p@a, overpass=https://u:p,p@b/x": "google=https://xxxxx@a, overpass=https://xxxxx@b/x",
-		"google=https://a?key=secret,overpass=https://b":   "google=https://a,overpass=https://b",
-	} {
-		if got := redactPlacesURLs(value); got != want {
-			t.Errorf("%s is shown as %s, want %s", value, got, want)
-		}
-	}
-}
-
-// TestKeyStaysSecret: a herd that fails in every way it can, with everything that
-// comes out of it gathered and searched for the key.
+// TestKeyStaysSecret: places source failed in every possible way. All output of the herd is
+// collected, and must not contain the key.
 func TestKeyStaysSecret(t *testing.T) {
 	t.Parallel()
 	google, googleNew := placestest.Google(t, "another", placestest.ExpandedArrays), placestest.GoogleNew(t, "another")
-	echo := func(w http.ResponseWriter, r placestest.Request, _ func(http.ResponseWriter)) { // what it was sent
+	echo := func(w http.ResponseWriter, r placestest.Request, _ func(http.ResponseWriter)) { // replies with the request
 		w.WriteHeader(http.StatusForbidden)
 		fmt.Fprintf(w, `{"error_message": %q, "results": [], "status": "REQUEST_DENIED", "error": {"message": %q}}`,
 			r.URL.String()+r.Form.Get("key"), r.Header.Get("X-Goog-Api-Key"))
 	}
-	junk := func(w http.ResponseWriter, r placestest.Request, _ func(http.ResponseWriter)) { // no HTTP, but what it was sent
+	junk := func(w http.ResponseWriter, r placestest.Request, _ func(http.ResponseWriter)) { // replies with the request, not in HTTP
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return
@@ -369,7 +351,7 @@ func TestKeyStaysSecret(t *testing.T) {
 	gone := func(w http.ResponseWriter, r placestest.Request, _ func(http.ResponseWriter)) {
 		panic(http.ErrAbortHandler)
 	}
-	overrides := []placestest.Override{
+	troubles := []placestest.Override{
 		nil, echo, junk, gone, placestest.CloseEarly, placestest.Respond(500, placestest.Key), placestest.Respond(200, placestest.Key),
 		placestest.Respond(302, "", "Location", "http://127.0.0.1:1/"+placestest.Key), placestest.Respond(200, "{}", "Content-Encoding", "gzip"),
 		placestest.Respond(200, placestest.GoogleError("OVER_QUERY_LIMIT", placestest.Key+placestest.GoogleDailyQuota)),
@@ -402,12 +384,12 @@ func TestKeyStaysSecret(t *testing.T) {
 
 	c := dial(t, h.addresses[0])
 	c.ask("IAMAT kiwi +34.068930-118.445127 1")
-	for _, override := range overrides {
-		google.OverrideAll(override)
-		googleNew.OverrideAll(override)
+	for _, trouble := range troubles {
+		google.OverrideAll(trouble)
+		googleNew.OverrideAll(trouble)
 		object := c.places("kiwi", "10", 5)
-		if r := answered(t, object); r.Status == "OK" || r.ErrorMessage == "" {
-			t.Errorf("answer %s, want a failure that says what happened", object)
+		if r := parseResponse(t, object); r.Status == "OK" || r.ErrorMessage == "" {
+			t.Errorf("reply %s, want an error with a message", object)
 		}
 		note(object)
 	}
@@ -450,12 +432,12 @@ func TestKeyStaysSecret(t *testing.T) {
 	all := out.String()
 	for _, want := range []string{"places source failed", "herd.edge.A.B", "WHATSAT kiwi 10 5", "/debug/pprof", "REQUEST_DENIED", "[key]", "HERD_PLACES_KEY"} {
 		if !strings.Contains(all, want) {
-			t.Errorf("what was searched has no %q: not all was gathered", want)
+			t.Errorf("the collected output has no %q: it is incomplete", want)
 		}
 	}
 	for _, form := range []string{placestest.Key, url.QueryEscape(placestest.Key), "canary"} {
 		if at := strings.Index(all, form); at >= 0 {
-			t.Errorf("the key came out: …%s…", all[max(0, at-300):min(len(all), at+100)])
+			t.Errorf("the key is in the output: …%s…", all[max(0, at-300):min(len(all), at+100)])
 		}
 	}
 }

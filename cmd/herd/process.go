@@ -18,22 +18,26 @@ import (
 
 	"herd/bus/access"
 	"herd/bus/natsbus"
+	"herd/cmd/internal/gctune"
 	"herd/node"
 	"herd/node/opshttp"
 	"herd/node/status"
 	"herd/node/journal"
 	"herd/places"
+	"herd/places/stack"
 )
 
-// process is the servers of a herd that run in one process, and what they share.
+// process is the servers of a herd that run in one process, and what they share:
+// the log, the metrics, the operator HTTP server, the data directory and the source of
+// places.
 type process struct {
 	settings settings
 	log      *slog.Logger
 	metrics  metrics
 	servers  []server
-	ops      net.Listener // nil for none
-	data     *flock.Flock // of HERD_DATA_DIR; nil for none
-	keys     access.Keys  // of the users of a bus of our own; nil for another's
+	ops      net.Listener // nil if HERD_OPS_LISTEN is off
+	data     *flock.Flock // locks HERD_DATA_DIR; nil without a journal
+	keys     access.Keys  // of the embedded NATS server; nil with an external one
 }
 
 type server struct {
@@ -42,8 +46,8 @@ type server struct {
 	node    *node.Node
 }
 
-// newProcess opens the ports of servers: each server's for clients at the address
-// beside its name, and the operators' at opsAddress, "" for none.
+// newProcess opens the client port of each server in names at the address of the same
+// index, and the operator HTTP port at opsAddress, unless that is "".
 func newProcess(s settings, stderr io.Writer, names, addresses []string, opsAddress string) (*process, error) {
 	p := &process{
 		settings: s,
@@ -62,7 +66,7 @@ func newProcess(s settings, stderr io.Writer, names, addresses []string, opsAddr
 	return p, nil
 }
 
-// lockData makes HERD_DATA_DIR this process's own, until it ends.
+// lockData locks HERD_DATA_DIR until the process ends.
 func (p *process) lockData() error {
 	p.data = flock.New(filepath.Join(p.settings.dataDir, "lock"))
 	switch locked, err := p.data.TryLock(); {
@@ -78,7 +82,7 @@ func (p *process) listen(names, addresses []string, opsAddress string) (err erro
 	for i, name := range names {
 		ln, err := net.Listen("tcp", addresses[i])
 		if err != nil {
-			return fmt.Errorf("clients' port of %s: %w (HERD_LISTEN takes another)", name, err)
+			return fmt.Errorf("client port of %s: %w (choose another with HERD_LISTEN)", name, err)
 		}
 		if p.settings.clientTLS != nil {
 			ln = tls.NewListener(ln, p.settings.clientTLS)
@@ -89,12 +93,12 @@ func (p *process) listen(names, addresses []string, opsAddress string) (err erro
 		return nil
 	}
 	if p.ops, err = net.Listen("tcp", opsAddress); err != nil {
-		return fmt.Errorf("operators' port: %w (HERD_OPS_LISTEN takes another, or off)", err)
+		return fmt.Errorf("operator HTTP port: %w (choose another with HERD_OPS_LISTEN, or off)", err)
 	}
 	return nil
 }
 
-// closeListeners is for a process that will not run.
+// closeListeners releases the ports of a process that will not run.
 func (p *process) closeListeners() {
 	for _, s := range p.servers {
 		s.clients.Close()
@@ -104,10 +108,10 @@ func (p *process) closeListeners() {
 	}
 }
 
-// run runs the servers, on the bus at urls, until ctx ends or one of them fails.
-// It calls introduce, if not nil, once they are ready or have had the time to be.
-func (p *process) run(ctx context.Context, urls []string, introduce func()) error {
-	source := p.places()
+// run runs the servers, with the bus at urls, until ctx is cancelled or one of them
+// fails. It calls ready, if not nil, when all are ready, or after a second.
+func (p *process) run(ctx context.Context, urls []string, ready func()) error {
+	source := stack.New(p.placesConfig())
 	epoch := uint64(time.Now().UnixNano())
 	for i := range p.servers {
 		p.servers[i].node = p.newNode(p.servers[i].name, p.servers[i].clients.Addr(), urls, epoch, source)
@@ -115,21 +119,20 @@ func (p *process) run(ctx context.Context, urls []string, introduce func()) erro
 	if p.ops != nil {
 		defer p.serveOps()()
 	}
-	defer collectOften()()
 	tasks, ctx := errgroup.WithContext(ctx)
+	tasks.Go(func() error { gctune.Run(ctx); return nil })
 	for _, s := range p.servers {
 		tasks.Go(func() error { return s.node.Run(ctx, s.clients) })
 	}
-	if introduce != nil {
+	if ready != nil {
 		tasks.Go(func() error {
-			const patience = time.Second
-			soon, cancel := context.WithTimeout(ctx, patience)
+			waiting, cancel := context.WithTimeout(ctx, time.Second)
 			defer cancel()
 			for _, s := range p.servers {
-				s.node.AwaitReady(soon)
+				s.node.AwaitReady(waiting)
 			}
 			if ctx.Err() == nil {
-				introduce()
+				ready()
 			}
 			return nil
 		})
@@ -137,16 +140,32 @@ func (p *process) run(ctx context.Context, urls []string, introduce func()) erro
 	return tasks.Wait()
 }
 
+// placesConfig is the configuration of the places source that the servers share.
+func (p *process) placesConfig() stack.Config {
+	cfg := p.settings.places
+	cfg.Budget = stack.Unlimited
+	if budget := p.settings.placesBudget; budget != stack.Unlimited {
+		cfg.Budget = 0
+		for _, s := range p.servers { // the process may spend the shares of its servers
+			cfg.Budget += places.Share(budget, p.settings.graph.Index(s.name), len(p.settings.graph.Servers()))
+		}
+	}
+	cfg.Agent = "herd/" + strings.Trim(version(), "()")
+	cfg.Observe = p.metrics.observePlaces
+	cfg.Log = p.log
+	return cfg
+}
+
 func (p *process) newNode(name string, clients net.Addr, urls []string, epoch uint64, source places.Source) *node.Node {
 	s := p.settings
 	neighbours := s.graph.Neighbours(name)
 	onBus := s.busConfig(urls, name)
-	if p.keys != nil { // nothing that HERD_NATS_ says is about a bus of our own
+	if p.keys != nil { // the embedded NATS server: HERD_NATS_* does not apply
 		onBus = natsbus.Config{URLs: urls, Prefix: s.prefix, User: p.keys[name]}
 	}
 	onBus.Server, onBus.Neighbours, onBus.Epoch, onBus.Log = name, neighbours, epoch, p.log.With("node", name)
 	onBus.Service = natsbus.Service{
-		Description: "a server of a herd, which tracks where clients are",
+		Description: "herd server: tracks the locations of mobile clients",
 		Metadata: map[string]string{
 			"server": name, "neighbours": strings.Join(neighbours, " "), "epoch": fmt.Sprint(epoch), "clients": clients.String(),
 		},
@@ -167,7 +186,7 @@ func (p *process) newNode(name string, clients net.Addr, urls []string, epoch ui
 	return node.New(cfg)
 }
 
-// serveOps serves operators until stop is called.
+// serveOps serves HTTP to operators until stop is called.
 func (p *process) serveOps() (stop func()) {
 	var nodes []*node.Node
 	for _, s := range p.servers {
@@ -184,7 +203,7 @@ func (p *process) serveOps() (stop func()) {
 	go func() {
 		defer close(done)
 		if err := s.Serve(p.ops); !errors.Is(err, http.ErrServerClosed) {
-			p.log.Error("operators' port", "err", err)
+			p.log.Error("operator HTTP server failed", "err", err)
 		}
 	}()
 	return func() {

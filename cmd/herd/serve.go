@@ -1,15 +1,9 @@
 package main
 
-import (
-	"context"
-	"errors"
-)
-
-// defaultNATS is where serve looks for a bus.
-const defaultNATS = "nats://127.0.0.1:4222"
+import "context"
 
 type serveCommand struct {
-	Name string `arg:"" optional:"" help:"The server's name in the topology (default: HERD_NAME)."`
+	Name string `arg:"" optional:"" help:"Name of the server in the topology (default: HERD_NAME)."`
 }
 
 // Run runs one server of the herd.
@@ -20,7 +14,7 @@ func (s serveCommand) Run(ctx context.Context, c console) error {
 			name = s.name
 		}
 		if name == "" {
-			c.faults = append(c.faults, errors.New("serve: which server? Name it on the command line or in HERD_NAME"))
+			c.fault("serve", "no server name: give it on the command line or set HERD_NAME")
 		} else {
 			c.isServer("serve", name, s)
 			c.hasSeeds(s, name)
@@ -29,19 +23,15 @@ func (s serveCommand) Run(ctx context.Context, c console) error {
 	if err != nil {
 		return err
 	}
-	place := settings.graph.Index(name)
+	index := settings.graph.Index(name)
 	address := settings.listen
 	if address == "" {
-		address = defaultAddress(clientPort, place)
+		address = defaultAddress(clientPort, index)
 	}
-	p, err := newProcess(settings, c.Err, []string{name}, []string{address}, settings.opsAddress(place))
+	p, err := newProcess(settings, c.Err, []string{name}, []string{address}, settings.opsAddress(index))
 	if err != nil {
 		return err
 	}
-	urls := settings.natsURLs
-	if len(urls) == 0 {
-		urls = []string{defaultNATS}
-	}
-	p.warnExposed(nil)
-	return p.run(ctx, urls, nil)
+	p.warnPublic()
+	return p.run(ctx, settings.busURLs(), nil)
 }

@@ -9,19 +9,19 @@ import (
 
 	"herd/bus"
 	"herd/bus/access"
+	"herd/bus/access/keydir"
 	"herd/bus/natsbus"
 	"herd/node/status"
 )
 
 type statusCommand struct {
-	Wait time.Duration `help:"Wait so long at most for all edges to be in step." placeholder:"30s"`
+	Wait time.Duration `help:"Maximum time to wait until all edges are in step." placeholder:"30s"`
 	JSON bool          `name:"json" help:"Print JSON."`
 }
 
-// errNotInStep is the outcome of a status that is told, and not well.
-var errNotInStep = errors.New("not all servers answer with all their edges in step")
+var errNotInStep = errors.New("not all servers replied with all their edges in step")
 
-// Run asks the running herd how it is.
+// Run prints the status of the running herd.
 func (s statusCommand) Run(ctx context.Context, c console) error {
 	settings, err := loadSettings(func(c *checker, s settings) { c.hasSeeds(s, access.OpsUser) })
 	if err != nil {
@@ -39,7 +39,7 @@ func (s statusCommand) Run(ctx context.Context, c console) error {
 	}
 	switch {
 	case errors.Is(err, bus.ErrDenied):
-		return fmt.Errorf("status: %w (it asks with the operators' key: HERD_NATS_SEED=…/%s%s)", err, access.OpsUser, seedExt)
+		return fmt.Errorf("status: %w (use the operators' key: HERD_NATS_SEED=…/%s%s)", err, access.OpsUser, keydir.SeedExt)
 	case err != nil:
 		return fmt.Errorf("status: %w", err)
 	case s.JSON:
@@ -57,26 +57,22 @@ func (s statusCommand) Run(ctx context.Context, c console) error {
 	return nil
 }
 
-// askHerd asks all servers of the topology, and waits a second at most for those
-// that don't answer.
+// askHerd requests the status of all servers of the topology. It waits at most a second
+// for servers that do not reply.
 func askHerd(ctx context.Context, s settings) (status.Herd, error) {
-	urls := s.natsURLs
-	if len(urls) == 0 {
-		urls = []string{defaultNATS}
-	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	names := s.graph.Servers()
-	var said []status.Server
-	var fault error
-	err := natsbus.Ask(ctx, s.busConfig(urls, access.OpsUser), "status", func(answer []byte) (more bool) {
+	var replies []status.Server
+	var malformed error
+	err := natsbus.Ask(ctx, s.busConfig(s.busURLs(), access.OpsUser), "status", func(reply []byte) (more bool) {
 		var one status.Server
-		if fault = json.Unmarshal(answer, &one); fault != nil {
-			fault = fmt.Errorf("an answer that is no status: %w", fault)
+		if malformed = json.Unmarshal(reply, &one); malformed != nil {
+			malformed = fmt.Errorf("malformed status reply: %w", malformed)
 			return false
 		}
-		said = append(said, one)
-		return len(status.Gather(names, said).Missing) > 0
+		replies = append(replies, one)
+		return len(status.Gather(names, replies).Missing) > 0
 	})
-	return status.Gather(names, said), errors.Join(err, fault)
+	return status.Gather(names, replies), errors.Join(err, malformed)
 }

@@ -3,10 +3,10 @@ package main
 import "fmt"
 
 type topologyCommand struct {
-	Format string `enum:"text,dot,mermaid" default:"text" help:"text, dot or mermaid."`
+	Format string `enum:"text,dot,mermaid" default:"text" help:"Output format: text, dot (Graphviz) or mermaid."`
 }
 
-// Run prints the graph.
+// Run prints the topology.
 func (t topologyCommand) Run(c console) error {
 	s, err := loadSettings()
 	if err != nil {

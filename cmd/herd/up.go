@@ -15,8 +15,8 @@ import (
 
 type upCommand struct{}
 
-// Run runs all servers of the herd, over an embedded NATS server unless
-// HERD_NATS_URL names another.
+// Run runs all servers of the herd, with an embedded NATS server unless HERD_NATS_URL
+// is set.
 func (upCommand) Run(ctx context.Context, c console) error {
 	s, err := loadSettings(enoughPorts, func(c *checker, s settings) {
 		if s.graph != nil && len(s.natsURLs) > 0 {
@@ -45,14 +45,14 @@ func (upCommand) Run(ctx context.Context, c console) error {
 		defer nats.Shutdown()
 		urls = []string{nats.URL()}
 	}
-	p.warnExposed(p.keys)
-	return p.run(ctx, urls, func() { p.introduce(c.Out, urls) })
+	p.warnPublic()
+	return p.run(ctx, urls, func() { p.printBanner(c.Out, urls) })
 }
 
-// embedBus starts a NATS server that holds each server to its own edges, with keys
-// that nobody else has; whoever comes without one has the rights of operators.
+// embedBus starts a NATS server that restricts each server to its own edges, with keys
+// that exist in memory only. Clients without a key have the permissions of operators.
 func (p *process) embedBus() (*embed.Server, error) {
-	rules := access.For(p.settings.graph, p.settings.prefix)
+	rules := p.settings.accessRules()
 	keys, err := access.NewKeys(rules)
 	if err != nil {
 		return nil, err
@@ -61,18 +61,18 @@ func (p *process) embedBus() (*embed.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	conf := rules.Conf(access.Broker{Listen: p.settings.natsListen, NoKey: access.OpsUser}, public)
+	conf := rules.Conf(access.Broker{Listen: p.settings.natsListen, NoAuthUser: access.OpsUser}, public)
 	nats, err := embed.StartConf(conf, p.log)
 	if err != nil {
-		return nil, fmt.Errorf("%w (HERD_NATS_LISTEN takes another address, HERD_NATS_URL a NATS that runs already)", err)
+		return nil, fmt.Errorf("%w (set HERD_NATS_LISTEN to another address, or HERD_NATS_URL to use a NATS server that is already running)", err)
 	}
 	p.keys = keys
 	return nats, nil
 }
 
-// introduce prints who is where, and a line to try. It comes once the herd is
-// ready, so as to stand below what the log says of the start.
-func (p *process) introduce(out io.Writer, urls []string) {
+// printBanner prints the addresses of the servers, and a command to try. It is called
+// when the herd is ready, so that it follows the log of the start.
+func (p *process) printBanner(out io.Writer, urls []string) {
 	g := p.settings.graph
 	fmt.Fprintf(out, "\nherd %s on bus %s\n\n", p.settings.topology, bus.RedactURLs(urls))
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -89,8 +89,8 @@ func (p *process) introduce(out io.Writer, urls []string) {
 	}
 }
 
-// tryLine is a line for a shell that says where a client is and asks for two
-// places near it. -w makes every kind of nc end by itself.
+// tryLine is a shell command that reports a client's location and asks for two places
+// near it. The flag -w makes every implementation of nc exit.
 func tryLine(address net.Addr) string {
 	host, port, err := net.SplitHostPort(address.String())
 	if err != nil {

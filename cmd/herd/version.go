@@ -21,7 +21,7 @@ func (versionCommand) Run(c console) error {
 	return err
 }
 
-// version is herd's own.
+// version is the version of herd.
 func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		return info.Main.Version

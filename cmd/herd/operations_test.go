@@ -20,10 +20,9 @@ import (
 	"herd/bus/bustest"
 )
 
-// What an operator sees of a herd and does to it: health, status, logs, exit
-// statuses, signals, TLS.
+// What an operator uses: health checks, status, logs, exit statuses, signals, TLS.
 
-// TestOps: health, readiness, profiles on loopback, and the health check command.
+// TestOps: /healthz, /readyz, profiles on loopback, and the command healthcheck.
 func TestOps(t *testing.T) {
 	t.Parallel()
 	h := startUp(t, "goloman")
@@ -64,8 +63,8 @@ func TestOps(t *testing.T) {
 	}
 }
 
-// TestStatus: the herd at a glance, from any of its processes, and a status that is
-// not well when a server is missing.
+// TestStatus: text and JSON of a herd that is in step, and the exit status if a server is
+// missing or NATS is not running.
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	h := startUp(t, "goloman")
@@ -115,9 +114,9 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// TestOpsBeyondLoopback: profiles are for loopback only; a health check finds the
-// server all the same.
-func TestOpsBeyondLoopback(t *testing.T) {
+// TestOpsOnAllInterfaces: profiles are served on loopback addresses only. healthcheck
+// works with an unspecified address.
+func TestOpsOnAllInterfaces(t *testing.T) {
 	t.Parallel()
 	h := startUp(t, "Solo", "HERD_OPS_LISTEN=0.0.0.0:0")
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(h.ops, "http://"))
@@ -131,7 +130,7 @@ func TestOpsBeyondLoopback(t *testing.T) {
 		}
 		reply.Body.Close()
 		if reply.StatusCode != want {
-			t.Errorf("%s beyond loopback: %d, want %d", path, reply.StatusCode, want)
+			t.Errorf("%s at 0.0.0.0: %d, want %d", path, reply.StatusCode, want)
 		}
 	}
 	eventually(t, func() error {
@@ -143,12 +142,12 @@ func TestOpsBeyondLoopback(t *testing.T) {
 	h.stop()
 }
 
-// TestNotReady: without its bus a server lives and is not ready.
+// TestNotReady: without NATS a server serves clients, and /readyz says that it is not
+// ready.
 func TestNotReady(t *testing.T) {
 	t.Parallel()
 	p := start(t, append([]string{"HERD_NATS_URL=nats://127.0.0.1:1"}, anyPorts...), "serve", "Welsh")
 	p.stderr.await(t, `msg=ready`)
-	// The operators' address of port 0 is told by nobody but up.
 	p.stop()
 
 	up := startUp(t, "A-B", "HERD_NATS_URL=nats://127.0.0.1:1")
@@ -158,15 +157,16 @@ func TestNotReady(t *testing.T) {
 	}
 	defer reply.Body.Close()
 	if reply.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("/readyz without a bus: %d, want 503", reply.StatusCode)
+		t.Errorf("/readyz without NATS: %d, want 503", reply.StatusCode)
 	}
 	if c := dial(t, up.addresses[1]); !strings.HasPrefix(c.ask("IAMAT kiwi +1+1 1"), "AT B ") {
-		t.Error("IAMAT was not answered without a bus")
+		t.Error("no reply to IAMAT without NATS")
 	}
 	up.stop()
 }
 
-// TestExitStatus: what ends with which status.
+// TestExitStatus: 0 on success, 1 on failure, 2 for an invalid command line or
+// environment.
 func TestExitStatus(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -197,21 +197,21 @@ func TestExitStatus(t *testing.T) {
 	}
 }
 
-// TestSecondSignal: a stop that takes its time is cut short by a second signal.
+// TestSecondSignal: a second signal kills a process that is stopping.
 func TestSecondSignal(t *testing.T) {
 	t.Parallel()
 	h := startUp(t, "Solo")
-	// A client that takes no reply keeps its session, and so the stop, waiting.
+	// A client that reads no reply delays the stop.
 	c := dial(t, h.addresses[0])
 	c.conn.SetReadBuffer(1)
-	for err := error(nil); !errors.Is(err, os.ErrDeadlineExceeded); { // until the server can write no more, and so reads no more
+	for err := error(nil); !errors.Is(err, os.ErrDeadlineExceeded); { // until the server cannot write, and so does not read
 		c.conn.SetWriteDeadline(time.Now().Add(time.Second / 4))
 		if _, err = c.conn.Write([]byte(strings.Repeat("\n", 1<<16))); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatal(err)
 		}
 	}
 	eventually(t, func() error {
-		h.cmd.Process.Signal(syscall.SIGTERM) // an error is that it has ended
+		h.cmd.Process.Signal(syscall.SIGTERM) // fails when it has exited
 		select {
 		case <-h.ended:
 			return nil
@@ -224,7 +224,7 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-// TestTrafficLog: all input and output, live, appended over restarts.
+// TestTrafficLog: all input and output is logged at once, and appended after a restart.
 func TestTrafficLog(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "logs")
@@ -272,7 +272,7 @@ func TestTrafficLog(t *testing.T) {
 	}
 }
 
-// TestClientTLS: with a certificate the clients' port speaks TLS.
+// TestClientTLS: with a certificate the client port uses TLS.
 func TestClientTLS(t *testing.T) {
 	t.Parallel()
 	cert, key, err := bustest.WriteCertificate(t.TempDir())

@@ -11,21 +11,21 @@ import (
 	"herd/bus/topology"
 )
 
-// processHerd is a herd of processes, on a stock nats-server.
-type processHerd struct {
+// herdProcesses is a herd with a process per server, and a nats-server.
+type herdProcesses struct {
 	t         testing.TB
 	spec      string // of the graph
 	graph     *topology.Graph
 	broker    *program
 	brokerAt  string
-	relays    map[string]*relay // each server's way to the broker; none for a direct one
+	relays    map[string]*relay // between a server and the broker; nil for a direct connection
 	servers   map[string]*program
 	addresses map[string]string // clients'
 }
 
-func startProcesses(t testing.TB, spec string, g *topology.Graph, relayed bool) *processHerd {
+func startProcesses(t testing.TB, spec string, g *topology.Graph, relayed bool) *herdProcesses {
 	t.Helper()
-	h := &processHerd{t: t, spec: spec, graph: g, relays: map[string]*relay{}, servers: map[string]*program{}, addresses: map[string]string{}}
+	h := &herdProcesses{t: t, spec: spec, graph: g, relays: map[string]*relay{}, servers: map[string]*program{}, addresses: map[string]string{}}
 	h.startBroker("127.0.0.1:-1")
 	for _, name := range g.Servers() {
 		if relayed {
@@ -37,14 +37,14 @@ func startProcesses(t testing.TB, spec string, g *topology.Graph, relayed bool) 
 	return h
 }
 
-func (h *processHerd) startBroker(address string) {
+func (h *herdProcesses) startBroker(address string) {
 	h.t.Helper()
 	host, port, _ := strings.Cut(address, ":")
 	h.broker = startAs(h.t, asBroker, nil, "-a", host, "-p", port)
 	h.brokerAt = h.broker.stderr.await(h.t, `Listening for client connections on (\S+)`)[1]
 }
 
-func (h *processHerd) serve(name string) {
+func (h *herdProcesses) serve(name string) {
 	h.t.Helper()
 	listen := h.addresses[name]
 	if listen == "" {
@@ -59,8 +59,8 @@ func (h *processHerd) serve(name string) {
 	h.addresses[name] = h.servers[name].stderr.await(h.t, `msg=listening .*clients=(\S+)`)[1]
 }
 
-// awaitFelt waits until a server has logged what matches an expression.
-func (h *processHerd) awaitFelt(expression string) {
+// awaitSymptom waits until the log of a server matches a regular expression.
+func (h *herdProcesses) awaitSymptom(expression string) {
 	h.t.Helper()
 	re := regexp.MustCompile(expression)
 	eventually(h.t, func() error {
@@ -73,25 +73,25 @@ func (h *processHerd) awaitFelt(expression string) {
 	})
 }
 
-// awaitInStep waits until all servers say that all their edges are in step.
-func (h *processHerd) awaitInStep() {
+// awaitInStep waits until all edges of all servers are in step.
+func (h *herdProcesses) awaitInStep() {
 	h.t.Helper()
 	eventually(h.t, func() error {
-		said, err := askHerd(context.Background(), settings{graph: h.graph, prefix: "herd", natsURLs: []string{"nats://" + h.brokerAt}})
-		if err == nil && !said.InStep() {
-			err = errors.New(said.Text())
+		herd, err := askHerd(context.Background(), settings{graph: h.graph, prefix: "herd", natsURLs: []string{"nats://" + h.brokerAt}})
+		if err == nil && !herd.InStep() {
+			err = errors.New(herd.Text())
 		}
 		return err
 	})
 }
 
 // awaitEqual waits until all servers hold the same map.
-func (h *processHerd) awaitEqual() {
+func (h *herdProcesses) awaitEqual() {
 	h.t.Helper()
 	eventually(h.t, func() error {
-		said, err := askHerd(context.Background(), settings{graph: h.graph, prefix: "herd", natsURLs: []string{"nats://" + h.brokerAt}})
-		if err == nil && !said.Equal() {
-			err = errors.New(said.Text())
+		herd, err := askHerd(context.Background(), settings{graph: h.graph, prefix: "herd", natsURLs: []string{"nats://" + h.brokerAt}})
+		if err == nil && !herd.Equal() {
+			err = errors.New(herd.Text())
 		}
 		return err
 	})

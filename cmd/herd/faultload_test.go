@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// reporters report to every server of a herd at once, as fast as they are answered,
-// through all that befalls it.
-type reporters struct {
+// faultLoad sends reports to every server of a herd, as fast as replies arrive, and
+// reconnects after faults.
+type faultLoad struct {
 	t     *testing.T
 	began time.Time
 	ended chan struct{}
@@ -26,9 +26,9 @@ type reporters struct {
 	all   []*reporter
 }
 
-// reporter is a client's connection to one server. Some clients report again and
-// again, from clocks that are years off, too; others once and never again, so that
-// no later report can stand in for one that was lost.
+// reporter sends the reports for one server, over one connection. Some clients report
+// again and again, a few with clocks that are years off. Others report once, so that no
+// later report can replace one that is lost.
 type reporter struct {
 	t       *testing.T
 	name    string
@@ -36,7 +36,7 @@ type reporter struct {
 
 	mu     sync.Mutex
 	n      int               // reports so far
-	latest map[string]string // by client, the last reply that was read
+	latest map[string]string // the last reply that was read, by client
 }
 
 const (
@@ -45,9 +45,9 @@ const (
 	decade   = 10 * 365 * 24 * 60 * 60
 )
 
-func startReporters(t *testing.T, addresses map[string]string) *reporters {
+func startFaultLoad(t *testing.T, addresses map[string]string) *faultLoad {
 	t.Helper()
-	l := &reporters{t: t, began: time.Now(), ended: make(chan struct{})}
+	l := &faultLoad{t: t, began: time.Now(), ended: make(chan struct{})}
 	for name, address := range addresses {
 		r := &reporter{t: t, name: name, address: address, latest: map[string]string{}}
 		l.all = append(l.all, r)
@@ -56,23 +56,31 @@ func startReporters(t *testing.T, addresses map[string]string) *reporters {
 	return l
 }
 
-// awaitReports waits until each reporter has made n.
-func (l *reporters) awaitReports(n int) {
+// awaitReports waits until each reporter has sent n more reports.
+func (l *faultLoad) awaitReports(n int) {
 	l.t.Helper()
+	goals := map[*reporter]int{}
+	for _, r := range l.all {
+		goals[r] = r.reports() + n
+	}
 	eventually(l.t, func() error {
-		for _, r := range l.all {
-			if r.mu.Lock(); r.n < n {
-				defer r.mu.Unlock()
-				return fmt.Errorf("%s has answered %d reports", r.name, r.n)
+		for r, goal := range goals {
+			if got := r.reports(); got < goal {
+				return fmt.Errorf("%d reports to %s, want %d", got, r.name, goal)
 			}
-			r.mu.Unlock()
 		}
 		return nil
 	})
 }
 
-// acknowledged is the last reply that was read for each client.
-func (l *reporters) acknowledged() map[string]string {
+func (r *reporter) reports() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.n
+}
+
+// acknowledged returns the last reply that was read for each client.
+func (l *faultLoad) acknowledged() map[string]string {
 	all := map[string]string{}
 	for _, r := range l.all {
 		r.mu.Lock()
@@ -82,9 +90,9 @@ func (l *reporters) acknowledged() map[string]string {
 	return all
 }
 
-// stop ends the load when every regular has had a last report answered. It returns
-// how long all lasted and how many reports there were.
-func (l *reporters) stop() (lasted time.Duration, reports int) {
+// stop ends the load, after a last reply for every regular client. It returns the
+// duration of the load and the number of reports.
+func (l *faultLoad) stop() (lasted time.Duration, reports int) {
 	l.t.Helper()
 	close(l.ended)
 	l.end.Wait()
@@ -94,10 +102,9 @@ func (l *reporters) stop() (lasted time.Duration, reports int) {
 	return time.Since(l.began), reports
 }
 
-// lost waits until all servers have the last record that was acknowledged of each
-// client, or a later one, and counts those that have another: it is an error if any
-// has. It returns how many clients there are, too.
-func (l *reporters) lost(addresses map[string]string) (lost, of int) {
+// lost waits until all servers have the last acknowledged record of each client, or a
+// later one. It counts the records that are different, each an error, and the clients.
+func (l *faultLoad) lost(addresses map[string]string) (lost, of int) {
 	l.t.Helper()
 	final := l.acknowledged()
 	for name, address := range addresses {
@@ -135,7 +142,7 @@ func (r *reporter) run(ended chan struct{}) {
 		if conn == nil {
 			var err error
 			if conn, err = net.Dial("tcp", r.address); err != nil {
-				time.Sleep(10 * time.Millisecond) // until there is a server again
+				time.Sleep(10 * time.Millisecond) // until the server runs again
 				continue
 			}
 			in = bufio.NewReader(conn)
@@ -147,7 +154,7 @@ func (r *reporter) run(ended chan struct{}) {
 	}
 }
 
-// report makes the next reports and reads the replies.
+// report sends the next reports and reads the replies.
 func (r *reporter) report(conn net.Conn, in *bufio.Reader) error {
 	var lines bytes.Buffer
 	var ids [inFlight]string
@@ -166,7 +173,7 @@ func (r *reporter) report(conn net.Conn, in *bufio.Reader) error {
 		fmt.Fprintf(&lines, "IAMAT %s +1.5-2 %d.%09d\n", ids[i], at, n)
 	}
 	r.mu.Lock()
-	r.n += inFlight // counted whatever becomes of them: no time is said twice
+	r.n += inFlight // even if they are lost: no two reports have the same time
 	r.mu.Unlock()
 	conn.SetDeadline(time.Now().Add(patience))
 	if _, err := conn.Write(lines.Bytes()); err != nil {
@@ -178,7 +185,7 @@ func (r *reporter) report(conn net.Conn, in *bufio.Reader) error {
 			return err
 		}
 		if !strings.HasPrefix(reply, "AT ") || !strings.Contains(reply, " "+id+" ") {
-			r.t.Errorf("%s answered %q to a report of %s", r.name, reply, id)
+			r.t.Errorf("%s replied %q to a report of %s", r.name, reply, id)
 		}
 		r.mu.Lock()
 		r.latest[id] = strings.TrimSuffix(reply, "\n")
@@ -194,13 +201,13 @@ func awaitRecords(t *testing.T, address string, want map[string]string) {
 		held := records(t, address, missing)
 		missing = slices.DeleteFunc(missing, func(id string) bool { return held[id] == want[id] || newer(t, held[id], want[id]) })
 		if time.Now().After(deadline) {
-			t.Errorf("%s lacks %d records, of %s for one", address, len(missing), missing[0])
+			t.Errorf("%s is missing %d records, for example of %s", address, len(missing), missing[0])
 			return
 		}
 	}
 }
 
-// records is what a server says of clients.
+// records returns the records that a server has of clients.
 func records(t *testing.T, address string, ids []string) map[string]string {
 	held := map[string]string{}
 	conn, err := net.Dial("tcp", address)
@@ -227,7 +234,7 @@ func records(t *testing.T, address string, ids []string) map[string]string {
 			}
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
-			t.Errorf("asking %s: %v", address, err)
+			t.Errorf("requests to %s: %v", address, err)
 			return held
 		}
 	}

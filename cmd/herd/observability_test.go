@@ -19,11 +19,11 @@ import (
 	"herd/bus/embed"
 )
 
-// What tools see of a herd on the bus, and the log of a record's way.
+// What NATS tools show of a herd, and the debug log of a record.
 
-// askAll asks as the nats CLI does, from a stock inbox, and returns the answers by
-// the server that gave them.
-func askAll(t *testing.T, nc *nats.Conn, subject, request string, servers int) map[string]*nats.Msg {
+// requestAll sends a request as the nats CLI does, with a default inbox, and returns the
+// replies by server.
+func requestAll(t *testing.T, nc *nats.Conn, subject, request string, servers int) map[string]*nats.Msg {
 	t.Helper()
 	inbox := nats.NewInbox()
 	sub, err := nc.SubscribeSync(inbox)
@@ -38,14 +38,14 @@ func askAll(t *testing.T, nc *nats.Conn, subject, request string, servers int) m
 	for range servers {
 		m, err := sub.NextMsg(patience)
 		if err != nil {
-			t.Fatalf("%s: %v after %d answers", subject, err, len(answers))
+			t.Fatalf("%s: %v after %d replies", subject, err, len(answers))
 		}
 		answers[m.Header.Get("Herd-Server")] = m
 	}
 	return answers
 }
 
-// TestService: what the tools of NATS get from a herd that is held to its rules.
+// TestService: the replies of the micro service to NATS tools, with permissions.
 func TestService(t *testing.T) {
 	t.Parallel()
 	h := startUp(t, "A-B,B-C")
@@ -64,19 +64,19 @@ func TestService(t *testing.T) {
 		"emu\n":         {"404", `unknown: no client "emu"`},
 		"":              {"400", "which client? The request is to be its id"},
 	} {
-		answers := askAll(t, nc, "herd.get", request, len(names))
+		answers := requestAll(t, nc, "herd.get", request, len(names))
 		for _, name := range names {
 			m := answers[name]
 			if m == nil {
-				t.Fatalf("get %q: no answer of %s in %v", request, name, answers)
+				t.Fatalf("get %q: no reply of %s in %v", request, name, answers)
 			}
 			if string(m.Data) != want.text || m.Header.Get(micro.ErrorCodeHeader) != want.code {
-				t.Errorf("get %q: %s answers %q, code %q, want %q, %q", request, name, m.Data, m.Header.Get(micro.ErrorCodeHeader), want.text, want.code)
+				t.Errorf("get %q: %s replies %q, code %q, want %q, %q", request, name, m.Data, m.Header.Get(micro.ErrorCodeHeader), want.text, want.code)
 			}
 		}
 	}
 
-	edges := string(askAll(t, nc, "herd.edges", "", len(names))["B"].Data)
+	edges := string(requestAll(t, nc, "herd.edges", "", len(names))["B"].Data)
 	for _, line := range []string{
 		`^EDGE +STATE +WAITING +SENT +NEWS +DUPLICATE +STALE +LOST +REPAIRS +REPAIRED\n`,
 		`(?m)^B-A +in step +0 +0 +1 +0 +0 +0 +\d+ +0$`,
@@ -87,7 +87,7 @@ func TestService(t *testing.T) {
 		}
 	}
 
-	infos := askAll(t, nc, "$SRV.INFO.herd", "", 1)
+	infos := requestAll(t, nc, "$SRV.INFO.herd", "", 1)
 	var info micro.Info
 	if err := json.Unmarshal(infos[""].Data, &info); err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func TestService(t *testing.T) {
 	var endpoints []string
 	for _, e := range info.Endpoints {
 		if e.QueueGroup != "" {
-			t.Errorf("endpoint %s has queue group %s: one server of all would answer", e.Name, e.QueueGroup)
+			t.Errorf("endpoint %s has queue group %s: only one server would reply", e.Name, e.QueueGroup)
 		}
 		endpoints = append(endpoints, e.Name+" "+e.Subject)
 	}
@@ -108,7 +108,7 @@ func TestService(t *testing.T) {
 		t.Errorf("endpoints %v, want %v", endpoints, want)
 	}
 	var stats micro.Stats
-	if err := json.Unmarshal(askAll(t, nc, "$SRV.STATS.herd", "", 1)[""].Data, &stats); err != nil {
+	if err := json.Unmarshal(requestAll(t, nc, "$SRV.STATS.herd", "", 1)[""].Data, &stats); err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range stats.Endpoints {
@@ -119,7 +119,7 @@ func TestService(t *testing.T) {
 	h.stop()
 }
 
-// TestEvents: a readable line for each kind of event, on a real bus.
+// TestEvents: the text of each kind of event.
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	open, err := embed.Start("127.0.0.1:0", slog.New(slog.DiscardHandler))
@@ -127,8 +127,8 @@ func TestEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(open.Shutdown)
-	taps := tapBus(t, open.URL())
-	told := func(subject, text string) (match []string) {
+	taps := startTap(t, open.URL())
+	awaitEvent := func(subject, text string) (match []string) {
 		t.Helper()
 		line := regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*Z ` + strings.Split(subject, ".")[0] + `: ` + text + `$`)
 		eventually(t, func() error {
@@ -149,26 +149,26 @@ func TestEvents(t *testing.T) {
 
 	a, addressA := serve("A")
 	b, addressB := serve("B", journal...)
-	told("A.start", `started, epoch \d+`)
-	epoch := told("B.start", `started, epoch (\d+)`)[1]
-	told("A.up.B", `B is up, holding 0 records`)
-	told("B.up.A", `A is up, holding 0 records`)
+	awaitEvent("A.start", `started, epoch \d+`)
+	epoch := awaitEvent("B.start", `started, epoch (\d+)`)[1]
+	awaitEvent("A.up.B", `B is up, holding 0 records`)
+	awaitEvent("B.up.A", `A is up, holding 0 records`)
 
 	record := dial(t, addressA).ask("IAMAT kiwi +1+1 5")
 	awaitAgreement(t, "kiwi", record, addressB)
 	a.stop()
-	told("A.stop", "stopping")
-	told("B.down.A", "A is down: it said goodbye; 0 records wait for it")
+	awaitEvent("A.stop", "stopping")
+	awaitEvent("B.down.A", "A is down: it said goodbye; 0 records wait for it")
 	serve("A")
-	told("A.repair.B", `compared with B because it came up: 1 of 1 lines were news, \d+ bytes in \d+m?s`)
+	awaitEvent("A.repair.B", `compared with B because it came up: 1 of 1 lines were news, \d+ bytes in \d+m?s`)
 
-	// From here on somebody speaks in B's name, as nobody could with keys.
+	// From here on the test publishes messages of B, which keys would prevent.
 	nc, err := nats.Connect(open.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	say := func(subject, text string, header nats.Header) {
+	publish := func(subject, text string, header nats.Header) {
 		t.Helper()
 		if err := nc.PublishMsg(&nats.Msg{Subject: subject, Data: []byte(text), Header: header}); err != nil {
 			t.Fatal(err)
@@ -182,16 +182,16 @@ func TestEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	say("herd.edge.B.A", "junk", nil)
-	told("A.mismatch.B", `dropped what is of no format of ours: lines from B, 1, the last "junk"`)
-	say("herd.edge.B.A", record, nats.Header{"Nats-Sequence": {"1"}})
-	told("A.denied.B", `denied: dropped a message on "herd.edge.B.A": its header Nats-Sequence shows that a broker made it`)
+	publish("herd.edge.B.A", "junk", nil)
+	awaitEvent("A.mismatch.B", `dropped what is of no format of ours: lines from B, 1, the last "junk"`)
+	publish("herd.edge.B.A", record, nats.Header{"Nats-Sequence": {"1"}})
+	awaitEvent("A.denied.B", `denied: dropped a message on "herd.edge.B.A": its header Nats-Sequence shows that a broker made it`)
 	ahead := fmt.Sprintf("clock=%d.000000000", time.Now().Unix()+100)
-	say("herd.beat.B.A", regexp.MustCompile(`clock=\S+`).ReplaceAllString(string(beat.Data), ahead), nil)
-	told("A.clock.B", `the clock of B is 1m\S+s from ours`)
-	say("herd.edge.B.A", record, nats.Header{"Herd-Epoch": {epoch}, "Herd-Seq": {"100"}})
-	told("A.gap.B", `messages of B were lost, (99|100), the last before number 100`)
-	told("A.repair.B", `compared with B because messages were lost: 0 of 0 lines were news, \d+ bytes in \d+m?s`)
+	publish("herd.beat.B.A", regexp.MustCompile(`clock=\S+`).ReplaceAllString(string(beat.Data), ahead), nil)
+	awaitEvent("A.clock.B", `the clock of B is 1m\S+s from ours`)
+	publish("herd.edge.B.A", record, nats.Header{"Herd-Epoch": {epoch}, "Herd-Seq": {"100"}})
+	awaitEvent("A.gap.B", `messages of B were lost, (99|100), the last before number 100`)
+	awaitEvent("A.repair.B", `compared with B because messages were lost: 0 of 0 lines were news, \d+ bytes in \d+m?s`)
 
 	b.stop()
 	damaged := 0
@@ -209,10 +209,10 @@ func TestEvents(t *testing.T) {
 		t.Fatalf("damaging %d files: %v", damaged, err)
 	}
 	serve("B", journal...)
-	told("B.journal", "the journal was damaged when it was opened: .+")
+	awaitEvent("B.journal", "the journal was damaged when it was opened: .+")
 }
 
-// TestTrace: at debug the log follows one record through the whole herd.
+// TestTrace: the debug log follows a record through the whole herd.
 func TestTrace(t *testing.T) {
 	t.Parallel()
 	h := startUp(t, "A-B,B-C", "HERD_LOG_LEVEL=debug")
@@ -233,6 +233,6 @@ func TestTrace(t *testing.T) {
 	h.stderr.await(t, `msg="record from client" node=A client=\S+ outcome=stale line="AT A \S+ kiwi \+1\+1 4"`)
 	h.stop()
 	if strings.Contains(h.stderr.String(), "node=C edge=B number=2") {
-		t.Error("a record that was no news went on")
+		t.Error("a stale record was relayed")
 	}
 }

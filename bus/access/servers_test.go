@@ -16,7 +16,7 @@ import (
 	"herd/bus/natsbus"
 )
 
-// member is a server on the bus, which keeps what it is told.
+// member is a server on the bus that keeps what its Handler is called with.
 type member struct {
 	*natsbus.Bus
 	name     string
@@ -34,7 +34,7 @@ func (m *member) AsyncError(peer string, err error) {
 }
 func (m *member) Answer(string, []byte) ([]byte, error) { return []byte("status of " + m.name), nil }
 
-func (b *brokers) join(name string, epoch uint64, neighbours ...string) *member {
+func (b *broker) join(name string, epoch uint64, neighbours ...string) *member {
 	b.t.Helper()
 	m := &member{name: name, ended: make(chan error, 1), ready: make(chan bool, 100), messages: make(chan bus.Message, 1000), trouble: make(chan string, 1000)}
 	m.Bus = natsbus.New(natsbus.Config{
@@ -49,7 +49,7 @@ func (b *brokers) join(name string, epoch uint64, neighbours ...string) *member 
 		select {
 		case <-m.ended:
 		case <-time.After(patience):
-			b.t.Errorf("%s does not end", name)
+			b.t.Errorf("%s still runs", name)
 		}
 	})
 	return m
@@ -60,53 +60,53 @@ func take[T any](t *testing.T, what string, from <-chan T) (got T) {
 	select {
 	case got = <-from:
 	case <-time.After(patience):
-		t.Fatalf("%s: nothing came", what)
+		t.Fatalf("timeout: %s", what)
 	}
 	return got
 }
 
-// herdOf starts a broker and the servers of A-B-C but for A, whose key a test has.
-func herdOf(t *testing.T) (b *brokers, second, third *member) {
+// startServers starts a broker for A-B-C, and the servers B and C. The key of A is for
+// the test.
+func startServers(t *testing.T) (b *broker, second, third *member) {
 	t.Helper()
-	b = startBroker(t, access.For(load(t, "A-B,B-C"), "herd"))
+	b = startBroker(t, rules(t, "A-B,B-C"))
 	second, third = b.join("B", 1, "A", "C"), b.join("C", 1, "B")
 	take(t, "B", second.ready)
 	take(t, "C", third.ready)
 	return b, second, third
 }
 
-// TestForgedReply: nobody gets a server, or the broker, to speak where he may not
-// himself, by naming the place as that of the answer.
+// TestForgedReply: no user can make a server or the broker publish on a subject that the
+// user may not publish on, by naming it as the reply subject of a request.
 func TestForgedReply(t *testing.T) {
 	t.Parallel()
-	b, second, third := herdOf(t)
-	places := []string{"herd.edge.B.C", "herd.beat.B.C", "herd.sync.B.C", "_INBOX.C.B.answer", "herd.name.C", "herd.name.B", "herd.edge.C.B", "_INBOX.B.C.answer"}
-	questions := []string{"$SRV.PING", "$SRV.INFO.herd", "$SRV.STATS.herd", "herd.status", "$SYS.REQ.USER.INFO", "$JS.API.INFO", "herd.sync.A.B", "herd.edge.A.B", "herd.name.A", "herd.event.A.up.B"}
+	b, second, third := startServers(t)
+	replies := []string{"herd.edge.B.C", "herd.beat.B.C", "herd.sync.B.C", "_INBOX.C.B.answer", "herd.name.C", "herd.name.B", "herd.edge.C.B", "_INBOX.B.C.answer"}
+	requests := []string{"$SRV.PING", "$SRV.INFO.herd", "$SRV.STATS.herd", "herd.status", "$SYS.REQ.USER.INFO", "$JS.API.INFO", "herd.sync.A.B", "herd.edge.A.B", "herd.name.A", "herd.event.A.up.B"}
 
-	// An attacker has the key of A, B's neighbour; another is an operator; both may
-	// subscribe to their own inbox, with which they see that a question was answered.
+	// The attackers: one with the key of A, a neighbour of B, and an operator.
 	neighbour, operator := b.connect("A", nats.CustomInboxPrefix("_INBOX.A")), b.connect(access.OpsUser)
 	for _, attacker := range []*user{neighbour, operator} {
-		for _, question := range questions {
-			for _, place := range places {
-				m := nats.NewMsg(question)
-				m.Reply = place
+		for _, request := range requests {
+			for _, reply := range replies {
+				m := nats.NewMsg(request)
+				m.Reply = reply
 				if err := attacker.PublishMsg(m); err != nil {
 					t.Fatal(err)
 				}
-				traced := nats.NewMsg(question)
-				traced.Header.Set("Nats-Trace-Dest", place)
+				traced := nats.NewMsg(request)
+				traced.Header.Set("Nats-Trace-Dest", reply)
 				if err := attacker.PublishMsg(traced); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
-		attacker.refusals(t)
+		attacker.denials(t)
 	}
-	if answer, err := operator.Request("herd.status", nil, patience); err != nil || !strings.HasPrefix(string(answer.Data), "status of ") {
-		t.Fatalf("the servers don't answer at all: %v", err)
+	if m, err := operator.Request("herd.status", nil, patience); err != nil || !strings.HasPrefix(string(m.Data), "status of ") {
+		t.Fatalf("a request with a valid reply subject: %v", err)
 	}
-	// What was forged would come before these. Of A, B hears what A may say.
+	// Forged messages would arrive before these. B may receive messages from A.
 	if err := second.Send(bus.Message{Lane: bus.Records, Peer: "C", Data: []byte("last")}); err != nil {
 		t.Fatal(err)
 	}
@@ -125,17 +125,16 @@ func TestForgedReply(t *testing.T) {
 		}
 		select {
 		case err := <-m.ended:
-			t.Errorf("a server ended: %v", err)
+			t.Errorf("a server has stopped: %v", err)
 		default:
 		}
 	}
 }
 
-// TestNameIsGuarded: nobody can say that he holds the name of a server but that
-// server itself.
-func TestNameIsGuarded(t *testing.T) {
+// TestNameLease: only the server itself can claim its name.
+func TestNameLease(t *testing.T) {
 	t.Parallel()
-	b, _, _ := herdOf(t)
+	b, _, _ := startServers(t)
 	for _, attacker := range []string{"A", access.OpsUser} {
 		u := b.connect(attacker)
 		for _, name := range []string{"B", "C"} {
@@ -143,8 +142,8 @@ func TestNameIsGuarded(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if denied := u.refusals(t); !denied["publish herd.name.B"] || !denied["publish herd.name.C"] {
-			t.Errorf("%s may speak on the names of others: %v", attacker, denied)
+		if denied := u.denials(t); !denied["publish herd.name.B"] || !denied["publish herd.name.C"] {
+			t.Errorf("%s may publish on the name subjects of B and C; denied: %v", attacker, denied)
 		}
 	}
 	first := b.join("A", 5, "B")
@@ -156,11 +155,11 @@ func TestNameIsGuarded(t *testing.T) {
 	again.ended <- nil // for Cleanup
 }
 
-// TestOperators: people hear all that is said below the prefix and nothing else, and
-// every server answers what tools ask, in the inboxes that tools have.
+// TestOperators: operators receive all messages below the prefix and no others, and
+// every server replies to requests of tools, to the kinds of inboxes that tools use.
 func TestOperators(t *testing.T) {
 	t.Parallel()
-	b, second, third := herdOf(t)
+	b, second, third := startServers(t)
 	operator := b.connect(access.OpsUser)
 	tap, err := operator.SubscribeSync(">")
 	if err != nil {
@@ -178,38 +177,38 @@ func TestOperators(t *testing.T) {
 	if err := second.PublishEvent("up", "C", "C is up"); err != nil {
 		t.Fatal(err)
 	}
-	var heard []string
-	for !slices.Contains(heard, "herd.event.B.up.C") {
+	var received []string
+	for !slices.Contains(received, "herd.event.B.up.C") {
 		m, err := tap.NextMsg(patience)
 		if err != nil {
 			t.Fatal(err)
 		}
-		heard = append(heard, m.Subject)
+		received = append(received, m.Subject)
 	}
-	if want := []string{"herd.edge.B.C", "herd.beat.B.C", "herd.sync.B.C", "herd.event.B.up.C"}; !slices.Equal(heard, want) {
-		t.Errorf("heard %q, want %q", heard, want)
+	if want := []string{"herd.edge.B.C", "herd.beat.B.C", "herd.sync.B.C", "herd.event.B.up.C"}; !slices.Equal(received, want) {
+		t.Errorf("received %q, want %q", received, want)
 	}
 
-	tool := b.connect(access.OpsUser) // nats micro takes a plain inbox, nats req one of three tokens
-	for _, question := range []string{"$SRV.PING", "$SRV.PING.herd", "$SRV.INFO", "$SRV.INFO.herd", "$SRV.STATS", "$SRV.STATS.herd", "herd.status"} {
+	tool := b.connect(access.OpsUser) // nats micro uses a plain inbox, nats req one of three tokens
+	for _, request := range []string{"$SRV.PING", "$SRV.PING.herd", "$SRV.INFO", "$SRV.INFO.herd", "$SRV.STATS", "$SRV.STATS.herd", "herd.status"} {
 		inbox := tool.NewInbox()
-		answers, err := tool.SubscribeSync(inbox)
+		replies, err := tool.SubscribeSync(inbox)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := tool.PublishRequest(question, inbox, nil); err != nil {
+		if err := tool.PublishRequest(request, inbox, nil); err != nil {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if _, err := answers.NextMsg(patience); err != nil {
-				t.Errorf("%s: %v", question, err)
+			if _, err := replies.NextMsg(patience); err != nil {
+				t.Errorf("%s: %v", request, err)
 			}
 		}
-		if _, err := tool.Request(question, nil, patience); err != nil {
-			t.Errorf("%s: %v", question, err)
+		if _, err := tool.Request(request, nil, patience); err != nil {
+			t.Errorf("%s: %v", request, err)
 		}
 	}
-	if denied := tool.refusals(t); len(denied) > 0 {
+	if denied := tool.denials(t); len(denied) > 0 {
 		t.Errorf("denied to tools: %v", denied)
 	}
 	for _, m := range []*member{second, third} {
@@ -221,12 +220,12 @@ func TestOperators(t *testing.T) {
 	}
 }
 
-// TestDenied: a server that does what it may not is told of it, once a second and
-// subject, with a count, and so is one that a broker speaks to on an edge.
+// TestDenied: a server is told what the broker denies it, at most once per second and
+// subject, with a count.
 func TestDenied(t *testing.T) {
 	t.Parallel()
-	b := startBroker(t, access.For(load(t, "A-B,B-C"), "herd"))
-	wrong := b.join("A", 1, "B", "C") // its topology has an edge that the broker's has not
+	b := startBroker(t, rules(t, "A-B,B-C"))
+	wrong := b.join("A", 1, "B", "C") // its topology has an edge that the broker's rules lack
 	take(t, "A", wrong.ready)
 	denied := map[string]bool{}
 	for _, subject := range []string{"herd.edge.C.A", "herd.beat.C.A", "herd.sync.C.A"} {
@@ -245,28 +244,28 @@ func TestDenied(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const said = `C denied: the broker says Permissions Violation for Publish to "herd.edge.A.C"`
-	for counted, tellings := 0, 0; counted < messages; tellings++ {
+	const want = `C denied: the broker says Permissions Violation for Publish to "herd.edge.A.C"`
+	for counted, reports := 0, 0; counted < messages; reports++ {
 		text := take(t, "refused publishing", wrong.trouble)
 		times := 1
-		if rest, found := strings.CutPrefix(text, said+", "); found {
+		if rest, found := strings.CutPrefix(text, want+", "); found {
 			if _, err := fmt.Sscanf(rest, "%d times", &times); err != nil {
 				t.Fatalf("%q: %v", text, err)
 			}
-		} else if text != said {
-			t.Fatalf("trouble %q, want %q", text, said)
+		} else if text != want {
+			t.Fatalf("trouble %q, want %q", text, want)
 		}
-		if counted += times; tellings > messages/10 {
-			t.Fatal("told of nearly each single one")
+		if counted += times; reports > messages/10 {
+			t.Fatalf("%d reports of %d denials", reports, counted)
 		}
 	}
 }
 
-// TestBrokerMade: what a header shows to be of a broker's making is no message of a
-// neighbour, whoever sent it; a trace that somebody asked for is.
+// TestBrokerMade: a message whose header shows that a broker created it is dropped,
+// whoever sent it. The header that requests a trace is not such a header.
 func TestBrokerMade(t *testing.T) {
 	t.Parallel()
-	b, second, _ := herdOf(t)
+	b, second, _ := startServers(t)
 	neighbour := b.connect("A")
 	for _, header := range []string{"Nats-Sequence", "Nats-Stream", "Nats-Anything", ""} {
 		m := nats.NewMsg("herd.edge.A.B")
@@ -280,7 +279,7 @@ func TestBrokerMade(t *testing.T) {
 		}
 	}
 	if got := take(t, "the message with no such header", second.messages); len(got.Data) > 0 {
-		t.Errorf("taken in: %q", got.Data)
+		t.Errorf("accepted a message with header %q", got.Data)
 	}
 	const want = `A denied: dropped a message on "herd.edge.A.B": its header Nats-`
 	if text := take(t, "denial", second.trouble); !strings.HasPrefix(text, want) {

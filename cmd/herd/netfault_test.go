@@ -11,23 +11,23 @@ import (
 	"testing"
 )
 
-// relay stands between one server and the broker and speaks NATS's protocol well
-// enough to lose what the server says to single neighbours, without a word to
-// anybody, as a network does. It can also hold up all that crosses, both ways.
+// relay is a proxy between one server and the broker. It parses enough of the NATS
+// protocol to drop the server's messages to single neighbours, as a faulty network
+// does: neither end gets an error. It can also stop all traffic, in both directions.
 type relay struct {
 	t      testing.TB
 	ln     net.Listener
 	broker string
 
 	mu     sync.Mutex
-	cut    map[string]bool // neighbours that hear nothing
-	frozen chan struct{}   // nil, or closed when what crosses may go on
+	cut    map[string]bool // neighbours whose messages are dropped
+	frozen chan struct{}   // nil, or closed by thaw
 	conns  map[net.Conn]bool
 	done   bool
 	pipes  sync.WaitGroup
 }
 
-// startRelay starts the relay of one server to the broker at an address.
+// startRelay starts a relay to the broker at an address.
 func startRelay(t testing.TB, broker string) *relay {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -42,14 +42,14 @@ func startRelay(t testing.TB, broker string) *relay {
 
 func (r *relay) url() string { return "nats://" + r.ln.Addr().String() }
 
-// sever loses from now on what the server says to peer, or no longer.
-func (r *relay) sever(peer string, cut bool) {
+// drop begins or ends to drop the server's messages to peer.
+func (r *relay) drop(peer string, cut bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cut[peer] = cut
 }
 
-// freeze holds up all that crosses, until thaw.
+// freeze stops all traffic, until thaw.
 func (r *relay) freeze() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -77,8 +77,8 @@ func (r *relay) close() {
 	r.pipes.Wait()
 }
 
-// pass returns when what crosses may go on.
-func (r *relay) pass() {
+// awaitThaw returns when traffic is not frozen.
+func (r *relay) awaitThaw() {
 	for {
 		r.mu.Lock()
 		frozen := r.frozen
@@ -96,17 +96,17 @@ func (r *relay) accept() {
 		if err != nil {
 			return
 		}
-		r.pipes.Go(func() { r.join(server) })
+		r.pipes.Go(func() { r.proxy(server) })
 	}
 }
 
-// join carries what crosses on one connection until either end is closed.
-func (r *relay) join(server net.Conn) {
+// proxy forwards one connection until either end is closed.
+func (r *relay) proxy(server net.Conn) {
 	defer server.Close()
-	r.pass()
+	r.awaitThaw()
 	broker, err := net.Dial("tcp", r.broker)
 	if err != nil {
-		return // as if it had been refused
+		return // the server sees a connection that is closed
 	}
 	defer broker.Close()
 	r.mu.Lock()
@@ -116,37 +116,36 @@ func (r *relay) join(server net.Conn) {
 	}
 	r.conns[server], r.conns[broker] = true, true
 	r.mu.Unlock()
-	// What a server has said before it was killed is the network's, and arrives.
-	said := make(chan struct{})
+	// What a server sent before it was killed is in the network, and arrives.
+	sent := make(chan struct{})
 	go func() {
-		defer close(said)
-		r.carry(bufio.NewWriterSize(passing{r, broker}, 64<<10), bufio.NewReaderSize(server, 64<<10))
+		defer close(sent)
+		r.forward(bufio.NewWriterSize(gatedWriter{r, broker}, 64<<10), bufio.NewReaderSize(server, 64<<10))
 		broker.Close()
 	}()
-	io.Copy(passing{r, server}, broker)
-	io.Copy(io.Discard, broker) // when the server was killed
+	io.Copy(gatedWriter{r, server}, broker)
+	io.Copy(io.Discard, broker) // if the server was killed
 	server.Close()
-	<-said
+	<-sent
 	r.mu.Lock()
 	delete(r.conns, server)
 	delete(r.conns, broker)
 	r.mu.Unlock()
 }
 
-// passing writes when what crosses may go on.
-type passing struct {
+// gatedWriter writes when traffic is not frozen.
+type gatedWriter struct {
 	relay *relay
 	to    io.Writer
 }
 
-func (p passing) Write(b []byte) (int, error) {
-	p.relay.pass()
+func (p gatedWriter) Write(b []byte) (int, error) {
+	p.relay.awaitThaw()
 	return p.to.Write(b)
 }
 
-// carry carries what the server says, but for messages to neighbours that it is
-// cut off from.
-func (r *relay) carry(to *bufio.Writer, from *bufio.Reader) error {
+// forward copies what the server sends, except messages to neighbours that are dropped.
+func (r *relay) forward(to *bufio.Writer, from *bufio.Reader) error {
 	for {
 		if from.Buffered() == 0 {
 			if err := to.Flush(); err != nil {
@@ -157,7 +156,7 @@ func (r *relay) carry(to *bufio.Writer, from *bufio.Reader) error {
 		if err != nil {
 			return err
 		}
-		body, peer, err := publication(line)
+		body, peer, err := parsePublish(line)
 		if err != nil {
 			r.t.Errorf("relay: %q: %v", line, err)
 			return err
@@ -176,9 +175,9 @@ func (r *relay) carry(to *bufio.Writer, from *bufio.Reader) error {
 	}
 }
 
-// publication is how long what follows a line of NATS's protocol is, and which
-// neighbour it is for; "" for none.
-func publication(line string) (body int, peer string, err error) {
+// parsePublish returns the number of bytes that follow a line of the NATS protocol, and
+// the neighbour that the message is for; "" if there is none.
+func parsePublish(line string) (body int, peer string, err error) {
 	f := strings.Fields(line)
 	if len(f) < 3 || f[0] != "PUB" && f[0] != "HPUB" {
 		return 0, "", nil

@@ -14,12 +14,12 @@ import (
 	"herd/bus/topology"
 )
 
-// million is how many records a herd holds that a server comes back to.
+// million is the number of records in the herd that a server rejoins.
 const million = 1_000_000
 
-// BenchmarkJoin is a server's way from the start of its process to being ready, in
-// a herd of a million records: five processes and a NATS server of its own. p99-ms
-// and max-ms are the latencies of a report to another server meanwhile.
+// BenchmarkJoin measures the time from the start of a server's process until it is
+// ready, in a herd of five processes with a million records. p99-ms and max-ms are the
+// latencies of reports to another server meanwhile.
 func BenchmarkJoin(b *testing.B) {
 	g, err := topology.Load("goloman")
 	if err != nil {
@@ -28,7 +28,7 @@ func BenchmarkJoin(b *testing.B) {
 	h := startProcesses(b, "goloman", g, false)
 	fill(b, h.addresses["Goloman"], million)
 	h.awaitEqual()
-	for _, name := range []string{"Welsh", "Wilkes"} { // with one neighbour, and with three
+	for _, name := range []string{"Welsh", "Wilkes"} { // one neighbour, three neighbours
 		b.Run(name, func(b *testing.B) {
 			var latencies []time.Duration
 			for range b.N {
@@ -52,8 +52,8 @@ func BenchmarkJoin(b *testing.B) {
 	}
 }
 
-// BenchmarkReplay is a server's way from the start of its process to being ready
-// with a million records out of its journal, without neighbours.
+// BenchmarkReplay measures the time from the start of a server's process until it is
+// ready, with a million records in its journal and no neighbours.
 func BenchmarkReplay(b *testing.B) {
 	broker := startAs(b, asBroker, nil, "-a", "127.0.0.1", "-p", "-1")
 	at := broker.stderr.await(b, `Listening for client connections on (\S+)`)[1]
@@ -70,7 +70,7 @@ func BenchmarkReplay(b *testing.B) {
 	}
 }
 
-// fill makes a server hold the records of n clients, who report once, in no order.
+// fill reports the locations of n clients, once each, in random order.
 func fill(b *testing.B, address string, n int) {
 	b.Helper()
 	conn := dial(b, address).conn
@@ -90,7 +90,7 @@ func fill(b *testing.B, address string, n int) {
 	}
 }
 
-// probe reports to a server until ctx ends, and says how long each took.
+// probe sends reports to a server until ctx is cancelled, and returns their latencies.
 func probe(ctx context.Context, b *testing.B, address string) (latencies []time.Duration) {
 	c := dial(b, address)
 	defer c.conn.Close()
@@ -102,7 +102,7 @@ func probe(ctx context.Context, b *testing.B, address string) (latencies []time.
 			return latencies
 		}
 		latencies = append(latencies, time.Since(began))
-		time.Sleep(time.Millisecond) // a client among others, not a load
+		time.Sleep(time.Millisecond) // one client, not a load
 	}
 	return latencies
 }

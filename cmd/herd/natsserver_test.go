@@ -4,17 +4,19 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"testing"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
 )
 
-// A stock nats-server as a process, of the version in go.mod.
+// The tests run an unmodified nats-server of the version in go.mod as a process.
 
-// asBroker, set in its environment, makes the test binary be nats-server.
+// asBroker is an environment variable: with it, the test binary is nats-server.
 const asBroker = "TEST_AS_BROKER"
 
 // natsMain is the main function of nats-server.
@@ -51,7 +53,7 @@ func startNATS(t *testing.T, conf string) natsServer {
 	return n
 }
 
-// reload does what an operator does to have it read its configuration again.
+// reload makes the server read its configuration again, as an operator does.
 func (n natsServer) reload() {
 	n.t.Helper()
 	before := len(n.stderr.String())
@@ -63,8 +65,8 @@ func (n natsServer) reload() {
 	})
 }
 
-// connections is the broker's numbers of its connections, by their names: a
-// connection that was made again has another number.
+// connections returns the server's ids of its connections, by their names. A connection
+// that was made again has another id.
 func (n natsServer) connections() map[string]int {
 	n.t.Helper()
 	reply, err := http.Get(n.monitor + "/connz?limit=1000")
@@ -88,14 +90,37 @@ func (n natsServer) connections() map[string]int {
 	return numbers
 }
 
-// freeAddress is where nobody listens: of a kind of port that can't be 0, in a file
-// that names it twice.
+// freeAddress returns an address that is not in use, for settings where port 0 does not
+// work: a configuration may name the port in two places.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	return freeAddresses(t, 1)
+}
+
+// usedPorts are the ports that freeAddresses has returned.
+var usedPorts sync.Map
+
+// freeAddresses returns the first of n consecutive addresses that are not in use. Their
+// ports are below those that systems choose for outgoing connections and for port 0, so
+// that they stay free, and are not returned again.
+func freeAddresses(t *testing.T, n int) string {
+	t.Helper()
+	const from, to = 20_000, 32_000
+	for range 1000 {
+		first := from + rand.IntN(to-from-n)
+		free := true
+		for port := first; port < first+n && free; port++ {
+			_, used := usedPorts.LoadOrStore(port, true)
+			ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+			if err == nil {
+				ln.Close()
+			}
+			free = !used && err == nil
+		}
+		if free {
+			return fmt.Sprintf("127.0.0.1:%d", first)
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Fatal("no free ports")
+	return ""
 }

@@ -18,14 +18,12 @@ import (
 	"time"
 )
 
-// What the end-to-end tests build on: the program as a process of its own, driven
-// from outside.
+// The end-to-end tests run herd as a process.
 
-// patience is how long a test waits for what must happen: a test that waits so
-// long has failed. Nothing waits for a time to pass.
+// patience is the timeout of a test that waits for an event.
 const patience = time.Minute
 
-// program is a running process: of herd, but where something else was launched.
+// program is a process of herd, or of nats-server.
 type program struct {
 	t      testing.TB
 	cmd    *exec.Cmd
@@ -34,14 +32,13 @@ type program struct {
 	ended  chan struct{}
 }
 
-// start runs herd with args, in an environment that has of HERD_ variables only
-// those of env.
+// start runs herd with args, and with no HERD_ variables but those of env.
 func start(t testing.TB, env []string, args ...string) *program {
 	t.Helper()
 	return startAs(t, asProgram, env, args...)
 }
 
-// startAs starts the test binary as what it is with a variable set.
+// startAs starts the test binary with an environment variable that selects the program.
 func startAs(t testing.TB, what string, env []string, args ...string) *program {
 	t.Helper()
 	self, err := os.Executable()
@@ -74,8 +71,8 @@ func startAs(t testing.TB, what string, env []string, args ...string) *program {
 	return p
 }
 
-// status waits until the process ends and returns its exit status, -1 if a signal
-// ended it.
+// status waits for the end of the process and returns its exit status; -1 if it was
+// killed by a signal.
 func (p *program) status() int {
 	p.t.Helper()
 	select {
@@ -93,14 +90,14 @@ func (p *program) signal(s os.Signal) {
 	}
 }
 
-// kill ends the process as nothing but a power cut can, and waits until it is gone.
+// kill kills the process and waits for its end.
 func (p *program) kill() {
 	p.t.Helper()
 	p.signal(syscall.SIGKILL)
 	<-p.ended
 }
 
-// stop ends the process as an operator does and checks that it ends well.
+// stop sends SIGTERM and checks that the process exits with 0.
 func (p *program) stop() {
 	p.t.Helper()
 	p.signal(syscall.SIGTERM)
@@ -109,7 +106,7 @@ func (p *program) stop() {
 	}
 }
 
-// output is what a process has written so far, and can be waited for.
+// output is what a process has written so far.
 type output struct {
 	mu     sync.Mutex
 	buf    bytes.Buffer
@@ -151,15 +148,15 @@ func (o *output) await(t testing.TB, expression string) []string {
 		select {
 		case <-change:
 		case <-timeout:
-			t.Fatalf("%q did not come; so far:\n%s", expression, o.String())
+			t.Fatalf("timeout: no %q in the output:\n%s", expression, o.String())
 		}
 	}
 }
 
-// anyPorts lets servers listen at whatever ports are free.
+// anyPorts lets servers listen on free ports.
 var anyPorts = []string{"HERD_LISTEN=127.0.0.1:0", "HERD_NATS_LISTEN=127.0.0.1:0", "HERD_OPS_LISTEN=127.0.0.1:0"}
 
-// client is a connection of a mobile client.
+// client is a client's connection.
 type client struct {
 	t    testing.TB
 	conn *net.TCPConn
@@ -199,9 +196,9 @@ func (c *client) ask(command string) string {
 	return c.line()
 }
 
-// where is the record that the server has of a client; "? …" if it has none. The
-// answer's JSON is read and left.
-func (c *client) where(id string) string {
+// lookup returns the record that the server has of a client; "? …" if it has none. It
+// skips the JSON of the reply.
+func (c *client) lookup(id string) string {
 	c.t.Helper()
 	record := c.ask("WHATSAT " + id + " 0 0")
 	if strings.HasPrefix(record, "AT ") {
@@ -211,14 +208,14 @@ func (c *client) where(id string) string {
 	return record
 }
 
-// awaitAgreement waits until all servers have the record want of a client.
+// awaitAgreement waits until all servers have want as the record of a client.
 func awaitAgreement(t testing.TB, id, want string, addresses ...string) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for _, address := range addresses {
 		c := dial(t, address)
 		for {
-			got := c.where(id)
+			got := c.lookup(id)
 			if got == want {
 				break
 			}
@@ -230,12 +227,12 @@ func awaitAgreement(t testing.TB, id, want string, addresses ...string) {
 	}
 }
 
-// eventually waits until check is nil.
+// eventually waits until check returns nil.
 func eventually(t testing.TB, check func() error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	err := errors.New("never checked")
+	err := errors.New("not checked yet")
 	for tick := time.Tick(5 * time.Millisecond); err != nil; {
 		select {
 		case <-tick:
@@ -246,9 +243,8 @@ func eventually(t testing.TB, check func() error) {
 	}
 }
 
-// pasteable is a check that a shell can run a line of ours: it runs it, and
-// returns what it printed.
-func pasteable(t testing.TB, line string) (string, error) {
+// runInShell runs a command line that uses nc, and returns its output.
+func runInShell(t testing.TB, line string) (string, error) {
 	t.Helper()
 	if _, err := exec.LookPath("nc"); err != nil {
 		return "", fmt.Errorf("no nc here: %w", err)

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestNATSURLs(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		value    string
+		urls     []string
+		fault    string // a part of it
+		redacted string
+	}{
+		{value: "", redacted: "(malformed)"}, // never shown
+		{value: "127.0.0.1:4222", urls: []string{"nats://127.0.0.1:4222"}, redacted: "127.0.0.1:4222"},
+		{value: "tls://a, wss://b:1", urls: []string{"tls://a", "wss://b:1"}, redacted: "tls://a, wss://b:1"},
+		{value: "nats://u:p%2Cw@a", urls: []string{"nats://u:p%2Cw@a"}, redacted: "nats://xxxxx@a"}, // NATS splits at commas
+		{value: "u:secret@a", urls: []string{"nats://u:secret@a"}, redacted: "xxxxx@a"},
+		{value: "nats://u:secret,word@a", fault: "entry 1 of 2 is not a NATS URL", redacted: "(malformed)"},
+		{value: "http://u:secret@a", fault: "http://xxxxx@a: the scheme must be", redacted: "http://xxxxx@a"},
+	} {
+		var c checker
+		if got := c.natsURLs("X", tt.value); tt.fault == "" && !slices.Equal(got, tt.urls) {
+			t.Errorf("natsURLs(%q) = %q, want %q", tt.value, got, tt.urls)
+		}
+		var faults []string
+		for _, err := range c.faults {
+			faults = append(faults, err.Error())
+		}
+		if got := strings.Join(faults, "\n"); !strings.Contains(got, tt.fault) || tt.fault == "" && got != "" || strings.Contains(got, "secret") {
+			t.Errorf("natsURLs(%q): faults %q, want %q in it, and no password", tt.value, got, tt.fault)
+		}
+		if got := redactNATSURLs(tt.value); got != tt.redacted {
+			t.Errorf("redactNATSURLs(%q) = %q, want %q", tt.value, got, tt.redacted)
+		}
+	}
+}

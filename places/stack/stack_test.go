@@ -1,0 +1,90 @@
+package stack
+
+import (
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"herd/places"
+	"herd/places/placestest"
+)
+
+var campus = places.Query{Lat: 34.06893, Lon: -118.445127, Radius: 10_000, Bound: 5}
+
+// TestStack asks a stack of all sources but google-new: which source answers, and how
+// often each is called.
+func TestStack(t *testing.T) {
+	t.Parallel()
+	google, overpass := placestest.Google(t, placestest.Key, placestest.ExpandedArrays), placestest.Overpass(t, 10)
+	var mu sync.Mutex
+	calls, failures := map[string]int{}, map[string]int{}
+	source := New(Config{
+		Sources: []Source{{Google, google.URL}, {Overpass, overpass.URL}, {Name: Gazetteer}},
+		Key:     placestest.Key, Budget: 3, Agent: "test",
+		Observe: func(source string) func(time.Duration, error) {
+			return func(_ time.Duration, err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				calls[source]++
+				if err != nil {
+					failures[source]++
+				}
+			}
+		},
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
+	ask := func(want string) {
+		t.Helper()
+		if got := placestest.Nearby(t, source, campus); !strings.Contains(got, want) {
+			t.Errorf("answer %s\nwant one with %q", got, want)
+		}
+	}
+	counts := func(source string, wantCalls, wantFailures int) {
+		t.Helper()
+		mu.Lock()
+		defer mu.Unlock()
+		if calls[source] != wantCalls || failures[source] != wantFailures {
+			t.Errorf("%s: %d calls and %d failures, want %d and %d", source, calls[source], failures[source], wantCalls, wantFailures)
+		}
+	}
+
+	for range 2 { // Google's answers are not cached
+		ask(`"place_id"`)
+	}
+	counts(Google, 2, 0)
+	google.OverrideNext(placestest.Respond(200, placestest.GoogleError("REQUEST_DENIED", placestest.GoogleBadKey)))
+	ask("OpenStreetMap") // the budget of Google is now spent
+	for range 2 {
+		ask("OpenStreetMap")
+	}
+	counts(Google, 3, 1)
+	counts(Overpass, 1, 0) // and then its cache
+	if n := len(google.Requests()); n != 3 {
+		t.Errorf("Google was asked %d times, want 3", n)
+	}
+
+	overpass.OverrideAll(placestest.Respond(400, ""))
+	campus := campus
+	campus.Radius = 9_000
+	for range 2 {
+		if got := placestest.Nearby(t, source, campus); !strings.Contains(got, "GeoNames") {
+			t.Errorf("answer %s\nwant the gazetteer's", got)
+		}
+	}
+	counts(Gazetteer, 1, 0)
+}
+
+// TestBudgetOfNothing: the last servers of a herd have no share of a small budget.
+func TestBudgetOfNothing(t *testing.T) {
+	t.Parallel()
+	for budget, want := range map[int]int{0: 0, Unlimited: 1} {
+		google := placestest.Google(t, placestest.Key, placestest.ExpandedArrays)
+		source := New(Config{Sources: []Source{{Google, google.URL}}, Key: placestest.Key, Budget: budget, Log: slog.New(slog.DiscardHandler)})
+		source.Nearby(t.Context(), campus)
+		if n := len(google.Requests()); n != want {
+			t.Errorf("with a budget of %d, Google was asked %d times, want %d", budget, n, want)
+		}
+	}
+}
