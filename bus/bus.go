@@ -13,68 +13,80 @@ import (
 	"strings"
 )
 
-// Lane is what a message between neighbours is about.
+// Lane is the kind of a message between neighbours.
 type Lane string
 
 // The lanes. Messages of one sender on all lanes of one edge are received in the
 // order in which they were sent.
 const (
-	Edge   Lane = "edge"   // records
-	Beat   Lane = "beat"   // heartbeats
-	Sync   Lane = "sync"   // questions of repair
-	Answer Lane = "answer" // answers to them, which go to the asker's inbox
+	Records     Lane = "edge"   // lines of records
+	Heartbeat   Lane = "beat"   // heartbeats
+	SyncRequest Lane = "sync"   // requests of repair
+	SyncReply   Lane = "answer" // replies to them, which go to the requester's inbox
 )
 
 // Lanes is all of them.
-var Lanes = []Lane{Edge, Beat, Sync, Answer}
+var Lanes = []Lane{Records, Heartbeat, SyncRequest, SyncReply}
 
 // Message is one message between two neighbours.
 type Message struct {
 	Lane Lane
 	Peer string // the neighbour at the other end: receiver when sent, sender when received
 
-	// The sender's epoch and the message's number on this edge: the headers of
-	// Edge messages. Both are 0 where there were none.
+	// Epoch and Seq are the sender's epoch and the message's number on this edge, which
+	// travel as the headers of Records messages. Both are 0 in a message without them.
 	Epoch, Seq uint64
 
 	Data []byte
 }
 
-// Handler is told what the bus brings. Its methods may be called by several
-// goroutines at once, but for one neighbour Receive is called by one at a time,
-// in order.
+// Handler receives what the bus delivers. Several goroutines may call its methods at
+// the same time, except that calls of Receive for one neighbour never overlap and keep
+// the order of the messages.
 type Handler interface {
-	// Receive takes in a message and owns its data from then on. While it runs,
-	// further messages wait, here or at the broker, in bounded memory; beyond that
-	// they are lost, and Trouble says so, or the connection ends.
+	// Receive handles a message and owns its data from then on. While it runs, further
+	// messages wait in bounded memory, here or at the broker. When that is full, messages
+	// are lost: AsyncError reports ErrSlow, or the connection ends.
 	Receive(Message)
-	// Received says that all messages which came together have been received. It
-	// follows each Receive, at once or after others that were there already.
-	Received()
-	// Connected says that the bus is there, so that what neighbours send from
-	// now on arrives, or that it is away.
-	Connected(bool)
-	// Trouble reports what the bus did not do: messages lost because Receive was
-	// slow, with the neighbour that sent them, or something denied, by the broker
-	// to us or by us to a neighbour, at most once a second for each subject. peer
-	// is "" where it is about no single neighbour.
-	Trouble(peer string, err error)
+	// BatchEnd follows Receive once all messages that arrived together have been
+	// received. One call may follow many calls of Receive.
+	BatchEnd()
+	// Connected reports that the bus is connected, so that messages which neighbours
+	// send from now on arrive; or that it is disconnected.
+	Connected(up bool)
+	// AsyncError reports an error that belongs to no call: ErrSlow, with the neighbour
+	// whose messages were lost; ErrDenied, for what the broker refused us or we refused a
+	// neighbour, at most once a second for each subject; or another. peer is "" where the
+	// error is about no single neighbour.
+	AsyncError(peer string, err error)
+	// Answer returns the reply to a request of a tool at one of the service's endpoints.
+	// Its error is the reply too, as text, with code 404 for ErrUnknown and 400 for any
+	// other. The caller keeps request.
+	Answer(endpoint string, request []byte) (reply []byte, err error)
 }
 
-// What Send and Run return, wrapped or bare.
+// Errors of Send, PublishEvent and Run, wrapped or bare.
 var (
-	ErrAway      = errors.New("the bus is away")                       // nothing was sent
-	ErrTooLarge  = errors.New("message is larger than the bus allows") // nothing was sent, nor will be
+	// ErrDisconnected: nothing was sent, and nothing will be.
+	ErrDisconnected = errors.New("not connected to the bus")
+	// ErrUncertain: a write failed or timed out. The messages may have been sent, or may
+	// be sent yet, in part or in whole.
+	ErrUncertain = errors.New("bus write timed out or failed; messages may have been sent")
+	// ErrTooLarge: the message was not sent, and never will be.
+	ErrTooLarge  = errors.New("message is larger than the bus allows")
 	ErrNameTaken = errors.New("another process has this server's name on the bus")
 )
 
-// What Trouble reports, wrapped, beside other errors.
+// Errors of AsyncError, wrapped, beside others.
 var (
-	ErrSlow   = errors.New("messages were lost because they were not taken in fast enough")
+	ErrSlow   = errors.New("messages were lost: they arrived faster than they were received")
 	ErrDenied = errors.New("denied")
 )
 
-// Headers of Edge messages.
+// ErrUnknown is an error of Answer: what the request asks for does not exist here.
+var ErrUnknown = errors.New("unknown")
+
+// Headers of Records messages.
 const (
 	EpochHeader = "Herd-Epoch"
 	SeqHeader   = "Herd-Seq"
@@ -88,7 +100,7 @@ type Prefix string
 // question's choosing, a neighbour could be made to speak on an edge that is not
 // the asker's.
 func (p Prefix) Between(lane Lane, from, to string) string {
-	if lane == Answer {
+	if lane == SyncReply {
 		return p.Inbox(to) + "." + from + "." + string(lane)
 	}
 	return strings.Join([]string{string(p), string(lane), from, to}, ".")

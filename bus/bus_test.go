@@ -23,15 +23,15 @@ func TestRedactURL(t *testing.T) {
 
 func TestSubjects(t *testing.T) {
 	for got, want := range map[string]string{
-		Prefix("herd").Between(Edge, "A", "B"):   "herd.edge.A.B",
-		Prefix("herd").Between(Beat, "A", "B"):   "herd.beat.A.B",
-		Prefix("herd").Between(Sync, "A", "B"):   "herd.sync.A.B",
-		Prefix("herd").Between(Answer, "A", "B"): "_INBOX.B.A.answer",
-		Prefix("two").Between(Answer, "A", "B"):  "_INBOX_two.B.A.answer",
-		Prefix("two").Event("A", "up", "B"):      "two.event.A.up.B",
-		Prefix("two").Event("A", "start", ""):    "two.event.A.start",
-		Prefix("two").Name("A"):                  "two.name.A",
-		Prefix("two").Connection("A"):            "two/A",
+		Prefix("herd").Between(Records, "A", "B"):     "herd.edge.A.B",
+		Prefix("herd").Between(Heartbeat, "A", "B"):   "herd.beat.A.B",
+		Prefix("herd").Between(SyncRequest, "A", "B"): "herd.sync.A.B",
+		Prefix("herd").Between(SyncReply, "A", "B"):   "_INBOX.B.A.answer",
+		Prefix("two").Between(SyncReply, "A", "B"):    "_INBOX_two.B.A.answer",
+		Prefix("two").Event("A", "up", "B"):           "two.event.A.up.B",
+		Prefix("two").Event("A", "start", ""):         "two.event.A.start",
+		Prefix("two").Name("A"):                       "two.name.A",
+		Prefix("two").Connection("A"):                 "two/A",
 	} {
 		if got != want {
 			t.Errorf("subject %q, want %q", got, want)

@@ -33,13 +33,13 @@ func (n *Node) Receive(m bus.Message) {
 		return // the bus is asked for our neighbours' messages only
 	}
 	switch m.Lane {
-	case bus.Edge:
+	case bus.Records:
 		n.receiveFrame(e, m)
-	case bus.Beat:
+	case bus.Heartbeat:
 		n.receiveBeat(e, m)
-	case bus.Sync:
+	case bus.SyncRequest:
 		n.answer(e, m)
-	case bus.Answer:
+	case bus.SyncReply:
 		n.receiveAnswer(e, m)
 	}
 	n.repair()
@@ -63,8 +63,8 @@ func (n *Node) receiveFrame(e int, m bus.Message) {
 	n.tell(events)
 }
 
-// Received floods what neighbours brought: bus.Handler.
-func (n *Node) Received() { n.passOn() }
+// BatchEnd floods what neighbours brought: bus.Handler.
+func (n *Node) BatchEnd() { n.passOn() }
 
 func (n *Node) receiveBeat(e int, m bus.Message) {
 	b, err := wire.ParseBeat(m.Data)
@@ -119,8 +119,8 @@ func (n *Node) Connected(up bool) {
 	n.spread()
 }
 
-// Trouble takes in what the bus did not do: bus.Handler.
-func (n *Node) Trouble(peer string, err error) {
+// AsyncError takes in what the bus did not do: bus.Handler.
+func (n *Node) AsyncError(peer string, err error) {
 	switch {
 	case errors.Is(err, bus.ErrSlow):
 		if e, ok := n.edge[peer]; ok {
@@ -177,7 +177,7 @@ func (n *Node) beat(e int, with wire.Beat) {
 		b.Ready = true
 	default:
 	}
-	if err := n.cfg.Bus.Send(bus.Message{Lane: bus.Beat, Peer: n.cfg.Neighbours[e], Data: b.Append(nil)}); err != nil {
+	if err := n.cfg.Bus.Send(bus.Message{Lane: bus.Heartbeat, Peer: n.cfg.Neighbours[e], Data: b.Append(nil)}); err != nil {
 		n.log.Debug("beat", "edge", n.cfg.Neighbours[e], "err", err)
 	}
 }
@@ -275,7 +275,7 @@ func (n *Node) notify(e replica.Event) {
 	n.events[e.Kind]++
 	n.mu.Unlock()
 	text := fmt.Sprintf("%s %s: %s", time.Now().UTC().Format(time.RFC3339Nano), n.cfg.Name, e.Text)
-	if err := n.cfg.Bus.Notify(string(e.Kind), e.Peer, text); err != nil {
+	if err := n.cfg.Bus.PublishEvent(string(e.Kind), e.Peer, text); err != nil {
 		n.log.Debug("event not published", "kind", e.Kind, "err", err)
 	}
 }

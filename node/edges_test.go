@@ -100,11 +100,11 @@ func TestJunkOnAnEdge(t *testing.T) {
 		settle()
 		a := h.servers["A"].node
 		const record = "AT B +1.000000000 kiwi +1+1 100"
-		a.Receive(bus.Message{Lane: bus.Edge, Peer: "B", Data: []byte("\x00\xff\n" + record + "\nIAMAT x +1+1 1\n")})
-		a.Receive(bus.Message{Lane: bus.Edge, Peer: "nobody", Data: []byte("AT B +1.000000000 emu +1+1 100")})
-		a.Receive(bus.Message{Lane: bus.Beat, Peer: "B", Data: []byte("lub dub")})
+		a.Receive(bus.Message{Lane: bus.Records, Peer: "B", Data: []byte("\x00\xff\n" + record + "\nIAMAT x +1+1 1\n")})
+		a.Receive(bus.Message{Lane: bus.Records, Peer: "nobody", Data: []byte("AT B +1.000000000 emu +1+1 100")})
+		a.Receive(bus.Message{Lane: bus.Heartbeat, Peer: "B", Data: []byte("lub dub")})
 		for range 500 {
-			a.Receive(bus.Message{Lane: bus.Edge, Peer: "B", Data: []byte("junk\n")})
+			a.Receive(bus.Message{Lane: bus.Records, Peer: "B", Data: []byte("junk\n")})
 		}
 		settle()
 		if got := h.where("A", "kiwi"); got != record+"\n" {

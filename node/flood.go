@@ -275,7 +275,7 @@ func (f *flooder) next() bool {
 			f.left[e] = 0
 			continue
 		}
-		f.messages = append(f.messages, bus.Message{Lane: bus.Edge, Peer: n.cfg.Neighbours[e], Epoch: mark.Epoch, Seq: mark.Seq, Data: frame})
+		f.messages = append(f.messages, bus.Message{Lane: bus.Records, Peer: n.cfg.Neighbours[e], Epoch: mark.Epoch, Seq: mark.Seq, Data: frame})
 		f.edges, f.filled = append(f.edges, e), append(f.filled, lines)
 	}
 	return len(f.messages) > 0

@@ -36,11 +36,11 @@ func tapCrossings(h *testHerd) *crossings {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		switch m.Lane {
-		case bus.Edge:
+		case bus.Records:
 			for line := range strings.Lines(string(m.Data)) {
 				c.count[subject+" "+strings.TrimSuffix(line, "\n")]++
 			}
-		case bus.Beat:
+		case bus.Heartbeat:
 			c.beats[subject]++
 		}
 	})
@@ -245,9 +245,9 @@ func (b *slowBus) send(m bus.Message) error {
 	hold, fail := b.hold, b.fail
 	b.mu.Unlock()
 	switch {
-	case fail != nil && (m.Lane == bus.Edge || m.Lane == bus.Answer):
+	case fail != nil && (m.Lane == bus.Records || m.Lane == bus.SyncReply):
 		return fail
-	case m.Lane != bus.Edge:
+	case m.Lane != bus.Records:
 		return b.Bus.Send(m)
 	case hold != nil: // no longer than natsbus.Bus does, and only the first time
 		b.mu.Lock()
@@ -259,7 +259,7 @@ func (b *slowBus) send(m bus.Message) error {
 		b.mu.Lock()
 		b.stalled = hold
 		b.mu.Unlock()
-		return bus.ErrAway
+		return bus.ErrDisconnected
 	}
 	b.mu.Lock()
 	b.sent = append(b.sent, m.Peer)
@@ -387,7 +387,7 @@ func TestCompany(t *testing.T) {
 type slowerBus struct{ Bus }
 
 func (b slowerBus) Send(ms ...bus.Message) error {
-	if ms[0].Lane == bus.Edge {
+	if ms[0].Lane == bus.Records {
 		time.Sleep(300 * time.Microsecond)
 	}
 	return b.Bus.Send(ms...)
@@ -407,8 +407,8 @@ func TestPassOn(t *testing.T) {
 		for i := range 100 { // so that it is a busy server
 			c.send(fmt.Sprintf("IAMAT mine%d +1+1 1\n", i))
 			time.Sleep(100 * time.Microsecond) // in the midst of the write
-			b.Receive(bus.Message{Lane: bus.Edge, Peer: "A", Data: fmt.Appendf(nil, "AT A +0.000000000 theirs%d +1+1 1\n", i)})
-			b.Received()
+			b.Receive(bus.Message{Lane: bus.Records, Peer: "A", Data: fmt.Appendf(nil, "AT A +0.000000000 theirs%d +1+1 1\n", i)})
+			b.BatchEnd()
 			c.line()
 			time.Sleep(time.Millisecond)
 			if h.where("C", fmt.Sprintf("theirs%d", i)) == "?" {
@@ -500,7 +500,7 @@ func TestSendFails(t *testing.T) {
 		h.start("B", 2, nil)
 		settle()
 		slow.mu.Lock()
-		slow.fail = errors.Join(bus.ErrAway)
+		slow.fail = errors.Join(bus.ErrDisconnected)
 		slow.mu.Unlock()
 		want := h.dial("A").ask("IAMAT kiwi +1+1 100")
 		slow.mu.Lock()
@@ -583,14 +583,14 @@ func TestBacklog(t *testing.T) {
 			first := false
 			mu.Lock()
 			for _, m := range ms {
-				if m.Lane == bus.Edge {
+				if m.Lane == bus.Records {
 					sent = append(sent, m.Peer)
 					first = first || len(sent) == 1
 				}
 			}
 			mu.Unlock()
 			if first { // not under the lock: what comes in may be a reason to send
-				a.Receive(bus.Message{Lane: bus.Edge, Peer: "C", Data: []byte("AT C +1.000000000 emu +1+1 100")})
+				a.Receive(bus.Message{Lane: bus.Records, Peer: "C", Data: []byte("AT C +1.000000000 emu +1+1 100")})
 			}
 		}, nil)
 		h.network.Heal("A", "C")

@@ -305,7 +305,7 @@ func TestLastNews(t *testing.T) {
 		t.Fatal(err)
 	}
 	const record = "AT B +1.000000000 kiwi +1+1 100"
-	n.Receive(bus.Message{Lane: bus.Edge, Peer: "B", Data: []byte(record)})
+	n.Receive(bus.Message{Lane: bus.Records, Peer: "B", Data: []byte(record)})
 	if err := n.closeJournal(); err != nil || !j.has(record) || !j.closed {
 		t.Errorf("closeJournal = %v, has it %v, closed %v", err, j.has(record), j.closed)
 	}

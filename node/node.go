@@ -23,7 +23,7 @@ type Bus interface {
 	Run(ctx context.Context, h bus.Handler) error
 	Send(ms ...bus.Message) error
 	MaxData() int
-	Notify(kind, peer, text string) error
+	PublishEvent(kind, peer, text string) error
 }
 
 // Config is what a server is made of. All of it must be set, but for LogDir

@@ -25,7 +25,7 @@ func (n *Node) repair() {
 // ask sends a question. One that is lost is asked again, by and by.
 func (n *Node) ask(e int, question []byte) {
 	peer := n.cfg.Neighbours[e]
-	if err := n.cfg.Bus.Send(bus.Message{Lane: bus.Sync, Peer: peer, Data: question}); err != nil {
+	if err := n.cfg.Bus.Send(bus.Message{Lane: bus.SyncRequest, Peer: peer, Data: question}); err != nil {
 		n.log.Debug("repair: question", "edge", peer, "err", err)
 	}
 }
@@ -42,7 +42,7 @@ func (n *Node) answer(e int, m bus.Message) {
 		message, more, err = a.Next()
 		n.mu.Unlock()
 		if err == nil {
-			err = n.cfg.Bus.Send(bus.Message{Lane: bus.Answer, Peer: m.Peer, Data: message})
+			err = n.cfg.Bus.Send(bus.Message{Lane: bus.SyncReply, Peer: m.Peer, Data: message})
 		}
 		more = more && err == nil
 	}

@@ -39,7 +39,7 @@ func TestSlowIntake(t *testing.T) {
 				asked <- true
 			}
 		})
-		h.servers["A"].node.Trouble("B", fmt.Errorf("subscription: %w", bus.ErrSlow))
+		h.servers["A"].node.AsyncError("B", fmt.Errorf("subscription: %w", bus.ErrSlow))
 		time.Sleep(1500 * time.Millisecond)
 		if len(asked) != 1 {
 			t.Errorf("%d comparisons asked for after messages were lost, want 1", len(asked))
@@ -87,7 +87,7 @@ func TestRepairOff(t *testing.T) {
 		off := func(cfg *Config) { cfg.Repair = 0 }
 		h := newTestHerd(t, "A-B")
 		h.network.Tap(func(subject string, m bus.Message) {
-			if m.Lane == bus.Sync || m.Lane == bus.Answer {
+			if m.Lane == bus.SyncRequest || m.Lane == bus.SyncReply {
 				t.Errorf("repair spoke on %s", subject)
 			}
 		})

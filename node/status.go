@@ -1,10 +1,14 @@
 package node
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"herd/bus"
 	"herd/node/status"
 )
 
@@ -41,4 +45,25 @@ func (n *Node) Record(client []byte) (line []byte, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.replica.Get(nil, client)
+}
+
+// Answer answers requests of tools: status in JSON, the edges as a table, and the
+// record of the client whose id is the request. It is bus.Handler's.
+func (n *Node) Answer(endpoint string, request []byte) (reply []byte, err error) {
+	switch endpoint {
+	case "status":
+		return json.Marshal(n.Status())
+	case "edges":
+		return []byte(n.Status().EdgesText()), nil
+	case "get":
+		client := bytes.Trim(request, " \t\n\v\f\r") // of a tool that adds a line end; ids hold none
+		if len(client) == 0 {
+			return nil, errors.New("which client? The request is to be its id")
+		}
+		if line, ok := n.Record(client); ok {
+			return line, nil
+		}
+		return nil, fmt.Errorf("%w: no client %.80q", bus.ErrUnknown, client)
+	}
+	return nil, fmt.Errorf("%w: no endpoint %.80q", bus.ErrUnknown, endpoint)
 }

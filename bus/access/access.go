@@ -100,7 +100,7 @@ func server(g *topology.Graph, p bus.Prefix, name string) User {
 		p.Inbox(name) + ".>",
 	}
 	for _, peer := range u.Neighbours {
-		for _, lane := range []bus.Lane{bus.Edge, bus.Beat, bus.Sync} {
+		for _, lane := range []bus.Lane{bus.Records, bus.Heartbeat, bus.SyncRequest} {
 			u.Publish = append(u.Publish, p.Between(lane, name, peer))
 			u.Subscribe = append(u.Subscribe, p.Between(lane, peer, name))
 		}

@@ -19,6 +19,7 @@ import (
 // member is a server on the bus, which keeps what it is told.
 type member struct {
 	*natsbus.Bus
+	name     string
 	ended    chan error
 	ready    chan bool
 	messages chan bus.Message
@@ -26,18 +27,19 @@ type member struct {
 }
 
 func (m *member) Receive(got bus.Message) { m.messages <- got }
-func (m *member) Received()               {}
+func (m *member) BatchEnd()               {}
 func (m *member) Connected(up bool)       { m.ready <- up }
-func (m *member) Trouble(peer string, err error) {
+func (m *member) AsyncError(peer string, err error) {
 	m.trouble <- strings.TrimSpace(peer + " " + err.Error())
 }
+func (m *member) Answer(string, []byte) ([]byte, error) { return []byte("status of " + m.name), nil }
 
 func (b *brokers) join(name string, epoch uint64, neighbours ...string) *member {
 	b.t.Helper()
-	m := &member{ended: make(chan error, 1), ready: make(chan bool, 100), messages: make(chan bus.Message, 1000), trouble: make(chan string, 1000)}
+	m := &member{name: name, ended: make(chan error, 1), ready: make(chan bool, 100), messages: make(chan bus.Message, 1000), trouble: make(chan string, 1000)}
 	m.Bus = natsbus.New(natsbus.Config{
 		URLs: []string{b.url}, Prefix: "herd", Server: name, Neighbours: neighbours, Epoch: epoch, User: b.keys[name],
-		Service: natsbus.Service{Endpoints: map[string]natsbus.Endpoint{"status": func([]byte) ([]byte, error) { return []byte("status of " + name), nil }}},
+		Service: natsbus.Service{Endpoints: []string{"status"}},
 		Log:     slog.New(slog.NewTextHandler(b.t.Output(), nil)).With("node", name),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -105,10 +107,10 @@ func TestForgedReply(t *testing.T) {
 		t.Fatalf("the servers don't answer at all: %v", err)
 	}
 	// What was forged would come before these. Of A, B hears what A may say.
-	if err := second.Send(bus.Message{Lane: bus.Edge, Peer: "C", Data: []byte("last")}); err != nil {
+	if err := second.Send(bus.Message{Lane: bus.Records, Peer: "C", Data: []byte("last")}); err != nil {
 		t.Fatal(err)
 	}
-	if err := third.Send(bus.Message{Lane: bus.Edge, Peer: "B", Data: []byte("last")}); err != nil {
+	if err := third.Send(bus.Message{Lane: bus.Records, Peer: "B", Data: []byte("last")}); err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range []*member{second, third} {
@@ -173,7 +175,7 @@ func TestOperators(t *testing.T) {
 		}
 		take(t, string(lane), third.messages)
 	}
-	if err := second.Notify("up", "C", "C is up"); err != nil {
+	if err := second.PublishEvent("up", "C", "C is up"); err != nil {
 		t.Fatal(err)
 	}
 	var heard []string
@@ -239,7 +241,7 @@ func TestDenied(t *testing.T) {
 	}
 	const messages = 1000
 	for range messages {
-		if err := wrong.Send(bus.Message{Lane: bus.Edge, Peer: "C", Data: []byte("x")}); err != nil {
+		if err := wrong.Send(bus.Message{Lane: bus.Records, Peer: "C", Data: []byte("x")}); err != nil {
 			t.Fatal(err)
 		}
 	}

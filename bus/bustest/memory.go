@@ -138,7 +138,7 @@ func (r *memoryRun) takeIn(ctx context.Context, intake chan parcel) {
 		case p := <-intake:
 			time.Sleep(time.Until(p.due))
 			r.handler.Receive(p.message)
-			r.handler.Received()
+			r.handler.BatchEnd()
 		case <-ctx.Done():
 			return
 		}
@@ -161,7 +161,7 @@ func (b *Memory) Send(ms ...bus.Message) error {
 func (b *Memory) send(m bus.Message) error {
 	n := b.network
 	if n.away || n.runs[b.server] == nil {
-		return bus.ErrAway
+		return bus.ErrDisconnected
 	}
 	if len(m.Data) > maxData {
 		return bus.ErrTooLarge
@@ -176,7 +176,7 @@ func (b *Memory) send(m bus.Message) error {
 	select {
 	case to.intakes[b.server] <- parcel{time.Now().Add(n.delay), m}:
 	default:
-		go to.handler.Trouble(b.server, bus.ErrSlow)
+		go to.handler.AsyncError(b.server, bus.ErrSlow)
 	}
 	return nil
 }
@@ -186,12 +186,12 @@ func (b *Memory) MaxData() int { return maxData }
 
 const maxData = 1<<20 - 128
 
-// Notify is natsbus.Bus.Notify.
-func (b *Memory) Notify(kind, peer, text string) error {
+// PublishEvent is natsbus.Bus.PublishEvent.
+func (b *Memory) PublishEvent(kind, peer, text string) error {
 	b.network.mu.Lock()
 	defer b.network.mu.Unlock()
 	if b.network.away || b.network.runs[b.server] == nil {
-		return bus.ErrAway
+		return bus.ErrDisconnected
 	}
 	b.network.tap(bus.Prefix("herd").Event(b.server, kind, peer), bus.Message{Data: []byte(text)})
 	return nil

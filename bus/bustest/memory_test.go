@@ -30,10 +30,10 @@ func TestCutAndDelay(t *testing.T) {
 		toB := start(t, n.Bus("B", "A"))
 		n.SetDelay(time.Minute)
 		n.Cut("B", "A")
-		send(t, a, bus.Message{Lane: bus.Edge, Peer: "B", Data: []byte("lost")})
+		send(t, a, bus.Message{Lane: bus.Records, Peer: "B", Data: []byte("lost")})
 		n.Heal("A", "B")
 		before := time.Now()
-		send(t, a, bus.Message{Lane: bus.Edge, Peer: "B", Data: []byte("late")})
+		send(t, a, bus.Message{Lane: bus.Records, Peer: "B", Data: []byte("late")})
 		if m := <-toB.messages; string(m.Data) != "late" || time.Since(before) != time.Minute {
 			t.Errorf("got %q after %v, want \"late\" after a minute", m.Data, time.Since(before))
 		}

@@ -18,7 +18,7 @@ type Bus interface {
 	Run(ctx context.Context, h bus.Handler) error
 	Send(ms ...bus.Message) error
 	MaxData() int
-	Notify(kind, peer, text string) error
+	PublishEvent(kind, peer, text string) error
 }
 
 // Harness is a bus under test. It is started when made.
@@ -79,14 +79,15 @@ func (r *recorder) Receive(m bus.Message) {
 	}
 	r.messages <- m
 }
-func (r *recorder) Received() {
+func (r *recorder) BatchEnd() {
 	select {
 	case r.received <- struct{}{}:
 	default:
 	}
 }
-func (r *recorder) Connected(up bool) { r.connected <- up }
-func (r *recorder) Trouble(peer string, err error) {
+func (r *recorder) Answer(string, []byte) ([]byte, error) { return nil, bus.ErrUnknown }
+func (r *recorder) Connected(up bool)                     { r.connected <- up }
+func (r *recorder) AsyncError(peer string, err error) {
 	select {
 	case r.trouble <- trouble{peer, errors.Is(err, bus.ErrSlow)}:
 	default:
@@ -150,11 +151,11 @@ func testDelivers(t *testing.T, h Harness) {
 	toA, toB := start(t, a), start(t, b)
 	toC := start(t, h.Bus("C", 3, "A"))
 	for _, m := range []bus.Message{
-		{Lane: bus.Edge, Epoch: 1, Seq: 1, Data: []byte("one\n\x00\xff\n")},
-		{Lane: bus.Edge, Epoch: 1<<64 - 1, Seq: 1<<64 - 1, Data: []byte("great")},
-		{Lane: bus.Edge, Data: []byte("no headers")},
-		{Lane: bus.Beat, Data: []byte("beat")},
-		{Lane: bus.Edge, Epoch: 1, Seq: 2, Data: make([]byte, 60_000)}, // more than one read brings
+		{Lane: bus.Records, Epoch: 1, Seq: 1, Data: []byte("one\n\x00\xff\n")},
+		{Lane: bus.Records, Epoch: 1<<64 - 1, Seq: 1<<64 - 1, Data: []byte("great")},
+		{Lane: bus.Records, Data: []byte("no headers")},
+		{Lane: bus.Heartbeat, Data: []byte("beat")},
+		{Lane: bus.Records, Epoch: 1, Seq: 2, Data: make([]byte, 60_000)}, // more than one read brings
 	} {
 		m.Peer = "B"
 		send(t, a, m)
@@ -162,10 +163,10 @@ func testDelivers(t *testing.T, h Harness) {
 		expect(t, toB.messages, m)
 		expect(t, toB.received, struct{}{}) // each has a last one
 	}
-	send(t, b, bus.Message{Lane: bus.Edge, Peer: "A", Epoch: 2, Seq: 1, Data: []byte("back")})
-	expect(t, toA.messages, bus.Message{Lane: bus.Edge, Peer: "B", Epoch: 2, Seq: 1, Data: []byte("back")})
-	send(t, a, bus.Message{Lane: bus.Edge, Peer: "C", Data: []byte("to C")})
-	expect(t, toC.messages, bus.Message{Lane: bus.Edge, Peer: "A", Data: []byte("to C")}) // and nothing before it
+	send(t, b, bus.Message{Lane: bus.Records, Peer: "A", Epoch: 2, Seq: 1, Data: []byte("back")})
+	expect(t, toA.messages, bus.Message{Lane: bus.Records, Peer: "B", Epoch: 2, Seq: 1, Data: []byte("back")})
+	send(t, a, bus.Message{Lane: bus.Records, Peer: "C", Data: []byte("to C")})
+	expect(t, toC.messages, bus.Message{Lane: bus.Records, Peer: "A", Data: []byte("to C")}) // and nothing before it
 }
 
 func testOrder(t *testing.T, h Harness) {
@@ -186,23 +187,23 @@ func testCopies(t *testing.T, h Harness) {
 	start(t, a)
 	toB := start(t, h.Bus("B", 2, "A"))
 	data := []byte("first")
-	send(t, a, bus.Message{Lane: bus.Edge, Peer: "B", Data: data})
+	send(t, a, bus.Message{Lane: bus.Records, Peer: "B", Data: data})
 	copy(data, "XXXXX")
-	expect(t, toB.messages, bus.Message{Lane: bus.Edge, Peer: "A", Data: []byte("first")})
+	expect(t, toB.messages, bus.Message{Lane: bus.Records, Peer: "A", Data: []byte("first")})
 }
 
 func testAwayOutsideRun(t *testing.T, h Harness) {
 	a := h.Bus("A", 1, "B")
-	m := bus.Message{Lane: bus.Edge, Peer: "B", Data: []byte("x")}
-	if err := a.Send(m); !errors.Is(err, bus.ErrAway) {
-		t.Errorf("Send before Run = %v, want ErrAway", err)
+	m := bus.Message{Lane: bus.Records, Peer: "B", Data: []byte("x")}
+	if err := a.Send(m); !errors.Is(err, bus.ErrDisconnected) {
+		t.Errorf("Send before Run = %v, want ErrDisconnected", err)
 	}
 	r := newRecorder()
 	stop := run(t, a, r)
 	expect(t, r.connected, true)
 	stop()
-	if err := a.Send(m); !errors.Is(err, bus.ErrAway) {
-		t.Errorf("Send after Run = %v, want ErrAway", err)
+	if err := a.Send(m); !errors.Is(err, bus.ErrDisconnected) {
+		t.Errorf("Send after Run = %v, want ErrDisconnected", err)
 	}
 }
 
@@ -212,17 +213,17 @@ func testAway(t *testing.T, h Harness) {
 	h.Stop()
 	expect(t, toA.connected, false)
 	expect(t, toB.connected, false)
-	if err := a.Send(bus.Message{Lane: bus.Edge, Peer: "B", Data: []byte("lost")}); !errors.Is(err, bus.ErrAway) {
-		t.Errorf("Send while the bus is away = %v, want ErrAway", err)
+	if err := a.Send(bus.Message{Lane: bus.Records, Peer: "B", Data: []byte("lost")}); !errors.Is(err, bus.ErrDisconnected) {
+		t.Errorf("Send while the bus is away = %v, want ErrDisconnected", err)
 	}
-	if err := a.Notify("up", "B", "lost"); !errors.Is(err, bus.ErrAway) {
-		t.Errorf("Notify while the bus is away = %v, want ErrAway", err)
+	if err := a.PublishEvent("up", "B", "lost"); !errors.Is(err, bus.ErrDisconnected) {
+		t.Errorf("PublishEvent while the bus is away = %v, want ErrDisconnected", err)
 	}
 	h.Start()
 	expect(t, toA.connected, true)
 	expect(t, toB.connected, true)
-	send(t, a, bus.Message{Lane: bus.Edge, Peer: "B", Data: []byte("again")})
-	expect(t, toB.messages, bus.Message{Lane: bus.Edge, Peer: "A", Data: []byte("again")})
+	send(t, a, bus.Message{Lane: bus.Records, Peer: "B", Data: []byte("again")})
+	expect(t, toB.messages, bus.Message{Lane: bus.Records, Peer: "A", Data: []byte("again")})
 }
 
 func testStartsFirst(t *testing.T, h Harness) {
@@ -234,15 +235,15 @@ func testStartsFirst(t *testing.T, h Harness) {
 	h.Start()
 	expect(t, toA.connected, true)
 	expect(t, toB.connected, true)
-	send(t, a, bus.Message{Lane: bus.Edge, Peer: "B", Data: []byte("x")})
-	expect(t, toB.messages, bus.Message{Lane: bus.Edge, Peer: "A", Data: []byte("x")})
+	send(t, a, bus.Message{Lane: bus.Records, Peer: "B", Data: []byte("x")})
+	expect(t, toB.messages, bus.Message{Lane: bus.Records, Peer: "A", Data: []byte("x")})
 }
 
 func testMaxData(t *testing.T, h Harness) {
 	a := h.Bus("A", 1, "B")
 	start(t, a)
 	toB := start(t, h.Bus("B", 2, "A"))
-	m := bus.Message{Lane: bus.Edge, Peer: "B", Epoch: 1<<64 - 1, Seq: 1<<64 - 1, Data: make([]byte, a.MaxData())}
+	m := bus.Message{Lane: bus.Records, Peer: "B", Epoch: 1<<64 - 1, Seq: 1<<64 - 1, Data: make([]byte, a.MaxData())}
 	send(t, a, m)
 	m.Peer = "A"
 	expect(t, toB.messages, m)
@@ -266,8 +267,8 @@ func testNameTaken(t *testing.T, h Harness) {
 			t.Errorf("a second A, epoch %d, was connected before it ended", epoch)
 		}
 	}
-	send(t, a, bus.Message{Lane: bus.Edge, Peer: "B", Data: []byte("still here")})
-	expect(t, toB.messages, bus.Message{Lane: bus.Edge, Peer: "A", Data: []byte("still here")})
+	send(t, a, bus.Message{Lane: bus.Records, Peer: "B", Data: []byte("still here")})
+	expect(t, toB.messages, bus.Message{Lane: bus.Records, Peer: "A", Data: []byte("still here")})
 }
 
 func testNotifies(t *testing.T, h Harness) {
@@ -279,8 +280,8 @@ func testNotifies(t *testing.T, h Harness) {
 		{"up", "B", "herd.event.A.up.B some text"},
 		{"start", "", "herd.event.A.start some text"},
 	} {
-		if err := a.Notify(n.kind, n.peer, "some text"); err != nil {
-			t.Fatalf("Notify: %v", err)
+		if err := a.PublishEvent(n.kind, n.peer, "some text"); err != nil {
+			t.Fatalf("PublishEvent: %v", err)
 		}
 		for {
 			select {
@@ -312,7 +313,7 @@ func testSlowReceiver(t *testing.T, h Harness) {
 	const messages = 20_000
 	batch := make([]bus.Message, messages)
 	for i := range batch {
-		batch[i] = bus.Message{Lane: bus.Edge, Peer: "B", Data: fmt.Append(nil, i)}
+		batch[i] = bus.Message{Lane: bus.Records, Peer: "B", Data: fmt.Append(nil, i)}
 	}
 	if err := a.Send(batch...); err != nil {
 		t.Fatal(err)
@@ -346,7 +347,7 @@ func testTogether(t *testing.T, h Harness) {
 		speaking.Go(func() {
 			for i := range messages {
 				send(t, a, bus.Message{Lane: lane, Peer: "B", Data: fmt.Append(nil, lane, i)})
-				if err := a.Notify("up", "B", fmt.Sprint(lane, i)); err != nil {
+				if err := a.PublishEvent("up", "B", fmt.Sprint(lane, i)); err != nil {
 					t.Error(err)
 				}
 			}

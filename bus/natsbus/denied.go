@@ -89,7 +89,7 @@ func (r *run) tellDenials() {
 			r.cfg.Log.Error("event not published", "subject", subject, "err", err)
 			continue
 		}
-		r.handler.Trouble(r.peers[subject], err)
+		r.handler.AsyncError(r.peers[subject], err)
 	}
 }
 

@@ -96,7 +96,7 @@ func (r *run) beforeRead(s *socket) {
 	busy := lines > 0 && in.isBusy(lines, now)
 	more := s.full && s.more()
 	if in.settles(lines, more, now) && !in.over {
-		r.handler.Received()
+		r.handler.BatchEnd()
 	}
 	in.mu.Unlock()
 	if busy && !more {

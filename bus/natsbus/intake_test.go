@@ -37,12 +37,13 @@ type receiver struct {
 }
 
 func (r *receiver) Receive(bus.Message) { r.messages++ }
-func (r *receiver) Received() {
+func (r *receiver) BatchEnd() {
 	r.reads++
 	r.latest = max(r.latest, time.Since(r.f.start)-time.Duration(r.messages)*r.f.pause)
 }
-func (r *receiver) Connected(bool)        {}
-func (r *receiver) Trouble(string, error) {}
+func (r *receiver) Connected(bool)                        {}
+func (r *receiver) AsyncError(string, error)              {}
+func (r *receiver) Answer(string, []byte) ([]byte, error) { return nil, bus.ErrUnknown }
 
 // TestReadTogether: messages that come closely are read together, and wait no longer
 // than a nap for that; those that come one by one are each read at once.

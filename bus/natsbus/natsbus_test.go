@@ -191,10 +191,11 @@ func TestTapDoesNotTakeTheName(t *testing.T) {
 
 type connectedHandler chan bool
 
-func (c connectedHandler) Connected(up bool)     { c <- up }
-func (c connectedHandler) Receive(bus.Message)   {}
-func (c connectedHandler) Received()             {}
-func (c connectedHandler) Trouble(string, error) {}
+func (c connectedHandler) Connected(up bool)                     { c <- up }
+func (c connectedHandler) Receive(bus.Message)                   {}
+func (c connectedHandler) BatchEnd()                             {}
+func (c connectedHandler) AsyncError(string, error)              {}
+func (c connectedHandler) Answer(string, []byte) ([]byte, error) { return nil, bus.ErrUnknown }
 
 // TestClaimsAtOnce: of several processes that want one name at the same time the
 // one that started first gets it, and the others end, without a moment's doubt:
@@ -237,10 +238,11 @@ func TestClaimsAtOnce(t *testing.T) {
 
 type connectedFunc func(bool)
 
-func (f connectedFunc) Connected(up bool)     { f(up) }
-func (f connectedFunc) Receive(bus.Message)   {}
-func (f connectedFunc) Received()             {}
-func (f connectedFunc) Trouble(string, error) {}
+func (f connectedFunc) Connected(up bool)                     { f(up) }
+func (f connectedFunc) Receive(bus.Message)                   {}
+func (f connectedFunc) BatchEnd()                             {}
+func (f connectedFunc) AsyncError(string, error)              {}
+func (f connectedFunc) Answer(string, []byte) ([]byte, error) { return nil, bus.ErrUnknown }
 
 // TestSecured: TLS with an authority of our own, and an nkey; without either there
 // is no way in.
@@ -347,7 +349,9 @@ func (h *slowHandler) Receive(bus.Message) {
 	h.received <- struct{}{}
 }
 
-func (h *slowHandler) Received() {}
+func (h *slowHandler) BatchEnd() {}
+
+func (h *slowHandler) Answer(string, []byte) ([]byte, error) { return nil, bus.ErrUnknown }
 
 func (h *slowHandler) Connected(up bool) {
 	if up {
@@ -355,7 +359,7 @@ func (h *slowHandler) Connected(up bool) {
 	}
 }
 
-func (h *slowHandler) Trouble(_ string, err error) {
+func (h *slowHandler) AsyncError(_ string, err error) {
 	if errors.Is(err, bus.ErrSlow) {
 		h.slow.Store(true)
 	}
@@ -382,7 +386,7 @@ func talkers(t *testing.T, h *slowHandler) (a bustest.Bus) {
 }
 
 func record(number int) bus.Message {
-	return bus.Message{Lane: bus.Edge, Peer: "B", Epoch: 1, Seq: uint64(number),
+	return bus.Message{Lane: bus.Records, Peer: "B", Epoch: 1, Seq: uint64(number),
 		Data: []byte("AT Goloman +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1520023934.918963997\n")}
 }
 

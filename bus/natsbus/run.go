@@ -133,7 +133,7 @@ func (r *run) explain(err error) {
 	}
 	r.cfg.Log.Warn("bus away, trying to reach it", "urls", bus.RedactURLs(r.cfg.URLs), "err", err)
 	if refusedEntry(err) {
-		r.handler.Trouble("", fmt.Errorf("%w: no entry to the bus: %v", bus.ErrDenied, err))
+		r.handler.AsyncError("", fmt.Errorf("%w: no entry to the bus: %v", bus.ErrDenied, err))
 	}
 }
 
@@ -144,7 +144,7 @@ func (r *run) letIn() {
 	r.keptOff = nil
 	r.mu.Unlock()
 	if why != nil {
-		r.handler.Trouble("", fmt.Errorf("%w: kept off the bus for %v: %v", bus.ErrDenied, time.Since(since).Round(time.Millisecond), why))
+		r.handler.AsyncError("", fmt.Errorf("%w: kept off the bus for %v: %v", bus.ErrDenied, time.Since(since).Round(time.Millisecond), why))
 	}
 }
 
@@ -168,9 +168,9 @@ func (r *run) asyncError(nc *nats.Conn, sub *nats.Subscription, err error) {
 	case refusedEntry(err) || sub == nil && !nc.IsConnected(): // it comes with each attempt
 		r.explain(err)
 	case errors.Is(err, nats.ErrSlowConsumer):
-		r.handler.Trouble(peer, bus.ErrSlow)
+		r.handler.AsyncError(peer, bus.ErrSlow)
 	default:
-		r.handler.Trouble(peer, err)
+		r.handler.AsyncError(peer, err)
 	}
 }
 

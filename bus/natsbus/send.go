@@ -14,7 +14,7 @@ import (
 const headerSize = 128
 
 // Send writes messages to the connection, in their order and in one write. It
-// returns bus.ErrAway while there is no connection or the broker takes nothing, and
+// returns bus.ErrDisconnected while there is no connection or the broker takes nothing, and
 // bus.ErrTooLarge for a message beyond MaxData; after an error none counts as sent,
 // though some may have been. It keeps no hold on the messages' data. It blocks for a
 // tenth of a second at most.
@@ -30,9 +30,9 @@ func (b *Bus) Send(ms ...bus.Message) error {
 	})
 }
 
-// Notify publishes an event for people: text, one line, of a kind and about a
+// PublishEvent publishes an event for people: text, one line, of a kind and about a
 // peer, or "" for none. While the bus is away it is dropped, with an error.
-func (b *Bus) Notify(kind, peer, text string) error {
+func (b *Bus) PublishEvent(kind, peer, text string) error {
 	return b.inOneWrite(func(*socket) error {
 		return b.publish(&nats.Msg{Subject: b.cfg.Prefix.Event(b.cfg.Server, kind, peer), Data: []byte(text)})
 	})
@@ -52,14 +52,14 @@ func (b *Bus) MaxData() int {
 func (b *Bus) inOneWrite(publish func(*socket) error) error {
 	s := b.socket.Load()
 	if s == nil || b.conn.Load() == nil {
-		return bus.ErrAway
+		return bus.ErrDisconnected
 	}
 	if err := s.cork(); err != nil {
-		return fmt.Errorf("%w: %v", bus.ErrAway, err)
+		return fmt.Errorf("%w: %v", bus.ErrDisconnected, err)
 	}
 	err := publish(s)
 	if failed := s.uncork(); failed != nil && err == nil {
-		err = fmt.Errorf("%w: %v", bus.ErrAway, failed)
+		err = fmt.Errorf("%w: %v", bus.ErrDisconnected, failed)
 	}
 	return err
 }
@@ -76,7 +76,7 @@ func (b *Bus) send(s *socket, m bus.Message, most int) error {
 		return tooLarge(subject, len(m.Data))
 	}
 	if err := s.say(subject, m); err != nil {
-		return fmt.Errorf("%w: %v", bus.ErrAway, err)
+		return fmt.Errorf("%w: %v", bus.ErrDisconnected, err)
 	}
 	return nil
 }
@@ -88,7 +88,7 @@ func (b *Bus) publish(m *nats.Msg) error {
 	case errors.Is(err, nats.ErrMaxPayload):
 		return tooLarge(m.Subject, len(m.Data))
 	default:
-		return fmt.Errorf("%w: %v", bus.ErrAway, err)
+		return fmt.Errorf("%w: %v", bus.ErrDisconnected, err)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -14,23 +13,16 @@ import (
 	"herd/bus"
 )
 
-// Service is what a server answers to tools, as a NATS micro service named for the
-// herd's prefix: `nats micro ls`, `info` and `stats` find it.
+// Service describes the server to tools, as a NATS micro service that is named for
+// the herd's prefix: `nats micro ls`, `info` and `stats` find it.
 type Service struct {
 	Description string
 	Metadata    map[string]string
-	// Endpoints, by a name of bus.Endpoints, answer requests on <prefix>.<name>,
-	// each server for itself: there are no queue groups.
-	Endpoints map[string]Endpoint
+	// Endpoints are the names of the endpoints, each at <prefix>.<name>. Requests are
+	// answered by bus.Handler.Answer, by each server for itself: there are no queue
+	// groups.
+	Endpoints []string
 }
-
-// Endpoint answers the data of a request. Its error is the answer too, in the form
-// that micro services have for it: in headers, with code 400, or 404 where it is
-// ErrUnknown; and as text.
-type Endpoint func(request []byte) (answer []byte, err error)
-
-// ErrUnknown is an Endpoint's refusal to tell of what it does not have; wrapped.
-var ErrUnknown = errors.New("unknown")
 
 // ServerHeader is the header of an answer that names the server which gave it.
 const ServerHeader = "Herd-Server"
@@ -45,10 +37,9 @@ func (r *run) serveTools() (micro.Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("micro service: %w", err)
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.cfg.Service.Endpoints)) { // as nats micro info shows them
-		endpoint := r.cfg.Service.Endpoints[name]
+	for _, name := range slices.Sorted(slices.Values(r.cfg.Service.Endpoints)) { // as nats micro info shows them
 		respond := micro.HandlerFunc(func(request micro.Request) {
-			if err := r.respond(request, endpoint); err != nil {
+			if err := r.respond(name, request); err != nil {
 				r.cfg.Log.Debug("micro service", "endpoint", name, "err", err)
 			}
 		})
@@ -59,14 +50,17 @@ func (r *run) serveTools() (micro.Service, error) {
 	return s, nil
 }
 
-func (r *run) respond(request micro.Request, endpoint Endpoint) error {
+// respond answers one request. An error is answered in the form that micro services
+// have for it: in headers, with code 404 for bus.ErrUnknown and 400 for all others,
+// and as text.
+func (r *run) respond(endpoint string, request micro.Request) error {
 	from := micro.WithHeaders(micro.Headers{ServerHeader: {r.cfg.Server}})
-	answer, err := endpoint(request.Data())
+	reply, err := r.handler.Answer(endpoint, request.Data())
 	if err == nil {
-		return request.Respond(answer, from)
+		return request.Respond(reply, from)
 	}
 	code := "400"
-	if errors.Is(err, ErrUnknown) {
+	if errors.Is(err, bus.ErrUnknown) {
 		code = "404"
 	}
 	return request.Error(code, err.Error(), []byte(err.Error()), from)

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +16,7 @@ import (
 	"github.com/gofrs/flock"
 	"golang.org/x/sync/errgroup"
 
+	"herd/bus"
 	"herd/bus/access"
 	"herd/bus/natsbus"
 	"herd/node"
@@ -140,7 +139,6 @@ func (p *process) run(ctx context.Context, urls []string, introduce func()) erro
 func (p *process) newNode(name string, clients net.Addr, urls []string, epoch uint64, source places.Source) *node.Node {
 	s := p.settings
 	neighbours := s.graph.Neighbours(name)
-	var n *node.Node
 	onBus := s.busConfig(urls, name)
 	if p.keys != nil { // nothing that HERD_NATS_ says is about a bus of our own
 		onBus = natsbus.Config{URLs: urls, Prefix: s.prefix, User: p.keys[name]}
@@ -151,7 +149,7 @@ func (p *process) newNode(name string, clients net.Addr, urls []string, epoch ui
 		Metadata: map[string]string{
 			"server": name, "neighbours": strings.Join(neighbours, " "), "epoch": fmt.Sprint(epoch), "clients": clients.String(),
 		},
-		Endpoints: endpoints(func() *node.Node { return n }),
+		Endpoints: bus.Endpoints,
 	}
 	cfg := node.Config{
 		Name: name, Neighbours: neighbours, Adjacent: s.graph.Adjacent, Topology: s.graph.Hash(), Epoch: epoch,
@@ -165,27 +163,7 @@ func (p *process) newNode(name string, clients net.Addr, urls []string, epoch ui
 			Dir: filepath.Join(s.dataDir, name), Sync: s.journal == journalSync, Log: p.log.With("node", name),
 		})
 	}
-	n = node.New(cfg)
-	return n
-}
-
-// endpoints is what a server answers to tools: status in JSON, its edges as a table,
-// and the record of the client whose id is the request.
-func endpoints(n func() *node.Node) map[string]natsbus.Endpoint {
-	return map[string]natsbus.Endpoint{
-		"status": func([]byte) ([]byte, error) { return json.Marshal(n().Status()) },
-		"edges":  func([]byte) ([]byte, error) { return []byte(n().Status().EdgesText()), nil },
-		"get": func(request []byte) ([]byte, error) {
-			client := bytes.Trim(request, " \t\n\v\f\r") // of a tool that adds a line end; ids hold none
-			if len(client) == 0 {
-				return nil, errors.New("which client? The request is to be its id")
-			}
-			if line, ok := n().Record(client); ok {
-				return line, nil
-			}
-			return nil, fmt.Errorf("%w: no client %.80q", natsbus.ErrUnknown, client)
-		},
-	}
+	return node.New(cfg)
 }
 
 // serveOps serves operators until stop is called.
