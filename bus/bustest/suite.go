@@ -142,7 +142,7 @@ func expect[T any](t *testing.T, from <-chan T, want T) {
 func send(t *testing.T, b Bus, m bus.Message) {
 	t.Helper()
 	if err := b.Send(m); err != nil {
-		t.Errorf("Send(%+v): %v", m, err)
+		t.Errorf("Send on %s of %d bytes: %v", m.Lane, len(m.Data), err)
 	}
 }
 
@@ -330,6 +330,8 @@ func testSlowReceiver(t *testing.T, h Harness) {
 			i++
 		case told := <-toB.trouble:
 			lost = told == trouble{Peer: "A", Slow: true}
+		case up := <-toB.connected: // the other way to tell
+			lost = !up
 		case <-time.After(patience):
 			t.Fatalf("%d of %d messages came, and nobody said so", i, messages)
 		}

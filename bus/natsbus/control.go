@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,160 +15,209 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"herd/bus"
+	"herd/ratenote"
 )
 
 const (
 	reconnectWait = 200 * time.Millisecond
-	lastFlush     = time.Second // for what was sent before the end of Run
-	// askAgainEvery is how often we ask again for what the broker refused of what
-	// neighbours say, for one that reads other rules takes subscriptions away and does
-	// not give them back; and how often we say that our name is ours.
-	askAgainEvery = 5 * time.Second
+	// finalFlush is how long a stop waits for the broker to take what was sent.
+	finalFlush = time.Second
+	// refreshEvery is how often we subscribe anew to what the broker refused, for a broker
+	// that reloads its rules takes subscriptions away and does not give them back; and how
+	// often we announce that our name is ours.
+	refreshEvery = 5 * time.Second
 )
-
-// Run connects, and stays connected until ctx ends; then it flushes what was
-// sent, closes the connection and returns nil. Before it takes in or lets out
-// anything it makes sure that no other process bears this server's name; if one
-// does, now or when the bus, or a broker with that process, comes back later, it
-// returns bus.ErrNameTaken.
-func (b *Bus) Run(ctx context.Context, h bus.Handler) error {
-	r := &run{Bus: b, handler: h, link: make(chan bool, 16), taken: make(chan struct{}, 1), closed: make(chan struct{}),
-		peers: b.cfg.peers(), intake: newIntake(b.cfg), heard: map[string]*nats.Subscription{}, reasons: map[string]bool{}, refused: map[string]bool{},
-		denials: denials{by: map[string]*denial{}}}
-	opts, err := r.options()
-	if err != nil {
-		return err
-	}
-	nc, err := nats.Connect(strings.Join(b.cfg.URLs, ","), opts...)
-	if err != nil {
-		return fmt.Errorf("bus %s: %w", bus.RedactURLs(b.cfg.URLs), err)
-	}
-	r.nc = nc
-	defer r.close()
-	return r.serve(ctx)
-}
 
 // run is one call of Run.
 type run struct {
 	*Bus
-	nc      *nats.Conn
 	handler bus.Handler
-	dialled atomic.Pointer[socket] // the last; until nats.go calls it connected nobody but nats.go may write to it
+	ctx     context.Context         // ends with Run
+	end     context.CancelCauseFunc // ends it
+	nc      *nats.Conn              // set once nats.Connect has returned
+	closed  chan struct{}           // closed when the connection is, for good
 
-	link   chan bool     // connected, disconnected
-	taken  chan struct{} // another process has our name, and stays
-	closed chan struct{} // the connection is
+	// dialled is the connection that was dialled last. Until nats.go calls it connected,
+	// nats.go alone writes to it.
+	dialled atomic.Pointer[socket]
 
-	claim  claim
-	intake *intake
-	heard  map[string]*nats.Subscription // to what neighbours say, by subject; of serve's goroutine
+	link          *link
+	reader        *reader
+	subscriptions map[string]*nats.Subscription // to messages of neighbours, by subject; of serve's goroutine
+	peers         map[string]string             // neighbours by the subjects of their edges, both ways; not changed
+	denials       ratenote.Limiter              // by subject
 
-	peers   map[string]string // neighbours by the subjects of their edges, both ways; not changed
-	denials denials
+	mu            sync.Mutex
+	connectErrors map[string]bool // that were logged since we were last connected
+	refused       map[string]bool // subjects of subscriptions that the broker refused
+	// accessDenied is why the broker did not let us in, and deniedSince since when; nil
+	// once this was reported.
+	accessDenied error
+	deniedSince  time.Time
+}
 
-	mu           sync.Mutex
-	reasons      map[string]bool // why connecting failed, since it last worked: each is logged once
-	refused      map[string]bool // subscriptions that the broker refused, by subject
-	keptOff      error           // why the broker did not let us in, since it last did; nil if it did
-	keptOffSince time.Time
+func newRun(ctx context.Context, end context.CancelCauseFunc, b *Bus, h bus.Handler) *run {
+	r := &run{
+		Bus: b, handler: h, ctx: ctx, end: end, closed: make(chan struct{}), link: newLink(h),
+		subscriptions: map[string]*nats.Subscription{}, peers: b.cfg.peers(),
+		connectErrors: map[string]bool{}, refused: map[string]bool{},
+	}
+	r.reader = newReader(b.cfg, h, r.deny)
+	return r
 }
 
 func (r *run) options() ([]nats.Option, error) {
 	c := r.cfg
-	opts := []nats.Option{
+	credentials, err := c.credentials()
+	return append(append(dataPathOptions(r), credentials...),
 		nats.Name(c.Prefix.Connection(c.Server)),
 		nats.CustomInboxPrefix(c.Prefix.Inbox(c.Server)),
-		nats.NoEcho(), // so that nobody answering our claim means that nobody else is there
+		nats.NoEcho(), // so that no answer to our claim means that nobody else is there
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // an operator may yet load the right keys
 		nats.ReconnectWait(reconnectWait),
 		nats.ReconnectJitter(reconnectWait/2, reconnectWait/2),
-		nats.ReconnectBufSize(-1), // outboxes keep the newest; this would keep the oldest
-		nats.PingInterval(2 * time.Second),
+		nats.PingInterval(2*time.Second),
 		nats.MaxPingsOutstanding(2),
-		nats.WriteBufferSize(1), // so that publishing writes to the socket, and does not leave it to a flusher
-		nats.SetCustomDialer(r),
-		nats.FlusherTimeout(stalledWrite),
-		nats.ReconnectOnFlusherError(),
 		nats.ConnectHandler(r.connected),
 		nats.ReconnectHandler(r.connected),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			r.explain(err)
-			r.link <- false
+			r.link.disconnected()
+			r.logConnectError("NATS disconnected", err)
 		}),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { r.explain(err) }),
-		nats.ClosedHandler(func(*nats.Conn) { close(r.closed) }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { r.logConnectError("NATS connection failed", err) }),
+		nats.ClosedHandler(func(nc *nats.Conn) {
+			close(r.closed)
+			r.end(fmt.Errorf("bus %s: connection closed: %w", bus.RedactURLs(c.URLs), nc.LastError()))
+		}),
 		nats.ErrorHandler(r.asyncError),
-	}
-	access, err := c.access()
-	return append(opts, access...), err
+	), err
 }
 
-// connected takes note that the last socket that was dialled is a connection.
+// dataPathOptions are the options that socket, publisher and reader depend on. What they
+// need of nats.go itself, the tests of pinned_test.go hold.
+func dataPathOptions(dialer nats.CustomDialer) []nats.Option {
+	return []nats.Option{
+		nats.SetCustomDialer(dialer),
+		nats.SkipHostLookup(),     // Dial does it, for the lookup may take long and must end with Run
+		nats.WriteBufferSize(1),   // write each message to the socket when it is published, and not later by the flusher
+		nats.ReconnectBufSize(-1), // publish nothing while disconnected: our outboxes keep the newest, this would keep the oldest
+		nats.FlusherTimeout(stallTimeout),
+		nats.ReconnectOnFlusherError(),
+	}
+}
+
+// Dial is nats.CustomDialer. nats.go calls it with nc.mu held: see the package's
+// comment on locks.
+func (r *run) Dial(network, address string) (net.Conn, error) {
+	if old := r.dialled.Load(); old != nil {
+		old.Close() // nats.go leaves it open if its handshake failed
+	}
+	// The reads of the handshake are not to hand the handler what was left in the channel,
+	// or it would run with nc.mu held. What is lost here is found by the messages' numbers.
+	r.reader.discard()
+	dialer := net.Dialer{Timeout: nats.DefaultTimeout}
+	conn, err := dialer.DialContext(r.ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	s := newSocket(conn)
+	s.beforeRead = func() { r.reader.drain(s) }
+	r.dialled.Store(s)
+	if r.ctx.Err() != nil { // abortDial may have come too early for s
+		s.Close()
+	}
+	return s, nil
+}
+
+// abortDial ends a handshake that is under way, so that a stop does not wait for it.
+// Nothing is dialled any more by then.
+func (r *run) abortDial() {
+	if s := r.dialled.Load(); s != nil && s != r.publisher.socket.Load() {
+		s.Close()
+	}
+}
+
+// connected takes note that the connection that was dialled last is established.
 func (r *run) connected(nc *nats.Conn) {
+	// The socket first: what nc says afterwards is about this connection, or a later one;
+	// then this one is dead, and disconnected will be called.
 	s := r.dialled.Load()
-	// In this order: a connection that is there now is no later one than s, so that s is
-	// not, or no longer, nats.go's alone. If it is away by now, s is dead, or about to be
-	// told of again.
-	scheme, _, _ := strings.Cut(nc.ConnectedUrl(), "://")
+	url := nc.ConnectedUrl()
+	if url == "" {
+		return // lost already
+	}
+	scheme, _, _ := strings.Cut(url, "://")
 	_, err := nc.TLSConnectionState()
 	s.plain.Store(scheme == "nats" && errors.Is(err, nats.ErrConnectionNotTLS) && nc.HeadersSupported())
-	r.socket.Store(s)
-	r.link <- true
+	r.publisher.maxPayload.Store(nc.MaxPayload())
+	r.publisher.socket.Store(s)
+	r.cfg.Log.Info("NATS connected", "url", bus.RedactURL(url))
+	r.mu.Lock()
+	clear(r.connectErrors)
+	r.mu.Unlock()
+	r.link.connected()
 }
 
-// explain logs why there is no connection, once for each new reason.
-func (r *run) explain(err error) {
+// logConnectError logs why there is no connection, once for each new reason.
+func (r *run) logConnectError(what string, err error) {
 	if err == nil {
 		return
 	}
+	denied := accessDenied(err)
 	r.mu.Lock()
-	known := r.reasons[err.Error()]
-	r.reasons[err.Error()] = true
-	if refusedEntry(err) && r.keptOff == nil {
-		r.keptOff, r.keptOffSince = err, time.Now()
+	known := r.connectErrors[err.Error()]
+	r.connectErrors[err.Error()] = true
+	if denied && r.accessDenied == nil {
+		r.accessDenied, r.deniedSince = err, time.Now()
 	}
 	r.mu.Unlock()
 	if known {
 		return
 	}
-	r.cfg.Log.Warn("bus away, trying to reach it", "urls", bus.RedactURLs(r.cfg.URLs), "err", err)
-	if refusedEntry(err) {
-		r.handler.AsyncError("", fmt.Errorf("%w: no entry to the bus: %v", bus.ErrDenied, err))
+	r.cfg.Log.Warn(what, "urls", bus.RedactURLs(r.cfg.URLs), "err", err)
+	if denied {
+		r.handler.AsyncError("", fmt.Errorf("%w: no access to NATS: %v", bus.ErrDenied, err))
 	}
 }
 
-// letIn tells, now that the bus can be told too, that we were kept off it.
-func (r *run) letIn() {
+// reportAccess reports that we had no access, once this can be published, too.
+func (r *run) reportAccess() {
 	r.mu.Lock()
-	why, since := r.keptOff, r.keptOffSince
-	r.keptOff = nil
+	why, since := r.accessDenied, r.deniedSince
+	r.accessDenied = nil
 	r.mu.Unlock()
 	if why != nil {
-		r.handler.AsyncError("", fmt.Errorf("%w: kept off the bus for %v: %v", bus.ErrDenied, time.Since(since).Round(time.Millisecond), why))
+		r.handler.AsyncError("", fmt.Errorf("%w: had no access to NATS for %v: %v", bus.ErrDenied, time.Since(since).Round(time.Millisecond), why))
 	}
 }
 
-// refusedEntry tells whether the broker is there and won't have us, or shows no
+// accessDenied reports whether the broker is there and does not let us in, or has no
 // certificate that we trust.
-func refusedEntry(err error) bool {
+func accessDenied(err error) bool {
 	var op *net.OpError // so crypto/tls wraps the other end's word that it wants another certificate
-	return errors.Is(err, nats.ErrTLS) || errors.As(err, &op) && op.Op == "remote error" ||
-		errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, nats.ErrAuthRevoked) || errors.Is(err, nats.ErrAccountAuthExpired)
+	return unauthorized(err) || errors.Is(err, nats.ErrTLS) || errors.As(err, &op) && op.Op == "remote error"
+}
+
+// unauthorized reports whether the broker does not accept who we say we are.
+func unauthorized(err error) bool {
+	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, nats.ErrAuthRevoked) ||
+		errors.Is(err, nats.ErrAccountAuthExpired)
 }
 
 // asyncError takes what nats.go reports outside any call.
-func (r *run) asyncError(nc *nats.Conn, sub *nats.Subscription, err error) {
+func (r *run) asyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	peer := ""
 	if sub != nil {
 		peer = r.peers[sub.Subject]
 	}
+	_, up := r.link.current()
 	switch {
 	case errors.Is(err, nats.ErrPermissionViolation):
-		r.denied(err)
-	case refusedEntry(err) || sub == nil && !nc.IsConnected(): // it comes with each attempt
-		r.explain(err)
+		r.permissionDenied(err)
+	case accessDenied(err) || sub == nil && !up: // it comes with each attempt to connect
+		r.logConnectError("NATS connection failed", err)
 	case errors.Is(err, nats.ErrSlowConsumer):
 		r.handler.AsyncError(peer, bus.ErrSlow)
 	default:
@@ -174,99 +225,109 @@ func (r *run) asyncError(nc *nats.Conn, sub *nats.Subscription, err error) {
 	}
 }
 
-// serve follows the connection's ups and downs until ctx ends.
-func (r *run) serve(ctx context.Context) error {
-	defer r.intake.end()
+// serve acquires the server's name, and then serves until r.ctx ends. It returns the
+// cause of that, or why serving could not begin.
+func (r *run) serve() error {
+	defer r.reader.close()
+	defer r.link.close()
+	var reporting sync.WaitGroup
+	defer reporting.Wait()
+	defer r.end(nil)
+	reporting.Go(r.reportDenials)
 
-	timeout := time.NewTimer(time.Hour)
-	timeout.Stop()
-	defer timeout.Stop()
-	tellAgain, askAgain := time.NewTicker(denialsEvery), time.NewTicker(askAgainEvery)
-	defer tellAgain.Stop()
-	defer askAgain.Stop()
-	answers := make(chan *nats.Msg, 1)
-	started := false
+	name := newNameLease(r.nc, r.cfg, func() { r.end(fmt.Errorf("%w: %s", bus.ErrNameTaken, r.cfg.Server)) })
+	if err := name.acquire(r.ctx, r.link); err != nil {
+		return err
+	}
+	for subject := range r.reader.edges {
+		if err := r.subscribe(subject); err != nil {
+			return fmt.Errorf("subscribe %s: %w", subject, err)
+		}
+	}
+	service, err := r.addService()
+	if err != nil {
+		return err
+	}
+	defer service.Stop()
+	r.publisher.conn.Store(r.nc)
+	r.ready()
+
+	refresh, limit := time.NewTicker(refreshEvery), time.NewTicker(time.Second)
+	defer refresh.Stop()
+	defer limit.Stop()
 	for {
 		select {
-		case <-ctx.Done():
-			return nil
-		case <-r.closed:
-			return fmt.Errorf("bus %s: connection closed: %w", bus.RedactURLs(r.cfg.URLs), r.nc.LastError())
-		case <-r.taken:
-			return fmt.Errorf("%w: %s", bus.ErrNameTaken, r.cfg.Server)
-		case <-tellAgain.C:
-			r.tellDenials()
-		case <-askAgain.C:
+		case <-r.ctx.Done():
+			return context.Cause(r.ctx)
+		case <-r.link.changed:
+			if _, up := r.link.current(); up {
+				name.announce()
+				r.ready()
+			}
+		case <-refresh.C:
 			r.resubscribe()
-			if started && r.nc.IsConnected() { // a cut between brokers may have healed, which nobody tells us
-				if err := r.announce(answers); err != nil {
-					r.cfg.Log.Debug("claim of our name on the bus", "err", err)
-				}
+			if _, up := r.link.current(); up {
+				name.announce()
 			}
-
-		case up := <-r.link:
-			if !up {
-				timeout.Stop()
-				if started {
-					r.handler.Connected(false)
-				}
-				continue
-			}
-			r.cfg.Log.Info("bus reached", "url", bus.RedactURL(r.nc.ConnectedUrl()))
-			r.mu.Lock()
-			clear(r.reasons)
-			r.mu.Unlock()
-			switch err := r.announce(answers); {
-			case err != nil:
-				r.cfg.Log.Warn("claim of our name on the bus", "err", err)
-			case !started:
-				timeout.Reset(claimTimeout)
-			}
-			if started {
-				r.flush()
-				r.handler.Connected(true)
-				r.letIn()
-			}
-
-		case m := <-answers: // nobody else listens: the usual case, told by the broker at once
-			if m.Header.Get("Status") != "503" || started {
-				continue
-			}
-			timeout.Reset(0)
-
-		case <-timeout.C: // nobody else spoke up: the name is ours
-			r.claim.hold()
-			if err := r.listen(); err != nil {
-				return err
-			}
-			service, err := r.serveTools()
-			if err != nil {
-				return err
-			}
-			defer service.Stop()
-			r.flush()
-			started = true
-			r.conn.Store(r.nc)
-			r.handler.Connected(true)
-			r.letIn()
+		case <-limit.C: // nats.go tells nobody when the broker announces another one
+			r.publisher.maxPayload.Store(r.nc.MaxPayload())
 		}
 	}
 }
 
-// flush returns once the broker knows what we subscribed to, so that nothing that
-// neighbours send from then on passes us by. Should that fail, the connection is
-// about to be lost and made again.
-func (r *run) flush() {
-	if err := r.nc.FlushTimeout(stalledWrite); err != nil {
-		r.cfg.Log.Warn("subscribing", "err", err)
+// ready waits until the broker knows our subscriptions, so that we miss nothing that
+// neighbours send from then on, and tells the handler. Where that fails the connection
+// is about to be lost and made again.
+func (r *run) ready() {
+	number, up := r.link.current()
+	if !up {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, stallTimeout)
+	defer cancel()
+	if err := r.nc.FlushWithContext(ctx); err != nil && r.ctx.Err() == nil {
+		r.cfg.Log.Warn("subscriptions not confirmed", "err", err)
+	}
+	if r.link.report(number) {
+		r.reportAccess()
+	}
+}
+
+// subscribe subscribes to one subject of a neighbour.
+func (r *run) subscribe(subject string) error {
+	s, err := r.nc.ChanSubscribe(subject, r.reader.messages)
+	if err == nil {
+		r.subscriptions[subject] = s
+	}
+	return err
+}
+
+// resubscribe subscribes anew to what the broker refused of what neighbours publish.
+func (r *run) resubscribe() {
+	r.mu.Lock()
+	refused := slices.Sorted(maps.Keys(r.refused))
+	clear(r.refused)
+	r.mu.Unlock()
+	for _, subject := range refused {
+		old := r.subscriptions[subject]
+		if old == nil {
+			continue
+		}
+		// The broker may not know it any more: that is no error here.
+		if err := old.Unsubscribe(); err != nil {
+			r.cfg.Log.Debug("unsubscribe", "subject", subject, "err", err)
+		}
+		if err := r.subscribe(subject); err != nil {
+			r.cfg.Log.Warn("subscribe", "subject", subject, "err", err)
+		}
 	}
 }
 
 // close flushes and closes the connection and waits until it is closed.
 func (r *run) close() {
-	if r.nc.IsConnected() {
-		if err := r.nc.FlushTimeout(lastFlush); err != nil {
-			r.cfg.Log.Warn("last flush to the bus", "err", err)
+	if _, up := r.link.current(); up {
+		if err := r.nc.FlushTimeout(finalFlush); err != nil {
+			r.cfg.Log.Warn("last messages not confirmed", "err", err)
 		}
 	}
 	r.nc.Close()

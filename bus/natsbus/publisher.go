@@ -3,102 +3,125 @@ package natsbus
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 
 	"herd/bus"
 )
 
-// headerSize is what headers take at most, with the line that NATS puts before them.
-const headerSize = 128
+const (
+	// maxHeader is the largest size of a message's header, with the line that NATS puts
+	// before it.
+	maxHeader = 128
+	// defaultMaxPayload is the limit of a NATS server whose configuration sets none.
+	defaultMaxPayload = 1 << 20
+)
 
-// Send writes messages to the connection, in their order and in one write. It
-// returns bus.ErrDisconnected while there is no connection or the broker takes nothing, and
-// bus.ErrTooLarge for a message beyond MaxData; after an error none counts as sent,
-// though some may have been. It keeps no hold on the messages' data. It blocks for a
-// tenth of a second at most.
-func (b *Bus) Send(ms ...bus.Message) error {
-	most := b.MaxData()
-	return b.inOneWrite(func(s *socket) error {
-		for _, m := range ms {
-			if err := b.send(s, m, most); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+var errLost = errors.New("the connection was lost")
+
+// publisher writes messages to the present connection.
+//
+// It does not wait for nats.go to reconnect. nats.go holds its lock, which its own
+// PublishMsg needs, while it dials the next broker and shakes hands: for seconds. On a
+// plain connection the publisher writes to the socket itself and needs no lock of
+// nats.go's. That is also cheaper: for each message nats.go wakes a goroutine, to write
+// what has been written already, and on an idle server this costs as much as all the
+// rest of a report. Over TLS and WebSocket nats.go has to write. It does so in a goroutine
+// of its own, for which the publisher waits only while the connection lives: nats.go
+// does not dial before that.
+type publisher struct {
+	conn       atomic.Pointer[nats.Conn] // nil until Run holds the server's name
+	socket     atomic.Pointer[socket]    // of the present connection or the last; nil before the first
+	maxPayload atomic.Int64              // of the present broker or the last; 0 before the first
+	turn       chan struct{}             // holds a token while nats.go publishes, so that messages stay in order
 }
 
-// PublishEvent publishes an event for people: text, one line, of a kind and about a
-// peer, or "" for none. While the bus is away it is dropped, with an error.
-func (b *Bus) PublishEvent(kind, peer, text string) error {
-	return b.inOneWrite(func(*socket) error {
-		return b.publish(&nats.Msg{Subject: b.cfg.Prefix.Event(b.cfg.Server, kind, peer), Data: []byte(text)})
-	})
-}
+func newPublisher() publisher { return publisher{turn: make(chan struct{}, 1)} }
 
-// MaxData is how many bytes of data a message may have.
-func (b *Bus) MaxData() int {
-	const stock = 1 << 20 // of a NATS server whose configuration says nothing
-	nc := b.conn.Load()
-	if nc == nil {
-		return stock
+// maxData is how many bytes of data a message may have.
+func (p *publisher) maxData() int {
+	limit := p.maxPayload.Load()
+	if limit == 0 {
+		limit = defaultMaxPayload
 	}
-	return int(nc.MaxPayload()) - headerSize
+	return int(limit) - maxHeader
 }
 
-// inOneWrite lets what publish sends leave at once.
-func (b *Bus) inOneWrite(publish func(*socket) error) error {
-	s := b.socket.Load()
-	if s == nil || b.conn.Load() == nil {
+// publish writes messages in their order and in one write. Its errors are those of
+// Bus.Send.
+func (p *publisher) publish(subject func(bus.Message) string, ms ...bus.Message) error {
+	nc, s := p.conn.Load(), p.socket.Load()
+	if nc == nil || s == nil {
 		return bus.ErrDisconnected
 	}
 	if err := s.cork(); err != nil {
 		return fmt.Errorf("%w: %v", bus.ErrDisconnected, err)
 	}
-	err := publish(s)
+	err := p.write(nc, s, subject, ms)
 	if failed := s.uncork(); failed != nil && err == nil {
-		err = fmt.Errorf("%w: %v", bus.ErrDisconnected, failed)
+		err = fmt.Errorf("%w: %v", bus.ErrUncertain, failed)
 	}
 	return err
 }
 
-// send says m, of most bytes of data at most, on the socket itself where it can. nats.go would wake a goroutine of its
-// own for each message, to write what has been written already; on an idle server that
-// costs as much as all the rest of a report.
-func (b *Bus) send(s *socket, m bus.Message, most int) error {
-	subject := b.subjects[edge{m.Peer, m.Lane}]
-	switch {
-	case !s.plain.Load():
-		return b.publish(encode(subject, m))
-	case len(m.Data) > most:
-		return tooLarge(subject, len(m.Data))
+// write writes messages to a corked socket.
+func (p *publisher) write(nc *nats.Conn, s *socket, subject func(bus.Message) string, ms []bus.Message) error {
+	for limit, i := p.maxData(), 0; i < len(ms); i++ {
+		if size := len(ms[i].Data); size > limit {
+			return fmt.Errorf("%w: %d bytes on %s", bus.ErrTooLarge, size, subject(ms[i]))
+		}
 	}
-	if err := s.say(subject, m); err != nil {
-		return fmt.Errorf("%w: %v", bus.ErrDisconnected, err)
+	if !s.plain.Load() {
+		return p.writeByNATS(nc, s, subject, ms)
+	}
+	for _, m := range ms {
+		if err := s.writeMessage(subject(m), m); err != nil {
+			return fmt.Errorf("%w: %v", bus.ErrUncertain, err)
+		}
 	}
 	return nil
 }
 
-func (b *Bus) publish(m *nats.Msg) error {
-	switch err := b.conn.Load().PublishMsg(m); {
-	case err == nil:
+// writeByNATS lets nats.go write messages. When the connection is lost meanwhile they may
+// still leave, on the next one, but before all that is published later.
+func (p *publisher) writeByNATS(nc *nats.Conn, s *socket, subject func(bus.Message) string, ms []bus.Message) error {
+	select {
+	case p.turn <- struct{}{}:
+	case <-s.dead:
+		return fmt.Errorf("%w: %v", bus.ErrDisconnected, errLost)
+	}
+	messages := make([]*nats.Msg, len(ms))
+	for i, m := range ms {
+		messages[i] = newMessage(subject(m), m)
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer func() { <-p.turn }()
+		for _, m := range messages {
+			if err := nc.PublishMsg(m); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("%w: %v", bus.ErrUncertain, err)
+		}
 		return nil
-	case errors.Is(err, nats.ErrMaxPayload):
-		return tooLarge(m.Subject, len(m.Data))
-	default:
-		return fmt.Errorf("%w: %v", bus.ErrDisconnected, err)
+	case <-s.dead:
+		return fmt.Errorf("%w: %v", bus.ErrUncertain, errLost)
 	}
 }
 
-func tooLarge(subject string, size int) error {
-	return fmt.Errorf("%w: %d bytes on %s", bus.ErrTooLarge, size, subject)
-}
-
-// encode is m for nats.go.
-func encode(subject string, m bus.Message) *nats.Msg {
-	msg := &nats.Msg{Subject: subject, Data: m.Data}
+// newMessage is m for nats.go, with data of its own.
+func newMessage(subject string, m bus.Message) *nats.Msg {
+	msg := &nats.Msg{Subject: subject, Data: slices.Clone(m.Data)}
 	if m.Epoch != 0 {
 		msg.Header = nats.Header{
 			bus.EpochHeader: {strconv.FormatUint(m.Epoch, 10)},
@@ -108,10 +131,9 @@ func encode(subject string, m bus.Message) *nats.Msg {
 	return msg
 }
 
-// appendMessage appends m as NATS's client protocol has it: PUB, or HPUB where there
-// are headers.
+// appendMessage appends m in NATS's client protocol: PUB, or HPUB with headers.
 func appendMessage(dst []byte, subject string, m bus.Message) []byte {
-	var room [headerSize]byte
+	var room [maxHeader]byte
 	header, verb := room[:0], "PUB "
 	if m.Epoch != 0 {
 		verb = "HPUB "

@@ -46,7 +46,7 @@ func (r *receiver) AsyncError(string, error)              {}
 func (r *receiver) Answer(string, []byte) ([]byte, error) { return nil, bus.ErrUnknown }
 
 // TestReadTogether: messages that come closely are read together, and wait no longer
-// than a nap for that; those that come one by one are each read at once.
+// than coalesceDelay for that; those that come one by one are each read at once.
 func TestReadTogether(t *testing.T) {
 	for name, tt := range map[string]struct {
 		lines       int // of a message
@@ -64,60 +64,64 @@ func TestReadTogether(t *testing.T) {
 				data := bytes.Repeat([]byte("AT Goloman +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1520023934.918963997\n"), tt.lines)
 				f := &feed{start: time.Now(), pause: tt.pause, size: len(data)}
 				h := &receiver{f: f}
-				r := &run{Bus: New(Config{Prefix: "herd", Server: "B", Neighbours: []string{"A"}}), handler: h}
-				r.intake = newIntake(r.cfg)
-				s := &socket{Conn: f}
-				s.beforeRead = func() { r.beforeRead(s) }
+				r := newReader(Config{Prefix: "herd", Server: "B", Neighbours: []string{"A"}}, h, nil)
+				s := newSocket(f)
+				s.beforeRead = func() { r.drain(s) }
 				for room := make([]byte, 1<<20); h.messages < messages; { // as nats.go does
 					s.Read(room)
 					for range f.count - h.messages {
-						r.intake.messages <- &nats.Msg{Subject: "herd.edge.A.B", Data: data}
+						r.messages <- &nats.Msg{Subject: "herd.edge.A.B", Data: data}
 					}
 				}
 				if h.messages < tt.least*h.reads || h.messages > tt.most*h.reads {
 					t.Errorf("%d messages were read at %d times, want %d to %d messages at a time", h.messages, h.reads, tt.least, tt.most)
 				}
-				if h.latest > nap {
-					t.Errorf("a message waited %v, want %v at most", h.latest, nap)
+				if h.latest > coalesceDelay {
+					t.Errorf("a message waited %v, want %v at most", h.latest, coalesceDelay)
 				}
 			})
 		})
 	}
 }
 
-// TestSettles: Received follows what was received, as soon as there is no more to read
-// at once, also if the last read brought no whole message; and after a while if there
-// always is.
-func TestSettles(t *testing.T) {
-	in := newIntake(Config{})
+// TestBatchDue: a batch that has messages ends as soon as there is no more to read at
+// once, also if the last read brought no whole message; and after a while if there always
+// is more.
+func TestBatchDue(t *testing.T) {
+	var b batch
 	now := time.Now()
 	for i, tt := range []struct {
 		pass  time.Duration
-		lines int
+		lines bool // messages were received
 		more  bool
 		want  bool
 	}{
-		{0, 0, false, false},
-		{0, 1, false, true},
-		{0, 0, false, false},
-		{0, 1, true, false},
-		{0, 0, false, true},
-		{0, 1, true, false},
-		{overrun - 1, 1, true, false},
-		{1, 1, true, true},
-		{overrun - 1, 0, true, false},
-		{overrun, 1, true, true},
+		{0, false, false, false},
+		{0, true, false, true},
+		{0, false, false, false},
+		{0, true, true, false},
+		{0, false, false, true},
+		{0, true, true, false},
+		{maxDrain - 1, true, true, false},
+		{1, true, true, true},
+		{maxDrain - 1, false, true, false},
+		{maxDrain, true, true, true},
 	} {
 		now = now.Add(tt.pass)
-		if got := in.settles(tt.lines, tt.more, now); got != tt.want {
-			t.Errorf("step %d: settles(%d, %v) = %v, want %v", i, tt.lines, tt.more, got, tt.want)
+		b.open = b.open || tt.lines
+		got := b.due(tt.more, now)
+		if got != tt.want {
+			t.Errorf("step %d: due(%v) = %v, want %v", i, tt.more, got, tt.want)
+		}
+		if got {
+			b.end(now)
 		}
 	}
 }
 
-// TestRestIsDropped: what was left of a connection is not received amid the handshake
-// of the next, in which whoever receives could not send.
-func TestRestIsDropped(t *testing.T) {
+// TestDiscard: messages of the last connection that were not handled are dropped, and not
+// handled during the handshake of the next.
+func TestDiscard(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -130,10 +134,9 @@ func TestRestIsDropped(t *testing.T) {
 		}
 	}()
 	h := &receiver{f: &feed{start: time.Now()}}
-	r := &run{Bus: New(Config{Prefix: "herd", Server: "B", Neighbours: []string{"A"}}), handler: h}
-	r.intake = newIntake(r.cfg)
-	r.intake.messages <- &nats.Msg{Subject: "herd.edge.A.B", Data: []byte("rest")}
-	r.intake.unsettled = true
+	r := newRun(t.Context(), nil, New(Config{Prefix: "herd", Server: "B", Neighbours: []string{"A"}}), h)
+	r.reader.messages <- &nats.Msg{Subject: "herd.edge.A.B", Data: []byte("left over")}
+	r.reader.batch.open = true
 	conn, err := r.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -143,6 +146,6 @@ func TestRestIsDropped(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	if h.messages > 0 || h.reads > 0 {
-		t.Error("received, or passed on, what was left of the last connection")
+		t.Error("messages of the last connection were handled")
 	}
 }

@@ -15,7 +15,7 @@ import (
 func TestSocketHolds(t *testing.T) {
 	near, far := net.Pipe() // of which a read never takes more than one write
 	defer near.Close()
-	s := &socket{Conn: near}
+	s := newSocket(near)
 	for range 2 {
 		if err := s.cork(); err != nil {
 			t.Fatal(err)
@@ -53,20 +53,20 @@ func TestSocketHolds(t *testing.T) {
 }
 
 // TestSocketStalled: a broker that takes nothing holds up the first writer for
-// patience and others not at all; what was written before all leaves in order once
+// writeTimeout and others not at all; what was written before all leaves in order once
 // it takes it, and a broker that takes nothing for longer is given up.
 func TestSocketStalled(t *testing.T) {
-	for name, after := range map[string]time.Duration{"for a while": stalledWrite / 2, "for ever": 2 * stalledWrite} {
+	for name, after := range map[string]time.Duration{"for a while": stallTimeout / 2, "for ever": 2 * stallTimeout} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				near, far := net.Pipe()
 				defer near.Close()
-				s := &socket{Conn: near}
+				s := newSocket(near)
 				began := time.Now()
 				s.cork()
 				s.Write([]byte("one "))
-				if err := s.uncork(); !errors.Is(err, errStalled) || time.Since(began) != patience {
-					t.Errorf("uncork = %v after %v, want %v after %v", err, time.Since(began), errStalled, patience)
+				if err := s.uncork(); !errors.Is(err, errStalled) || time.Since(began) != writeTimeout {
+					t.Errorf("uncork = %v after %v, want %v after %v", err, time.Since(began), errStalled, writeTimeout)
 				}
 				if err := s.cork(); !errors.Is(err, errStalled) {
 					t.Errorf("cork of a stalled socket = %v, want %v", err, errStalled)
@@ -74,11 +74,11 @@ func TestSocketStalled(t *testing.T) {
 				if _, err := s.Write([]byte("two")); err != nil { // nats.go's own
 					t.Error(err)
 				}
-				if took := time.Since(began); took != patience {
-					t.Errorf("all that took %v, want %v", took, patience)
+				if took := time.Since(began); took != writeTimeout {
+					t.Errorf("all that took %v, want %v", took, writeTimeout)
 				}
 				time.Sleep(after)
-				if after > stalledWrite {
+				if after > stallTimeout {
 					if _, err := s.Write([]byte("three")); err == nil || s.cork() == nil {
 						t.Error("a socket that was given up takes more")
 					}
@@ -101,11 +101,11 @@ func TestSocketStalledUncorked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		defer near.Close()
-		s := &socket{Conn: near}
+		s := newSocket(near)
 		began := time.Now()
 		n, err := s.Write([]byte("PING\r\n"))
-		if took := time.Since(began); n != 6 || err != nil || took != patience {
-			t.Errorf("Write = %d, %v after %v, want 6, nil after %v", n, err, took, patience)
+		if took := time.Since(began); n != 6 || err != nil || took != writeTimeout {
+			t.Errorf("Write = %d, %v after %v, want 6, nil after %v", n, err, took, writeTimeout)
 		}
 		if err := s.cork(); !errors.Is(err, errStalled) {
 			t.Errorf("cork of a stalled socket = %v, want %v", err, errStalled)
