@@ -70,7 +70,7 @@ type recorder struct {
 }
 
 func newRecorder() *recorder {
-	return &recorder{messages: make(chan bus.Message, 10_000), connected: make(chan bool, 100), trouble: make(chan trouble, 10_000), received: make(chan struct{}, 1)}
+	return &recorder{messages: make(chan bus.Message, 30_000), connected: make(chan bool, 100), trouble: make(chan trouble, 10_000), received: make(chan struct{}, 1)}
 }
 
 func (r *recorder) Receive(m bus.Message) {

@@ -32,16 +32,30 @@ func (f *feed) Read(b []byte) (int, error) {
 // receiver counts what it is told.
 type receiver struct {
 	messages, reads int
-	latest          time.Duration // of Received after the message before it had come
-	f               *feed
+	latest          time.Duration // of BatchEnd after the message before it had come
+	f               *feed         // may be nil
+
+	connected chan bool
+	onReceive func(bus.Message) // may be nil
 }
 
-func (r *receiver) Receive(bus.Message) { r.messages++ }
+func newReceiver() *receiver { return &receiver{connected: make(chan bool, 100)} }
+
+func (r *receiver) Receive(m bus.Message) {
+	r.messages++
+	if r.onReceive != nil {
+		r.onReceive(m)
+	}
+}
+
 func (r *receiver) BatchEnd() {
 	r.reads++
-	r.latest = max(r.latest, time.Since(r.f.start)-time.Duration(r.messages)*r.f.pause)
+	if r.f != nil {
+		r.latest = max(r.latest, time.Since(r.f.start)-time.Duration(r.messages)*r.f.pause)
+	}
 }
-func (r *receiver) Connected(bool)                        {}
+
+func (r *receiver) Connected(up bool)                     { r.connected <- up }
 func (r *receiver) AsyncError(string, error)              {}
 func (r *receiver) Answer(string, []byte) ([]byte, error) { return nil, bus.ErrUnknown }
 
@@ -133,7 +147,7 @@ func TestDiscard(t *testing.T) {
 			conn.Close()
 		}
 	}()
-	h := &receiver{f: &feed{start: time.Now()}}
+	h := newReceiver()
 	r := newRun(t.Context(), nil, New(Config{Prefix: "herd", Server: "B", Neighbours: []string{"A"}}), h)
 	r.reader.messages <- &nats.Msg{Subject: "herd.edge.A.B", Data: []byte("left over")}
 	r.reader.batch.open = true
