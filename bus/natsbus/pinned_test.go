@@ -28,6 +28,7 @@ import (
 // watchedDialer dials, and calls functions, where they are set, on each use of its
 // connections.
 type watchedDialer struct {
+	onDial  func(count int)
 	onRead  func()         // before a read
 	wasRead func(b []byte) // after it
 	onWrite func(b []byte)
@@ -44,7 +45,11 @@ type watchedConn struct {
 func (d *watchedDialer) Dial(network, address string) (net.Conn, error) {
 	d.mu.Lock()
 	d.addresses = append(d.addresses, address)
+	count := len(d.addresses)
 	d.mu.Unlock()
+	if d.onDial != nil {
+		d.onDial(count)
+	}
 	conn, err := net.Dial(network, address)
 	return watchedConn{conn, d}, err
 }

@@ -137,3 +137,66 @@ func TestAskDenied(t *testing.T) {
 		})
 	}
 }
+
+// TestPublishByNATS: what nats.go has to write is waited for while the connection lives,
+// and no longer: nats.go may be dialling then, with its lock held. What is published
+// later does not overtake it.
+func TestPublishByNATS(t *testing.T) {
+	t.Parallel()
+	broker := startFakeBroker(t, nil)
+	dialling, release := make(chan bool, 1), make(chan struct{})
+	d := &watchedDialer{onDial: func(count int) {
+		if count == 2 {
+			dialling <- true
+			<-release
+		}
+	}}
+	nc := connect(t, d, broker.url())
+	if err := nc.ForceReconnect(); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, "dialling, with nats.go's lock held", dialling, true)
+
+	p := newPublisher()
+	p.conn.Store(nc)
+	newConnection := func() *socket {
+		near, far := net.Pipe()
+		t.Cleanup(func() { far.Close() })
+		s := newSocket(near)
+		p.socket.Store(s)
+		return s
+	}
+	publish := func() <-chan error {
+		done := make(chan error, 1)
+		go func() {
+			done <- p.publish(func(bus.Message) string { return "herd.edge.A.B" }, bus.Message{Data: []byte("x")})
+		}()
+		select {
+		case err := <-done:
+			t.Errorf("publish while nats.go dials = %v, on a connection that lives", err)
+		case <-time.After(50 * time.Millisecond): // time in which it must not return
+		}
+		return done
+	}
+	for _, want := range []error{bus.ErrUncertain, bus.ErrDisconnected} { // the second waits for the first
+		s := newConnection()
+		done := publish()
+		s.Close()
+		select {
+		case err := <-done:
+			if !errors.Is(err, want) {
+				t.Errorf("publish on a connection that is lost = %v, want %v", err, want)
+			}
+		case <-time.After(patience):
+			t.Error("publish waits for nats.go to dial")
+		}
+	}
+	newConnection()
+	done := publish()
+	close(release)
+	select {
+	case <-done:
+	case <-time.After(patience):
+		t.Error("publish does not return")
+	}
+}
