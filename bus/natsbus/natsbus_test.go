@@ -27,7 +27,7 @@ import (
 )
 
 // TestNATS runs the suite that the bus in memory passes against real NATS
-// servers, over each way to talk to them.
+// servers, over each transport.
 func TestNATS(t *testing.T) {
 	t.Run("TCP", func(t *testing.T) { bustest.TestBus(t, newHarness) })
 	t.Run("TLS", func(t *testing.T) {
@@ -109,7 +109,7 @@ func newHarness(t *testing.T) bustest.Harness {
 	})
 }
 
-func testLog(t *testing.T) *slog.Logger {
+func testLog(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
@@ -168,8 +168,8 @@ func mustHost(t *testing.T, raw string) string {
 	return u.Host
 }
 
-// TestTapDoesNotTakeTheName: somebody who listens to all subjects is no rival,
-// though the broker no longer says that nobody is there.
+// TestTapDoesNotTakeTheName: somebody who subscribes to all subjects is no contender,
+// although the broker then no longer says that nobody is there.
 func TestTapDoesNotTakeTheName(t *testing.T) {
 	h := newHarness(t)
 	h.Tap(func(string) {})
@@ -185,7 +185,7 @@ func TestTapDoesNotTakeTheName(t *testing.T) {
 		}
 	case err := <-ended:
 		cancel()
-		t.Errorf("Run = %v while somebody taps", err)
+		t.Errorf("Run = %v while there is a tap", err)
 	}
 }
 
@@ -197,10 +197,9 @@ func (c connectedHandler) BatchEnd()                             {}
 func (c connectedHandler) AsyncError(string, error)              {}
 func (c connectedHandler) Answer(string, []byte) ([]byte, error) { return nil, bus.ErrUnknown }
 
-// TestClaimsAtOnce: of several processes that want one name at the same time the
-// one that started first gets it, and the others end, without a moment's doubt:
-// none of them was connected.
-func TestClaimsAtOnce(t *testing.T) {
+// TestConcurrentClaims: of several processes that claim one name at the same time the one
+// that started first gets it, and the others end: none of them was ever connected.
+func TestConcurrentClaims(t *testing.T) {
 	h := newHarness(t)
 	h.Tap(func(string) {}) // makes all of them wait for each other
 	const claims = 5
@@ -244,8 +243,8 @@ func (f connectedFunc) BatchEnd()                             {}
 func (f connectedFunc) AsyncError(string, error)              {}
 func (f connectedFunc) Answer(string, []byte) ([]byte, error) { return nil, bus.ErrUnknown }
 
-// TestSecured: TLS with an authority of our own, and an nkey; without either there
-// is no way in.
+// TestSecured: TLS with an authority of our own and an nkey give access, and nothing
+// less does.
 func TestSecured(t *testing.T) {
 	dir := t.TempDir()
 	cert, key, err := bustest.WriteCertificate(dir)
@@ -285,7 +284,7 @@ func TestSecured(t *testing.T) {
 	})
 	for name, tt := range map[string]struct {
 		with func(*natsbus.Config)
-		want string // of the log where there is no way in
+		want string // of the log where access is denied
 	}{
 		"both":    {func(*natsbus.Config) {}, ""},
 		"no CA":   {func(c *natsbus.Config) { c.CA = "" }, "certificate"},
@@ -307,13 +306,13 @@ func TestSecured(t *testing.T) {
 				select {
 				case <-connected:
 					if tt.want != "" {
-						t.Error("there was a way in")
+						t.Error("access was given")
 					}
 					waiting = false
 				case text := <-log.seen:
 					waiting = tt.want == "" || !strings.Contains(text, tt.want)
 				case <-time.After(10 * time.Second):
-					t.Error("neither connected nor told why not")
+					t.Error("neither connected nor logged why not")
 					waiting = false
 				}
 			}
@@ -325,7 +324,7 @@ func TestSecured(t *testing.T) {
 	}
 }
 
-// logWatch hands on what is logged.
+// logWatch passes on what is logged.
 type logWatch struct{ seen chan string }
 
 func (l *logWatch) Write(p []byte) (int, error) {
@@ -336,7 +335,7 @@ func (l *logWatch) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// slowHandler takes its time over the first message, and counts them.
+// slowHandler blocks in Receive until free is closed, and counts messages.
 type slowHandler struct {
 	connected chan struct{}
 	free      chan struct{} // closed when it goes on
@@ -365,8 +364,8 @@ func (h *slowHandler) AsyncError(_ string, err error) {
 	}
 }
 
-// talkers are two neighbours on a bus; what A says takes B's handler h in.
-func talkers(t *testing.T, h *slowHandler) (a bustest.Bus) {
+// startPair starts two neighbours on a bus, and returns A. B's handler is h.
+func startPair(t *testing.T, h *slowHandler) (a bustest.Bus) {
 	t.Helper()
 	herd := newHarness(t)
 	from := &slowHandler{connected: make(chan struct{}, 9)}
@@ -390,13 +389,13 @@ func record(number int) bus.Message {
 		Data: []byte("AT Goloman +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1520023934.918963997\n")}
 }
 
-// TestBurst: more messages at once than an intake has room for are all received, also
-// by a receiver that takes its time: the broker keeps them meanwhile.
+// TestBurst: more messages at once than reader's channel has room for are all received,
+// also by a slow handler: the broker keeps them meanwhile.
 func TestBurst(t *testing.T) {
 	t.Parallel()
 	const messages = 20_000
 	h := &slowHandler{free: make(chan struct{}), received: make(chan struct{}, messages)}
-	a := talkers(t, h)
+	a := startPair(t, h)
 	batch := make([]bus.Message, messages)
 	for i := range batch {
 		batch[i] = record(i + 1)

@@ -52,11 +52,11 @@ func TestSocketHolds(t *testing.T) {
 	}
 }
 
-// TestSocketStalled: a broker that takes nothing holds up the first writer for
-// writeTimeout and others not at all; what was written before all leaves in order once
-// it takes it, and a broker that takes nothing for longer is given up.
+// TestSocketStalled: a broker that reads nothing blocks the first writer for writeTimeout
+// and others not at all. What was written before is sent, in order, once the broker reads
+// again. A broker that reads nothing for stallTimeout is disconnected.
 func TestSocketStalled(t *testing.T) {
-	for name, after := range map[string]time.Duration{"for a while": stallTimeout / 2, "for ever": 2 * stallTimeout} {
+	for name, after := range map[string]time.Duration{"for a while": stallTimeout / 2, "permanently": 2 * stallTimeout} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				near, far := net.Pipe()
@@ -80,7 +80,7 @@ func TestSocketStalled(t *testing.T) {
 				time.Sleep(after)
 				if after > stallTimeout {
 					if _, err := s.Write([]byte("three")); err == nil || s.cork() == nil {
-						t.Error("a socket that was given up takes more")
+						t.Error("a closed socket accepts more")
 					}
 					return
 				}
@@ -95,8 +95,8 @@ func TestSocketStalled(t *testing.T) {
 	}
 }
 
-// TestSocketStalledUncorked: what nats.go writes by itself, with its lock held, waits
-// no longer for a stalled broker than others do, and leaves when the broker moves.
+// TestSocketStalledUncorked: what nats.go itself writes, with its lock held, waits for a
+// stalled broker no longer than others do, and is sent once the broker reads again.
 func TestSocketStalledUncorked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
