@@ -52,7 +52,8 @@ type Handler interface {
 	// received. One call may follow many calls of Receive.
 	BatchEnd()
 	// Connected reports that the bus is connected, so that messages which neighbours
-	// send from now on arrive; or that it is disconnected.
+	// send from now on arrive; or that it is disconnected. Its calls do not overlap and
+	// alternate, beginning with true.
 	Connected(up bool)
 	// AsyncError reports an error that belongs to no call: ErrSlow, with the neighbour
 	// whose messages were lost; ErrDenied, for what the broker refused us or we refused a

@@ -252,9 +252,9 @@ func (r *run) serve() error {
 	r.publisher.conn.Store(r.nc)
 	r.ready()
 
-	refresh, limit := time.NewTicker(refreshEvery), time.NewTicker(time.Second)
+	refresh, poll := time.NewTicker(refreshEvery), time.NewTicker(time.Second)
 	defer refresh.Stop()
-	defer limit.Stop()
+	defer poll.Stop()
 	for {
 		select {
 		case <-r.ctx.Done():
@@ -269,7 +269,7 @@ func (r *run) serve() error {
 			if _, up := r.link.current(); up {
 				name.announce()
 			}
-		case <-limit.C: // nats.go tells nobody when the broker announces another one
+		case <-poll.C: // nats.go tells nobody when the broker announces another one
 			r.publisher.maxPayload.Store(r.nc.MaxPayload())
 		}
 	}

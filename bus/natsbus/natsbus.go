@@ -29,6 +29,9 @@
 // limit. Nor does nats.go shake hands on a new connection while the goroutine that
 // reads from the old one, which may be inside a handler, still runs: see
 // TestReconnectWaitsForReader.
+//
+// link.mu is held while the handler's Connected runs, and may therefore be taken before
+// the others, and by nobody who has one of them.
 package natsbus
 
 import (
@@ -114,9 +117,10 @@ func (b *Bus) Run(ctx context.Context, h bus.Handler) error {
 }
 
 // Send writes messages to the connection, in their order and in one write, and keeps no
-// hold on their data. It blocks for a tenth of a second at most. Its errors say what
-// became of the messages: bus.ErrDisconnected and bus.ErrTooLarge, that none was sent;
-// bus.ErrUncertain, that any of them may have been.
+// hold on their data. It waits a tenth of a second at most for the broker to take them,
+// and no longer for another write that is under way. Its errors say what became of the
+// messages: bus.ErrDisconnected and bus.ErrTooLarge, that none was or will be sent;
+// bus.ErrUncertain, that any of them may have been, or may be yet.
 func (b *Bus) Send(ms ...bus.Message) error {
 	return b.publisher.publish(func(m bus.Message) string { return b.subjects[edge{m.Peer, m.Lane}] }, ms...)
 }

@@ -84,7 +84,8 @@ func (r *reader) discard() {
 
 // drain hands the handler what the reads of s have brought, and ends the batch if there
 // is no more to read at once or the batch has lasted too long. On a busy server it then
-// waits for coalesceDelay. It is called before each read of s.
+// waits for coalesceDelay. It is called before each read of s; in a handshake that is with
+// nc.mu held, and then there is nothing to hand over: see Dial.
 func (r *reader) drain(s *socket) {
 	r.mu.Lock()
 	lines := r.receive()
