@@ -305,7 +305,7 @@ func testPublishesEvents(t *testing.T, h Harness) {
 // others arrive in order.
 func testSlowReceiver(t *testing.T, h Harness) {
 	a := h.Bus("A", 1, "B")
-	start(t, a)
+	toA := start(t, a)
 	toB := newRecorder()
 	toB.hold = make(chan struct{})
 	run(t, h.Bus("B", 2, "A"), toB)
@@ -330,7 +330,9 @@ func testSlowReceiver(t *testing.T, h Harness) {
 			i++
 		case told := <-toB.errors:
 			lost = told == asyncError{Peer: "A", Slow: true}
-		case up := <-toB.connected: // the other way to tell
+		case up := <-toB.connected: // another way to report it
+			lost = !up
+		case up := <-toA.connected: // of a broker that is slower than its clients' patience
 			lost = !up
 		case <-time.After(patience):
 			t.Fatalf("%d of %d messages came, and nothing was reported", i, messages)

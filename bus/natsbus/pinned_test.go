@@ -190,6 +190,7 @@ func TestReadsInOneGoroutine(t *testing.T) {
 	const messages = 2000
 	var mu sync.Mutex
 	var read []byte
+	done := false
 	readers := map[string]bool{}
 	channel := make(chan *nats.Msg, messages)
 	d := &watchedDialer{
@@ -197,7 +198,7 @@ func TestReadsInOneGoroutine(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			whole := bytes.Count(read, []byte(" end\r\n"))
-			if whole == 0 {
+			if whole == 0 || done {
 				return
 			}
 			readers[goroutine()] = true
@@ -233,6 +234,7 @@ func TestReadsInOneGoroutine(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
+	done = true
 	if len(readers) != 1 {
 		t.Errorf("%d goroutines read, want 1", len(readers))
 	}
