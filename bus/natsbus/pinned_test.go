@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"runtime"
 	"slices"
@@ -24,59 +23,6 @@ import (
 
 // What this package needs of nats.go beyond its documentation. Where one of these tests
 // fails after an upgrade of nats.go, socket, publisher or reader is no longer right.
-
-// watchedDialer dials, and calls functions, where they are set, on each use of its
-// connections.
-type watchedDialer struct {
-	onDial  func(count int)
-	onRead  func()         // before a read
-	wasRead func(b []byte) // after it
-	onWrite func(b []byte)
-
-	mu        sync.Mutex
-	addresses []string // that were dialled
-}
-
-type watchedConn struct {
-	net.Conn
-	*watchedDialer
-}
-
-func (d *watchedDialer) Dial(network, address string) (net.Conn, error) {
-	d.mu.Lock()
-	d.addresses = append(d.addresses, address)
-	count := len(d.addresses)
-	d.mu.Unlock()
-	if d.onDial != nil {
-		d.onDial(count)
-	}
-	conn, err := net.Dial(network, address)
-	return watchedConn{conn, d}, err
-}
-
-func (d *watchedDialer) dialled() []string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Clone(d.addresses)
-}
-
-func (c watchedConn) Read(b []byte) (int, error) {
-	if c.onRead != nil {
-		c.onRead()
-	}
-	n, err := c.Conn.Read(b)
-	if c.wasRead != nil {
-		c.wasRead(b[:n])
-	}
-	return n, err
-}
-
-func (c watchedConn) Write(b []byte) (int, error) {
-	if c.onWrite != nil {
-		c.onWrite(b)
-	}
-	return c.Conn.Write(b)
-}
 
 // connect connects as Run does, as far as the data path is concerned.
 func connect(t *testing.T, d nats.CustomDialer, url string, more ...nats.Option) *nats.Conn {
@@ -407,27 +353,4 @@ func TestDialerMakesAllConnections(t *testing.T) {
 			}
 		})
 	}
-}
-
-// startServer starts a NATS server on a free port.
-func startServer(t *testing.T, o *server.Options) *server.Server {
-	t.Helper()
-	o.Host, o.Port, o.NoSigs = "127.0.0.1", server.RANDOM_PORT, true
-	s, err := server.NewServer(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	if !s.ReadyForConnections(patience) {
-		t.Fatal("the NATS server is not ready")
-	}
-	return s
-}
-
-func testLog(t *testing.T) *slog.Logger {
-	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
