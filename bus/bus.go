@@ -1,11 +1,11 @@
-// Package bus says what crosses the message bus of a herd: messages between
-// neighbours, notices for people, and on which subjects. It carries bytes and
+// Package bus defines what crosses the message bus of a herd: messages between
+// neighbours and events for people, and their subjects. The bus carries bytes and
 // knows nothing of clients or locations.
 //
-// natsbus is the bus over NATS, embed a NATS server inside the process, bustest
-// a network in memory that can be cut, with the one suite of tests that both
-// must pass. topology is the graph that the bus is laid along, access the broker's
-// rules that hold each server to its edges.
+// natsbus is the bus over NATS, embed a NATS server inside the process, and bustest a
+// bus in memory that can be cut, with the suite of tests that both must pass. topology
+// is the graph of servers, and access the broker's rules that let each server use only
+// its own edges.
 package bus
 
 import (
@@ -52,7 +52,8 @@ type Handler interface {
 	// received. One call may follow many calls of Receive.
 	BatchEnd()
 	// Connected reports that the bus is connected, so that messages which neighbours
-	// send from now on arrive; or that it is disconnected.
+	// send from now on arrive; or that it is disconnected. Its calls do not overlap and
+	// alternate, beginning with true.
 	Connected(up bool)
 	// AsyncError reports an error that belongs to no call: ErrSlow, with the neighbour
 	// whose messages were lost; ErrDenied, for what the broker refused us or we refused a
@@ -95,10 +96,10 @@ const (
 // Prefix is the first token of every subject of a herd; the default is "herd".
 type Prefix string
 
-// Between is the subject of messages from one neighbour to another. Answers go to
-// the asker's inbox, where only its neighbours may speak: were the subject of the
-// question's choosing, a neighbour could be made to speak on an edge that is not
-// the asker's.
+// Between is the subject of messages from one neighbour to another. Replies of repair
+// go to the requester's inbox, where only its neighbours may publish. If the request
+// named the subject of its reply, a neighbour could be made to publish on an edge that
+// is not the requester's.
 func (p Prefix) Between(lane Lane, from, to string) string {
 	if lane == SyncReply {
 		return p.Inbox(to) + "." + from + "." + string(lane)
@@ -106,12 +107,11 @@ func (p Prefix) Between(lane Lane, from, to string) string {
 	return strings.Join([]string{string(p), string(lane), from, to}, ".")
 }
 
-// Name is the subject on which the processes that bear one server's name find
-// each other.
+// Name is the subject on which processes with the same server's name find each other.
 func (p Prefix) Name(server string) string { return string(p) + ".name." + server }
 
-// Event is the subject of notices of one kind by a server, about a peer or, with
-// peer "", about itself.
+// Event is the subject of a server's events of one kind, about a peer or, with peer "",
+// about itself.
 func (p Prefix) Event(server, kind, peer string) string {
 	subject := string(p) + ".event." + server + "." + kind
 	if peer != "" {
@@ -120,16 +120,12 @@ func (p Prefix) Event(server, kind, peer string) string {
 	return subject
 }
 
-// Endpoints is what a server may be asked, each at its own subject: its edges, the
-// record of the client that the request names, its status.
-var Endpoints = []string{"edges", "get", "status"}
-
-// Endpoint is the subject on which all servers of the herd are asked one of
-// Endpoints.
+// Endpoint is the subject of requests to one endpoint of the servers' micro service. All
+// servers answer them.
 func (p Prefix) Endpoint(name string) string { return string(p) + "." + name }
 
-// Inbox is the first tokens of the inboxes of one server. The stock first token
-// is kept for the default prefix, so that tools' rights need no thought.
+// Inbox is the first tokens of one server's inboxes. With the default prefix they begin
+// with NATS's own first token, so that the permissions of tools fit as they are.
 func (p Prefix) Inbox(server string) string {
 	if p == "herd" {
 		return "_INBOX." + server
@@ -140,8 +136,7 @@ func (p Prefix) Inbox(server string) string {
 // Connection is the name of a server's connection, as the broker shows it.
 func (p Prefix) Connection(server string) string { return string(p) + "/" + server }
 
-// RedactURL is a bus URL as it may be shown: without its user part, which may be a
-// password or a token.
+// RedactURL returns a bus URL without its user part, which may be a password or a token.
 func RedactURL(s string) string {
 	scheme, rest, found := strings.Cut(s, "://")
 	if !found {
@@ -155,7 +150,7 @@ func RedactURL(s string) string {
 	return scheme + rest
 }
 
-// RedactURLs is a list of them.
+// RedactURLs returns URLs, redacted, as a list.
 func RedactURLs(urls []string) string {
 	shown := make([]string, len(urls))
 	for i, u := range urls {

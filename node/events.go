@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"herd/bus"
+	"herd/bus/ratenote"
 	"herd/node/replica"
 )
 
@@ -35,21 +36,14 @@ func kindOf(err error) replica.Kind {
 
 // events counts what was reported to operators, and limits how often malformed input is.
 type events struct {
-	mu        sync.Mutex // no other lock is taken while it is held
-	counts    map[replica.Kind]uint64
-	malformed map[string]*malformed // by neighbour
+	malformed ratenote.Limiter // lines, by neighbour
+	tooLarge  ratenote.Limiter // records
+
+	mu     sync.Mutex // guards counts; no other lock is taken while it is held
+	counts map[replica.Kind]uint64
 }
 
-// malformed is the malformed lines of one neighbour that are not reported yet.
-type malformed struct {
-	count    int
-	last     []byte
-	reported time.Time // when some were
-}
-
-func newEvents() events {
-	return events{counts: map[replica.Kind]uint64{}, malformed: map[string]*malformed{}}
-}
+func newEvents() *events { return &events{counts: map[replica.Kind]uint64{}} }
 
 // byKind is the number of events so far.
 func (e *events) byKind() map[replica.Kind]uint64 {
@@ -108,32 +102,25 @@ func logMessage(k replica.Kind) string {
 
 // noteMalformed counts malformed lines from a neighbour.
 func (n *Node) noteMalformed(peer string, lines int, last []byte) {
-	const sample = 80 // bytes
-	n.events.mu.Lock()
-	m := n.events.malformed[peer]
-	if m == nil {
-		m = &malformed{}
-		n.events.malformed[peer] = m
-	}
-	m.count += lines
-	m.last = append([]byte(nil), last[:min(sample, len(last))]...)
-	n.events.mu.Unlock()
-	n.reportMalformed()
+	n.events.malformed.Note(peer, fmt.Sprintf("%.80q", last), lines)
+	n.reportRepeated()
 }
 
-// reportMalformed reports malformed lines, for each neighbour at most once a second.
-func (n *Node) reportMalformed() {
-	var events []replica.Event
-	n.events.mu.Lock()
-	for _, peer := range n.cfg.Neighbours {
-		m := n.events.malformed[peer]
-		if m == nil || m.count == 0 || time.Since(m.reported) < time.Second {
-			continue
-		}
-		events = append(events, replica.Event{Kind: replica.Mismatch, Peer: peer, Text: fmt.Sprintf(
-			"dropped %d malformed lines from %s, the last: %q", m.count, peer, m.last)})
-		m.count, m.reported = 0, time.Now()
+// noteTooLarge counts records that were not sent because NATS takes no message of their
+// size.
+func (n *Node) noteTooLarge(records int) {
+	n.events.tooLarge.Note("", "", records)
+	n.reportRepeated()
+}
+
+// reportRepeated reports what was noted: at once, and then once a second with a count.
+func (n *Node) reportRepeated() {
+	now := time.Now()
+	for _, r := range n.events.malformed.Due(now) {
+		n.emit([]replica.Event{{Kind: replica.Mismatch, Peer: r.Key, Text: fmt.Sprintf(
+			"dropped %d malformed lines from %s, the last: %s", r.Count, r.Key, r.Text)}})
 	}
-	n.events.mu.Unlock()
-	n.emit(events)
+	for _, r := range n.events.tooLarge.Due(now) {
+		n.log.Error("records not sent: they are larger than NATS's max_payload", "records", r.Count)
+	}
 }

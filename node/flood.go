@@ -175,7 +175,7 @@ func (n *Node) flush() {
 		n.continueFlush(seq, err)
 	}
 	if f.tooLarge > 0 {
-		n.log.Error("records not sent: they are larger than NATS's max_payload", "records", f.tooLarge)
+		n.noteTooLarge(f.tooLarge)
 		f.tooLarge = 0
 	}
 }

@@ -24,7 +24,7 @@ func (n *Node) runHeartbeats(ctx context.Context) {
 			events := n.replica.Tick(now)
 			n.mu.Unlock()
 			n.emit(events)
-			n.reportMalformed()
+			n.reportRepeated()
 			n.requestSync()
 			n.wakeWriters() // to retry what failed
 		}

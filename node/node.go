@@ -58,7 +58,7 @@ type Node struct {
 	flood   flooder
 	journal *journalWriter // nil for none
 	clients clients
-	events  events
+	events  *events
 	traffic *trafficLog // nil for none
 
 	buffers   sync.Pool         // of exchanges that no session uses

@@ -1,5 +1,5 @@
-// Package bustest is a bus in memory, for tests that run a herd in virtual time
-// or cut it to pieces, and the suite of tests that says what any bus must do.
+// Package bustest is a bus in memory, for tests that run a herd in virtual time or cut
+// its edges, and the suite of tests that any bus must pass.
 package bustest
 
 import (
@@ -10,33 +10,33 @@ import (
 	"herd/bus"
 )
 
-// Network is a bus in memory. Its zero value is connected, fast and loses
+// Network is a bus in memory. Its zero value is connected, has no delay and loses
 // nothing. It may be changed while it is used.
 type Network struct {
 	mu    sync.Mutex
-	away  bool
+	down  bool
 	delay time.Duration
 	cut   map[[2]string]bool
 	taps  []func(subject string, m bus.Message)
 	runs  map[string]*memoryRun // by server
 }
 
-// intakeMessages may wait for a slow receiver, a neighbour; more are lost.
-const intakeMessages = 1024
+// queueMessages may wait for a slow receiver, of each neighbour; more are lost.
+const queueMessages = 1024
 
 // Bus is one server's place on the network.
 func (n *Network) Bus(server string, neighbours ...string) *Memory {
 	return &Memory{network: n, server: server, neighbours: neighbours}
 }
 
-// SetDelay makes each message sent from now on take d.
+// SetDelay delays each message sent from now on by d.
 func (n *Network) SetDelay(d time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.delay = d
 }
 
-// Cut loses all that a and b send each other from now on; Heal ends it.
+// Cut loses all messages that a and b send each other from now on, until Heal.
 func (n *Network) Cut(a, b string) { n.setCut(a, b, true) }
 
 // Heal undoes Cut.
@@ -51,16 +51,16 @@ func (n *Network) setCut(a, b string, cut bool) {
 	n.cut[[2]string{a, b}], n.cut[[2]string{b, a}] = cut, cut
 }
 
-// Stop takes the bus away from everybody, Start brings it back.
-func (n *Network) Stop() { n.setAway(true) }
+// Stop disconnects all servers, until Start.
+func (n *Network) Stop() { n.setDown(true) }
 
 // Start undoes Stop.
-func (n *Network) Start() { n.setAway(false) }
+func (n *Network) Start() { n.setDown(false) }
 
-func (n *Network) setAway(away bool) {
+func (n *Network) setDown(down bool) {
 	n.mu.Lock()
-	changed := n.away != away
-	n.away = away
+	changed := n.down != down
+	n.down = down
 	var runs []*memoryRun
 	for _, r := range n.runs {
 		runs = append(runs, r)
@@ -68,13 +68,13 @@ func (n *Network) setAway(away bool) {
 	n.mu.Unlock()
 	for _, r := range runs {
 		if changed {
-			r.handler.Connected(!away)
+			r.handler.Connected(!down)
 		}
 	}
 }
 
-// Tap calls do for all that is sent from now on, before it is lost or delayed,
-// with its subject under the prefix "herd". do must return soon.
+// Tap calls do for each message sent from now on, before it is lost or delayed, with its
+// subject under the prefix "herd". do must return soon.
 func (n *Network) Tap(do func(subject string, m bus.Message)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -90,7 +90,7 @@ type Memory struct {
 
 type memoryRun struct {
 	handler bus.Handler
-	intakes map[string]chan parcel // by sender
+	queues  map[string]chan parcel // by sender
 }
 
 type parcel struct {
@@ -100,9 +100,9 @@ type parcel struct {
 
 // Run is natsbus.Bus.Run.
 func (b *Memory) Run(ctx context.Context, h bus.Handler) error {
-	r := &memoryRun{handler: h, intakes: map[string]chan parcel{}}
+	r := &memoryRun{handler: h, queues: map[string]chan parcel{}}
 	for _, peer := range b.neighbours {
-		r.intakes[peer] = make(chan parcel, intakeMessages)
+		r.queues[peer] = make(chan parcel, queueMessages)
 	}
 	n := b.network
 	n.mu.Lock()
@@ -114,28 +114,28 @@ func (b *Memory) Run(ctx context.Context, h bus.Handler) error {
 		return bus.ErrNameTaken
 	}
 	n.runs[b.server] = r
-	away := n.away
+	down := n.down
 	n.mu.Unlock()
 
-	if !away {
+	if !down {
 		h.Connected(true)
 	}
-	var intakes sync.WaitGroup
-	for _, intake := range r.intakes {
-		intakes.Go(func() { r.takeIn(ctx, intake) })
+	var receiving sync.WaitGroup
+	for _, queue := range r.queues {
+		receiving.Go(func() { r.receive(ctx, queue) })
 	}
 	<-ctx.Done()
-	intakes.Wait()
+	receiving.Wait()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.runs, b.server)
 	return nil
 }
 
-func (r *memoryRun) takeIn(ctx context.Context, intake chan parcel) {
+func (r *memoryRun) receive(ctx context.Context, queue chan parcel) {
 	for {
 		select {
-		case p := <-intake:
+		case p := <-queue:
 			time.Sleep(time.Until(p.due))
 			r.handler.Receive(p.message)
 			r.handler.BatchEnd()
@@ -160,7 +160,7 @@ func (b *Memory) Send(ms ...bus.Message) error {
 // send is Send of one message. The network's lock is held.
 func (b *Memory) send(m bus.Message) error {
 	n := b.network
-	if n.away || n.runs[b.server] == nil {
+	if n.down || n.runs[b.server] == nil {
 		return bus.ErrDisconnected
 	}
 	if len(m.Data) > maxData {
@@ -174,7 +174,7 @@ func (b *Memory) send(m bus.Message) error {
 	}
 	m.Peer = b.server
 	select {
-	case to.intakes[b.server] <- parcel{time.Now().Add(n.delay), m}:
+	case to.queues[b.server] <- parcel{time.Now().Add(n.delay), m}:
 	default:
 		go to.handler.AsyncError(b.server, bus.ErrSlow)
 	}
@@ -190,7 +190,7 @@ const maxData = 1<<20 - 128
 func (b *Memory) PublishEvent(kind, peer, text string) error {
 	b.network.mu.Lock()
 	defer b.network.mu.Unlock()
-	if b.network.away || b.network.runs[b.server] == nil {
+	if b.network.down || b.network.runs[b.server] == nil {
 		return bus.ErrDisconnected
 	}
 	b.network.tap(bus.Prefix("herd").Event(b.server, kind, peer), bus.Message{Data: []byte(text)})

@@ -26,8 +26,8 @@ type Harness struct {
 	Bus   func(server string, epoch uint64, neighbours ...string) Bus
 	Stop  func()
 	Start func()
-	// Tap returns once it hears all that is sent from then on, as "<subject>
-	// <data>".
+	// Tap returns once hear will be called for each message sent from then on, with
+	// "<subject> <data>".
 	Tap func(hear func(string))
 }
 
@@ -36,17 +36,17 @@ const patience = 10 * time.Second // a bus that needs longer has failed
 // TestBus runs the suite, each test on a harness of its own.
 func TestBus(t *testing.T, harness func(t *testing.T) Harness) {
 	for name, test := range map[string]func(*testing.T, Harness){
-		"delivers":                        testDelivers,
-		"keeps order across lanes":        testOrder,
-		"copies what it sends":            testCopies,
-		"is away before and after Run":    testAwayOutsideRun,
-		"goes on after the bus was away":  testAway,
-		"starts before the bus":           testStartsFirst,
-		"one process a name":              testNameTaken,
-		"takes all that MaxData says":     testMaxData,
-		"notifies":                        testNotifies,
-		"loses nothing unsaid":            testSlowReceiver,
-		"is spoken on by several at once": testTogether,
+		"delivers":                      testDelivers,
+		"keeps order across lanes":      testOrder,
+		"copies what it sends":          testCopies,
+		"is disconnected outside Run":   testDisconnectedOutsideRun,
+		"reconnects":                    testReconnects,
+		"starts before the bus":         testStartsFirst,
+		"one process for a name":        testNameTaken,
+		"sends messages of MaxData":     testMaxData,
+		"publishes events":              testPublishesEvents,
+		"reports lost messages":         testSlowReceiver,
+		"sends from several goroutines": testConcurrent,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -55,22 +55,22 @@ func TestBus(t *testing.T, harness func(t *testing.T) Harness) {
 	}
 }
 
-type trouble struct {
+type asyncError struct {
 	Peer string
 	Slow bool
 }
 
-// recorder is a Handler that keeps what it is told.
+// recorder is a Handler that keeps what it is called with.
 type recorder struct {
 	messages  chan bus.Message
 	connected chan bool
-	trouble   chan trouble
-	received  chan struct{} // Received was called
+	errors    chan asyncError
+	batchEnd  chan struct{} // BatchEnd was called
 	hold      chan struct{} // where not nil, Receive waits for it to be closed
 }
 
 func newRecorder() *recorder {
-	return &recorder{messages: make(chan bus.Message, 10_000), connected: make(chan bool, 100), trouble: make(chan trouble, 10_000), received: make(chan struct{}, 1)}
+	return &recorder{messages: make(chan bus.Message, 30_000), connected: make(chan bool, 100), errors: make(chan asyncError, 10_000), batchEnd: make(chan struct{}, 1)}
 }
 
 func (r *recorder) Receive(m bus.Message) {
@@ -81,7 +81,7 @@ func (r *recorder) Receive(m bus.Message) {
 }
 func (r *recorder) BatchEnd() {
 	select {
-	case r.received <- struct{}{}:
+	case r.batchEnd <- struct{}{}:
 	default:
 	}
 }
@@ -89,7 +89,7 @@ func (r *recorder) Answer(string, []byte) ([]byte, error) { return nil, bus.ErrU
 func (r *recorder) Connected(up bool)                     { r.connected <- up }
 func (r *recorder) AsyncError(peer string, err error) {
 	select {
-	case r.trouble <- trouble{peer, errors.Is(err, bus.ErrSlow)}:
+	case r.errors <- asyncError{peer, errors.Is(err, bus.ErrSlow)}:
 	default:
 	}
 }
@@ -142,7 +142,7 @@ func expect[T any](t *testing.T, from <-chan T, want T) {
 func send(t *testing.T, b Bus, m bus.Message) {
 	t.Helper()
 	if err := b.Send(m); err != nil {
-		t.Errorf("Send(%+v): %v", m, err)
+		t.Errorf("Send on %s of %d bytes: %v", m.Lane, len(m.Data), err)
 	}
 }
 
@@ -161,7 +161,7 @@ func testDelivers(t *testing.T, h Harness) {
 		send(t, a, m)
 		m.Peer = "A"
 		expect(t, toB.messages, m)
-		expect(t, toB.received, struct{}{}) // each has a last one
+		expect(t, toB.batchEnd, struct{}{}) // each has a last one
 	}
 	send(t, b, bus.Message{Lane: bus.Records, Peer: "A", Epoch: 2, Seq: 1, Data: []byte("back")})
 	expect(t, toA.messages, bus.Message{Lane: bus.Records, Peer: "B", Epoch: 2, Seq: 1, Data: []byte("back")})
@@ -192,7 +192,7 @@ func testCopies(t *testing.T, h Harness) {
 	expect(t, toB.messages, bus.Message{Lane: bus.Records, Peer: "A", Data: []byte("first")})
 }
 
-func testAwayOutsideRun(t *testing.T, h Harness) {
+func testDisconnectedOutsideRun(t *testing.T, h Harness) {
 	a := h.Bus("A", 1, "B")
 	m := bus.Message{Lane: bus.Records, Peer: "B", Data: []byte("x")}
 	if err := a.Send(m); !errors.Is(err, bus.ErrDisconnected) {
@@ -207,17 +207,17 @@ func testAwayOutsideRun(t *testing.T, h Harness) {
 	}
 }
 
-func testAway(t *testing.T, h Harness) {
+func testReconnects(t *testing.T, h Harness) {
 	a, b := h.Bus("A", 1, "B"), h.Bus("B", 2, "A")
 	toA, toB := start(t, a), start(t, b)
 	h.Stop()
 	expect(t, toA.connected, false)
 	expect(t, toB.connected, false)
 	if err := a.Send(bus.Message{Lane: bus.Records, Peer: "B", Data: []byte("lost")}); !errors.Is(err, bus.ErrDisconnected) {
-		t.Errorf("Send while the bus is away = %v, want ErrDisconnected", err)
+		t.Errorf("Send while disconnected = %v, want ErrDisconnected", err)
 	}
 	if err := a.PublishEvent("up", "B", "lost"); !errors.Is(err, bus.ErrDisconnected) {
-		t.Errorf("PublishEvent while the bus is away = %v, want ErrDisconnected", err)
+		t.Errorf("PublishEvent while disconnected = %v, want ErrDisconnected", err)
 	}
 	h.Start()
 	expect(t, toA.connected, true)
@@ -271,7 +271,7 @@ func testNameTaken(t *testing.T, h Harness) {
 	expect(t, toB.messages, bus.Message{Lane: bus.Records, Peer: "A", Data: []byte("still here")})
 }
 
-func testNotifies(t *testing.T, h Harness) {
+func testPublishesEvents(t *testing.T, h Harness) {
 	heard := make(chan string, 10)
 	h.Tap(func(s string) { heard <- s })
 	a := h.Bus("A", 1, "B")
@@ -301,11 +301,11 @@ func testNotifies(t *testing.T, h Harness) {
 	}
 }
 
-// testSlowReceiver: what finds no room while Receive takes its time is told of, and
-// the rest arrives in order.
+// testSlowReceiver: messages that are lost because Receive is slow are reported, and the
+// others arrive in order.
 func testSlowReceiver(t *testing.T, h Harness) {
 	a := h.Bus("A", 1, "B")
-	start(t, a)
+	toA := start(t, a)
 	toB := newRecorder()
 	toB.hold = make(chan struct{})
 	run(t, h.Bus("B", 2, "A"), toB)
@@ -324,27 +324,32 @@ func testSlowReceiver(t *testing.T, h Harness) {
 		select {
 		case m := <-toB.messages:
 			if string(m.Data) != fmt.Sprint(i) {
-				expect(t, toB.trouble, trouble{Peer: "A", Slow: true})
+				expect(t, toB.errors, asyncError{Peer: "A", Slow: true})
 				lost = true
 			}
 			i++
-		case told := <-toB.trouble:
-			lost = told == trouble{Peer: "A", Slow: true}
+		case told := <-toB.errors:
+			lost = told == asyncError{Peer: "A", Slow: true}
+		case up := <-toB.connected: // another way to report it
+			lost = !up
+		case up := <-toA.connected: // of a broker that is slower than its clients' patience
+			lost = !up
 		case <-time.After(patience):
-			t.Fatalf("%d of %d messages came, and nobody said so", i, messages)
+			t.Fatalf("%d of %d messages came, and nothing was reported", i, messages)
 		}
 	}
 }
 
-// testTogether: what several say at once arrives whole, and that of each in order.
-func testTogether(t *testing.T, h Harness) {
+// testConcurrent: messages that several goroutines send at the same time arrive whole,
+// and those of each in order.
+func testConcurrent(t *testing.T, h Harness) {
 	a := h.Bus("A", 1, "B")
 	start(t, a)
 	toB := start(t, h.Bus("B", 2, "A"))
-	const messages = intakeMessages / 5 // of each: all find room
-	var speaking sync.WaitGroup
+	const messages = queueMessages / 5 // of each: all find room
+	var sending sync.WaitGroup
 	for _, lane := range bus.Lanes {
-		speaking.Go(func() {
+		sending.Go(func() {
 			for i := range messages {
 				send(t, a, bus.Message{Lane: lane, Peer: "B", Data: fmt.Append(nil, lane, i)})
 				if err := a.PublishEvent("up", "B", fmt.Sprint(lane, i)); err != nil {
@@ -353,7 +358,7 @@ func testTogether(t *testing.T, h Harness) {
 			}
 		})
 	}
-	defer speaking.Wait()
+	defer sending.Wait()
 	next := map[bus.Lane]int{}
 	for range messages * len(bus.Lanes) {
 		select {

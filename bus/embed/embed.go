@@ -10,13 +10,16 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"herd/bus/ratenote"
 )
 
 const startTimeout = 5 * time.Second
 
 // Server is a running NATS server.
 type Server struct {
-	nats *server.Server
+	nats        *server.Server
+	stopReports func() // of repeated errors
 }
 
 // Start starts a NATS server that listens at listen, host:port; port 0 chooses a free
@@ -60,7 +63,7 @@ func start(opts *server.Options, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("NATS server: %w", err)
 	}
-	l := &logger{log: log, fatal: make(chan string, 1), errors: map[string]*repeated{}}
+	l := &logger{log: log, fatal: make(chan string, 1)}
 	s.SetLoggerV2(l, false, false, false)
 	s.Start()
 	ready := make(chan bool, 1)
@@ -70,7 +73,7 @@ func start(opts *server.Options, log *slog.Logger) (*Server, error) {
 		err = fmt.Errorf("%s", reason)
 	case ok := <-ready:
 		if ok {
-			return &Server{s}, nil
+			return &Server{s, l.reportEvery(ratenote.Interval)}, nil
 		}
 		err = fmt.Errorf("not ready within %v", startTimeout)
 	}
@@ -86,4 +89,5 @@ func (s *Server) URL() string { return s.nats.ClientURL() }
 func (s *Server) Shutdown() {
 	s.nats.Shutdown()
 	s.nats.WaitForShutdown()
+	s.stopReports()
 }

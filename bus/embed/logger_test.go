@@ -13,7 +13,7 @@ import (
 func TestErrorsAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		l := &logger{log: slog.New(slog.NewTextHandler(&out, nil)), errors: map[string]*repeated{}}
+		l := &logger{log: slog.New(slog.NewTextHandler(&out, nil))}
 		logged := func(want ...string) {
 			t.Helper()
 			lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
@@ -35,5 +35,13 @@ func TestErrorsAreLimited(t *testing.T) {
 		time.Sleep(time.Second)
 		l.Errorf("two - Publish Violation - Subject %q", "x")
 		logged(`text="two - Publish Violation - Subject \"x\"" count=3`)
+
+		// The last ones are logged although none follows.
+		stop := l.reportEvery(time.Second)
+		l.Errorf("one - Publish Violation - Subject %q", "x")
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		logged(`text="one - Publish Violation - Subject \"x\"" count=1`)
+		stop()
 	})
 }

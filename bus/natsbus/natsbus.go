@@ -1,15 +1,44 @@
-// Package natsbus is the bus over NATS, with the nats.go client: one connection
-// a server, reconnecting for ever, and one ordered intake.
+// Package natsbus is the bus over NATS, with the nats.go client: one connection for
+// each server, which reconnects for as long as it takes, and on which all messages are
+// received in one order.
 //
-// Core NATS delivers at most once: Send returning nil says that the message was
-// written to the connection, and nothing more. What is lost is found by the
-// numbers of the messages, not here.
+// Core NATS delivers at most once: when Send returns nil the messages were written to
+// the connection, and no more is known. Lost messages are found by their numbers, by
+// the receiver, and not here.
+//
+// # Parts
+//
+// control.go follows the connection: it makes sure that one process alone has the
+// server's name (namelease.go), subscribes, tells the handler when the connection comes
+// and goes (link.go), and reports what was denied (denied.go).
+//
+// publisher.go writes messages, and reader.go receives them; socket.go is the
+// connection that both work on, below nats.go.
+//
+// service.go answers requests of tools.
+//
+// # Locks
+//
+// nats.go holds its lock (nc.mu) while it dials and shakes hands, and in that it calls
+// our Dial, and Read and Write of our socket. So the order is
+//
+//	nc.mu, then reader.mu, then socket.mu
+//
+// and whoever has reader.mu or socket.mu must not wait for nc.mu. A handler runs with
+// reader.mu held and publishes; publisher therefore never waits for nc.mu without a
+// limit. Nor does nats.go shake hands on a new connection while the goroutine that
+// reads from the old one, which may be inside a handler, still runs: see
+// TestReconnectWaitsForReader.
+//
+// link.mu is held while the handler's Connected runs, and may therefore be taken before
+// the others, and by nobody who has one of them.
 package natsbus
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
@@ -17,15 +46,15 @@ import (
 	"herd/bus"
 )
 
-// Config is where the bus is and who we are on it.
+// Config says where the bus is and who we are on it.
 type Config struct {
 	URLs       []string
 	Prefix     bus.Prefix
 	Server     string
 	Neighbours []string
-	Epoch      uint64 // this life of the server, for telling apart two processes of one name
+	Epoch      uint64 // of this process's server; tells apart two processes of one name
 
-	// Who we are to the broker, one of these or none: an nkey in memory, a file with
+	// Who we are to the broker, by one of these or none: an nkey in memory, a file with
 	// the seed of one, a file with NATS credentials.
 	User          nkeys.KeyPair
 	Seed, Creds   string
@@ -38,13 +67,12 @@ type Config struct {
 
 // Bus is one server's place on the bus. It does nothing before Run.
 type Bus struct {
-	cfg      Config
-	subjects map[edge]string           // on which we speak; not changed
-	conn     atomic.Pointer[nats.Conn] // set once Run has a connection
-	socket   atomic.Pointer[socket]    // of the present connection, or the last; nil for none
+	cfg       Config
+	subjects  map[edge]string // on which we publish; not changed
+	publisher publisher
 }
 
-// edge is a neighbour, and what is said on the edge to it or from it.
+// edge is a neighbour, and the kind of message that goes to it or comes from it.
 type edge struct {
 	peer string
 	lane bus.Lane
@@ -52,7 +80,7 @@ type edge struct {
 
 // New makes a Bus. It reads no file and opens no connection.
 func New(cfg Config) *Bus {
-	b := &Bus{cfg: cfg, subjects: map[edge]string{}}
+	b := &Bus{cfg: cfg, subjects: map[edge]string{}, publisher: newPublisher()}
 	for _, peer := range cfg.Neighbours {
 		for _, lane := range bus.Lanes {
 			b.subjects[edge{peer, lane}] = cfg.Prefix.Between(lane, cfg.Server, peer)
@@ -61,7 +89,54 @@ func New(cfg Config) *Bus {
 	return b
 }
 
-// peers is who is at the other end, by subject.
+// Run connects, and reconnects, until ctx ends; then it flushes what was sent, closes
+// the connection and returns nil. Before it subscribes or publishes to neighbours it
+// makes sure that no other process has this server's name. If one does, it returns
+// bus.ErrNameTaken: at the start, or later, when it reconnects or a broker with that
+// process does.
+func (b *Bus) Run(ctx context.Context, h bus.Handler) error {
+	running, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	r := newRun(running, end, b, h)
+	opts, err := r.options()
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(running, r.abortDial)()
+	nc, err := nats.Connect(strings.Join(b.cfg.URLs, ","), opts...)
+	if err != nil {
+		return fmt.Errorf("bus %s: %w", bus.RedactURLs(b.cfg.URLs), err)
+	}
+	r.nc = nc
+	defer r.close()
+	err = r.serve()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// Send writes messages to the connection, in their order and in one write, and keeps no
+// hold on their data. It waits a tenth of a second at most for the broker to take them,
+// and no longer for another write that is under way. Its errors say what became of the
+// messages: bus.ErrDisconnected and bus.ErrTooLarge, that none was or will be sent;
+// bus.ErrUncertain, that any of them may have been, or may be yet.
+func (b *Bus) Send(ms ...bus.Message) error {
+	return b.publisher.publish(func(m bus.Message) string { return b.subjects[edge{m.Peer, m.Lane}] }, ms...)
+}
+
+// PublishEvent publishes an event for people: one line of text, of a kind and about a
+// peer, "" for none. It blocks no longer than Send, and has the same errors.
+func (b *Bus) PublishEvent(kind, peer, text string) error {
+	subject := b.cfg.Prefix.Event(b.cfg.Server, kind, peer)
+	return b.publisher.publish(func(bus.Message) string { return subject }, bus.Message{Data: []byte(text)})
+}
+
+// MaxData is how many bytes of data a message may have. It never blocks. The limit may
+// change with the broker, and while connected when the broker announces another one.
+func (b *Bus) MaxData() int { return b.publisher.maxData() }
+
+// peers is the neighbour at the other end, by subject, both ways.
 func (c Config) peers() map[string]string {
 	peers := map[string]string{}
 	for _, peer := range c.Neighbours {
@@ -73,8 +148,8 @@ func (c Config) peers() map[string]string {
 	return peers
 }
 
-// access is how to get in.
-func (c Config) access() (opts []nats.Option, err error) {
+// credentials is what to show to the broker.
+func (c Config) credentials() (opts []nats.Option, err error) {
 	if c.User != nil {
 		public, err := c.User.PublicKey()
 		if err != nil {

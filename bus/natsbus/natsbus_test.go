@@ -5,11 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
-	"net"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,17 +14,15 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
 	"herd/bus"
 	"herd/bus/bustest"
-	"herd/bus/embed"
 	"herd/bus/natsbus"
 )
 
 // TestNATS runs the suite that the bus in memory passes against real NATS
-// servers, over each way to talk to them.
+// servers, over each transport.
 func TestNATS(t *testing.T) {
 	t.Run("TCP", func(t *testing.T) { bustest.TestBus(t, newHarness) })
 	t.Run("TLS", func(t *testing.T) {
@@ -66,110 +61,8 @@ func TestNATS(t *testing.T) {
 	})
 }
 
-// startServer starts a stock NATS server.
-func startServer(o *server.Options) (*server.Server, error) {
-	o.NoSigs = true
-	s, err := server.NewServer(o)
-	if err != nil {
-		return nil, err
-	}
-	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
-		s.Shutdown()
-		return nil, errors.New("not ready")
-	}
-	return s, nil
-}
-
-// setAddress splits an address; "" is a free one.
-func setAddress(t *testing.T, address string, host *string, port *int) {
-	*host, *port = "127.0.0.1", server.RANDOM_PORT
-	if address == "" {
-		return
-	}
-	_, text, err := net.SplitHostPort(address)
-	if err == nil {
-		*port, err = strconv.Atoi(text)
-	}
-	if err != nil {
-		t.Error(err)
-	}
-}
-
-func newHarness(t *testing.T) bustest.Harness {
-	return harness(t, "", func(address string) (string, func(), error) {
-		if address == "" {
-			address = "127.0.0.1:0"
-		}
-		s, err := embed.Start(address, testLog(t))
-		if err != nil {
-			return "", nil, err
-		}
-		return s.URL(), s.Shutdown, nil
-	})
-}
-
-func testLog(t *testing.T) *slog.Logger {
-	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
-// harness is the suite's on NATS servers that start starts, on a free address or
-// that of an earlier one.
-func harness(t *testing.T, ca string, start func(address string) (url string, stop func(), err error)) bustest.Harness {
-	log := testLog(t)
-	url, stopServer, err := start("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := mustHost(t, url)
-	stop := sync.OnceFunc(stopServer)
-	t.Cleanup(func() { stop() })
-	return bustest.Harness{
-		Bus: func(server string, epoch uint64, neighbours ...string) bustest.Bus {
-			return natsbus.New(natsbus.Config{
-				URLs: []string{url}, Prefix: "herd", Server: server, Neighbours: neighbours, Epoch: epoch, CA: ca, Log: log,
-			})
-		},
-		Stop: func() { stop() },
-		Start: func() {
-			_, again, err := start(address)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			stop = sync.OnceFunc(again)
-		},
-		Tap: func(hear func(string)) {
-			var opts []nats.Option
-			if ca != "" {
-				opts = append(opts, nats.RootCAs(ca))
-			}
-			nc, err := nats.Connect(url, opts...)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			t.Cleanup(nc.Close)
-			if _, err := nc.Subscribe(">", func(m *nats.Msg) { hear(m.Subject + " " + string(m.Data)) }); err != nil {
-				t.Error(err)
-			}
-			if err := nc.FlushTimeout(5 * time.Second); err != nil {
-				t.Error(err)
-			}
-		},
-	}
-}
-
-func mustHost(t *testing.T, raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return u.Host
-}
-
-// TestTapDoesNotTakeTheName: somebody who listens to all subjects is no rival,
-// though the broker no longer says that nobody is there.
+// TestTapDoesNotTakeTheName: somebody who subscribes to all subjects is no contender,
+// although the broker then no longer says that nobody is there.
 func TestTapDoesNotTakeTheName(t *testing.T) {
 	h := newHarness(t)
 	h.Tap(func(string) {})
@@ -185,7 +78,7 @@ func TestTapDoesNotTakeTheName(t *testing.T) {
 		}
 	case err := <-ended:
 		cancel()
-		t.Errorf("Run = %v while somebody taps", err)
+		t.Errorf("Run = %v while there is a tap", err)
 	}
 }
 
@@ -197,10 +90,9 @@ func (c connectedHandler) BatchEnd()                             {}
 func (c connectedHandler) AsyncError(string, error)              {}
 func (c connectedHandler) Answer(string, []byte) ([]byte, error) { return nil, bus.ErrUnknown }
 
-// TestClaimsAtOnce: of several processes that want one name at the same time the
-// one that started first gets it, and the others end, without a moment's doubt:
-// none of them was connected.
-func TestClaimsAtOnce(t *testing.T) {
+// TestConcurrentClaims: of several processes that claim one name at the same time the one
+// that started first gets it, and the others end: none of them was ever connected.
+func TestConcurrentClaims(t *testing.T) {
 	h := newHarness(t)
 	h.Tap(func(string) {}) // makes all of them wait for each other
 	const claims = 5
@@ -244,8 +136,8 @@ func (f connectedFunc) BatchEnd()                             {}
 func (f connectedFunc) AsyncError(string, error)              {}
 func (f connectedFunc) Answer(string, []byte) ([]byte, error) { return nil, bus.ErrUnknown }
 
-// TestSecured: TLS with an authority of our own, and an nkey; without either there
-// is no way in.
+// TestSecured: TLS with an authority of our own and an nkey give access, and nothing
+// less does.
 func TestSecured(t *testing.T) {
 	dir := t.TempDir()
 	cert, key, err := bustest.WriteCertificate(dir)
@@ -285,7 +177,7 @@ func TestSecured(t *testing.T) {
 	})
 	for name, tt := range map[string]struct {
 		with func(*natsbus.Config)
-		want string // of the log where there is no way in
+		want string // of the log where access is denied
 	}{
 		"both":    {func(*natsbus.Config) {}, ""},
 		"no CA":   {func(c *natsbus.Config) { c.CA = "" }, "certificate"},
@@ -307,13 +199,13 @@ func TestSecured(t *testing.T) {
 				select {
 				case <-connected:
 					if tt.want != "" {
-						t.Error("there was a way in")
+						t.Error("access was given")
 					}
 					waiting = false
 				case text := <-log.seen:
 					waiting = tt.want == "" || !strings.Contains(text, tt.want)
 				case <-time.After(10 * time.Second):
-					t.Error("neither connected nor told why not")
+					t.Error("neither connected nor logged why not")
 					waiting = false
 				}
 			}
@@ -325,7 +217,7 @@ func TestSecured(t *testing.T) {
 	}
 }
 
-// logWatch hands on what is logged.
+// logWatch passes on what is logged.
 type logWatch struct{ seen chan string }
 
 func (l *logWatch) Write(p []byte) (int, error) {
@@ -336,7 +228,7 @@ func (l *logWatch) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// slowHandler takes its time over the first message, and counts them.
+// slowHandler blocks in Receive until free is closed, and counts messages.
 type slowHandler struct {
 	connected chan struct{}
 	free      chan struct{} // closed when it goes on
@@ -365,8 +257,8 @@ func (h *slowHandler) AsyncError(_ string, err error) {
 	}
 }
 
-// talkers are two neighbours on a bus; what A says takes B's handler h in.
-func talkers(t *testing.T, h *slowHandler) (a bustest.Bus) {
+// startPair starts two neighbours on a bus, and returns A. B's handler is h.
+func startPair(t *testing.T, h *slowHandler) (a bustest.Bus) {
 	t.Helper()
 	herd := newHarness(t)
 	from := &slowHandler{connected: make(chan struct{}, 9)}
@@ -390,13 +282,13 @@ func record(number int) bus.Message {
 		Data: []byte("AT Goloman +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1520023934.918963997\n")}
 }
 
-// TestBurst: more messages at once than an intake has room for are all received, also
-// by a receiver that takes its time: the broker keeps them meanwhile.
+// TestBurst: more messages at once than reader's channel has room for are all received,
+// also by a slow handler: the broker keeps them meanwhile.
 func TestBurst(t *testing.T) {
 	t.Parallel()
 	const messages = 20_000
 	h := &slowHandler{free: make(chan struct{}), received: make(chan struct{}, messages)}
-	a := talkers(t, h)
+	a := startPair(t, h)
 	batch := make([]bus.Message, messages)
 	for i := range batch {
 		batch[i] = record(i + 1)

@@ -29,7 +29,7 @@ const ServerHeader = "Herd-Server"
 
 const serviceVersion = "0.1.0"
 
-func (r *run) serveTools() (micro.Service, error) {
+func (r *run) addService() (micro.Service, error) {
 	s, err := micro.AddService(r.nc, micro.Config{
 		Name: string(r.cfg.Prefix), Version: serviceVersion, QueueGroupDisabled: true,
 		Description: r.cfg.Service.Description, Metadata: r.cfg.Service.Metadata,
@@ -66,45 +66,53 @@ func (r *run) respond(endpoint string, request micro.Request) error {
 	return request.Error(code, err.Error(), []byte(err.Error()), from)
 }
 
-// Ask asks all servers on the bus of cfg at one of their endpoints and calls take
-// with each answer, until take returns false or ctx ends. It returns an error that is
-// bus.ErrDenied if the broker does not let us ask. Of cfg, Server, Neighbours and
-// Service need not be set.
-func Ask(ctx context.Context, cfg Config, endpoint string, take func(answer []byte) (more bool)) error {
-	opts, err := cfg.access()
+// Ask sends a request to one endpoint of all servers on the bus of cfg and calls take
+// with each reply, until take returns false or ctx ends. Its error is bus.ErrDenied if
+// the broker does not accept who we are or does not let us ask. Of cfg, Server,
+// Neighbours and Service need not be set.
+func Ask(ctx context.Context, cfg Config, endpoint string, take func(reply []byte) (more bool)) error {
+	opts, err := cfg.credentials()
 	if err != nil {
 		return err
 	}
-	denied := make(chan error, 1)
+	failed := make(chan error, 1)
 	opts = append(opts, nats.Name(cfg.Prefix.Connection(endpoint)), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		select {
-		case denied <- fmt.Errorf("%w: %v", bus.ErrDenied, err):
+		case failed <- askError(cfg, err):
 		default:
 		}
 	}))
 	nc, err := nats.Connect(strings.Join(cfg.URLs, ","), opts...)
 	if err != nil {
-		return fmt.Errorf("bus %s: %w", bus.RedactURLs(cfg.URLs), err)
+		return askError(cfg, err)
 	}
 	defer nc.Close()
 	inbox := nc.NewInbox()
 	messages := make(chan *nats.Msg, 1024)
 	if _, err := nc.ChanSubscribe(inbox, messages); err != nil {
-		return err
+		return askError(cfg, err)
 	}
 	if err := nc.PublishRequest(cfg.Prefix.Endpoint(endpoint), inbox, nil); err != nil {
-		return err
+		return askError(cfg, err)
 	}
 	for {
 		select {
 		case m := <-messages:
-			if m.Header.Get("Status") == "503" || !take(m.Data) { // 503: nobody is there
+			if m.Header.Get("Status") == "503" || !take(m.Data) { // 503: no server is there
 				return nil
 			}
-		case err := <-denied:
+		case err := <-failed:
 			return err
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+// askError is an error of Ask: denied is what the broker refuses us, and no other.
+func askError(cfg Config, err error) error {
+	if unauthorized(err) || errors.Is(err, nats.ErrPermissionViolation) {
+		return fmt.Errorf("%w: %v", bus.ErrDenied, err)
+	}
+	return fmt.Errorf("bus %s: %w", bus.RedactURLs(cfg.URLs), err)
 }

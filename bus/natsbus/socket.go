@@ -8,59 +8,50 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"herd/bus"
 )
 
 const (
-	// patience is how long a write may take before the broker counts as stalled, and
-	// stalledWrite how long it may be that before it is taken for dead.
-	patience     = 100 * time.Millisecond
-	stalledWrite = 5 * time.Second
+	// writeTimeout is how long a write may take before the broker counts as stalled.
+	writeTimeout = 100 * time.Millisecond
+	// stallTimeout is how long the broker may then take nothing before the connection
+	// is closed.
+	stallTimeout = 5 * time.Second
+	// maxKeptBuffer is the largest write buffer that is kept for the next write, in bytes.
+	maxKeptBuffer = 1 << 20
 )
 
-var errStalled = errors.New("the broker takes nothing")
+var errStalled = errors.New("the broker reads nothing")
 
-// socket is a connection to the broker below nats.go, and below TLS. Corked, it
-// holds what is written until it is uncorked, so that messages to several
-// neighbours leave in one write, and whoever sent them knows that they have: nats.go
-// itself writes message by message, or from a goroutine of its own that can only be
-// waited for by asking the broker. Nor does it let anybody wait for long for a broker
-// that takes nothing.
+// socket is a connection to the broker, below nats.go and below TLS. While it is
+// corked it buffers what is written, and the last uncork writes all of it. So messages to
+// several neighbours leave in one write, and whoever sent them knows that they did.
+// nats.go by itself writes each message separately, or lets a goroutine of its own
+// write them, for which one can only wait with a round trip to the broker.
+//
+// A write waits for writeTimeout at most. What the broker has not taken by then is
+// written in the background, in order.
 type socket struct {
 	net.Conn
-	beforeRead func() // is called before each read; nil for nothing
-	full       bool   // the last read brought as much as there was room for
+	beforeRead func()        // called before each read; may be nil
+	full       bool          // the last read filled its buffer
+	dead       chan struct{} // closed once the connection has failed or is closed
 
-	// plain is whether what is written is NATS's protocol as it is, without TLS or
+	// plain is whether the bytes written are NATS's protocol itself, without TLS or
 	// WebSocket around it.
 	plain atomic.Bool
 
 	mu      sync.Mutex
 	corks   int
-	held    []byte
-	stalled bool  // unstick writes what is held
-	err     error // of writing: what was held is lost, and nothing more is taken
+	buffer  []byte
+	stalled bool  // writeStalled is writing the buffer
+	err     error // the first error: the buffer is lost, and nothing more is written
 }
 
-// Dial is nats.CustomDialer. It is called with nats.go's lock held, as the first reads
-// of a connection are: nothing of the last one may be left to receive then, or a
-// receiver that sends would wait for itself. Its loss is found like any other.
-func (r *run) Dial(network, address string) (net.Conn, error) {
-	r.intake.drop()
-	conn, err := net.DialTimeout(network, address, nats.DefaultTimeout)
-	if err != nil {
-		return nil, err
-	}
-	s := &socket{Conn: conn}
-	s.beforeRead = func() { r.beforeRead(s) }
-	r.dialled.Store(s)
-	return s, nil
-}
+func newSocket(conn net.Conn) *socket { return &socket{Conn: conn, dead: make(chan struct{})} }
 
-// Read reads, and takes note of the end of the connection: nobody is to wait for
-// nats.go then, which tries to make another.
+// Read reads. An error of it ends the connection for writers, too, at once and not when
+// nats.go learns of it.
 func (s *socket) Read(b []byte) (int, error) {
 	if s.beforeRead != nil {
 		s.beforeRead()
@@ -75,47 +66,55 @@ func (s *socket) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// nap lets a while pass in which what arrives is left to gather.
-func (s *socket) nap() {
-	s.quiet(true)
-	time.Sleep(nap)
-	s.quiet(false)
+// coalesce waits for coalesceDelay, in which what arrives gathers in the kernel.
+func (s *socket) coalesce() {
+	s.setReceiveLowWater(coalesceBytes)
+	time.Sleep(coalesceDelay)
+	s.setReceiveLowWater(1)
 }
 
-// Write writes b, or holds it.
+// Write writes b, or buffers it while there is a cork or the broker is stalled.
 func (s *socket) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.err != nil:
+	if s.err != nil {
 		return 0, s.err
-	case s.corks > 0 || s.stalled:
-		s.held = append(s.held, b...)
+	}
+	s.buffer = append(s.buffer, b...)
+	if s.corks > 0 || s.stalled {
 		return len(b), nil
 	}
-	s.held = append(s.held, b...)
-	if err := s.flush(); err != nil && !errors.Is(err, errStalled) { // what is stalled is held
+	if err := s.flush(); err != nil && !errors.Is(err, errStalled) { // then the buffer is written later
 		return 0, err
 	}
 	return len(b), nil
 }
 
-// say holds a message until uncork: there must be a cork. It never gets into the middle
-// of what nats.go says, which writes each of its messages in one Write.
-func (s *socket) say(subject string, m bus.Message) error {
+// writeMessage buffers a message. The caller must hold a cork. Since nats.go writes
+// each of its own protocol messages in one Write, a message never gets into the middle
+// of one of those: see TestOneWritePerMessage.
+func (s *socket) writeMessage(subject string, m bus.Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err == nil {
-		s.held = appendMessage(s.held, subject, m)
+		s.buffer = appendMessage(s.buffer, subject, m)
 	}
 	return s.err
 }
 
-// SetWriteDeadline does nothing: how long a write may take is decided here.
+// SetWriteDeadline does nothing: the socket limits how long a write may take.
 func (s *socket) SetWriteDeadline(time.Time) error { return nil }
 
-// cork holds what is written until uncork is called as often, which must be if cork
-// returns nil. It returns an error, and holds nothing, while the broker is stalled.
+// Close closes the connection. Whoever writes afterwards learns of it at once.
+func (s *socket) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fail(net.ErrClosed)
+}
+
+// cork makes the socket buffer what is written until uncork is called as often. It
+// returns an error, and does nothing, once the connection has failed and while the
+// broker is stalled.
 func (s *socket) cork() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,8 +128,8 @@ func (s *socket) cork() error {
 	return nil
 }
 
-// uncork writes what is held, whoever else holds it. It returns an error if that
-// cannot be, or takes too long; then it may yet leave, all of it or a part.
+// uncork writes the buffer, also while others hold a cork. After an error the buffer
+// may have been written, or may be written yet, in part or in whole.
 func (s *socket) uncork() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,42 +143,41 @@ func (s *socket) uncork() error {
 	return s.flush()
 }
 
-// flush writes what is held, or leaves it to unstick if that takes too long. The
-// lock is held.
+// flush writes the buffer, and leaves what takes longer than writeTimeout to
+// writeStalled. s.mu must be held.
 func (s *socket) flush() error {
-	const most = 1 << 20 // to keep for the next time
-	if len(s.held) == 0 {
+	if len(s.buffer) == 0 {
 		return nil
 	}
-	s.Conn.SetWriteDeadline(time.Now().Add(patience)) // an error here is one of Write too
-	n, err := s.Conn.Write(s.held)
+	s.Conn.SetWriteDeadline(time.Now().Add(writeTimeout)) // if this fails, so does Write
+	n, err := s.Conn.Write(s.buffer)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		s.held = append([]byte(nil), s.held[n:]...)
+		s.buffer = append([]byte(nil), s.buffer[n:]...)
 		s.stalled = true
-		go s.unstick()
+		go s.writeStalled()
 		return errStalled
 	case err != nil:
 		s.fail(err)
 		return err
 	}
-	if s.held = s.held[:0]; cap(s.held) > most {
-		s.held = nil
+	if s.buffer = s.buffer[:0]; cap(s.buffer) > maxKeptBuffer {
+		s.buffer = nil
 	}
 	return nil
 }
 
-// unstick writes what is held until the broker has taken all of it, or too long
-// nothing.
-func (s *socket) unstick() {
+// writeStalled writes the buffer until the broker has taken all of it. It closes the
+// connection if one write takes longer than stallTimeout.
+func (s *socket) writeStalled() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.held) > 0 {
-		held := s.held
-		s.held = nil
+	for len(s.buffer) > 0 {
+		pending := s.buffer
+		s.buffer = nil
 		s.mu.Unlock()
-		s.Conn.SetWriteDeadline(time.Now().Add(stalledWrite)) // an error here is one of Write too
-		_, err := s.Conn.Write(held)
+		s.Conn.SetWriteDeadline(time.Now().Add(stallTimeout)) // if this fails, so does Write
+		_, err := s.Conn.Write(pending)
 		s.mu.Lock()
 		if err != nil {
 			s.fail(err)
@@ -189,8 +187,13 @@ func (s *socket) unstick() {
 	s.stalled = false
 }
 
-// fail ends the connection: part of a message may have left. The lock is held.
-func (s *socket) fail(err error) {
-	s.err, s.held = err, nil
-	s.Conn.Close()
+// fail closes the connection, since part of a message may have been written. s.mu must
+// be held.
+func (s *socket) fail(err error) error {
+	if s.err == nil {
+		s.err = err
+		close(s.dead)
+	}
+	s.buffer = nil
+	return s.Conn.Close()
 }

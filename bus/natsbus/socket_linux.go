@@ -2,24 +2,19 @@ package natsbus
 
 import "syscall"
 
-// quiet keeps what arrives from waking this process, until it is undone or there is
-// much, so that a nap is one. An error costs no more than wake-ups.
-func (s *socket) quiet(on bool) {
-	const much = 32 << 10 // bytes
-	least := 1
-	if on {
-		least = much
-	}
-	s.control(func(fd int) { syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, least) })
+// setReceiveLowWater sets SO_RCVLOWAT: a read waits until so many bytes have arrived,
+// so that fewer do not wake this process. An error only costs more wake-ups.
+func (s *socket) setReceiveLowWater(bytes int) {
+	s.control(func(fd int) { syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, bytes) })
 }
 
-// more tells whether there is more to read at once.
-func (s *socket) more() (more bool) {
+// readable reports whether a read would return bytes at once.
+func (s *socket) readable() (yes bool) {
 	s.control(func(fd int) {
 		n, _, err := syscall.Recvfrom(fd, make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		more = n > 0 && err == nil
+		yes = n > 0 && err == nil
 	})
-	return more
+	return yes
 }
 
 // control calls do with the file descriptor, if there is one.

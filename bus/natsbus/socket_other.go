@@ -2,8 +2,9 @@
 
 package natsbus
 
-// quiet keeps what arrives from waking this process, where the system can do that.
-func (s *socket) quiet(on bool) {}
+// setReceiveLowWater makes a read wait until so many bytes have arrived, on systems
+// that can do that.
+func (s *socket) setReceiveLowWater(bytes int) {}
 
-// more tells whether there is more to read at once, where the system does.
-func (s *socket) more() bool { return false }
+// readable reports whether a read would return bytes at once, on systems that tell.
+func (s *socket) readable() bool { return false }

@@ -15,7 +15,7 @@ import (
 func TestSocketHolds(t *testing.T) {
 	near, far := net.Pipe() // of which a read never takes more than one write
 	defer near.Close()
-	s := &socket{Conn: near}
+	s := newSocket(near)
 	for range 2 {
 		if err := s.cork(); err != nil {
 			t.Fatal(err)
@@ -52,21 +52,21 @@ func TestSocketHolds(t *testing.T) {
 	}
 }
 
-// TestSocketStalled: a broker that takes nothing holds up the first writer for
-// patience and others not at all; what was written before all leaves in order once
-// it takes it, and a broker that takes nothing for longer is given up.
+// TestSocketStalled: a broker that reads nothing blocks the first writer for writeTimeout
+// and others not at all. What was written before is sent, in order, once the broker reads
+// again. A broker that reads nothing for stallTimeout is disconnected.
 func TestSocketStalled(t *testing.T) {
-	for name, after := range map[string]time.Duration{"for a while": stalledWrite / 2, "for ever": 2 * stalledWrite} {
+	for name, after := range map[string]time.Duration{"for a while": stallTimeout / 2, "permanently": 2 * stallTimeout} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				near, far := net.Pipe()
 				defer near.Close()
-				s := &socket{Conn: near}
+				s := newSocket(near)
 				began := time.Now()
 				s.cork()
 				s.Write([]byte("one "))
-				if err := s.uncork(); !errors.Is(err, errStalled) || time.Since(began) != patience {
-					t.Errorf("uncork = %v after %v, want %v after %v", err, time.Since(began), errStalled, patience)
+				if err := s.uncork(); !errors.Is(err, errStalled) || time.Since(began) != writeTimeout {
+					t.Errorf("uncork = %v after %v, want %v after %v", err, time.Since(began), errStalled, writeTimeout)
 				}
 				if err := s.cork(); !errors.Is(err, errStalled) {
 					t.Errorf("cork of a stalled socket = %v, want %v", err, errStalled)
@@ -74,13 +74,13 @@ func TestSocketStalled(t *testing.T) {
 				if _, err := s.Write([]byte("two")); err != nil { // nats.go's own
 					t.Error(err)
 				}
-				if took := time.Since(began); took != patience {
-					t.Errorf("all that took %v, want %v", took, patience)
+				if took := time.Since(began); took != writeTimeout {
+					t.Errorf("all that took %v, want %v", took, writeTimeout)
 				}
 				time.Sleep(after)
-				if after > stalledWrite {
+				if after > stallTimeout {
 					if _, err := s.Write([]byte("three")); err == nil || s.cork() == nil {
-						t.Error("a socket that was given up takes more")
+						t.Error("a closed socket accepts more")
 					}
 					return
 				}
@@ -95,17 +95,17 @@ func TestSocketStalled(t *testing.T) {
 	}
 }
 
-// TestSocketStalledUncorked: what nats.go writes by itself, with its lock held, waits
-// no longer for a stalled broker than others do, and leaves when the broker moves.
+// TestSocketStalledUncorked: what nats.go itself writes, with its lock held, waits for a
+// stalled broker no longer than others do, and is sent once the broker reads again.
 func TestSocketStalledUncorked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		defer near.Close()
-		s := &socket{Conn: near}
+		s := newSocket(near)
 		began := time.Now()
 		n, err := s.Write([]byte("PING\r\n"))
-		if took := time.Since(began); n != 6 || err != nil || took != patience {
-			t.Errorf("Write = %d, %v after %v, want 6, nil after %v", n, err, took, patience)
+		if took := time.Since(began); n != 6 || err != nil || took != writeTimeout {
+			t.Errorf("Write = %d, %v after %v, want 6, nil after %v", n, err, took, writeTimeout)
 		}
 		if err := s.cork(); !errors.Is(err, errStalled) {
 			t.Errorf("cork of a stalled socket = %v, want %v", err, errStalled)

@@ -76,7 +76,7 @@ func TestCluster(t *testing.T) {
 			continue
 		}
 		moved = append(moved, names[i])
-		eventually(t, func() error { return contains(p.stderr.String()[before[i]:], `msg="bus reached"`) })
+		eventually(t, func() error { return contains(p.stderr.String()[before[i]:], `msg="NATS connected"`) })
 	}
 	reconnected := time.Since(killed)
 	awaitInStep(t, strings.Join(slices.Delete(slices.Clone(urls), victim, victim+1), ","), spec, dir)

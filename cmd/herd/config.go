@@ -18,6 +18,7 @@ import (
 	"herd/bus/natsbus"
 	"herd/bus/topology"
 	"herd/node"
+	"herd/node/status"
 	"herd/places/stack"
 )
 
@@ -224,7 +225,7 @@ func (s settings) busConfig(urls []string, user string) natsbus.Config {
 
 // accessRules is what each user of the bus may do.
 func (s settings) accessRules() access.Rules {
-	return access.NewRules(access.Config{Graph: s.graph, Prefix: s.prefix, Endpoints: bus.Endpoints})
+	return access.NewRules(access.Config{Graph: s.graph, Prefix: s.prefix, Endpoints: status.Endpoints})
 }
 
 // seedOf is the file with the seed of a user: the user's file, if HERD_NATS_SEED is a

@@ -109,7 +109,7 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	c.stderr.await(t, `msg=denied node=C text="denied: no entry to the bus: nats: Authorization Violation"`)
+	c.stderr.await(t, `msg=denied node=C text="denied: no access to NATS: nats: Authorization Violation"`)
 	b.stderr.await(t, `msg=denied node=B text="denied: the broker says Permissions Violation for Subscription to \\"herd.edge.C.B\\"`)
 	b.stderr.await(t, `msg=denied node=B text="denied: the broker says Permissions Violation for Publish to \\"herd.beat.B.C\\".*edge=C`)
 	if m, err := events.NextMsg(patience); err != nil || contains(string(m.Data), " B: denied: the broker says Permissions Violation for ") != nil {
@@ -121,7 +121,7 @@ func TestReload(t *testing.T) {
 	n.reload()
 	awaitInStep(t, n.url, spec, dir)
 	awaitAgreement(t, "kiwi", record, addressC)
-	if m, err := keptOff.NextMsg(patience); err != nil || !regexp.MustCompile(`^\S+ C: denied: kept off the bus for \d\S*s: nats: [Aa]uthorization [Vv]iolation$`).Match(m.Data) {
+	if m, err := keptOff.NextMsg(patience); err != nil || !regexp.MustCompile(`^\S+ C: denied: had no access to NATS for \d\S*s: nats: [Aa]uthorization [Vv]iolation$`).Match(m.Data) {
 		t.Errorf("event of a server that was kept off: %v, %v", m, err)
 	}
 	after := n.connections()
@@ -137,7 +137,7 @@ func TestReload(t *testing.T) {
 	}
 	n.reload()
 	eventually(t, func() error {
-		return contains(c.stderr.String()[strings.LastIndex(c.stderr.String(), "msg=ready"):], "no entry to the bus")
+		return contains(c.stderr.String()[strings.LastIndex(c.stderr.String(), "msg=ready"):], "no access to NATS")
 	})
 	b.stderr.await(t, `for Subscription to \\"herd.edge.C.B\\" \(sid`)
 	after = n.connections()
@@ -355,7 +355,7 @@ func TestMutualTLS(t *testing.T) {
 	with := []string{"HERD_NATS_CA=" + cert, "HERD_NATS_CERT=" + cert, "HERD_NATS_KEY=" + key}
 	_, addressA := serveOn(t, n.url, "A-B", dir, "A", with...)
 	without, _ := serveOn(t, n.url, "A-B", dir, "B", with[0])
-	without.stderr.await(t, `msg=denied node=B text="denied: no entry to the bus: .*tls.*(certificate required|bad certificate|closed by remote)`)
+	without.stderr.await(t, `msg=denied node=B text="denied: no access to NATS: .*tls.*(certificate required|bad certificate|closed by remote)`)
 	without.signal(os.Kill)
 	_, addressB := serveOn(t, n.url, "A-B", dir, "B", with...)
 	record := dial(t, addressA).ask("IAMAT kiwi +1+1 5")

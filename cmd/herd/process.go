@@ -20,9 +20,9 @@ import (
 	"herd/bus/natsbus"
 	"herd/cmd/internal/gctune"
 	"herd/node"
+	"herd/node/journal"
 	"herd/node/opshttp"
 	"herd/node/status"
-	"herd/node/journal"
 	"herd/places"
 	"herd/places/stack"
 )

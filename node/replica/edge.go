@@ -3,6 +3,7 @@ package replica
 import (
 	"time"
 
+	"herd/bus/ratenote"
 	"herd/node/store"
 	"herd/node/wire"
 )
@@ -30,11 +31,8 @@ type edge struct {
 	mismatch  bool           // its format or topology differs from ours in that epoch
 	confirmed wire.Mark      // last frame of ours that the neighbour says it has merged
 
-	in   sequence // of the neighbour's frames
-	loss struct { // of the neighbour's frames
-		unreported uint64    // lost since the last report
-		reported   time.Time // when that was
-	}
+	in   sequence         // of the neighbour's frames
+	loss ratenote.Limiter // of the neighbour's frames
 
 	clock neighbourClock
 	sync  syncState

@@ -126,19 +126,18 @@ func (r *Replica) noteLoss(e int, lost uint64, now time.Time) []Event {
 		d.in.repaired() // nobody will bring them
 	}
 	r.Lost(e, now)
-	d.loss.unreported += lost
+	d.loss.Note("", "", int(lost))
 	d.counts.Lost += lost
 	return d.reportLoss(now)
 }
 
-// reportLoss reports lost messages, once a second at most.
-func (d *edge) reportLoss(now time.Time) []Event {
-	if d.loss.unreported == 0 || now.Sub(d.loss.reported) < time.Second {
-		return nil
+// reportLoss reports lost messages: at once, and then once a second with their number.
+func (d *edge) reportLoss(now time.Time) (events []Event) {
+	for _, r := range d.loss.Due(now) {
+		events = append(events, Event{Gap, d.peer, fmt.Sprintf(
+			"%d messages of %s were lost, the last before number %d", r.Count, d.peer, d.in.seen.Seq)})
 	}
-	text := fmt.Sprintf("%d messages of %s were lost, the last before number %d", d.loss.unreported, d.peer, d.in.seen.Seq)
-	d.loss.unreported, d.loss.reported = 0, now
-	return []Event{{Gap, d.peer, text}}
+	return events
 }
 
 // Lost says that an unknown number of messages on edge e was lost: a comparison is due.

@@ -32,21 +32,35 @@ func (f *feed) Read(b []byte) (int, error) {
 // receiver counts what it is told.
 type receiver struct {
 	messages, reads int
-	latest          time.Duration // of Received after the message before it had come
-	f               *feed
+	latest          time.Duration // of BatchEnd after the message before it had come
+	f               *feed         // may be nil
+
+	connected chan bool
+	onReceive func(bus.Message) // may be nil
 }
 
-func (r *receiver) Receive(bus.Message) { r.messages++ }
+func newReceiver() *receiver { return &receiver{connected: make(chan bool, 100)} }
+
+func (r *receiver) Receive(m bus.Message) {
+	r.messages++
+	if r.onReceive != nil {
+		r.onReceive(m)
+	}
+}
+
 func (r *receiver) BatchEnd() {
 	r.reads++
-	r.latest = max(r.latest, time.Since(r.f.start)-time.Duration(r.messages)*r.f.pause)
+	if r.f != nil {
+		r.latest = max(r.latest, time.Since(r.f.start)-time.Duration(r.messages)*r.f.pause)
+	}
 }
-func (r *receiver) Connected(bool)                        {}
+
+func (r *receiver) Connected(up bool)                     { r.connected <- up }
 func (r *receiver) AsyncError(string, error)              {}
 func (r *receiver) Answer(string, []byte) ([]byte, error) { return nil, bus.ErrUnknown }
 
 // TestReadTogether: messages that come closely are read together, and wait no longer
-// than a nap for that; those that come one by one are each read at once.
+// than coalesceDelay for that; those that come one by one are each read at once.
 func TestReadTogether(t *testing.T) {
 	for name, tt := range map[string]struct {
 		lines       int // of a message
@@ -64,60 +78,64 @@ func TestReadTogether(t *testing.T) {
 				data := bytes.Repeat([]byte("AT Goloman +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1520023934.918963997\n"), tt.lines)
 				f := &feed{start: time.Now(), pause: tt.pause, size: len(data)}
 				h := &receiver{f: f}
-				r := &run{Bus: New(Config{Prefix: "herd", Server: "B", Neighbours: []string{"A"}}), handler: h}
-				r.intake = newIntake(r.cfg)
-				s := &socket{Conn: f}
-				s.beforeRead = func() { r.beforeRead(s) }
+				r := newReader(Config{Prefix: "herd", Server: "B", Neighbours: []string{"A"}}, h, nil)
+				s := newSocket(f)
+				s.beforeRead = func() { r.drain(s) }
 				for room := make([]byte, 1<<20); h.messages < messages; { // as nats.go does
 					s.Read(room)
 					for range f.count - h.messages {
-						r.intake.messages <- &nats.Msg{Subject: "herd.edge.A.B", Data: data}
+						r.messages <- &nats.Msg{Subject: "herd.edge.A.B", Data: data}
 					}
 				}
 				if h.messages < tt.least*h.reads || h.messages > tt.most*h.reads {
 					t.Errorf("%d messages were read at %d times, want %d to %d messages at a time", h.messages, h.reads, tt.least, tt.most)
 				}
-				if h.latest > nap {
-					t.Errorf("a message waited %v, want %v at most", h.latest, nap)
+				if h.latest > coalesceDelay {
+					t.Errorf("a message waited %v, want %v at most", h.latest, coalesceDelay)
 				}
 			})
 		})
 	}
 }
 
-// TestSettles: Received follows what was received, as soon as there is no more to read
-// at once, also if the last read brought no whole message; and after a while if there
-// always is.
-func TestSettles(t *testing.T) {
-	in := newIntake(Config{})
+// TestBatchDue: a batch that has messages ends as soon as there is no more to read at
+// once, also if the last read brought no whole message; and after a while if there always
+// is more.
+func TestBatchDue(t *testing.T) {
+	var b openBatch
 	now := time.Now()
 	for i, tt := range []struct {
 		pass  time.Duration
-		lines int
+		lines bool // messages were received
 		more  bool
 		want  bool
 	}{
-		{0, 0, false, false},
-		{0, 1, false, true},
-		{0, 0, false, false},
-		{0, 1, true, false},
-		{0, 0, false, true},
-		{0, 1, true, false},
-		{overrun - 1, 1, true, false},
-		{1, 1, true, true},
-		{overrun - 1, 0, true, false},
-		{overrun, 1, true, true},
+		{0, false, false, false},
+		{0, true, false, true},
+		{0, false, false, false},
+		{0, true, true, false},
+		{0, false, false, true},
+		{0, true, true, false},
+		{maxDrain - 1, true, true, false},
+		{1, true, true, true},
+		{maxDrain - 1, false, true, false},
+		{maxDrain, true, true, true},
 	} {
 		now = now.Add(tt.pass)
-		if got := in.settles(tt.lines, tt.more, now); got != tt.want {
-			t.Errorf("step %d: settles(%d, %v) = %v, want %v", i, tt.lines, tt.more, got, tt.want)
+		b.any = b.any || tt.lines
+		got := b.due(tt.more, now)
+		if got != tt.want {
+			t.Errorf("step %d: due(%v) = %v, want %v", i, tt.more, got, tt.want)
+		}
+		if got {
+			b.end(now)
 		}
 	}
 }
 
-// TestRestIsDropped: what was left of a connection is not received amid the handshake
-// of the next, in which whoever receives could not send.
-func TestRestIsDropped(t *testing.T) {
+// TestDiscard: messages of the last connection that were not handled are dropped, and not
+// handled during the handshake of the next.
+func TestDiscard(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -129,11 +147,10 @@ func TestRestIsDropped(t *testing.T) {
 			conn.Close()
 		}
 	}()
-	h := &receiver{f: &feed{start: time.Now()}}
-	r := &run{Bus: New(Config{Prefix: "herd", Server: "B", Neighbours: []string{"A"}}), handler: h}
-	r.intake = newIntake(r.cfg)
-	r.intake.messages <- &nats.Msg{Subject: "herd.edge.A.B", Data: []byte("rest")}
-	r.intake.unsettled = true
+	h := newReceiver()
+	r := newRun(t.Context(), nil, New(Config{Prefix: "herd", Server: "B", Neighbours: []string{"A"}}), h)
+	r.reader.messages <- &nats.Msg{Subject: "herd.edge.A.B", Data: []byte("left over")}
+	r.reader.open.any = true
 	conn, err := r.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -143,6 +160,6 @@ func TestRestIsDropped(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	if h.messages > 0 || h.reads > 0 {
-		t.Error("received, or passed on, what was left of the last connection")
+		t.Error("messages of the last connection were handled")
 	}
 }

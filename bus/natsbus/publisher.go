@@ -1,0 +1,150 @@
+package natsbus
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/nats-io/nats.go"
+
+	"herd/bus"
+)
+
+const (
+	// maxHeader is the largest size of a message's header, with the line that NATS puts
+	// before it.
+	maxHeader = 128
+	// defaultMaxPayload is the limit of a NATS server whose configuration sets none.
+	defaultMaxPayload = 1 << 20
+)
+
+var errLost = errors.New("the connection was lost")
+
+// publisher writes messages to the present connection.
+//
+// It does not wait for nats.go to reconnect. nats.go holds its lock, which its own
+// PublishMsg needs, while it dials the next broker and shakes hands: for seconds. On a
+// plain connection the publisher writes to the socket itself and needs no lock of
+// nats.go's. That is also cheaper: for each message nats.go wakes a goroutine, to write
+// what has been written already, and on an idle server this costs as much as all the
+// rest of a report. Over TLS and WebSocket nats.go has to write. It does so in a goroutine
+// of its own, for which the publisher waits only while the connection lives: nats.go
+// does not dial before that.
+type publisher struct {
+	conn       atomic.Pointer[nats.Conn] // nil until Run holds the server's name
+	socket     atomic.Pointer[socket]    // of the present connection or the last; nil before the first
+	maxPayload atomic.Int64              // of the present broker or the last; 0 before the first
+	turn       chan struct{}             // holds a token while nats.go publishes, so that messages stay in order
+}
+
+func newPublisher() publisher { return publisher{turn: make(chan struct{}, 1)} }
+
+// maxData is how many bytes of data a message may have.
+func (p *publisher) maxData() int {
+	limit := p.maxPayload.Load()
+	if limit == 0 {
+		limit = defaultMaxPayload
+	}
+	return int(limit) - maxHeader
+}
+
+// publish writes messages in their order and in one write. Its errors are those of
+// Bus.Send.
+func (p *publisher) publish(subject func(bus.Message) string, ms ...bus.Message) error {
+	nc, s := p.conn.Load(), p.socket.Load()
+	if nc == nil || s == nil {
+		return bus.ErrDisconnected
+	}
+	if err := s.cork(); err != nil {
+		return fmt.Errorf("%w: %v", bus.ErrDisconnected, err)
+	}
+	err := p.write(nc, s, subject, ms)
+	if failed := s.uncork(); failed != nil && err == nil {
+		err = fmt.Errorf("%w: %v", bus.ErrUncertain, failed)
+	}
+	return err
+}
+
+// write writes messages to a corked socket.
+func (p *publisher) write(nc *nats.Conn, s *socket, subject func(bus.Message) string, ms []bus.Message) error {
+	for limit, i := p.maxData(), 0; i < len(ms); i++ {
+		if size := len(ms[i].Data); size > limit {
+			return fmt.Errorf("%w: %d bytes on %s", bus.ErrTooLarge, size, subject(ms[i]))
+		}
+	}
+	if !s.plain.Load() {
+		return p.writeByNATS(nc, s, subject, ms)
+	}
+	for _, m := range ms {
+		if err := s.writeMessage(subject(m), m); err != nil {
+			return fmt.Errorf("%w: %v", bus.ErrUncertain, err)
+		}
+	}
+	return nil
+}
+
+// writeByNATS lets nats.go write messages. When the connection is lost meanwhile they may
+// still leave, on the next one, but before all that is published later.
+func (p *publisher) writeByNATS(nc *nats.Conn, s *socket, subject func(bus.Message) string, ms []bus.Message) error {
+	select {
+	case p.turn <- struct{}{}:
+	case <-s.dead:
+		return fmt.Errorf("%w: %v", bus.ErrDisconnected, errLost)
+	}
+	messages := make([]*nats.Msg, len(ms))
+	for i, m := range ms {
+		messages[i] = newMessage(subject(m), m)
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer func() { <-p.turn }()
+		for _, m := range messages {
+			if err := nc.PublishMsg(m); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("%w: %v", bus.ErrUncertain, err)
+		}
+		return nil
+	case <-s.dead:
+		return fmt.Errorf("%w: %v", bus.ErrUncertain, errLost)
+	}
+}
+
+// newMessage is m for nats.go, with data of its own.
+func newMessage(subject string, m bus.Message) *nats.Msg {
+	msg := &nats.Msg{Subject: subject, Data: slices.Clone(m.Data)}
+	if m.Epoch != 0 {
+		msg.Header = nats.Header{
+			bus.EpochHeader: {strconv.FormatUint(m.Epoch, 10)},
+			bus.SeqHeader:   {strconv.FormatUint(m.Seq, 10)},
+		}
+	}
+	return msg
+}
+
+// appendMessage appends m in NATS's client protocol: PUB, or HPUB with headers.
+func appendMessage(dst []byte, subject string, m bus.Message) []byte {
+	var room [maxHeader]byte
+	header, verb := room[:0], "PUB "
+	if m.Epoch != 0 {
+		verb = "HPUB "
+		header = strconv.AppendUint(append(header, "NATS/1.0\r\n"+bus.EpochHeader+": "...), m.Epoch, 10)
+		header = strconv.AppendUint(append(header, "\r\n"+bus.SeqHeader+": "...), m.Seq, 10)
+		header = append(header, "\r\n\r\n"...)
+	}
+	dst = append(append(append(dst, verb...), subject...), ' ')
+	if len(header) > 0 {
+		dst = append(strconv.AppendInt(dst, int64(len(header)), 10), ' ')
+	}
+	dst = append(strconv.AppendInt(dst, int64(len(header)+len(m.Data)), 10), "\r\n"...)
+	return append(append(append(dst, header...), m.Data...), "\r\n"...)
+}
