@@ -210,7 +210,7 @@ func TestBusAway(t *testing.T) {
 				}
 				time.Sleep(away)
 				if got := h.where("Goloman", "kiwi"); got != "?" {
-					t.Fatalf("Goloman has %q, with the bus away", got)
+					t.Fatalf("Goloman has %q, while the bus is disconnected", got)
 				}
 				h.network.Start()
 				settle()

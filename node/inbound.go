@@ -109,7 +109,6 @@ func (n *Node) Connected(up bool) {
 		n.bus = disconnected
 		events := n.replica.Disconnected()
 		n.mu.Unlock()
-		n.log.Warn("NATS disconnected")
 		n.emit(events)
 		return
 	}

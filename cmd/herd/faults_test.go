@@ -94,7 +94,7 @@ func faultsOf(g *topology.Graph) (faults []fault) {
 	}
 	return append(faults,
 		fault{"broker killed, back after 2s", 2 * time.Second,
-			func(h *herdProcesses) { h.broker.kill() }, func(h *herdProcesses) { h.startBroker(h.brokerAt) }, "bus away"},
+			func(h *herdProcesses) { h.broker.kill() }, func(h *herdProcesses) { h.startBroker(h.brokerAt) }, "NATS disconnected"},
 		fault{"broker stopped for 5s", 5 * time.Second,
 			func(h *herdProcesses) { h.broker.signal(syscall.SIGSTOP) }, func(h *herdProcesses) { h.broker.signal(syscall.SIGCONT) }, "neighbour down"},
 	)

@@ -310,7 +310,7 @@ func TestServe(t *testing.T) {
 	// NATS stops and starts.
 	stopBroker()
 	for _, p := range processes {
-		p.stderr.await(t, `msg="bus away"`)
+		p.stderr.await(t, `msg="NATS disconnected"`)
 	}
 	away := dial(t, addresses["Hands"]).ask("IAMAT kiwi +1+1 101")
 	stopBroker = restart()
@@ -322,7 +322,7 @@ func TestServe(t *testing.T) {
 	processes["Holiday"].status()
 	without := dial(t, addresses["Goloman"]).ask("IAMAT kiwi +1+1 102")
 	awaitAgreement(t, "kiwi", without, all("Goloman", "Hands", "Wilkes")...)
-	processes["Welsh"].stderr.await(t, `Holiday is down: it has been silent`)
+	processes["Welsh"].stderr.await(t, `Holiday is down: no heartbeat`)
 	down := dial(t, addresses["Welsh"]).ask("IAMAT kiwi +1+1 103")
 	serve("Holiday")
 	awaitAgreement(t, "kiwi", down, all(servers...)...)
@@ -369,7 +369,7 @@ func TestMalformedMessages(t *testing.T) {
 	eventually(t, func() error {
 		taps.mu.Lock()
 		defer taps.mu.Unlock()
-		if text := taps.events["herd.event.A.mismatch.B"]; !strings.Contains(text, "of no format of ours") {
+		if text := taps.events["herd.event.A.mismatch.B"]; !strings.Contains(text, "malformed lines") {
 			return fmt.Errorf("events %q", taps.events)
 		}
 		return nil

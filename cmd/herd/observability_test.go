@@ -62,7 +62,7 @@ func TestService(t *testing.T) {
 		"kiwi\xff":      {"", record},
 		" kiwi\xff\r\n": {"", record},
 		"emu\n":         {"404", `unknown: no client "emu"`},
-		"":              {"400", "which client? The request is to be its id"},
+		"":              {"400", "the request is empty: it must be a client's ID"},
 	} {
 		answers := requestAll(t, nc, "herd.get", request, len(names))
 		for _, name := range names {
@@ -151,16 +151,16 @@ func TestEvents(t *testing.T) {
 	b, addressB := serve("B", journal...)
 	awaitEvent("A.start", `started, epoch \d+`)
 	epoch := awaitEvent("B.start", `started, epoch (\d+)`)[1]
-	awaitEvent("A.up.B", `B is up, holding 0 records`)
-	awaitEvent("B.up.A", `A is up, holding 0 records`)
+	awaitEvent("A.up.B", `B is up and holds 0 records`)
+	awaitEvent("B.up.A", `A is up and holds 0 records`)
 
 	record := dial(t, addressA).ask("IAMAT kiwi +1+1 5")
 	awaitAgreement(t, "kiwi", record, addressB)
 	a.stop()
 	awaitEvent("A.stop", "stopping")
-	awaitEvent("B.down.A", "A is down: it said goodbye; 0 records wait for it")
+	awaitEvent("B.down.A", "A is down: it stopped; 0 records are queued for it")
 	serve("A")
-	awaitEvent("A.repair.B", `compared with B because it came up: 1 of 1 lines were news, \d+ bytes in \d+m?s`)
+	awaitEvent("A.repair.B", `compared with B because it came up: received 1 lines, 1 of them news; \d+ bytes in \d+m?s`)
 
 	// From here on the test publishes messages of B, which keys would prevent.
 	nc, err := nats.Connect(open.URL())
@@ -183,7 +183,7 @@ func TestEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	publish("herd.edge.B.A", "junk", nil)
-	awaitEvent("A.mismatch.B", `dropped what is of no format of ours: lines from B, 1, the last "junk"`)
+	awaitEvent("A.mismatch.B", `dropped 1 malformed lines from B, the last: "junk"`)
 	publish("herd.edge.B.A", record, nats.Header{"Nats-Sequence": {"1"}})
 	awaitEvent("A.denied.B", `denied: dropped a message on "herd.edge.B.A": its header Nats-Sequence shows that a broker made it`)
 	ahead := fmt.Sprintf("clock=%d.000000000", time.Now().Unix()+100)
@@ -191,7 +191,7 @@ func TestEvents(t *testing.T) {
 	awaitEvent("A.clock.B", `the clock of B is 1m\S+s from ours`)
 	publish("herd.edge.B.A", record, nats.Header{"Herd-Epoch": {epoch}, "Herd-Seq": {"100"}})
 	awaitEvent("A.gap.B", `messages of B were lost, (99|100), the last before number 100`)
-	awaitEvent("A.repair.B", `compared with B because messages were lost: 0 of 0 lines were news, \d+ bytes in \d+m?s`)
+	awaitEvent("A.repair.B", `compared with B because messages were lost: received 0 lines, 0 of them news; \d+ bytes in \d+m?s`)
 
 	b.stop()
 	damaged := 0

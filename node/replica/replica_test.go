@@ -274,7 +274,7 @@ func TestEdgeLife(t *testing.T) {
 		{"another topology", 11 * time.Second, &stranger, "down mismatch", false},
 		{"and again", 12 * time.Second, &stranger, "", false},
 		{"new life", 13 * time.Second, ptr(heartbeatOf(them+2, 0)), "up", true},
-		{"our bus away", 13 * time.Second, nil, "down", false},
+		{"bus disconnected", 13 * time.Second, nil, "down", false},
 		{"back on the bus", 13 * time.Second, ptr(heartbeatOf(them+2, 0)), "up", true},
 		{"restarted before it was missed", 14 * time.Second, ptr(heartbeatOf(them+3, 0)), "down up", true},
 		{"beat tells of lost messages", 15 * time.Second, ptr(heartbeatOf(them+3, 4)), "gap", false},
@@ -286,7 +286,7 @@ func TestEdgeLife(t *testing.T) {
 	for _, s := range steps {
 		var events []Event
 		var answer bool
-		if s.name == "our bus away" {
+		if s.name == "bus disconnected" {
 			events = r.Disconnected()
 		} else if s.beat != nil {
 			s.beat.Clock = wire.InstantOf(start.Add(s.at))
