@@ -56,8 +56,8 @@ func TestCommandsAllocateNothing(t *testing.T) {
 	for range 100 {
 		report()
 	}
-	// Not quite 0: heartbeats allocate, and so does a session after a collection has emptied
-	// the pool of buffers.
+	// Not quite 0: heartbeats allocate, and so does a session after a collection has
+	// emptied the pool of buffers.
 	if perCommand := testing.AllocsPerRun(1000, report) / commands; perCommand > 0.05 {
 		t.Errorf("%.2f allocations per command, want at most 0.05", perCommand)
 	}

@@ -37,8 +37,8 @@ func tapCrossings(h *testHerd) *crossings {
 	return c
 }
 
-// check checks that no record crossed an edge twice in one direction, or between servers that
-// are not neighbours.
+// check checks that no record crossed an edge twice in one direction, or between servers
+// that are not neighbours.
 func (c *crossings) check(h *testHerd) {
 	h.t.Helper()
 	c.mu.Lock()
@@ -55,8 +55,8 @@ func (c *crossings) check(h *testHerd) {
 	}
 }
 
-// TestFlood: a report to any server reaches all servers, and crosses each edge at most once in
-// each direction.
+// TestFlood: a report to any server reaches all servers, and crosses each edge at most
+// once in each direction.
 func TestFlood(t *testing.T) {
 	for _, spec := range []string{"goloman", "riley", "A-B", "Solo"} {
 		t.Run(spec, func(t *testing.T) {
@@ -93,8 +93,8 @@ func (c *crossings) total() (times int) {
 	return times
 }
 
-// TestDelayedForwarding: a record is not forwarded at once to a neighbour that should get it
-// from its sender too. In the end it crosses each edge once.
+// TestDelayedForwarding: a record is not forwarded at once to a neighbour that should get
+// it from its sender too. In the end it crosses each edge once.
 func TestDelayedForwarding(t *testing.T) {
 	for origin, atOnce := range map[string]int{
 		"Goloman": 4, // to Hands, Holiday and Wilkes, and from one of them to Welsh
@@ -125,9 +125,9 @@ func TestDelayedForwarding(t *testing.T) {
 	}
 }
 
-// TestDelayedForwardingWithCutEdge: if the sender cannot reach the third server of a triangle,
-// the delayed record is forwarded after the delay. It is forwarded at once if the server
-// that delays it stops, or replies to an older report of the client.
+// TestDelayedForwardingWithCutEdge: if the sender cannot reach the third server of a
+// triangle, the delayed record is forwarded after the delay. It is forwarded at once if
+// the server that delays it stops, or replies to an older report of the client.
 func TestDelayedForwardingWithCutEdge(t *testing.T) {
 	const most = 10 * replica.ForwardTick
 	for name, then := range map[string]func(*testing.T, *testHerd){
@@ -178,8 +178,8 @@ func TestDelayedForwardingWithCutEdge(t *testing.T) {
 	}
 }
 
-// TestReportsWhileDisconnected: while NATS is disconnected, replies do not wait. The reports
-// reach all servers after it is connected again.
+// TestReportsWhileDisconnected: while NATS is disconnected, replies do not wait. The
+// reports reach all servers after it is connected again.
 func TestReportsWhileDisconnected(t *testing.T) {
 	for _, outage := range []time.Duration{time.Second, 20 * time.Second} {
 		t.Run(outage.String(), func(t *testing.T) {
@@ -310,8 +310,8 @@ func TestReplyAfterFlood(t *testing.T) {
 	})
 }
 
-// TestReportsOfLostConnection: reports that were read before a connection was lost are flooded,
-// also those behind a reply that could not be written.
+// TestReportsOfLostConnection: reports that were read before a connection was lost are
+// flooded, also those behind a reply that could not be written.
 func TestReportsOfLostConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B").startAll()
@@ -327,8 +327,8 @@ func TestReportsOfLostConnection(t *testing.T) {
 	})
 }
 
-// TestSessionsShareFlushes: sessions of a busy server share messages. After all but one have
-// ended, that one soon stops waiting for others.
+// TestSessionsShareFlushes: sessions of a busy server share messages. After all but one
+// have ended, that one soon stops waiting for others.
 func TestSessionsShareFlushes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const clients, reports = 4, 200
@@ -388,8 +388,8 @@ func (b delayingBus) Send(ms ...bus.Message) error {
 	return b.Bus.Send(ms...)
 }
 
-// TestForwardDuringFlush: a record that arrives from a neighbour during a flush is forwarded
-// right after it.
+// TestForwardDuringFlush: a record that arrives from a neighbour during a flush is
+// forwarded right after it.
 func TestForwardDuringFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B,B-C")
@@ -413,8 +413,8 @@ func TestForwardDuringFlush(t *testing.T) {
 	})
 }
 
-// TestStalledBus: if the bus takes nothing, one reply waits for stall, and later ones do not
-// wait. When the bus moves again, nothing is lost, and replies wait again.
+// TestStalledBus: if the bus takes nothing, one reply waits for stall, and later ones do
+// not wait. When the bus moves again, nothing is lost, and replies wait again.
 func TestStalledBus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B")
@@ -454,8 +454,8 @@ func TestStalledBus(t *testing.T) {
 	})
 }
 
-// TestRecordTooLarge: a record that the bus does not take because of its size does not block
-// the edge.
+// TestRecordTooLarge: a record that the bus does not take because of its size does not
+// block the edge.
 func TestRecordTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B")
@@ -494,8 +494,8 @@ func TestFailedSendIsRetried(t *testing.T) {
 	})
 }
 
-// recordingBus notes the records that are sent. It takes some time for each call, and takes
-// only small messages.
+// recordingBus notes the records that are sent. It takes some time for each call, and
+// takes only small messages.
 type recordingBus struct {
 	Bus
 	took time.Duration // by a Send of records
@@ -528,8 +528,8 @@ func (b *recordingBus) has(peer, line string) bool {
 	return strings.Contains(b.sent[peer], line)
 }
 
-// TestNewsDuringBacklog: while a neighbour gets its backlog, news is sent at once, to it and to
-// the others, ahead of the backlog. Replies wait for that, and not for the backlog.
+// TestNewsDuringBacklog: while a neighbour gets its backlog, news is sent at once, to it
+// and to the others, ahead of the backlog. Replies wait for that, and not for the backlog.
 func TestNewsDuringBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B,A-C")
@@ -578,8 +578,8 @@ func TestNewsDuringBacklog(t *testing.T) {
 	})
 }
 
-// TestMaxPayloadShrinks: if a frame has become too large for the broker, its records are sent
-// in smaller frames.
+// TestMaxPayloadShrinks: if a frame has become too large for the broker, its records are
+// sent in smaller frames.
 func TestMaxPayloadShrinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B")
@@ -612,7 +612,8 @@ func TestMaxPayloadShrinks(t *testing.T) {
 	})
 }
 
-// shrinkingBus refuses messages larger than most, if that is not 0. MaxData does not show it.
+// shrinkingBus refuses messages larger than most, if that is not 0. MaxData does not show
+// it.
 type shrinkingBus struct {
 	Bus
 	most atomic.Int64

@@ -18,8 +18,8 @@ import (
 	"herd/places"
 )
 
-// Helpers for tests with whole herds. Bus and connections are in memory, so the tests run in
-// virtual time (testing/synctest).
+// Helpers for tests with whole herds. Bus and connections are in memory, so the tests run
+// in virtual time (testing/synctest).
 
 var discard = slog.New(slog.DiscardHandler)
 
@@ -110,8 +110,8 @@ func newSolo(t *testing.T, with func(*Config)) *testHerd {
 	return h
 }
 
-// startSoloTCP starts a server without neighbours that listens on the kernel's TCP, in real
-// time. stop stops it and returns the result of Run.
+// startSoloTCP starts a server without neighbours that listens on the kernel's TCP, in
+// real time. stop stops it and returns the result of Run.
 func startSoloTCP(t *testing.T, limits Limits) (n *Node, address string, stop func() error) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

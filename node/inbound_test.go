@@ -11,7 +11,8 @@ import (
 	"herd/bus"
 )
 
-// TestNeighbourUnreachable: a report while a neighbour is down reaches it when it is up again.
+// TestNeighbourUnreachable: a report while a neighbour is down reaches it when it is up
+// again.
 func TestNeighbourUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B").startAll()
@@ -30,8 +31,8 @@ func TestNeighbourUnreachable(t *testing.T) {
 	})
 }
 
-// TestNeighbourRestarted: a neighbour that was restarted gets the reports that it missed, and
-// forwards again.
+// TestNeighbourRestarted: a neighbour that was restarted gets the reports that it missed,
+// and forwards again.
 func TestNeighbourRestarted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B,B-C").startAll()
@@ -49,8 +50,8 @@ func TestNeighbourRestarted(t *testing.T) {
 	})
 }
 
-// TestEvents: a server publishes events for its start, its stop, and neighbours that go up or
-// down.
+// TestEvents: a server publishes events for its start, its stop, and neighbours that go up
+// or down.
 func TestEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B")
@@ -85,8 +86,8 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// TestMalformedInput: malformed lines from a neighbour are dropped, and reported at most once a
-// second. The records among them are merged.
+// TestMalformedInput: malformed lines from a neighbour are dropped, and reported at most
+// once a second. The records among them are merged.
 func TestMalformedInput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B")

@@ -118,9 +118,9 @@ func withJournal(j Journal) func(*Config) {
 	return func(cfg *Config) { cfg.Journal = j }
 }
 
-// TestReplyAfterJournal: a reply is written after the record that won is in the journal, also if
-// the report arrived during an append. Neighbours' records are appended too, and a restart
-// reads all of them.
+// TestReplyAfterJournal: a reply is written after the record that won is in the journal,
+// also if the report arrived during an append. Neighbours' records are appended too, and a
+// restart reads all of them.
 func TestReplyAfterJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B")
@@ -193,8 +193,8 @@ func TestReplyAfterJournal(t *testing.T) {
 	})
 }
 
-// TestSessionsShareAppends: sessions share appends to a slow journal, also when some of them end.
-// After all but one have ended, that one soon stops waiting for others.
+// TestSessionsShareAppends: sessions share appends to a slow journal, also when some of
+// them end. After all but one have ended, that one soon stops waiting for others.
 func TestSessionsShareAppends(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const clients, reports = 8, 12
@@ -234,8 +234,8 @@ func TestSessionsShareAppends(t *testing.T) {
 }
 
 // TestFailingJournal: while the journal fails, replies wait, and after journalTimeout the
-// connection is closed without a reply. An event and Ready report it. The append is retried,
-// with the records that were not acknowledged.
+// connection is closed without a reply. An event and Ready report it. The append is
+// retried, with the records that were not acknowledged.
 func TestFailingJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B")
@@ -284,8 +284,8 @@ func TestFailingJournal(t *testing.T) {
 	})
 }
 
-// TestStopWithFailingJournal: a stop ends within stopTimeout, and Run returns the number of
-// records that are not in the journal.
+// TestStopWithFailingJournal: a stop ends within stopTimeout, and Run returns the number
+// of records that are not in the journal.
 func TestStopWithFailingJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "Solo")
@@ -305,7 +305,8 @@ func TestStopWithFailingJournal(t *testing.T) {
 	})
 }
 
-// TestCloseJournalAppendsRest: closeJournal appends the news that is not in the journal yet.
+// TestCloseJournalAppendsRest: closeJournal appends the news that is not in the journal
+// yet.
 func TestCloseJournalAppendsRest(t *testing.T) {
 	j := &fakeJournal{}
 	n := New(Config{
@@ -339,8 +340,8 @@ func TestCompaction(t *testing.T) {
 	})
 }
 
-// TestMetricsDuringReplay: Stats and Status may be called while the journal is read. The race
-// detector checks it.
+// TestMetricsDuringReplay: Stats and Status may be called while the journal is read. The
+// race detector checks it.
 func TestMetricsDuringReplay(t *testing.T) {
 	t.Parallel()
 	j := &fakeJournal{}
@@ -400,8 +401,8 @@ func (j *slowCompaction) Compact(next func() ([][]byte, error)) error {
 	return nil
 }
 
-// TestRepliesDuringCompaction: a long compaction delays a reply by no more than the time between
-// two calls of next.
+// TestRepliesDuringCompaction: a long compaction delays a reply by no more than the time
+// between two calls of next.
 func TestRepliesDuringCompaction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "Solo")
@@ -431,8 +432,8 @@ func TestRepliesDuringCompaction(t *testing.T) {
 	})
 }
 
-// failingCompaction is a journal whose append fails once, when next is called for the first
-// time in a compaction.
+// failingCompaction is a journal whose append fails once, when next is called for the
+// first time in a compaction.
 type failingCompaction struct {
 	compactedOnce
 	resume chan struct{} // the compaction waits until it is closed
@@ -451,8 +452,9 @@ func (j *failingCompaction) Compact(next func() ([][]byte, error)) error {
 	return j.err
 }
 
-// TestCompactionFails: if news cannot be appended during a compaction, the compaction fails, so
-// nothing of the old journal is dropped. An event reports it, and the append is retried.
+// TestCompactionFails: if news cannot be appended during a compaction, the compaction
+// fails, so nothing of the old journal is dropped. An event reports it, and the append is
+// retried.
 func TestCompactionFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "Solo")
@@ -495,8 +497,8 @@ func TestCompactionFails(t *testing.T) {
 	})
 }
 
-// TestJournalLag: JournalAge counts from the arrival of a record, also if it arrived during an
-// append.
+// TestJournalLag: JournalAge counts from the arrival of a record, also if it arrived
+// during an append.
 func TestJournalLag(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "Solo")

@@ -32,8 +32,8 @@ func (p blockedPlaces) Nearby(ctx context.Context, q places.Query) ([]byte, erro
 	}
 }
 
-// sessionTCP starts a session of a server with places src over the kernel's TCP. It returns the
-// client's end. ended is closed when the session has ended.
+// sessionTCP starts a session of a server with places src over the kernel's TCP. It
+// returns the client's end. ended is closed when the session has ended.
 func sessionTCP(t *testing.T, src places.Source) (c *net.TCPConn, ended chan struct{}) {
 	t.Helper()
 	n := New(Config{Name: "Solo", Limits: generous, Places: src, Log: discard})
@@ -76,8 +76,8 @@ func write(t *testing.T, c net.Conn, text string) {
 	}
 }
 
-// TestHalfClosedClient: a client that half-closes its connection gets all replies, in order,
-// also to lines that it sent during a lookup of places.
+// TestHalfClosedClient: a client that half-closes its connection gets all replies, in
+// order, also to lines that it sent during a lookup of places.
 func TestHalfClosedClient(t *testing.T) {
 	t.Parallel()
 	src := newBlockedPlaces()
@@ -110,8 +110,8 @@ func TestHalfClosedClient(t *testing.T) {
 	}
 }
 
-// TestWhatsAtTimeout: a WHATSAT takes at most whatsAtTimeout, including the time that it waits
-// for the server to be ready. In a stop it takes at most lookupTimeout.
+// TestWhatsAtTimeout: a WHATSAT takes at most whatsAtTimeout, including the time that it
+// waits for the server to be ready. In a stop it takes at most lookupTimeout.
 func TestWhatsAtTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := New(Config{Name: "Solo", Limits: generous, Places: slowPlaces(time.Hour), Log: discard}) // never ready
@@ -156,8 +156,8 @@ func (s slowPlaces) Nearby(ctx context.Context, q places.Query) ([]byte, error) 
 	}
 }
 
-// TestSlowPlaces: earlier replies and other clients do not wait for a WHATSAT. A source that
-// does not reply in time is given up.
+// TestSlowPlaces: earlier replies and other clients do not wait for a WHATSAT. A source
+// that does not reply in time is given up.
 func TestSlowPlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newSolo(t, func(cfg *Config) { cfg.Places = slowPlaces(3 * time.Second) })

@@ -9,8 +9,8 @@ import (
 	"herd/node/replica"
 )
 
-// TestReadyWhenDisconnected: a server that has been ready is unready while NATS is disconnected
-// and when it stops. A WHATSAT does not wait then.
+// TestReadyWhenDisconnected: a server that has been ready is unready while NATS is
+// disconnected and when it stops. A WHATSAT does not wait then.
 func TestReadyWhenDisconnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B").startAll()

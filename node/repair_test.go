@@ -10,8 +10,8 @@ import (
 	"herd/bus"
 )
 
-// TestLostMessages: a lost message is noticed by the next heartbeat, also if it was the last
-// message on the edge. Repair brings its records.
+// TestLostMessages: a lost message is noticed by the next heartbeat, also if it was the
+// last message on the edge. Repair brings its records.
 func TestLostMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B,B-C").startAll()
@@ -29,7 +29,8 @@ func TestLostMessages(t *testing.T) {
 	})
 }
 
-// TestLossReportedByBus: when the bus reports that it lost messages, one comparison follows.
+// TestLossReportedByBus: when the bus reports that it lost messages, one comparison
+// follows.
 func TestLossReportedByBus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B").startAll()
@@ -47,8 +48,8 @@ func TestLossReportedByBus(t *testing.T) {
 	})
 }
 
-// TestRestartWithEmptyMap: a server that restarts with an empty map gets the whole map before
-// it is ready. A WHATSAT waits for that.
+// TestRestartWithEmptyMap: a server that restarts with an empty map gets the whole map
+// before it is ready. A WHATSAT waits for that.
 func TestRestartWithEmptyMap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "goloman").startAll()
@@ -80,8 +81,8 @@ func TestRestartWithEmptyMap(t *testing.T) {
 	})
 }
 
-// TestRepairOff: with repair off a server sends no repair messages, restores nothing, and is
-// ready at once.
+// TestRepairOff: with repair off a server sends no repair messages, restores nothing, and
+// is ready at once.
 func TestRepairOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		off := func(cfg *Config) { cfg.Repair = 0 }

@@ -16,8 +16,8 @@ import (
 	"herd/node/wire"
 )
 
-// conversation sends text to a session of n, in pieces of the given size, and half-closes the
-// connection. It returns all replies.
+// conversation sends text to a session of n, in pieces of the given size, and half-closes
+// the connection. It returns all replies.
 func conversation(t *testing.T, n *Node, text string, piece int) string {
 	t.Helper()
 	ours, theirs := net.Pipe()
@@ -74,8 +74,8 @@ func (c *halfClosed) Read(p []byte) (int, error) {
 // difference matches the part of a record that depends on the clock.
 var difference = regexp.MustCompile(`(?m)^AT Solo [+-][0-9]+\.[0-9]{9} `)
 
-// TestConversations: replies are exact, byte for byte except for the difference, in whatever
-// pieces the input arrives.
+// TestConversations: replies are exact, byte for byte except for the difference, in
+// whatever pieces the input arrives.
 func TestConversations(t *testing.T) {
 	const kiwi = "AT Solo D kiwi +34.068930-118.445127 1621464827.959498503\n"
 	tests := []struct{ name, in, want string }{
@@ -117,8 +117,8 @@ func TestConversations(t *testing.T) {
 	}
 }
 
-// TestDifference: the difference is the server's clock minus the client's time, and each command
-// has a clock reading of its own.
+// TestDifference: the difference is the server's clock minus the client's time, and each
+// command has a clock reading of its own.
 func TestDifference(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newSolo(t, nil)
@@ -134,8 +134,8 @@ func TestDifference(t *testing.T) {
 	})
 }
 
-// FuzzSession compares the replies of a session with those that the contract demands for each
-// line by itself.
+// FuzzSession compares the replies of a session with those that the contract demands for
+// each line by itself.
 func FuzzSession(f *testing.F) {
 	f.Add([]byte("IAMAT kiwi +1+1 1\r\n\n? x\nWHATSAT kiwi 0 0\nWHATSAT emu 0 0"), uint8(3), uint16(64))
 	f.Add(bytes.Repeat([]byte("0123456789\n01234567890123456789"), 30), uint8(200), uint16(16))
@@ -179,8 +179,8 @@ func FuzzSession(f *testing.F) {
 	})
 }
 
-// TestPartialLineOfAnySize: a session keeps an incomplete line while it has no buffers. The
-// next buffers have room for it, whatever its length.
+// TestPartialLineOfAnySize: a session keeps an incomplete line while it has no buffers.
+// The next buffers have room for it, whatever its length.
 func TestPartialLineOfAnySize(t *testing.T) {
 	t.Parallel()
 	for _, length := range []int{smallBuffer - 1, smallBuffer, smallBuffer + 1} {
@@ -209,9 +209,9 @@ func TestPartialLineOfAnySize(t *testing.T) {
 	}
 }
 
-// TestParkedSession: a client that pauses for so long that its session parks, also in the middle
-// of a line, is served as if it had not paused. Parking does not change the idle timeout, and
-// parked sessions do not delay a stop.
+// TestParkedSession: a client that pauses for so long that its session parks, also in the
+// middle of a line, is served as if it had not paused. Parking does not change the idle
+// timeout, and parked sessions do not delay a stop.
 func TestParkedSession(t *testing.T) {
 	t.Parallel()
 	limits := generous

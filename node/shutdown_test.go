@@ -45,8 +45,8 @@ func TestStop(t *testing.T) {
 	})
 }
 
-// TestStopUnconfirmed: if records cannot be sent to a neighbour that is up, Run returns an error
-// after stopTimeout. It does not wait for a neighbour that is down.
+// TestStopUnconfirmed: if records cannot be sent to a neighbour that is up, Run returns an
+// error after stopTimeout. It does not wait for a neighbour that is down.
 func TestStopUnconfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B")

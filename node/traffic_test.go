@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestTrafficLogRotation: lines of several writers fill several files. None is lost or cut, and
-// they are in the order of their times.
+// TestTrafficLogRotation: lines of several writers fill several files. None is lost or
+// cut, and they are in the order of their times.
 func TestTrafficLogRotation(t *testing.T) {
 	const writers, lines = 4, 15_000 // of a kilobyte
 	dir := t.TempDir()

@@ -8,8 +8,8 @@ import (
 	"herd/node/wire"
 )
 
-// BenchmarkReport is the cost of a report at its origin, by the number of clients. One op is
-// one report.
+// BenchmarkReport is the cost of a report at its origin, by the number of clients. One op
+// is one report.
 func BenchmarkReport(b *testing.B) {
 	for _, clients := range []int{1000, 1_000_000} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
@@ -30,8 +30,8 @@ func BenchmarkReport(b *testing.B) {
 	}
 }
 
-// BenchmarkFrame is the cost of a frame from a neighbour, by the number of clients: all its
-// lines are duplicates, or all are news. One op is one frame.
+// BenchmarkFrame is the cost of a frame from a neighbour, by the number of clients: all
+// its lines are duplicates, or all are news. One op is one frame.
 func BenchmarkFrame(b *testing.B) {
 	const lines = 64
 	for _, clients := range []int{1 << 10, 1 << 20} {
@@ -76,8 +76,8 @@ func BenchmarkFrame(b *testing.B) {
 	}
 }
 
-// scattered maps the numbers below n one to one to each other, if n is a power of two or of
-// ten. It spreads neighbouring numbers.
+// scattered maps the numbers below n one to one to each other, if n is a power of two or
+// of ten. It spreads neighbouring numbers.
 func scattered(i, n int) int { return i * 7_368_787 % n }
 
 // drain empties the live queues, as sending does.

@@ -8,8 +8,8 @@ import (
 	"herd/node/wire"
 )
 
-// TestClockSkew: a neighbour's clock that differs by 2 s is reported. One that differs by 30 s
-// is a problem. Heartbeats that were delayed, or that waited while this process was
+// TestClockSkew: a neighbour's clock that differs by 2 s is reported. One that differs by
+// 30 s is a problem. Heartbeats that were delayed, or that waited while this process was
 // suspended, do not count.
 func TestClockSkew(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)

@@ -51,8 +51,9 @@ func wantNothingMore(t *testing.T, r *Replica) {
 	}
 }
 
-// TestDelayedForwarding: a record from B is forwarded to E at once. D should get it from B,
-// so it is forwarded to D after a delay, unless D sends it first or a newer one arrives.
+// TestDelayedForwarding: a record from B is forwarded to E at once. D should get it from
+// B, so it is forwarded to D after a delay, unless D sends it first or a newer one
+// arrives.
 func TestDelayedForwarding(t *testing.T) {
 	// delayed is a triangle after A has received fromB: it is delayed for D.
 	delayed := func(t *testing.T) *Replica {

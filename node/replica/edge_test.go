@@ -9,8 +9,8 @@ import (
 	"herd/node/wire"
 )
 
-// TestReceivedRecordIsNotSentBack: a record that is queued for a neighbour is not sent when
-// the neighbour sends us the same record or a newer one.
+// TestReceivedRecordIsNotSentBack: a record that is queued for a neighbour is not sent
+// when the neighbour sends us the same record or a newer one.
 func TestReceivedRecordIsNotSentBack(t *testing.T) {
 	for name, received := range map[string]string{
 		"the same record": "AT A +1.000000000 kiwi +1+1 50",
@@ -64,9 +64,9 @@ func TestRecordTooLarge(t *testing.T) {
 	}
 }
 
-// TestFrameNotSent: the records of a frame that was not sent are queued again, except those
-// that the neighbour has sent meanwhile. The sequence number is used again only if nothing
-// can have left.
+// TestFrameNotSent: the records of a frame that was not sent are queued again, except
+// those that the neighbour has sent meanwhile. The sequence number is used again only if
+// nothing can have left.
 func TestFrameNotSent(t *testing.T) {
 	for result, number := range map[SendResult]uint64{NotSent: 1, Uncertain: 2} {
 		r := newConnected(0)
@@ -163,8 +163,8 @@ func TestNewerReplacesQueued(t *testing.T) {
 	}
 }
 
-// TestUnconfirmed: Unconfirmed and Queued follow one record from a report until the neighbour
-// confirms it.
+// TestUnconfirmed: Unconfirmed and Queued follow one record from a report until the
+// neighbour confirms it.
 func TestUnconfirmed(t *testing.T) {
 	r := newReplica(0)
 	now := time.Unix(1000, 0)

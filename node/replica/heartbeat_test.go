@@ -9,8 +9,8 @@ import (
 	"herd/node/wire"
 )
 
-// TestEdgeTransitions takes one edge through its states. Each step is a heartbeat or a tick,
-// with the kinds of events that it causes and whether it wants a heartbeat back.
+// TestEdgeTransitions takes one edge through its states. Each step is a heartbeat or a
+// tick, with the kinds of events that it causes and whether it wants a heartbeat back.
 func TestEdgeTransitions(t *testing.T) {
 	start := time.Unix(1000, 0)
 	otherTopology := heartbeatOf(theirEpoch+1, 0)

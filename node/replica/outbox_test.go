@@ -81,8 +81,8 @@ func TestOutbox(t *testing.T) {
 	})
 }
 
-// TestOutboxIsBoundedByClients: the size of an outbox depends on the number of clients, not on
-// the number of updates, also if few or none are taken out.
+// TestOutboxIsBoundedByClients: the size of an outbox depends on the number of clients,
+// not on the number of updates, also if few or none are taken out.
 func TestOutboxIsBoundedByClients(t *testing.T) {
 	const clients, updates = 3000, 1_000_000
 	var o outbox

@@ -30,8 +30,8 @@ func newRepairPair(t *testing.T) *pair {
 	}
 }
 
-// mergeLine puts a record into a map without queueing it, as if it had come by a repair long
-// ago.
+// mergeLine puts a record into a map without queueing it, as if it had come by a repair
+// long ago.
 func mergeLine(t testing.TB, r *Replica, line string) {
 	t.Helper()
 	r.store.Merge(mustParse(t, line))
@@ -97,7 +97,8 @@ func (p *pair) exchange(requester, replier *Replica, request []byte) (next []byt
 	return next
 }
 
-// TestRepairCost: the cost of a repair depends on the difference, not on the size of the map.
+// TestRepairCost: the cost of a repair depends on the difference, not on the size of the
+// map.
 func TestRepairCost(t *testing.T) {
 	const records = 1_000_000
 	p := newRepairPair(t)
@@ -125,8 +126,8 @@ func TestRepairCost(t *testing.T) {
 	}
 }
 
-// TestRepairBothWays: after repair both sides hold the winners of all records, also if one of
-// them was empty, and both are in step. Equal maps cost no bytes.
+// TestRepairBothWays: after repair both sides hold the winners of all records, also if one
+// of them was empty, and both are in step. Equal maps cost no bytes.
 func TestRepairBothWays(t *testing.T) {
 	line := func(client, second int) string {
 		return fmt.Sprintf("AT A +1.000000000 c%d +1+1 %d", client, 100+second)
@@ -169,8 +170,8 @@ func TestRepairBothWays(t *testing.T) {
 	}
 }
 
-// TestManyClientsInOneBucket: many clients in one bucket make its repair more expensive, but
-// the maps become equal all the same.
+// TestManyClientsInOneBucket: many clients in one bucket make its repair more expensive,
+// but the maps become equal all the same.
 func TestManyClientsInOneBucket(t *testing.T) {
 	p := newRepairPair(t)
 	clients := 0
@@ -195,8 +196,8 @@ func TestManyClientsInOneBucket(t *testing.T) {
 	}
 }
 
-// TestUnequalDigests: if the digests stay different while neither map changes, the maps are
-// compared. While a map changes, they are not.
+// TestUnequalDigests: if the digests stay different while neither map changes, the maps
+// are compared. While a map changes, they are not.
 func TestUnequalDigests(t *testing.T) {
 	p := newRepairPair(t)
 	p.heartbeats()
@@ -218,8 +219,8 @@ func TestUnequalDigests(t *testing.T) {
 	}
 }
 
-// TestLossUnderLoad: after a loss the maps are repaired in both directions, also if digests
-// cannot help because the maps change all the time.
+// TestLossUnderLoad: after a loss the maps are repaired in both directions, also if
+// digests cannot help because the maps change all the time.
 func TestLossUnderLoad(t *testing.T) {
 	p := newRepairPair(t)
 	mergeLine(t, p.a, "AT A +1.000000000 c0 +1+1 100")
@@ -233,8 +234,8 @@ func TestLossUnderLoad(t *testing.T) {
 	}
 }
 
-// TestScheduledComparisons: maps are compared about every Config.Repair, also if they change
-// all the time. A comparison by the neighbour does not make one of ours due.
+// TestScheduledComparisons: maps are compared about every Config.Repair, also if they
+// change all the time. A comparison by the neighbour does not make one of ours due.
 func TestScheduledComparisons(t *testing.T) {
 	p := newRepairPair(t)
 	mergeLine(t, p.a, "AT A +1.000000000 c0 +1+1 100")
@@ -263,7 +264,8 @@ func TestScheduledComparisons(t *testing.T) {
 	}
 }
 
-// TestRepairEndsUnderLoad: repair ends, although under constant load the maps are never equal.
+// TestRepairEndsUnderLoad: repair ends, although under constant load the maps are never
+// equal.
 func TestRepairEndsUnderLoad(t *testing.T) {
 	p := newRepairPair(t)
 	p.load = 20
@@ -277,8 +279,8 @@ func TestRepairEndsUnderLoad(t *testing.T) {
 	}
 }
 
-// TestBackoff: comparisons that bring nothing become rare, while the neighbour does not repair
-// its own map.
+// TestBackoff: comparisons that bring nothing become rare, while the neighbour does not
+// repair its own map.
 func TestBackoff(t *testing.T) {
 	p := newRepairPair(t)
 	p.heartbeats()
@@ -300,9 +302,9 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// TestLossDuringComparison: messages that are lost during a comparison may have brought records
-// of buckets that it has already covered. So it does not put the edge in step, and Merged
-// stays before the gap until the next comparison has ended.
+// TestLossDuringComparison: messages that are lost during a comparison may have brought
+// records of buckets that it has already covered. So it does not put the edge in step, and
+// Merged stays before the gap until the next comparison has ended.
 func TestLossDuringComparison(t *testing.T) {
 	p := newRepairPair(t)
 	mergeLine(t, p.a, "AT A +1.000000000 c1 +1+1 100")
@@ -326,8 +328,8 @@ func TestLossDuringComparison(t *testing.T) {
 	}
 }
 
-// TestRepairedRecordReachesOthers: B is not in step when a repair with C brings a record. B
-// gets the record all the same: by the flood, or by the comparison that is due.
+// TestRepairedRecordReachesOthers: B is not in step when a repair with C brings a record.
+// B gets the record all the same: by the flood, or by the comparison that is due.
 func TestRepairedRecordReachesOthers(t *testing.T) {
 	const line = "AT C +1.000000000 c1 +1+1 100"
 	for name, bring := range map[string]func(a *Replica){
@@ -366,8 +368,8 @@ func TestRepairedRecordReachesOthers(t *testing.T) {
 	}
 }
 
-// TestLateReply: the lines of a reply are merged although its comparison was abandoned: the
-// sender no longer has them queued.
+// TestLateReply: the lines of a reply are merged although its comparison was abandoned:
+// the sender no longer has them queued.
 func TestLateReply(t *testing.T) {
 	p := newRepairPair(t)
 	mergeLine(t, p.a, "AT A +1.000000000 c1 +1+1 100")
@@ -444,8 +446,8 @@ func TestReady(t *testing.T) {
 	}
 }
 
-// TestReplyKeepsRecordsQueued: a record in a reply stays queued until the message was sent.
-// If it has changed by then, it stays queued after that too.
+// TestReplyKeepsRecordsQueued: a record in a reply stays queued until the message was
+// sent. If it has changed by then, it stays queued after that too.
 func TestReplyKeepsRecordsQueued(t *testing.T) {
 	p := newRepairPair(t)
 	p.a.HandleHeartbeat(0, p.b.Heartbeat(0, p.now), p.now)

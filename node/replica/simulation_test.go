@@ -20,10 +20,10 @@ var (
 )
 
 // herd is a simulated herd: replicas, and the messages in transit between them. One seed
-// decides everything that happens, in virtual time: reports of clients, some of whose clocks
-// are years off, to servers whose clocks are minutes apart; sends, deliveries and ticks. If
-// faults is set, messages are also lost and repeated, links are cut and healed, and servers
-// restart with an empty map.
+// decides everything that happens, in virtual time: reports of clients, some of whose
+// clocks are years off, to servers whose clocks are minutes apart; sends, deliveries and
+// ticks. If faults is set, messages are also lost and repeated, links are cut and healed,
+// and servers restart with an empty map.
 type herd struct {
 	t         *testing.T
 	rng       *rand.Rand
@@ -181,8 +181,8 @@ func (h *herd) flush() {
 	}
 }
 
-// failedSend is the result of a send that fails. With faults the frame may have left all the
-// same.
+// failedSend is the result of a send that fails. With faults the frame may have left all
+// the same.
 func (h *herd) failedSend(i, e int, f Frame) SendResult {
 	if !h.faults || h.rng.IntN(2) == 0 {
 		return NotSent
@@ -290,8 +290,8 @@ func (h *herd) step(most time.Duration) {
 	h.deliver()
 }
 
-// settled reports whether nothing is queued, in transit or delayed, all edges are in step and
-// all maps are equal.
+// settled reports whether nothing is queued, in transit or delayed, all edges are in step
+// and all maps are equal.
 func (h *herd) settled() bool {
 	for _, s := range h.servers {
 		for e := range s.peers {
@@ -347,9 +347,9 @@ var graphs = map[string]func(*rand.Rand) ([][2]int, int){
 	"random": randomGraph,
 }
 
-// TestSimulation: after all faults have ended, all maps soon become equal, byte for byte, and
-// hold the winner for each client of all records that any server held. Without faults, no
-// record crosses an edge twice in one direction, and no repair is needed.
+// TestSimulation: after all faults have ended, all maps soon become equal, byte for byte,
+// and hold the winner for each client of all records that any server held. Without faults,
+// no record crosses an edge twice in one direction, and no repair is needed.
 func TestSimulation(t *testing.T) {
 	for name, graph := range graphs {
 		for mode, faults := range map[string]bool{"faultless": false, "faults": true} {
@@ -369,7 +369,8 @@ func TestSimulation(t *testing.T) {
 	}
 }
 
-// run simulates: first reports, and faults if set, and then quiet until the herd has settled.
+// run simulates: first reports, and faults if set, and then quiet until the herd has
+// settled.
 func (h *herd) run(seed uint64) {
 	for range 50 { // until all edges are up
 		h.step(20 * time.Millisecond)

@@ -60,8 +60,8 @@ type Herd struct {
 	Missing []string `json:"missing"` // servers that did not reply
 }
 
-// Gather makes a Herd of the replies of servers, in the order of names. It drops replies of
-// servers with other names. If a server replied twice, its later reply counts.
+// Gather makes a Herd of the replies of servers, in the order of names. It drops replies
+// of servers with other names. If a server replied twice, its later reply counts.
 func Gather(names []string, replies []Server) (h Herd) {
 	h.Servers, h.Missing = []Server{}, []string{}
 	for _, name := range names {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// herd is A and B in step with each other. C is not of the herd, and the first reply of A is
-// an old one.
+// herd is A and B in step with each other. C is not of the herd, and the first reply of A
+// is an old one.
 func herd() Herd {
 	now := time.Unix(1000, 0)
 	return Gather([]string{"A", "B"}, []Server{

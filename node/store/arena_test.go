@@ -42,8 +42,8 @@ func TestArena(t *testing.T) {
 	})
 }
 
-// TestArenaReusesMemory: after each line has had every size once, lines that grow and shrink
-// take no more memory.
+// TestArenaReusesMemory: after each line has had every size once, lines that grow and
+// shrink take no more memory.
 func TestArenaReusesMemory(t *testing.T) {
 	const lines = 1000
 	var a arena

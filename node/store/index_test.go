@@ -7,8 +7,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestIndex compares the index with a map from hashes to IDs. Many of the hashes collide: as
-// a whole, in their lower halves, or in their slots.
+// TestIndex compares the index with a map from hashes to IDs. Many of the hashes collide:
+// as a whole, in their lower halves, or in their slots.
 func TestIndex(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		hash := rapid.Custom(func(t *rapid.T) uint64 {

@@ -37,9 +37,9 @@ func mapOf(records []wire.Record) *Map {
 
 func sortedLines(m *Map) []string { return slices.Sorted(m.Lines()) }
 
-// TestMergeInAnyOrder: Merge is commutative, associative and idempotent. So the same records
-// in any order, some of them repeated, make equal maps. Each map holds the winners of
-// wire.Compare.
+// TestMergeInAnyOrder: Merge is commutative, associative and idempotent. So the same
+// records in any order, some of them repeated, make equal maps. Each map holds the winners
+// of wire.Compare.
 func TestMergeInAnyOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		records := rapid.SliceOf(record).Draw(t, "records")
@@ -66,8 +66,8 @@ func TestMergeInAnyOrder(t *testing.T) {
 	})
 }
 
-// TestMergeOutcome: the outcome is News if and only if the map changes, and Duplicate if and
-// only if the map already holds the record.
+// TestMergeOutcome: the outcome is News if and only if the map changes, and Duplicate if
+// and only if the map already holds the record.
 func TestMergeOutcome(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var m Map
@@ -82,9 +82,9 @@ func TestMergeOutcome(t *testing.T) {
 	})
 }
 
-// TestMergeLines: merging lines in batches has the same outcomes as merging one by one, also
-// with malformed lines, empty lines and several lines of one client. The digests match
-// the lines.
+// TestMergeLines: merging lines in batches has the same outcomes as merging one by one,
+// also with malformed lines, empty lines and several lines of one client. The digests
+// match the lines.
 func TestMergeLines(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var batched, single Map

@@ -5,8 +5,8 @@ import (
 	"unsafe"
 )
 
-// TestSlab: the slices of a slab have the requested length and do not overlap, whether they
-// are allocated one by one or cut from blocks.
+// TestSlab: the slices of a slab have the requested length and do not overlap, whether
+// they are allocated one by one or cut from blocks.
 func TestSlab(t *testing.T) {
 	const length, pieces = 100 << 10, 3 * blockBytes / (100 << 10)
 	var s slab[byte]
