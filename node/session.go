@@ -28,7 +28,7 @@ const parkAfter = time.Second / 2
 //     pool when there is something to read, and returned when there is nothing more. Only
 //     an incomplete line is kept.
 //   - It parks when the client has been silent for a while: it goes on in a new
-//     goroutine, for a stack that has grown stays so.
+//     goroutine, because a stack that has grown does not shrink enough.
 type session struct {
 	node   *Node
 	conn   net.Conn
@@ -104,7 +104,7 @@ func (s *session) run(ctx context.Context) (parked bool) {
 		}
 		s.handshaking = false
 	}
-	for ctx.Err() == nil { // looked at after the deadline was set, or that could undo endSessions'
+	for ctx.Err() == nil { // checked after the deadline was set: endSessions sets one, too
 		err := s.read()
 		if s.timedOut(err) && ctx.Err() == nil {
 			parked = s.active && s.raw != nil
