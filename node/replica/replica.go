@@ -62,9 +62,9 @@ var ErrFull = errors.New("the map is full")
 // New makes a Replica with an empty map and all edges down.
 func New(cfg Config) *Replica {
 	r := &Replica{
-		cfg:   cfg,
-		edges: make([]edge, len(cfg.Neighbours)),
-		rng:   rand.New(rand.NewPCG(cfg.Epoch^xxhash.Sum64String(cfg.Name), 0)),
+		cfg:        cfg,
+		edges:      make([]edge, len(cfg.Neighbours)),
+		rng:        rand.New(rand.NewPCG(cfg.Epoch^xxhash.Sum64String(cfg.Name), 0)),
 		maxMessage: messageSize, // until SetMaxMessage
 	}
 	for i, name := range cfg.Neighbours {
