@@ -3,6 +3,10 @@
 //
 //	go run ./cmd/herdbench
 //
+// It also compares two builds of herd with each other:
+//
+//	go run ./cmd/herdbench --sections builds --old PROGRAM --new PROGRAM --rounds 7
+//
 // It builds and starts whatever it compares, and ends it again, also on Ctrl-C.
 // It prints Markdown; --json and --svg write files. Everything but the comparison
 // is a section of its own: --sections says which to run.
@@ -37,7 +41,7 @@ func main() {
 
 // options is the command line.
 type options struct {
-	Sections []string      `default:"comparison,latency" enum:"comparison,latency,memory,restart,scale" help:"What to measure: comparison, latency, memory, restart, scale."`
+	Sections []string      `default:"comparison,latency" enum:"comparison,latency,memory,restart,scale,builds" help:"What to measure: comparison, latency, memory, restart, scale, builds."`
 	Only     []string      `help:"Rivals to compare, by name (default: all that are installed, but for herd logged, which writes gigabytes)."`
 	List     bool          `help:"List the rivals and end."`
 	Rounds   int           `default:"5" help:"Rounds, of which medians are taken."`
@@ -45,8 +49,14 @@ type options struct {
 	Count    int           `default:"2000000" help:"Updates for each workload of the comparison, at most."`
 	Clients  int           `default:"10000" help:"Distinct clients."`
 	Samples  int           `default:"200" help:"Lone updates each way in each round, for latency."`
-	Records  int           `default:"1000000" help:"Records, for memory and restart."`
-	Idle     int           `default:"15000" help:"Idle connections, for memory."`
+	Records  int           `default:"1000000" help:"Records, for memory, restart and builds."`
+	Idle     int           `default:"15000" help:"Idle connections, for memory and builds."`
+	Old      string        `placeholder:"PROGRAM" help:"For builds: a herd program to compare with."`
+	New      string        `placeholder:"PROGRAM" help:"For builds: the program to compare (default: built from this directory)."`
+	OldEnv   []string      `placeholder:"NAME=VALUE" help:"For builds: environment of the old program, in addition."`
+	NewEnv   []string      `placeholder:"NAME=VALUE" help:"For builds: environment of the new program, in addition."`
+	Figures  []string      `default:"p64,p1,alone,large,record,idle,restart" enum:"p64,p1,alone,large,record,idle,restart" help:"For builds, what to measure: p64, p1 (all five servers, too), alone, large, record, idle, restart."`
+	Journal  string        `default:"" enum:",ack,sync" help:"For builds: HERD_JOURNAL of both programs, ack or sync (default: none)."`
 	JSON     string        `name:"json" placeholder:"FILE" help:"Write all figures there."`
 	SVG      string        `name:"svg" placeholder:"FILE" help:"Write a plot of the comparison there."`
 }
@@ -66,6 +76,14 @@ func (o options) validate() error {
 	within("idle", o.Idle, 10, 50_000)
 	if o.Duration < 10*time.Millisecond || o.Duration > time.Hour {
 		faults = append(faults, fmt.Errorf("--duration: %v is not from 10ms to 1h", o.Duration))
+	}
+	if slices.Contains(o.Sections, "builds") && o.Old == "" {
+		faults = append(faults, errors.New("--sections builds needs --old"))
+	}
+	for _, pair := range slices.Concat(o.OldEnv, o.NewEnv) {
+		if name, _, ok := strings.Cut(pair, "="); !ok || name == "" {
+			faults = append(faults, fmt.Errorf("%q is not NAME=VALUE", pair))
+		}
 	}
 	for _, name := range o.Only {
 		if !slices.ContainsFunc(rivals.All(), func(r rivals.Rival) bool { return r.Name() == name }) {
@@ -92,6 +110,7 @@ type Results struct {
 	Memory     *MemoryResults    `json:"memory,omitempty"`
 	Restart    *RestartResults   `json:"restart,omitempty"`
 	Scale      *ScaleResults     `json:"scale,omitempty"`
+	Builds     *BuildResults     `json:"builds,omitempty"`
 	Skipped    map[string]string `json:"skipped,omitempty"` // rivals, and what they lack
 }
 
@@ -156,6 +175,8 @@ func (b *bench) run(ctx context.Context, args []string) (err error) {
 			results.Restart, one = b.restart(ctx)
 		case "scale":
 			results.Scale, one = b.scale(ctx)
+		case "builds":
+			results.Builds, one = b.compareBuilds(ctx)
 		}
 		if one != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", section, one))

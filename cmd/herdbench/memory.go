@@ -26,7 +26,7 @@ type MemoryResults struct {
 }
 
 // untilIdle is how long a client that has spoken says nothing before it is weighed.
-const untilIdle = 5 * time.Second
+const untilIdle = 2 * time.Second
 
 // memory loads a herd of five processes with records, and then one of its servers
 // with idle connections.
@@ -37,7 +37,7 @@ func (b *bench) memory(ctx context.Context) (*MemoryResults, error) {
 		return nil, err
 	}
 	defer herd.Stop()
-	heapBefore, residentBefore, err := weigh(ctx, herd)
+	before, err := weigh(ctx, herd)
 	if err != nil {
 		return nil, err
 	}
@@ -45,55 +45,41 @@ func (b *bench) memory(ctx context.Context) (*MemoryResults, error) {
 	if err := b.fill(ctx, herd); err != nil {
 		return nil, err
 	}
-	heap, resident, err := weigh(ctx, herd)
+	after, err := weigh(ctx, herd)
 	if err != nil {
 		return nil, err
 	}
 	r := &MemoryResults{Records: b.Records, IdleConnections: b.Idle}
-	for i := range heap {
-		one := float64(heap[i]-heapBefore[i]) / float64(b.Records)
-		r.HeapPerRecord += one / float64(len(heap))
+	for i := range after {
+		one := float64(after[i].heap-before[i].heap) / float64(b.Records)
+		r.HeapPerRecord += one / float64(len(after))
 		r.HeapPerRecordMost = max(r.HeapPerRecordMost, one)
-		r.RSSPerRecord += float64(resident[i]-residentBefore[i]) / float64(b.Records) / float64(len(heap))
+		r.RSSPerRecord += float64(after[i].resident-before[i].resident) / float64(b.Records) / float64(len(after))
 	}
 
 	b.say("memory: %d idle connections", b.Idle)
 	alone := rivals.Workload{Connections: 1, Pipeline: 1, Clients: b.Clients, Duration: b.Duration, Count: b.Count}
-	before, err := herd.Run(ctx, alone)
+	without, err := herd.Run(ctx, alone)
 	if err != nil {
 		return nil, err
 	}
-	if _, residentBefore, err = weigh(ctx, herd); err != nil {
+	if before, err = weigh(ctx, herd); err != nil {
 		return nil, err
 	}
-	for range b.Idle {
-		a, err := ask(herd.Addresses()[0])
-		if err != nil {
-			return nil, fmt.Errorf("idle connections: %w", err)
-		}
-		defer a.conn.Close()
-		now := time.Now()
-		if _, err := a.ask(fmt.Sprintf("IAMAT idle +1+1 %d.%09d", now.Unix(), now.Nanosecond())); err != nil {
-			return nil, fmt.Errorf("idle connections: %w", err)
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-	}
-	select {
-	case <-time.After(untilIdle):
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if _, resident, err = weigh(ctx, herd); err != nil {
+	closeAll, err := connectIdle(ctx, herd.Addresses()[0], b.Idle)
+	defer closeAll()
+	if err != nil {
 		return nil, err
 	}
-	r.RSSPerConnection = float64(resident[0]-residentBefore[0]) / float64(b.Idle)
+	if after, err = weigh(ctx, herd); err != nil {
+		return nil, err
+	}
+	r.RSSPerConnection = float64(after[0].resident-before[0].resident) / float64(b.Idle)
 	among, err := herd.Run(ctx, alone)
 	if err != nil {
 		return nil, err
 	}
-	r.P99Before, r.P99Among = float64(before.Latencies.Quantile(.99))/1e3, float64(among.Latencies.Quantile(.99))/1e3
+	r.P99Before, r.P99Among = float64(without.Latencies.Quantile(.99))/1e3, float64(among.Latencies.Quantile(.99))/1e3
 	t := table{head: []string{"memory", ""}, rows: [][]string{
 		{"records at each of five servers", number(float64(r.Records), 0)},
 		{"heap a record, mean of the servers, bytes", number(r.HeapPerRecord, 0)},
@@ -123,30 +109,72 @@ func (b *bench) fill(ctx context.Context, herd *rivals.Herd) error {
 	return err
 }
 
-var heapAlloc = regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)$`)
-
-// weigh is each server's heap, after a collection, and resident memory.
-func weigh(ctx context.Context, herd *rivals.Herd) (heap, resident []int, err error) {
-	for i, ops := range herd.Ops {
-		_, text, err := get(ctx, ops+"/debug/pprof/heap?debug=1&gc=1")
-		if err != nil {
-			return nil, nil, err
+// connectIdle opens n connections to a server, sends one report over each, and waits
+// until they count as idle. closeAll is for those that were opened, also after an error.
+func connectIdle(ctx context.Context, address string, n int) (closeAll func(), err error) {
+	var open []*asker
+	closeAll = func() {
+		for _, a := range open {
+			a.conn.Close()
 		}
-		match := heapAlloc.FindSubmatch(text)
-		if match == nil {
-			return nil, nil, fmt.Errorf("%s tells no HeapAlloc", ops)
-		}
-		n, err := strconv.Atoi(string(match[1]))
-		if err != nil {
-			return nil, nil, err
-		}
-		rss, err := herd.Server(i).Resident()
-		if err != nil {
-			return nil, nil, err
-		}
-		heap, resident = append(heap, n), append(resident, rss)
 	}
-	return heap, resident, nil
+	for range n {
+		a, err := ask(address)
+		if err != nil {
+			return closeAll, fmt.Errorf("idle connections: %w", err)
+		}
+		open = append(open, a)
+		now := time.Now()
+		if _, err := a.ask(fmt.Sprintf("IAMAT idle +1+1 %d.%09d", now.Unix(), now.Nanosecond())); err != nil {
+			return closeAll, fmt.Errorf("idle connections: %w", err)
+		}
+		if ctx.Err() != nil {
+			return closeAll, ctx.Err()
+		}
+	}
+	select {
+	case <-time.After(untilIdle):
+		return closeAll, nil
+	case <-ctx.Done():
+		return closeAll, ctx.Err()
+	}
+}
+
+// weight is the memory of a server in bytes. Heap and stack are in use after a
+// collection; resident memory is as the kernel has it.
+type weight struct{ heap, stack, resident int }
+
+var (
+	heapInUse  = regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)$`)
+	stackInUse = regexp.MustCompile(`(?m)^# Stack = (\d+) /`)
+)
+
+// weigh is each server's memory, after two collections: pools keep what they hold for
+// one.
+func weigh(ctx context.Context, herd *rivals.Herd) (all []weight, err error) {
+	for i, ops := range herd.Ops {
+		var text []byte
+		for range 2 {
+			if _, text, err = get(ctx, ops+"/debug/pprof/heap?debug=1&gc=1"); err != nil {
+				return nil, err
+			}
+		}
+		var w weight
+		for pattern, value := range map[*regexp.Regexp]*int{heapInUse: &w.heap, stackInUse: &w.stack} {
+			match := pattern.FindSubmatch(text)
+			if match == nil {
+				return nil, fmt.Errorf("the heap profile of %s does not match %v", ops, pattern)
+			}
+			if *value, err = strconv.Atoi(string(match[1])); err != nil {
+				return nil, err
+			}
+		}
+		if w.resident, err = herd.Server(i).Resident(); err != nil {
+			return nil, err
+		}
+		all = append(all, w)
+	}
+	return all, nil
 }
 
 func get(ctx context.Context, url string) (status int, body []byte, err error) {

@@ -33,26 +33,16 @@ func (b *bench) restart(ctx context.Context) (*RestartResults, error) {
 	if err := b.fill(ctx, herd); err != nil {
 		return nil, err
 	}
-	const name = "Holiday" // between Welsh and the others
-	place := slices.Index(b.lab.Graph.Servers(), name)
+	place := restarted(b.lab)
+	name := b.lab.Graph.Servers()[place]
 	r := &RestartResults{Records: b.Records, Server: name}
 	for round := range b.Rounds {
 		b.say("restart: round %d of %d", round+1, b.Rounds)
-		herd.Server(place).Stop()
-		begin := time.Now()
-		if err := herd.StartServer(place); err != nil {
+		begin, ready, err := restartServer(ctx, herd, place)
+		if err != nil {
 			return nil, err
 		}
-		for status := 0; status != http.StatusOK; {
-			if status, _, err = get(ctx, herd.Ops[place]+"/readyz"); ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			if time.Since(begin) > time.Minute {
-				return nil, fmt.Errorf("%s is not ready after a minute: %w", name, err)
-			}
-			time.Sleep(2 * time.Millisecond)
-		}
-		r.Ready = append(r.Ready, time.Since(begin).Seconds())
+		r.Ready = append(r.Ready, ready.Seconds())
 		for first := true; ; first = false {
 			held, err := herd.Records(ctx)
 			if err != nil {
@@ -80,4 +70,28 @@ func (b *bench) restart(ctx context.Context) (*RestartResults, error) {
 	fmt.Fprintf(b.out, "\nFrom the start of its process, %s. Records that it had when first asked after it was ready: %s at least.\n\n%s",
 		rounds(b.Rounds), number(float64(slices.Min(r.AtReady)), 0), t)
 	return r, nil
+}
+
+// restarted is the place of the server that is restarted: Holiday, between Welsh and
+// the others.
+func restarted(lab *rivals.Lab) int { return slices.Index(lab.Graph.Servers(), "Holiday") }
+
+// restartServer stops the server at a place in the topology and starts it again at
+// begin. It returns once the server says that it is ready, and how long that took.
+func restartServer(ctx context.Context, herd *rivals.Herd, place int) (begin time.Time, ready time.Duration, err error) {
+	herd.Server(place).Stop()
+	begin = time.Now()
+	if err := herd.StartServer(place); err != nil {
+		return begin, 0, err
+	}
+	for status := 0; status != http.StatusOK; {
+		if status, _, err = get(ctx, herd.Ops[place]+"/readyz"); ctx.Err() != nil {
+			return begin, 0, ctx.Err()
+		}
+		if time.Since(begin) > time.Minute {
+			return begin, 0, fmt.Errorf("a server is not ready a minute after its restart: %w", err)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return begin, time.Since(begin), nil
 }

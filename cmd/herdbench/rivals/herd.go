@@ -22,6 +22,12 @@ import (
 // stock nats-server. journal is HERD_JOURNAL, "" for none.
 func Serve(name, journal string) *HerdRival { return &HerdRival{name: name, journal: journal} }
 
+// With adds pairs NAME=VALUE to the environment of all servers.
+func (h *HerdRival) With(env ...string) *HerdRival {
+	h.env = append(h.env, env...)
+	return h
+}
+
 // Logged is Serve with a traffic log of all that servers say and hear, which takes
 // up to 3 GB of the lab's directory.
 func Logged(name string) *HerdRival { return &HerdRival{name: name, logged: true} }
@@ -39,6 +45,7 @@ type HerdRival struct {
 	logged   bool
 	up       bool
 	topology string
+	env      []string
 }
 
 func (h *HerdRival) Name() string { return h.name }
@@ -88,7 +95,7 @@ func (h *HerdRival) start(herd *Herd) (err error) {
 	if err != nil {
 		return err
 	}
-	herd.Bus, herd.names, herd.env = "nats://"+bus, names, []string{"HERD_TOPOLOGY=" + spec, "HERD_LOG_LEVEL=warn"}
+	herd.Bus, herd.names, herd.env = "nats://"+bus, names, append([]string{"HERD_TOPOLOGY=" + spec, "HERD_LOG_LEVEL=warn"}, h.env...)
 	if h.up {
 		return herd.startUp(bus, ops[0])
 	}
