@@ -19,12 +19,13 @@ type BuildResults struct {
 	Figures []*BuildFigure `json:"figures"`
 }
 
-// BuildFigure is one figure of both builds. Old and New have a value for each round.
+// BuildFigure is one figure of both builds. Old and New have as many values: those at
+// one index were measured one right after the other.
 type BuildFigure struct {
 	Name  string    `json:"name"`
 	Old   []float64 `json:"old"`
 	New   []float64 `json:"new"`
-	Ratio float64   `json:"ratio"` // median over the rounds of new/old
+	Ratio float64   `json:"ratio"` // median of new/old
 	Least float64   `json:"least"` // of these ratios
 	Most  float64   `json:"most"`
 
@@ -44,18 +45,18 @@ type trial struct {
 	measure func(*bench, context.Context, *rivals.Herd) ([]reading, error)
 }
 
-// stages are the trials in their order. Each stage starts a herd of either build,
-// which its trials share.
-var stages = [][]trial{
-	{
-		{"p64", (*bench).measureP64},
-		{"p1", (*bench).measureP1},
-		{"alone", (*bench).measureAlone},
-		{"idle", (*bench).measureIdle},
-	},
-	{{"large", (*bench).measureLarge}},
-	{{"record", (*bench).measureRecord}},
-	{{"restart", (*bench).measureRestart}},
+// stage is trials that share a herd of either build, started anew in each round.
+type stage struct {
+	pairs  int // how often each trial is run on both herds
+	trials []trial
+}
+
+var stages = []stage{
+	{2, []trial{{"p64", (*bench).measureP64}, {"p1", (*bench).measureP1}, {"alone", (*bench).measureAlone}}},
+	{1, []trial{{"idle", (*bench).measureIdle}}},
+	{1, []trial{{"large", (*bench).measureLarge}}},
+	{1, []trial{{"record", (*bench).measureRecord}}},
+	{1, []trial{{"restart", (*bench).measureRestart}}},
 }
 
 // build is a build to compare, with its environment.
@@ -90,11 +91,11 @@ func (b *bench) compareBuilds(ctx context.Context) (*BuildResults, error) {
 	r := &BuildResults{}
 	for ; r.Rounds < b.Rounds && err == nil; r.Rounds++ {
 		for _, stage := range stages {
-			wanted := slices.DeleteFunc(slices.Clone(stage), func(t trial) bool { return !slices.Contains(b.Figures, t.name) })
-			if len(wanted) == 0 {
+			stage.trials = slices.DeleteFunc(slices.Clone(stage.trials), func(t trial) bool { return !slices.Contains(b.Figures, t.name) })
+			if len(stage.trials) == 0 {
 				continue
 			}
-			if err = b.runStage(ctx, r, wanted, [2]build{older, newer}); err != nil {
+			if err = b.runStage(ctx, r, stage, [2]build{older, newer}); err != nil {
 				break
 			}
 		}
@@ -104,8 +105,8 @@ func (b *bench) compareBuilds(ctx context.Context) (*BuildResults, error) {
 }
 
 // runStage starts both herds and runs the trials on one after the other. Which is
-// first changes from trial to trial and from round to round.
-func (b *bench) runStage(ctx context.Context, r *BuildResults, trials []trial, builds [2]build) error {
+// first changes from pair to pair and from round to round.
+func (b *bench) runStage(ctx context.Context, r *BuildResults, s stage, builds [2]build) error {
 	var herds [2]*rivals.Herd
 	var errs [2]error
 	var starts sync.WaitGroup
@@ -123,16 +124,24 @@ func (b *bench) runStage(ctx context.Context, r *BuildResults, trials []trial, b
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
-	for i, t := range trials {
+	for _, herd := range herds {
+		warm := rivals.Workload{Connections: 8, Pipeline: 64, Clients: b.Clients, Duration: b.Duration / 4, Count: b.Count}
+		if _, err := herd.Run(ctx, warm); err != nil {
+			return fmt.Errorf("warming up: %w", err)
+		}
+	}
+	for _, t := range s.trials {
 		b.say("round %d of %d: %s", r.Rounds+1, b.Rounds, t.name)
-		for turn := range herds {
-			side := (turn + i + r.Rounds) % len(herds)
-			readings, err := t.measure(b, ctx, herds[side])
-			if err != nil {
-				return fmt.Errorf("%s of %s: %w", t.name, builds[side].lab.Herd, err)
-			}
-			for _, reading := range readings {
-				r.add(side, reading)
+		for pair := range s.pairs {
+			for turn := range herds {
+				side := (turn + pair + r.Rounds) % len(herds)
+				readings, err := t.measure(b, ctx, herds[side])
+				if err != nil {
+					return fmt.Errorf("%s of %s: %w", t.name, builds[side].lab.Herd, err)
+				}
+				for _, reading := range readings {
+					r.add(side, reading)
+				}
 			}
 		}
 	}
@@ -165,16 +174,12 @@ func (r *BuildResults) finish() string {
 		t.rows = append(t.rows, []string{f.Name, number(median(f.Old), f.decimals), number(median(f.New), f.decimals),
 			number(f.Ratio, 3), number(f.Least, 3), number(f.Most, 3)})
 	}
-	return fmt.Sprintf("Medians of %s; new/old is the median of each round's ratio. CPU: user and system time of servers and broker.\n\n%s", rounds(r.Rounds), t)
+	return fmt.Sprintf("Medians of %s; new/old is the median of the ratios, each of two values measured in turn. CPU: user and system time of servers and broker.\n\n%s", rounds(r.Rounds), t)
 }
 
-// measureWorkload runs a workload, after a short one that warms the herd up.
+// measureWorkload runs a workload.
 func (b *bench) measureWorkload(ctx context.Context, herd *rivals.Herd, name string, w rivals.Workload) (out rivals.Outcome, _ []reading, err error) {
 	w.Clients = max(w.Clients, b.Clients)
-	w.Duration, w.Count = b.Duration/4, max(b.Count/4, 1)
-	if _, err = herd.Run(ctx, w); err != nil {
-		return out, nil, fmt.Errorf("%s, warming up: %w", name, err)
-	}
 	w.Duration, w.Count = b.Duration, b.Count
 	if out, err = herd.Run(ctx, w); err != nil {
 		return out, nil, fmt.Errorf("%s: %w", name, err)
@@ -212,7 +217,7 @@ func (b *bench) measureAlone(ctx context.Context, herd *rivals.Herd) ([]reading,
 	if err != nil {
 		return nil, err
 	}
-	return append(readings[1:], // the rate says what p50 does
+	return append(readings[1:], // p50 says what the rate would
 		reading{"alone, p50 µs", float64(out.Latencies.Quantile(.5)) / 1e3, 0},
 		reading{"alone, p99 µs", float64(out.Latencies.Quantile(.99)) / 1e3, 0}), nil
 }

@@ -85,8 +85,8 @@ func TestBuilds(t *testing.T) {
 		t.Errorf("%d figures, want 17\n%s", len(r.Builds.Figures), text)
 	}
 	for _, f := range r.Builds.Figures {
-		if len(f.Old) != 1 || len(f.New) != 1 {
-			t.Errorf("%s: %v and %v, want a value each", f.Name, f.Old, f.New)
+		if len(f.Old) == 0 || len(f.Old) != len(f.New) {
+			t.Errorf("%s: %v and %v, want as many values, and some", f.Name, f.Old, f.New)
 		}
 	}
 	if want := "| P64 all five, CPU"; !strings.Contains(out.String(), want) {
