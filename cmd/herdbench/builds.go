@@ -189,7 +189,7 @@ func (b *bench) measureWorkload(ctx context.Context, herd *rivals.Herd, name str
 	}
 	return out, []reading{
 		{name + ", replicated/s", out.Replicated, 0},
-		{name + ", CPU µs an update", out.CPUPerUpdate(), 2},
+		{name + ", CPU µs per update", out.CPUPerUpdate(), 2},
 	}, nil
 }
 
@@ -242,18 +242,18 @@ func (b *bench) measureLarge(ctx context.Context, herd *rivals.Herd) ([]reading,
 		}
 		resident += float64(bytes) / float64(len(herd.Ops)) / 1e6
 	}
-	return append(readings, reading{"large map, resident MB a server", resident, 0}), nil
+	return append(readings, reading{"large map, resident MB per server", resident, 0}), nil
 }
 
 func (b *bench) measureRecord(ctx context.Context, herd *rivals.Herd) ([]reading, error) {
-	before, err := weigh(ctx, herd)
+	before, err := memoryOf(ctx, herd)
 	if err != nil {
 		return nil, err
 	}
 	if err := b.fill(ctx, herd); err != nil {
 		return nil, err
 	}
-	after, err := weigh(ctx, herd)
+	after, err := memoryOf(ctx, herd)
 	if err != nil {
 		return nil, err
 	}
@@ -261,11 +261,11 @@ func (b *bench) measureRecord(ctx context.Context, herd *rivals.Herd) ([]reading
 	for i := range after {
 		each += float64(after[i].heap-before[i].heap) / float64(b.Records) / float64(len(after))
 	}
-	return []reading{{"heap bytes a record", each, 0}}, nil
+	return []reading{{"heap bytes per record", each, 0}}, nil
 }
 
 func (b *bench) measureIdle(ctx context.Context, herd *rivals.Herd) ([]reading, error) {
-	before, err := weigh(ctx, herd)
+	before, err := memoryOf(ctx, herd)
 	if err != nil {
 		return nil, err
 	}
@@ -274,12 +274,12 @@ func (b *bench) measureIdle(ctx context.Context, herd *rivals.Herd) ([]reading, 
 	if err != nil {
 		return nil, err
 	}
-	after, err := weigh(ctx, herd)
+	after, err := memoryOf(ctx, herd)
 	if err != nil {
 		return nil, err
 	}
 	gained := after[0].heap + after[0].stack - before[0].heap - before[0].stack
-	return []reading{{"heap and stack bytes an idle connection", float64(gained) / float64(b.Idle), 0}}, nil
+	return []reading{{"heap and stack bytes per idle connection", float64(gained) / float64(b.Idle), 0}}, nil
 }
 
 func (b *bench) measureRestart(ctx context.Context, herd *rivals.Herd) ([]reading, error) {

@@ -21,8 +21,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestRun runs the sections once, and small, but for scale, which is nothing for a
-// test: it has herds of 50. rivals has the test of all rivals.
+// TestRun runs small versions of the sections, except scale, whose herds of 50 are too
+// large for a test. The package rivals tests all rivals.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -49,7 +49,7 @@ func TestRun(t *testing.T) {
 	if len(r.Latency.Ways) != 8 || len(r.Restart.Ready) != 1 || r.Memory.Records != 2000 {
 		t.Errorf("%s", text)
 	}
-	for _, want := range []string{"| herd ", "a lone update is seen", "an idle connection", "restarted"} {
+	for _, want := range []string{"| herd ", "a lone update is seen", "idle connection", "restarted"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%s\nhas no %q", out.String(), want)
 		}
@@ -59,7 +59,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestBuilds compares a build with itself, given an environment that has it do the same.
+// TestBuilds compares a build with itself.
 func TestBuilds(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -109,8 +109,8 @@ func TestRatios(t *testing.T) {
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]string{
-		"--only nobody":            `"nobody" is no rival`,
-		"--rounds 0 --duration 0s": "--rounds: 0 is not from 1",
+		"--only nobody":            `"nobody" is not a rival`,
+		"--rounds 0 --duration 0s": "--rounds: 0 is not between 1",
 		"--sections all":           "--sections must be one of",
 		"--sections builds":        "needs --old",
 		"--new-env =x":             `"=x" is not NAME=VALUE`,

@@ -13,7 +13,7 @@ import (
 	"herd/cmd/internal/load"
 )
 
-// MemoryResults is what records and connections weigh, in bytes.
+// MemoryResults is the memory of records and connections in bytes.
 type MemoryResults struct {
 	Records           int     `json:"records"`
 	HeapPerRecord     float64 `json:"heap_per_record"` // mean of the servers
@@ -25,11 +25,11 @@ type MemoryResults struct {
 	P99Among          float64 `json:"p99_us_among"`
 }
 
-// untilIdle is how long a client that has spoken says nothing before it is weighed.
+// untilIdle is the time between the last command of idle connections and measuring them.
 const untilIdle = 2 * time.Second
 
-// memory loads a herd of five processes with records, and then one of its servers
-// with idle connections.
+// memory fills a herd of five processes with records, and then opens idle connections to
+// one of its servers.
 func (b *bench) memory(ctx context.Context) (*MemoryResults, error) {
 	b.say("memory: starting")
 	herd, err := rivals.Serve("herd", "").StartHerd(ctx, b.lab)
@@ -37,7 +37,7 @@ func (b *bench) memory(ctx context.Context) (*MemoryResults, error) {
 		return nil, err
 	}
 	defer herd.Stop()
-	before, err := weigh(ctx, herd)
+	before, err := memoryOf(ctx, herd)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func (b *bench) memory(ctx context.Context) (*MemoryResults, error) {
 	if err := b.fill(ctx, herd); err != nil {
 		return nil, err
 	}
-	after, err := weigh(ctx, herd)
+	after, err := memoryOf(ctx, herd)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func (b *bench) memory(ctx context.Context) (*MemoryResults, error) {
 	if err != nil {
 		return nil, err
 	}
-	if before, err = weigh(ctx, herd); err != nil {
+	if before, err = memoryOf(ctx, herd); err != nil {
 		return nil, err
 	}
 	closeAll, err := connectIdle(ctx, herd.Addresses()[0], b.Idle)
@@ -71,7 +71,7 @@ func (b *bench) memory(ctx context.Context) (*MemoryResults, error) {
 	if err != nil {
 		return nil, err
 	}
-	if after, err = weigh(ctx, herd); err != nil {
+	if after, err = memoryOf(ctx, herd); err != nil {
 		return nil, err
 	}
 	r.RSSPerConnection = float64(after[0].resident-before[0].resident) / float64(b.Idle)
@@ -82,19 +82,19 @@ func (b *bench) memory(ctx context.Context) (*MemoryResults, error) {
 	r.P99Before, r.P99Among = float64(without.Latencies.Quantile(.99))/1e3, float64(among.Latencies.Quantile(.99))/1e3
 	t := table{head: []string{"memory", ""}, rows: [][]string{
 		{"records at each of five servers", number(float64(r.Records), 0)},
-		{"heap a record, mean of the servers, bytes", number(r.HeapPerRecord, 0)},
-		{"heap a record, the server with the most", number(r.HeapPerRecordMost, 0)},
-		{"resident memory a record", number(r.RSSPerRecord, 0)},
+		{"heap per record, mean of the servers, bytes", number(r.HeapPerRecord, 0)},
+		{"heap per record, the server with the most", number(r.HeapPerRecordMost, 0)},
+		{"resident memory per record", number(r.RSSPerRecord, 0)},
 		{"idle connections to one server", number(float64(r.IdleConnections), 0)},
-		{"resident memory an idle connection, bytes", number(r.RSSPerConnection, 0)},
-		{"p99 of another client, P1, without them, µs", number(r.P99Before, 0)},
-		{"p99 of another client, P1, among them, µs", number(r.P99Among, 0)},
+		{"resident memory per idle connection, bytes", number(r.RSSPerConnection, 0)},
+		{"p99 of another client without them, µs", number(r.P99Before, 0)},
+		{"p99 of another client with them, µs", number(r.P99Among, 0)},
 	}}
-	fmt.Fprintf(b.out, "\nHeap after a collection; resident memory as the kernel has it, garbage included. An idle connection has had one reply, %v before.\n\n%s", untilIdle, t)
+	fmt.Fprintf(b.out, "\nHeap: in use after a collection. Resident memory includes garbage. Each idle connection received one reply, %v before.\n\n%s", untilIdle, t)
 	return r, nil
 }
 
-// fill gives the herd the wanted number of records.
+// fill adds --records records to the herd.
 func (b *bench) fill(ctx context.Context, herd *rivals.Herd) error {
 	report, err := load.Run(ctx, load.Config{
 		Addresses: herd.Addresses(), First: true, Connections: 8, Pipeline: 64, Clients: b.Records, Name: "fill",
@@ -109,23 +109,23 @@ func (b *bench) fill(ctx context.Context, herd *rivals.Herd) error {
 	return err
 }
 
-// connectIdle opens n connections to a server, sends one report over each, and waits
-// until they count as idle. closeAll is for those that were opened, also after an error.
+// connectIdle opens n connections to a server, sends one report over each, and waits for
+// untilIdle. closeAll closes those that were opened, also after an error.
 func connectIdle(ctx context.Context, address string, n int) (closeAll func(), err error) {
-	var open []*asker
+	var open []*client
 	closeAll = func() {
-		for _, a := range open {
-			a.conn.Close()
+		for _, c := range open {
+			c.conn.Close()
 		}
 	}
 	for range n {
-		a, err := ask(address)
+		c, err := dial(address)
 		if err != nil {
 			return closeAll, fmt.Errorf("idle connections: %w", err)
 		}
-		open = append(open, a)
+		open = append(open, c)
 		now := time.Now()
-		if _, err := a.ask(fmt.Sprintf("IAMAT idle +1+1 %d.%09d", now.Unix(), now.Nanosecond())); err != nil {
+		if _, err := c.send(fmt.Sprintf("IAMAT idle +1+1 %d.%09d", now.Unix(), now.Nanosecond())); err != nil {
 			return closeAll, fmt.Errorf("idle connections: %w", err)
 		}
 		if ctx.Err() != nil {
@@ -140,18 +140,18 @@ func connectIdle(ctx context.Context, address string, n int) (closeAll func(), e
 	}
 }
 
-// weight is the memory of a server in bytes. Heap and stack are in use after a
-// collection; resident memory is as the kernel has it.
-type weight struct{ heap, stack, resident int }
+// usage is the memory of a server in bytes. heap and stack are what is in use after a
+// collection; resident is what the kernel reports, including garbage.
+type usage struct{ heap, stack, resident int }
 
 var (
 	heapInUse  = regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)$`)
 	stackInUse = regexp.MustCompile(`(?m)^# Stack = (\d+) /`)
 )
 
-// weigh is each server's memory, after two collections: pools keep what they hold for
-// one.
-func weigh(ctx context.Context, herd *rivals.Herd) (all []weight, err error) {
+// memoryOf is the memory of each server after two collections: the first one does not
+// empty pools.
+func memoryOf(ctx context.Context, herd *rivals.Herd) (all []usage, err error) {
 	for i, ops := range herd.Ops {
 		var text []byte
 		for range 2 {
@@ -159,8 +159,8 @@ func weigh(ctx context.Context, herd *rivals.Herd) (all []weight, err error) {
 				return nil, err
 			}
 		}
-		var w weight
-		for pattern, value := range map[*regexp.Regexp]*int{heapInUse: &w.heap, stackInUse: &w.stack} {
+		var u usage
+		for pattern, value := range map[*regexp.Regexp]*int{heapInUse: &u.heap, stackInUse: &u.stack} {
 			match := pattern.FindSubmatch(text)
 			if match == nil {
 				return nil, fmt.Errorf("the heap profile of %s does not match %v", ops, pattern)
@@ -169,10 +169,10 @@ func weigh(ctx context.Context, herd *rivals.Herd) (all []weight, err error) {
 				return nil, err
 			}
 		}
-		if w.resident, err = herd.Server(i).Resident(); err != nil {
+		if u.resident, err = herd.Server(i).Resident(); err != nil {
 			return nil, err
 		}
-		all = append(all, w)
+		all = append(all, u)
 	}
 	return all, nil
 }

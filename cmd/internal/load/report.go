@@ -107,7 +107,7 @@ func (r *Report) Text() string {
 	}
 	line("load        %s, %d in flight on each, %s, %s", plural(r.Connections, "connection"), r.Pipeline, plural(r.Clients, "client"), rate)
 	if r.Interrupted {
-		line("            interrupted: figures up to then")
+		line("            interrupted: the figures so far")
 	}
 	line("replies     %s in %.3f s: %s right, %s wrong; %s unanswered", count(r.Replies), r.Elapsed.Seconds(),
 		count(r.Replies-min(r.Replies, r.Wrong)), count(r.Wrong), plural(r.Unanswered, "command"))
