@@ -8,13 +8,13 @@ import (
 	"herd/node/replica"
 )
 
-// BenchmarkOpenJournal is what a restart costs before a server greets its
-// neighbours: a million records read back, and read back into a map.
+// BenchmarkOpenJournal is the cost of reading a journal of a million records at a start:
+// without merging them, and with.
 func BenchmarkOpenJournal(b *testing.B) {
 	const records, perFrame = 1_000_000, 64
 	dir := b.TempDir()
-	fill := journal.New(journal.Config{Dir: dir, Log: discard})
-	if _, err := fill.Open(nil); err != nil {
+	written := journal.New(journal.Config{Dir: dir, Log: discard})
+	if _, err := written.Open(nil); err != nil {
 		b.Fatal(err)
 	}
 	for i := 0; i < records; {
@@ -27,17 +27,17 @@ func BenchmarkOpenJournal(b *testing.B) {
 			}
 			frames = append(frames, frame)
 		}
-		if err := fill.Append(frames); err != nil {
+		if err := written.Append(frames); err != nil {
 			b.Fatal(err)
 		}
 	}
-	if err := fill.Close(); err != nil {
+	if err := written.Close(); err != nil {
 		b.Fatal(err)
 	}
-	run := func(b *testing.B, take func(*replica.Replica) func([]byte)) {
+	run := func(b *testing.B, replay func(*replica.Replica) func([]byte)) {
 		for range b.N {
 			j := journal.New(journal.Config{Dir: dir, Log: discard})
-			if _, err := j.Open(take(replica.New(replica.Config{Name: "Goloman"}))); err != nil {
+			if _, err := j.Open(replay(replica.New(replica.Config{Name: "Goloman"}))); err != nil {
 				b.Fatal(err)
 			}
 			b.StopTimer()
@@ -53,8 +53,8 @@ func BenchmarkOpenJournal(b *testing.B) {
 	b.Run("merge", func(b *testing.B) {
 		run(b, func(r *replica.Replica) func([]byte) {
 			return func(frame []byte) {
-				if _, bad := r.Replay(frame); bad > 0 {
-					b.Fatal(bad, "lines are no records")
+				if _, malformed := r.Replay(frame); malformed > 0 {
+					b.Fatal(malformed, "malformed lines")
 				}
 			}
 		})

@@ -26,8 +26,8 @@ const (
 	// maxInline records are the most that the bus's reader flushes itself. More is left
 	// to runFlood, so that reading goes on.
 	maxInline = 4 * batchRecords
-	// stall is how long a session waits for a flush before it takes the bus for stalled.
-	// Then no session waits until the bus moves again.
+	// stall is how long a session waits for a flush. After that the bus counts as stalled,
+	// and no session waits until a flush succeeds again.
 	stall = 100 * time.Millisecond
 )
 
@@ -104,7 +104,7 @@ func (n *Node) awaitFlood(seq uint64, delay time.Duration, w *waiter) {
 		n.mu.Lock()
 		n.flushed.stalled = n.flushed.done < seq
 		n.mu.Unlock()
-		signal(f.wake) // for when the bus moves again
+		signal(f.wake) // to retry
 	}
 	n.mu.Lock()
 	n.flushed.remove(w)
@@ -112,7 +112,7 @@ func (n *Node) awaitFlood(seq uint64, delay time.Duration, w *waiter) {
 	<-w.woken
 }
 
-// runFlood flushes what nobody else does, until ctx ends.
+// runFlood flushes backlogs, retries and delayed records, until ctx ends.
 func (n *Node) runFlood(ctx context.Context) {
 	for {
 		select {

@@ -13,7 +13,7 @@ import (
 	"herd/bus/bustest"
 )
 
-// tlsListener makes the connections of a listener TLS's.
+// tlsListener adds TLS to the connections of a listener.
 type tlsListener struct {
 	net.Listener
 	config *tls.Config
@@ -60,7 +60,7 @@ func TestHandshakeTimeout(t *testing.T) {
 		defer conn.Close()
 		c := &client{t, conn, bufio.NewReader(conn)}
 		if got := c.ask("x"); got != "? x\n" {
-			t.Errorf("over TLS: %q", got)
+			t.Errorf("the reply over TLS is %q", got)
 		}
 		if n := h.servers["Solo"].node.Stats().Clients; n != 1 {
 			t.Errorf("%d connections are open, want 1", n)

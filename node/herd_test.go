@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"herd/bus/bustest"
@@ -17,12 +18,12 @@ import (
 	"herd/places"
 )
 
-// What tests of this package build on: whole herds on a bus in memory, reached
-// over connections in memory, so that they run in virtual time too.
+// Helpers for tests with whole herds. Bus and connections are in memory, so the tests run
+// in virtual time (testing/synctest).
 
 var discard = slog.New(slog.DiscardHandler)
 
-// generous are limits that no test meets by accident.
+// generous limits are not reached by tests that do not set their own.
 var generous = Limits{Line: 8192, Conns: 100, Clients: 1000, Idle: time.Hour, Write: time.Minute}
 
 // noPlaces is a places source without places.
@@ -34,22 +35,22 @@ func (noPlaces) Nearby(context.Context, places.Query) ([]byte, error) {
 
 const noPlacesJSON = "{\n   \"html_attributions\" : [],\n   \"results\" : [],\n   \"status\" : \"ZERO_RESULTS\"\n}\n\n"
 
-// testHerd is a herd on a network that can be cut.
+// testHerd is a herd on a network whose edges can be cut.
 type testHerd struct {
 	t       *testing.T
 	network *bustest.Network
 	graph   *topology.Graph
 	servers map[string]*testServer
-	wrap    func(net.Listener) net.Listener // of clients; nil for as it is
+	wrap    func(net.Listener) net.Listener // wraps the listeners for clients; nil for none
 }
 
 type testServer struct {
 	node *Node
 	ln   *pipeListener
-	stop func() error // ends it, once, and returns what Run did
+	stop func() error // stops it, once, and returns the result of Run
 }
 
-// newTestHerd makes a herd of which no server runs yet.
+// newTestHerd makes a herd. Its servers are not started.
 func newTestHerd(t *testing.T, spec string) *testHerd {
 	graph, err := topology.Load(spec)
 	if err != nil {
@@ -69,7 +70,7 @@ func (h *testHerd) startAll() *testHerd {
 	return h
 }
 
-// start runs a server until the test ends; with, if not nil, changes its Config.
+// start runs a server until the test ends. with changes its Config, unless it is nil.
 func (h *testHerd) start(name string, epoch uint64, with func(*Config)) *testServer {
 	h.t.Helper()
 	neighbours := h.graph.Neighbours(name)
@@ -97,9 +98,47 @@ func (h *testHerd) start(name string, epoch uint64, with func(*Config)) *testSer
 	return s
 }
 
-// startOver starts a server, in its first life, over what a test puts in place of its bus.
-func (h *testHerd) startOver(name string, over func(Bus) Bus) {
-	h.start(name, 1, func(cfg *Config) { cfg.Bus = over(cfg.Bus) })
+// startWithBus starts a server on the bus that wrap returns for its usual one.
+func (h *testHerd) startWithBus(name string, wrap func(Bus) Bus) {
+	h.start(name, 1, func(cfg *Config) { cfg.Bus = wrap(cfg.Bus) })
+}
+
+// newSolo starts a server without neighbours. with changes its Config, unless it is nil.
+func newSolo(t *testing.T, with func(*Config)) *testHerd {
+	h := newTestHerd(t, "Solo")
+	h.start("Solo", 1, with)
+	return h
+}
+
+// startSoloTCP starts a server without neighbours that listens on the kernel's TCP, in
+// real time. stop stops it and returns the result of Run.
+func startSoloTCP(t *testing.T, limits Limits) (n *Node, address string, stop func() error) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newTestHerd(t, "Solo")
+	n = New(Config{
+		Name: "Solo", Epoch: 1, Limits: limits, Repair: 30 * time.Second,
+		Bus: h.network.Bus("Solo"), Places: noPlaces{}, Log: discard,
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- n.Run(ctx, ln) }()
+	stop = sync.OnceValue(func() error {
+		cancel()
+		return <-done
+	})
+	t.Cleanup(func() { stop() })
+	n.AwaitReady(t.Context())
+	return n, ln.Addr().String(), stop
+}
+
+// settle lets everything that is in transit arrive. It needs virtual time.
+func settle() {
+	time.Sleep(time.Millisecond)
+	synctest.Wait()
 }
 
 // client is a client's end of a connection.
@@ -111,32 +150,33 @@ type client struct {
 
 func (h *testHerd) dial(name string) *client { return h.dialFrom(name, nil) }
 
-// dialFrom connects as if from an address; nil is none of TCP's.
+// dialFrom connects as if from an IP address; nil for a connection that is not TCP.
 func (h *testHerd) dialFrom(name string, from net.IP) *client {
 	conn := h.servers[name].ln.dial(from)
 	h.t.Cleanup(func() { conn.Close() })
 	return &client{h.t, conn, bufio.NewReader(conn)}
 }
 
-// refused checks that a connection was closed at once.
-func (h *testHerd) refused(c *client) {
+// wantClosed checks that the server closed a connection at once.
+func (h *testHerd) wantClosed(c *client) {
 	h.t.Helper()
 	began := time.Now()
 	if _, err := c.r.ReadByte(); err == nil || time.Since(began) > time.Second {
-		h.t.Errorf("a client too many read %v after %v, want the end at once", err, time.Since(began))
+		h.t.Errorf("reading from a refused connection: %v after %v, want the end at once", err, time.Since(began))
 	}
 }
 
-// send writes without waiting until it has been read.
+// send writes text in the background.
 func (c *client) send(text string) {
 	go io.WriteString(c.conn, text)
 }
 
+// line reads one line of a reply.
 func (c *client) line() string {
 	c.t.Helper()
 	line, err := c.r.ReadString('\n')
 	if err != nil {
-		c.t.Fatalf("reading a reply: %v, after %q", err, line)
+		c.t.Fatalf("read a reply: %v, after %q", err, line)
 	}
 	return line
 }
@@ -148,8 +188,8 @@ func (c *client) ask(command string) string {
 	return c.line()
 }
 
-// where is the record that a server has of a client, or "?".
-func (h *testHerd) where(server, clientID string) string {
+// record is a server's record of a client, with its LF; "?" if it has none.
+func (h *testHerd) record(server, clientID string) string {
 	h.t.Helper()
 	c := h.dial(server)
 	defer c.conn.Close()
@@ -160,12 +200,12 @@ func (h *testHerd) where(server, clientID string) string {
 	return reply
 }
 
-// agree checks that all servers have the record want of a client.
-func (h *testHerd) agree(clientID, want string) {
+// wantRecord checks that all servers have the same record of a client.
+func (h *testHerd) wantRecord(clientID, want string) {
 	h.t.Helper()
 	for _, name := range h.graph.Servers() {
-		if got := h.where(name, clientID); got != want {
-			h.t.Errorf("%s has %q of %s, want %q", name, got, clientID, want)
+		if got := h.record(name, clientID); got != want {
+			h.t.Errorf("%s has the record %q of %s, want %q", name, got, clientID, want)
 		}
 	}
 }

@@ -3,7 +3,6 @@ package node
 import (
 	"fmt"
 	"runtime/debug"
-
 	"time"
 
 	"herd/bus"

@@ -11,8 +11,9 @@ import (
 	"herd/bus"
 )
 
-// TestNeighbourAway: what is reported while a neighbour is down waits for it.
-func TestNeighbourAway(t *testing.T) {
+// TestNeighbourUnreachable: a report while a neighbour is down reaches it when it is up
+// again.
+func TestNeighbourUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B").startAll()
 		settle()
@@ -20,18 +21,18 @@ func TestNeighbourAway(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		want := h.dial("A").ask("IAMAT kiwi +1+1 100")
 		time.Sleep(5 * time.Second)
-		if got := h.where("B", "kiwi"); got != "?" {
+		if got := h.record("B", "kiwi"); got != "?" {
 			t.Fatalf("B has %q across the cut", got)
 		}
 		h.network.Heal("A", "B")
-		time.Sleep(1500 * time.Millisecond) // until the next beat
+		time.Sleep(1500 * time.Millisecond) // until the next heartbeat
 		settle()
-		h.agree("kiwi", want)
+		h.wantRecord("kiwi", want)
 	})
 }
 
-// TestNeighbourRestarted: a neighbour that comes back with a new life is told
-// what waited, and is heard.
+// TestNeighbourRestarted: a neighbour that was restarted gets the reports that it missed,
+// and forwards again.
 func TestNeighbourRestarted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B,B-C").startAll()
@@ -44,13 +45,13 @@ func TestNeighbourRestarted(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		h.start("B", 77, nil)
 		settle()
-		h.agree("kiwi", fromA)
-		h.agree("emu", fromC)
+		h.wantRecord("kiwi", fromA)
+		h.wantRecord("emu", fromC)
 	})
 }
 
-// TestEvents: people are told of the start, of neighbours coming and going, and
-// of the stop.
+// TestEvents: a server publishes events for its start, its stop, and neighbours that go up
+// or down.
 func TestEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B")
@@ -62,7 +63,7 @@ func TestEvents(t *testing.T) {
 				defer mu.Unlock()
 				events = append(events, strings.TrimPrefix(subject, "herd.event."))
 				if !strings.Contains(string(m.Data), " A: ") && !strings.Contains(string(m.Data), " B: ") || strings.Contains(string(m.Data), "\n") {
-					t.Errorf("event %s says %q, want one line that names its server", subject, m.Data)
+					t.Errorf("event %s is %q, want one line that names its server", subject, m.Data)
 				}
 			}
 		})
@@ -85,15 +86,15 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// TestJunkOnAnEdge: bytes that are no records are dropped with a notice, once a
-// second at most, and hurt nobody.
-func TestJunkOnAnEdge(t *testing.T) {
+// TestMalformedInput: malformed lines from a neighbour are dropped, and reported at most
+// once a second. The records among them are merged.
+func TestMalformedInput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B")
-		notices := make(chan string, 1000)
+		events := make(chan string, 1000)
 		h.network.Tap(func(subject string, m bus.Message) {
 			if subject == "herd.event.A.mismatch.B" {
-				notices <- string(m.Data)
+				events <- string(m.Data)
 			}
 		})
 		h.startAll()
@@ -102,26 +103,26 @@ func TestJunkOnAnEdge(t *testing.T) {
 		const record = "AT B +1.000000000 kiwi +1+1 100"
 		a.Receive(bus.Message{Lane: bus.Records, Peer: "B", Data: []byte("\x00\xff\n" + record + "\nIAMAT x +1+1 1\n")})
 		a.Receive(bus.Message{Lane: bus.Records, Peer: "nobody", Data: []byte("AT B +1.000000000 emu +1+1 100")})
-		a.Receive(bus.Message{Lane: bus.Heartbeat, Peer: "B", Data: []byte("lub dub")})
+		a.Receive(bus.Message{Lane: bus.Heartbeat, Peer: "B", Data: []byte("not a heartbeat")})
 		for range 500 {
-			a.Receive(bus.Message{Lane: bus.Records, Peer: "B", Data: []byte("junk\n")})
+			a.Receive(bus.Message{Lane: bus.Records, Peer: "B", Data: []byte("malformed\n")})
 		}
 		settle()
-		if got := h.where("A", "kiwi"); got != record+"\n" {
-			t.Errorf("A has %q, want the one record amid the junk", got)
+		if got := h.record("A", "kiwi"); got != record+"\n" {
+			t.Errorf("A has %q, want the record among the malformed lines", got)
 		}
-		if got := h.where("A", "emu"); got != "?" {
-			t.Errorf("a record from no neighbour was merged: %q", got)
+		if got := h.record("A", "emu"); got != "?" {
+			t.Errorf("a record from a server that is not a neighbour was merged: %q", got)
 		}
-		if n := len(notices); n != 1 {
-			t.Errorf("%d notices of junk within a second, want 1", n)
+		if n := len(events); n != 1 {
+			t.Errorf("%d events within a second, want 1", n)
 		}
-		if first := <-notices; !strings.Contains(first, `dropped 2 malformed lines from B, the last: "IAMAT x +1+1 1"`) {
-			t.Errorf("notice %q, want the count and a sample", first)
+		if first := <-events; !strings.Contains(first, `dropped 2 malformed lines from B, the last: "IAMAT x +1+1 1"`) {
+			t.Errorf("event %q, want the number of lines and a sample", first)
 		}
-		time.Sleep(2 * time.Second) // the rest is told of, though no more comes
-		if next := <-notices; !strings.Contains(next, `dropped 501 malformed lines from B, the last: "junk"`) {
-			t.Errorf("notice %q, want the count of all since the last", next)
+		time.Sleep(2 * time.Second) // the rest is reported, although no more arrives
+		if next := <-events; !strings.Contains(next, `dropped 501 malformed lines from B, the last: "malformed"`) {
+			t.Errorf("event %q, want the number of lines since the last event", next)
 		}
 	})
 }

@@ -16,8 +16,8 @@ type Bus interface {
 	// Send writes messages to the connection, in their order and in one write if it can.
 	// A nil error means that they were written: the bus delivers at most once, and does
 	// not say so when it loses a message. After bus.ErrDisconnected and bus.ErrTooLarge
-	// nothing was sent. After bus.ErrUncertain any of the messages may have been, or may
-	// be yet. Send blocks for a tenth of a second at most, not for a reconnect. It may be
+	// nothing was sent. After bus.ErrUncertain any of the messages may have been sent,
+	// or may still be sent. Send blocks for a tenth of a second at most, not for a reconnect. It may be
 	// called concurrently, and keeps no reference to the messages' data.
 	Send(messages ...bus.Message) error
 
@@ -34,7 +34,7 @@ type Bus interface {
 // Journal is what a server needs of a journal. One goroutine uses it.
 type Journal interface {
 	// Open opens the journal and calls replay with each frame of record lines in it, the
-	// oldest first, before it returns. damage describes in words what could not be read.
+	// oldest first, before it returns. damage describes what could not be read.
 	// replay must not keep the frame.
 	Open(replay func(frame []byte)) (damage []string, err error)
 

@@ -19,8 +19,8 @@ const (
 	compactRetry   = time.Minute // after a compaction that failed, which made the journal larger
 
 	// Up to journalFrames frames of about frameSize bytes are appended at a time. Few
-	// large frames are best, for the disk is waited for once per frame. A frame is made of
-	// pieces of about pieceSize, for clients wait while the lock is held.
+	// large frames are best: with sync, each frame costs a wait for the disk. A frame is
+	// made of pieces of about pieceSize: clients wait while the lock is held.
 	journalFrames = 8
 	compactFrames = 2
 	frameSize     = 128 << 10
@@ -90,7 +90,7 @@ func (n *Node) journalDamage() []string {
 	return n.journal.damage
 }
 
-// publishDamage publishes it. The log has it already.
+// publishDamage publishes what could not be read of the journal. The log has it already.
 func (n *Node) publishDamage() {
 	n.mu.Lock()
 	damage := n.journalDamage()
@@ -291,7 +291,7 @@ func (n *Node) closeJournal() error {
 	failed := n.journalFailed
 	n.mu.Unlock()
 	err := errNotJournalled
-	if !failed { // it has had its time
+	if !failed { // else it was retried already
 		err = n.appendNews()
 	}
 	if err != nil {

@@ -13,10 +13,10 @@ import (
 	"herd/places"
 )
 
-// blockedPlaces is a places source that answers when the test says so.
+// blockedPlaces is a places source that replies when the test closes replies.
 type blockedPlaces struct {
-	asked, answer chan struct{}
-	cancelled     chan error // why
+	requests, replies chan struct{}
+	cancelled         chan error // why
 }
 
 func newBlockedPlaces() blockedPlaces {
@@ -24,9 +24,9 @@ func newBlockedPlaces() blockedPlaces {
 }
 
 func (p blockedPlaces) Nearby(ctx context.Context, q places.Query) ([]byte, error) {
-	p.asked <- struct{}{}
+	p.requests <- struct{}{}
 	select {
-	case <-p.answer:
+	case <-p.replies:
 		return []byte("{}"), nil
 	case <-ctx.Done():
 		p.cancelled <- ctx.Err()
@@ -34,9 +34,9 @@ func (p blockedPlaces) Nearby(ctx context.Context, q places.Query) ([]byte, erro
 	}
 }
 
-// overTCP is a session of a server with places src, over the kernel's TCP, and the
-// client's end of it. ended is closed when the session has.
-func overTCP(t *testing.T, src places.Source) (c *net.TCPConn, ended chan struct{}) {
+// sessionTCP starts a session of a server with places src over the kernel's TCP. It
+// returns the client's end. ended is closed when the session has ended.
+func sessionTCP(t *testing.T, src places.Source) (c *net.TCPConn, ended chan struct{}) {
 	t.Helper()
 	n := New(Config{Name: "Solo", Limits: generous, Places: src, Log: discard})
 	n.ready.open()
@@ -50,8 +50,8 @@ func overTCP(t *testing.T, src places.Source) (c *net.TCPConn, ended chan struct
 	return ours, ended
 }
 
-// tcpPair is both ends of a connection over the kernel's TCP; theirs is for a session
-// to close.
+// tcpPair makes a connection over the kernel's TCP. theirs is the server's end, which the
+// caller must close.
 func tcpPair(t *testing.T) (ours *net.TCPConn, theirs net.Conn) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -70,7 +70,8 @@ func tcpPair(t *testing.T) (ours *net.TCPConn, theirs net.Conn) {
 	return conn.(*net.TCPConn), theirs
 }
 
-func say(t *testing.T, c net.Conn, text string) {
+// write writes text to a connection.
+func write(t *testing.T, c net.Conn, text string) {
 	t.Helper()
 	if _, err := io.WriteString(c, text); err != nil {
 		t.Fatal(err)
@@ -85,9 +86,9 @@ func TestResetClient(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			src := newBlockedPlaces()
-			c, ended := overTCP(t, src)
-			say(t, c, "IAMAT kiwi +1+1 1\nWHATSAT kiwi 10 5\n"+more)
-			<-src.asked
+			c, ended := sessionTCP(t, src)
+			write(t, c, "IAMAT kiwi +1+1 1\nWHATSAT kiwi 10 5\n"+more)
+			<-src.requests
 			if err := c.SetLinger(0); err != nil { // so that Close resets
 				t.Fatal(err)
 			}
@@ -96,27 +97,27 @@ func TestResetClient(t *testing.T) {
 				t.Errorf("the lookup ended with %v, want it cancelled", err)
 			}
 			<-ended
-			if len(src.asked) > 0 {
+			if len(src.requests) > 0 {
 				t.Error("a further lookup was made")
 			}
 		})
 	}
 }
 
-// TestHalfClosedClient: one that has no more to say gets all its replies, and what
-// it said while it waited is answered in order.
+// TestHalfClosedClient: a client that half-closes its connection gets all replies, in
+// order, also to lines that it sent during a lookup of places.
 func TestHalfClosedClient(t *testing.T) {
 	t.Parallel()
 	src := newBlockedPlaces()
-	c, ended := overTCP(t, src)
+	c, ended := sessionTCP(t, src)
 	const lines = 20_000
 	go func() {
 		defer c.CloseWrite()
 		fmt.Fprint(c, "IAMAT kiwi +1+1 1\nWHATSAT kiwi 10 5\n")
-		<-src.asked
+		<-src.requests
 		for i := range lines {
 			if i == lines/2 {
-				close(src.answer)
+				close(src.replies)
 			}
 			fmt.Fprintln(c, i)
 		}
@@ -137,22 +138,22 @@ func TestHalfClosedClient(t *testing.T) {
 	}
 }
 
-// TestWhatsAtInAll: waiting to be ready and whatsAtTimeout take no longer than whatsAtTimeout, and
-// no longer than a stop allows.
-func TestWhatsAtInAll(t *testing.T) {
+// TestWhatsAtTimeout: a WHATSAT takes at most whatsAtTimeout, including the time that it
+// waits for the server to be ready. In a stop it takes at most lookupTimeout.
+func TestWhatsAtTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := New(Config{Name: "Solo", Limits: generous, Places: slowPlaces(time.Hour), Log: discard}) // never ready
 		conversation(t, n, "IAMAT kiwi +1+1 1\n", 99)
 		began := time.Now()
 		if got := conversation(t, n, "WHATSAT kiwi 10 5\n", 99); !strings.Contains(got, "did not answer in time") {
-			t.Errorf("replies %q", got)
+			t.Errorf("the reply is %q, want a timeout", got)
 		}
 		if took := time.Since(began); took != whatsAtTimeout {
 			t.Errorf("the WHATSAT took %v, want %v", took, whatsAtTimeout)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		h := oneServer(t, func(cfg *Config) { cfg.Places = slowPlaces(time.Hour) })
+		h := newSolo(t, func(cfg *Config) { cfg.Places = slowPlaces(time.Hour) })
 		settle()
 		c := h.dial("Solo")
 		c.ask("IAMAT kiwi +1+1 1")
@@ -163,10 +164,70 @@ func TestWhatsAtInAll(t *testing.T) {
 		go func() { stopped <- h.servers["Solo"].stop() }()
 		replies, err := io.ReadAll(c.r)
 		if err != nil || strings.Count(string(replies), "the request was cancelled") != 3 {
-			t.Errorf("replies %q, %v", replies, err)
+			t.Errorf("replies %q, %v, want three cancelled lookups", replies, err)
 		}
 		if err := <-stopped; err != nil || time.Since(began) != lookupTimeout {
 			t.Errorf("Run = %v after %v, want nil after %v", err, time.Since(began), lookupTimeout)
+		}
+	})
+}
+
+// slowPlaces is a places source that replies after a while.
+type slowPlaces time.Duration
+
+func (s slowPlaces) Nearby(ctx context.Context, q places.Query) ([]byte, error) {
+	select {
+	case <-time.After(time.Duration(s)):
+		return []byte("{}\n\n\n"), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// TestSlowPlaces: earlier replies and other clients do not wait for a WHATSAT. A source
+// that does not reply in time is given up.
+func TestSlowPlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newSolo(t, func(cfg *Config) { cfg.Places = slowPlaces(3 * time.Second) })
+		settle()
+		began := time.Now()
+		c := h.dial("Solo")
+		c.send("IAMAT kiwi +1+1 1\nWHATSAT kiwi 10 5\nafter\n")
+		record := c.line()
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("the reply before the WHATSAT took %v", waited)
+		}
+		h.dial("Solo").ask("another client")
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("the reply to another client took %v", waited)
+		}
+		for _, want := range []string{record, "{}\n", "\n", "? after\n"} {
+			if got := c.line(); got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		}
+		if waited := time.Since(began); waited != 3*time.Second {
+			t.Errorf("the WHATSAT took %v, want 3s", waited)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		h := newSolo(t, func(cfg *Config) { cfg.Places = slowPlaces(time.Hour) })
+		settle()
+		began := time.Now()
+		c := h.dial("Solo")
+		record := c.ask("IAMAT kiwi +1+1 1")
+		if got := c.ask("WHATSAT kiwi 10 5"); got != record {
+			t.Errorf("got %q, want %q", got, record)
+		}
+		if waited := time.Since(began); waited != whatsAtTimeout {
+			t.Errorf("the source was given up after %v, want %v", waited, whatsAtTimeout)
+		}
+		var object strings.Builder
+		for line := c.line(); line != "\n"; line = c.line() {
+			object.WriteString(line)
+		}
+		if !strings.Contains(object.String(), `"error_message" : "`) || !strings.Contains(object.String(), `"status" : "UNKNOWN_ERROR"`) {
+			t.Errorf("reply %q, want an UNKNOWN_ERROR with a message", object.String())
 		}
 	})
 }

@@ -15,12 +15,12 @@ import (
 	"herd/places"
 )
 
-// panickyPlaces panics when it is asked.
+// panickyPlaces is a places source that panics.
 type panickyPlaces struct{}
 
 func (panickyPlaces) Nearby(context.Context, places.Query) ([]byte, error) { panic("no places") }
 
-// logBuffer collects a log.
+// logBuffer collects a log. It is safe for concurrent use.
 type logBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -39,11 +39,11 @@ func (l *logBuffer) String() string {
 }
 
 // TestPanicInSession: a panic closes the connection whose input caused it, with a log
-// line and a count. Others are served.
+// line and a count. Other connections are served.
 func TestPanicInSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logBuffer
-		h := oneServer(t, func(cfg *Config) {
+		h := newSolo(t, func(cfg *Config) {
 			cfg.Places = panickyPlaces{}
 			cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
 		})
@@ -59,14 +59,14 @@ func TestPanicInSession(t *testing.T) {
 			t.Errorf("after the panic: %q, %v, want the end", rest, err)
 		}
 		if got := other.ask("IAMAT kiwi +1+1 2"); !strings.HasPrefix(got, "AT ") {
-			t.Errorf("another client was answered %q", got)
+			t.Errorf("the reply to another client is %q", got)
 		}
 		if s := h.servers["Solo"].node.Stats(); s.Panics != 1 || s.Clients != 1 {
 			t.Errorf("%d panics, %d clients, want 1 of each", s.Panics, s.Clients)
 		}
 		for _, want := range []string{"no places", `WHATSAT kiwi 10 5`, "lookup.go"} {
 			if !strings.Contains(log.String(), want) {
-				t.Errorf("the log lacks %q:\n%s", want, log.String())
+				t.Errorf("the log does not contain %q:\n%s", want, log.String())
 			}
 		}
 	})
@@ -91,10 +91,10 @@ func TestPanicInMessage(t *testing.T) {
 			a.Receive(bus.Message{Lane: bus.Records, Peer: "B", Data: []byte("AT B +1.000000000 " + client + " +1+1 100")})
 		}
 		if _, ok := a.Record([]byte("kiwi")); !ok || a.Stats().Panics != 1 {
-			t.Errorf("the next record was merged %v, %d panics, want true and 1", ok, a.Stats().Panics)
+			t.Errorf("the next record is merged: %v, %d panics, want true and 1", ok, a.Stats().Panics)
 		}
 		if !strings.Contains(log.String(), "poisoned") || !strings.Contains(log.String(), "AT B +1.000000000 poison +1+1 100") {
-			t.Errorf("the log lacks the panic or its input:\n%s", log.String())
+			t.Errorf("the log does not contain the panic and its input:\n%s", log.String())
 		}
 	})
 }

@@ -5,11 +5,13 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"herd/node/replica"
 )
 
-// TestReadyFollowsTheBus: once reached, ready is kept, but Ready reports a disconnected
-// bus and a stop.
-func TestReadyFollowsTheBus(t *testing.T) {
+// TestReadyWhenDisconnected: a server that has been ready is unready while NATS is
+// disconnected and when it stops. A WHATSAT does not wait then.
+func TestReadyWhenDisconnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B").startAll()
 		a := h.servers["A"].node
@@ -25,11 +27,11 @@ func TestReadyFollowsTheBus(t *testing.T) {
 		h.network.Stop()
 		expect("disconnected", "A: NATS is disconnected")
 		if s := a.Status(); s.Edges[0].Up || s.Ready || !strings.Contains(s.Why, "disconnected") {
-			t.Errorf("status while disconnected: %+v", s)
+			t.Errorf("Status while disconnected = %+v", s)
 		}
 		began := time.Now()
 		if h.dial("A").ask("WHATSAT kiwi 0 0"); time.Since(began) > 0 {
-			t.Error("a WHATSAT waited for a bus that was disconnected later")
+			t.Error("a WHATSAT waited, although the server has been ready before")
 		}
 		h.network.Start()
 		expect("connected again", "")
@@ -38,4 +40,39 @@ func TestReadyFollowsTheBus(t *testing.T) {
 		}
 		expect("stopped", "A: stopping")
 	})
+}
+
+// TestWhatsAtAwaitsReady: a WHATSAT waits until the server is ready. An IAMAT does not.
+func TestWhatsAtAwaitsReady(t *testing.T) {
+	tests := []struct {
+		name  string
+		setUp func(*testHerd)
+		ready time.Duration
+	}{
+		{"no heartbeat from the neighbour", func(h *testHerd) {}, replica.GreetingTimeout},
+		{"neighbour is ready", func(h *testHerd) { h.start("B", 2, nil) }, 0},
+		{"NATS not reachable", func(h *testHerd) { h.network.Stop() }, connectTimeout},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newTestHerd(t, "A-B")
+				tt.setUp(h)
+				began := time.Now()
+				h.start("A", 1, nil)
+				c := h.dial("A")
+				want := c.ask("IAMAT kiwi +1+1 1")
+				if waited := time.Since(began); waited > nameClaimTimeout {
+					t.Errorf("IAMAT took %v, want at most %v", waited, nameClaimTimeout)
+				}
+				if got := c.ask("WHATSAT kiwi 0 0"); got != want {
+					t.Errorf("got %q, want %q", got, want)
+				}
+				const tolerance = 20 * time.Millisecond // readiness is polled
+				if waited := time.Since(began); waited < tt.ready || waited > tt.ready+tolerance {
+					t.Errorf("the reply to WHATSAT came %v after the start, want %v", waited, tt.ready)
+				}
+			})
+		})
+	}
 }

@@ -10,46 +10,47 @@ import (
 	"herd/bus"
 )
 
-// TestLostMessages: what is lost on the way is noticed and brought by repair,
-// within seconds, also where it was the last that was said.
+// TestLostMessages: a lost message is noticed by the next heartbeat, also if it was the
+// last message on the edge. Repair brings its records.
 func TestLostMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B,B-C").startAll()
 		settle()
-		h.network.Cut("A", "B") // too short for the edge to go down
+		h.network.Cut("A", "B") // for too short to go down
 		lost := h.dial("A").ask("IAMAT kiwi +1+1 100")
 		settle()
 		h.network.Heal("A", "B")
-		if got := h.where("B", "kiwi"); got != "?" {
+		if got := h.record("B", "kiwi"); got != "?" {
 			t.Fatalf("B has %q across the cut", got)
 		}
-		time.Sleep(1500 * time.Millisecond) // until the next beat tells of it
+		time.Sleep(1500 * time.Millisecond) // until the next heartbeat announces it
 		settle()
-		h.agree("kiwi", lost)
+		h.wantRecord("kiwi", lost)
 	})
 }
 
-// TestSlowIntake: where the bus says that it lost messages, a comparison follows.
-func TestSlowIntake(t *testing.T) {
+// TestLossReportedByBus: when the bus reports that it lost messages, one comparison
+// follows.
+func TestLossReportedByBus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B").startAll()
-		asked := make(chan bool, 100)
+		requests := make(chan bool, 100)
 		h.network.Tap(func(subject string, m bus.Message) {
 			if subject == "herd.sync.A.B" {
-				asked <- true
+				requests <- true
 			}
 		})
 		h.servers["A"].node.AsyncError("B", fmt.Errorf("subscription: %w", bus.ErrSlow))
 		time.Sleep(1500 * time.Millisecond)
-		if len(asked) != 1 {
-			t.Errorf("%d comparisons asked for after messages were lost, want 1", len(asked))
+		if len(requests) != 1 {
+			t.Errorf("%d requests after messages were lost, want 1", len(requests))
 		}
 	})
 }
 
-// TestRestartedServer: a server that comes back with nothing has the whole map
-// before it is ready, and a WHATSAT waits for that.
-func TestRestartedServer(t *testing.T) {
+// TestRestartWithEmptyMap: a server that restarts with an empty map gets the whole map
+// before it is ready. A WHATSAT waits for that.
+func TestRestartWithEmptyMap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "goloman").startAll()
 		settle()
@@ -66,36 +67,36 @@ func TestRestartedServer(t *testing.T) {
 		h.network.SetDelay(10 * time.Millisecond)
 		began := time.Now()
 		h.start("Welsh", 99, nil)
-		if got := h.where("Welsh", "c499"); got != last {
+		if got := h.record("Welsh", "c499"); got != last {
 			t.Errorf("Welsh has %q, want %q", got, last)
 		}
 		if took := time.Since(began); took > time.Second {
-			t.Errorf("it took %v", took)
+			t.Errorf("the reply took %v, want at most a second", took)
 		}
 		for i := range 500 {
-			if h.where("Welsh", fmt.Sprint("c", i)) == "?" {
-				t.Errorf("Welsh was ready without c%d", i)
+			if h.record("Welsh", fmt.Sprint("c", i)) == "?" {
+				t.Errorf("Welsh was ready and did not have c%d", i)
 			}
 		}
 	})
 }
 
-// TestRepairOff: with repair off nothing is brought, nothing asked, and ready
-// means listening.
+// TestRepairOff: with repair off a server sends no repair messages, restores nothing, and
+// is ready at once.
 func TestRepairOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		off := func(cfg *Config) { cfg.Repair = 0 }
 		h := newTestHerd(t, "A-B")
 		h.network.Tap(func(subject string, m bus.Message) {
 			if m.Lane == bus.SyncRequest || m.Lane == bus.SyncReply {
-				t.Errorf("repair spoke on %s", subject)
+				t.Errorf("a repair message on %s", subject)
 			}
 		})
 		h.start("A", 1, off)
 		if err := h.servers["A"].node.Ready(); err != nil {
 			synctest.Wait()
 			if err := h.servers["A"].node.Ready(); err != nil {
-				t.Errorf("not ready at the start: %v", err)
+				t.Errorf("Ready at the start = %v, want nil", err)
 			}
 		}
 		h.dial("A").ask("IAMAT kiwi +1+1 100")
@@ -107,20 +108,20 @@ func TestRepairOff(t *testing.T) {
 		}
 		h.start("B", 3, off)
 		time.Sleep(time.Minute)
-		if got := h.where("B", "kiwi"); got != "?" {
-			t.Errorf("B has %q, though nobody said it in its life", got)
+		if got := h.record("B", "kiwi"); got != "?" {
+			t.Errorf("B has %q, although nobody sent it in its epoch", got)
 		}
 	})
 }
 
-// TestRepairIsTold: people are told what a repair brought.
-func TestRepairIsTold(t *testing.T) {
+// TestRepairEvent: an event tells what a comparison brought.
+func TestRepairEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B")
-		told := make(chan string, 100)
+		events := make(chan string, 100)
 		h.network.Tap(func(subject string, m bus.Message) {
 			if subject == "herd.event.B.repair.A" {
-				told <- string(m.Data)
+				events <- string(m.Data)
 			}
 		})
 		h.startAll()
@@ -132,8 +133,8 @@ func TestRepairIsTold(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.start("B", 9, nil).node.AwaitReady(t.Context())
-		if text := <-told; !strings.Contains(text, "compared with A because it came up: received 3 lines, 3 of them news") {
-			t.Errorf("told %q", text)
+		if text := <-events; !strings.Contains(text, "compared with A because it came up: received 3 lines, 3 of them news") {
+			t.Errorf("the event is %q", text)
 		}
 	})
 }

@@ -12,27 +12,27 @@ import (
 )
 
 const (
-	trafficFileMB = 100 // a file's size, before it is rotated
-	trafficFiles  = 5   // rotated ones that are kept
-	// trafficBehind is how many bytes may wait to be written to the file, before
-	// those who log wait: nothing is dropped.
+	trafficFileMB = 100 // size at which the file is rotated
+	trafficFiles  = 5   // rotated files that are kept
+	// trafficBehind is the number of bytes that may wait for the disk. When there are
+	// more, write blocks: nothing is dropped.
 	trafficBehind = 4 << 20
 	trafficTime   = "2006-01-02T15:04:05.000000Z"
 )
 
-// trafficLog is the file of all input and output of one server: one line an
-// event with time, server, what, who, and the line that came or went. Lines are
-// in the file a moment after they are written here: one goroutine carries over
-// what has gathered, so that the file costs no write a line.
+// trafficLog logs all input and output of one server to a file. Each event is one line:
+// time, server, what happened, with whom, and the line that was received or sent. write
+// only appends to a buffer. One goroutine writes the buffer to the file, so that there is
+// not one system call per line.
 type trafficLog struct {
 	server string
 	file   *lumberjack.Logger
 	log    *slog.Logger
 
 	mu     sync.Mutex
-	change sync.Cond // of what follows
+	change sync.Cond // signals that one of the following fields changed
 	buf    []byte    // whole lines, not yet in the file
-	ended  bool
+	ended  bool      // carry ends when buf is in the file
 }
 
 func newTrafficLog(dir, server string, log *slog.Logger) *trafficLog {
@@ -47,7 +47,7 @@ func newTrafficLog(dir, server string, log *slog.Logger) *trafficLog {
 	return t
 }
 
-// start starts carrying over to the file; stop ends it, once all is there.
+// start starts the goroutine. stop ends it and returns when everything is in the file.
 func (t *trafficLog) start() (stop func()) {
 	done := make(chan struct{})
 	go func() {
@@ -63,6 +63,7 @@ func (t *trafficLog) start() (stop func()) {
 	}
 }
 
+// carry writes the buffer to the file, until stop.
 func (t *trafficLog) carry() {
 	var spare []byte
 	failing := false
@@ -78,13 +79,13 @@ func (t *trafficLog) carry() {
 		t.change.Broadcast()
 
 		_, err := t.file.Write(lines)
-		if err != nil && !failing { // said once: a server with a full disk goes on serving
-			t.log.Error("traffic log: lines lost", "file", t.file.Filename, "err", err)
+		if err != nil && !failing { // logged once: a server goes on without the log when the disk is full
+			t.log.Error("traffic log not written: lines are lost", "file", t.file.Filename, "err", err)
 		}
 		failing = err != nil
 		if ended {
 			if err := t.file.Close(); err != nil {
-				t.log.Error("traffic log", "file", t.file.Filename, "err", err)
+				t.log.Error("traffic log not closed", "file", t.file.Filename, "err", err)
 			}
 			return
 		}
@@ -92,13 +93,13 @@ func (t *trafficLog) carry() {
 	}
 }
 
-// write logs one event; line may be empty.
+// write logs one event. line may be empty.
 func (t *trafficLog) write(what, who string, line []byte) {
 	t.mu.Lock()
 	for len(t.buf) > trafficBehind && !t.ended {
 		t.change.Wait()
 	}
-	b := time.Now().UTC().AppendFormat(t.buf, trafficTime) // here, so that lines are in the order of their times
+	b := time.Now().UTC().AppendFormat(t.buf, trafficTime) // with the lock held, so that the file is in the order of time
 	for _, field := range []string{t.server, what, who} {
 		if field != "" {
 			b = append(append(b, ' '), field...)
@@ -117,8 +118,8 @@ func (t *trafficLog) write(what, who string, line []byte) {
 	t.change.Broadcast()
 }
 
-// needsQuotes tells whether a line must be quoted: where it holds control bytes,
-// or could be taken for quoted.
+// needsQuotes reports whether a line must be quoted: it contains control bytes, or looks
+// as if it were quoted.
 func needsQuotes(line []byte) bool {
 	return line[0] == '"' || bytes.ContainsFunc(line, func(r rune) bool { return r < ' ' || r == 0x7f })
 }

@@ -10,16 +10,16 @@ import (
 	"testing"
 )
 
-// TestTrafficRotates: lines of many writers, over more files than one, are all
-// there, whole and in the order of their times; only so many files are kept.
-func TestTrafficRotates(t *testing.T) {
+// TestTrafficLogRotation: lines of several writers fill several files. None is lost or
+// cut, and they are in the order of their times.
+func TestTrafficLogRotation(t *testing.T) {
 	const writers, lines = 4, 15_000 // of a kilobyte
 	dir := t.TempDir()
 	log := newTrafficLog(dir, "A", discard)
 	if log.file.MaxSize != 100 || log.file.MaxBackups != 5 {
-		t.Errorf("rotated at %d MB, %d kept, want 100 and 5", log.file.MaxSize, log.file.MaxBackups)
+		t.Errorf("rotation at %d MB, %d files kept, want 100 and 5", log.file.MaxSize, log.file.MaxBackups)
 	}
-	log.file.MaxSize, log.file.MaxBackups = 15, 100 // files are named for the millisecond in which they end
+	log.file.MaxSize, log.file.MaxBackups = 15, 100 // small, but not rotated twice in a millisecond: files are named by it
 	padding := strings.Repeat("x", 1000)
 	stop := log.start()
 	var all sync.WaitGroup
@@ -45,8 +45,8 @@ func TestTrafficRotates(t *testing.T) {
 		last := ""
 		for scan := bufio.NewScanner(f); scan.Scan(); found++ {
 			var w, i int
-			_, said, _ := strings.Cut(scan.Text(), " A client in 127.0.0.1:1 ")
-			if _, err := fmt.Sscanf(said, "writer %d line %d", &w, &i); err != nil || i != next[w] {
+			_, line, _ := strings.Cut(scan.Text(), " A client in 127.0.0.1:1 ")
+			if _, err := fmt.Sscanf(line, "writer %d line %d", &w, &i); err != nil || i != next[w] {
 				t.Fatalf("%s: %q after line %d of writer %d: %v", file, scan.Text(), next[w]-1, w, err)
 			}
 			next[w]++
@@ -59,7 +59,7 @@ func TestTrafficRotates(t *testing.T) {
 		f.Close()
 	}
 	if found != writers*lines {
-		t.Errorf("%d lines are there, want %d", found, writers*lines)
+		t.Errorf("%d lines in the files, want %d", found, writers*lines)
 	}
 }
 
@@ -68,7 +68,7 @@ func TestNeedsQuotes(t *testing.T) {
 		"AT A +0.000000000 kiwi +1+1 1": false,
 		"na\u00efve \xff bytes":         false,
 		"a \"quoted\" word":             false,
-		"\"quoted\"":                    true, // or it could be taken for one of ours
+		"\"quoted\"":                    true, // it would look as if we had quoted it
 		"tab\there":                     true,
 		"nul\x00":                       true,
 		"del\x7f":                       true,

@@ -10,7 +10,7 @@ import (
 type waitQueue struct {
 	done    uint64 // all work up to this number is done
 	waiting []waitingFor
-	stalled bool // somebody waited in vain, and nothing was done since
+	stalled bool // a wait timed out, and nothing has been done since
 	closed  bool // nobody waits any more: the server stops
 }
 

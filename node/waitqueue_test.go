@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestWaitQueue: a waiter is woken once, by whatever it waits for first.
+// TestWaitQueue: a waiter is woken once: by advance, remove or close.
 func TestWaitQueue(t *testing.T) {
 	var q waitQueue
 	waiters := map[string]*waiter{}
@@ -28,7 +28,7 @@ func TestWaitQueue(t *testing.T) {
 	add("five", 5)
 	q.advance(3)
 	if !woken("one") || !woken("three") || woken("five") || q.mustWait(3) || !q.mustWait(4) {
-		t.Error("advance(3) must wake those who wait for 1 and 3, and no others")
+		t.Error("advance(3) must wake the waiters for 1 and 3, and no others")
 	}
 	q.remove(waiters["five"])
 	q.remove(waiters["five"])
@@ -38,13 +38,12 @@ func TestWaitQueue(t *testing.T) {
 	add("late", 9)
 	q.close()
 	if !woken("late") || q.mustWait(100) {
-		t.Error("close must wake all, and let nobody wait")
+		t.Error("close must wake all waiters, and nobody may wait after it")
 	}
 }
 
-// TestWaitQueueForgets: the queue keeps no reference to waiters that have left, however
-// many there were.
-func TestWaitQueueForgets(t *testing.T) {
+// TestWaitQueueReferences: the queue keeps no references to waiters that have left.
+func TestWaitQueueReferences(t *testing.T) {
 	var q waitQueue
 	freed := make(chan struct{})
 	func() {

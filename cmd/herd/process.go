@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -18,7 +20,6 @@ import (
 
 	"herd/bus/access"
 	"herd/bus/natsbus"
-	"herd/cmd/internal/gctune"
 	"herd/node"
 	"herd/node/journal"
 	"herd/node/opshttp"
@@ -116,11 +117,11 @@ func (p *process) run(ctx context.Context, urls []string, ready func()) error {
 	for i := range p.servers {
 		p.servers[i].node = p.newNode(p.servers[i].name, p.servers[i].clients.Addr(), urls, epoch, source)
 	}
+	limitGarbage()
 	if p.ops != nil {
 		defer p.serveOps()()
 	}
 	tasks, ctx := errgroup.WithContext(ctx)
-	tasks.Go(func() error { gctune.Run(ctx); return nil })
 	for _, s := range p.servers {
 		tasks.Go(func() error { return s.node.Run(ctx, s.clients) })
 	}
@@ -138,6 +139,17 @@ func (p *process) run(ctx context.Context, urls []string, ready func()) error {
 		})
 	}
 	return tasks.Wait()
+}
+
+// limitGarbage makes the garbage collector run when garbage is a fifth of the live heap,
+// unless the environment sets GOGC. Go's default is the whole of it: with 2,000,000 clients
+// an update takes 9 % more CPU with that, and a process 30 % more memory (node/DESIGN.md).
+// Records hold few pointers, so a collection is cheap.
+func limitGarbage() {
+	const percent = 20
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(percent)
+	}
 }
 
 // placesConfig is the configuration of the places source that the servers share.

@@ -12,13 +12,13 @@ import (
 	"herd/cmd/herdbench/rivals"
 )
 
-// workload is a workload of the comparison.
+// workload is a workload with its name.
 type workload struct {
 	name string
 	rivals.Workload
 }
 
-// The workloads, each for every rival in every round.
+// workloads are what every rival is measured with in every round.
 var workloads = []workload{
 	{"P64", rivals.Workload{Connections: 8, Pipeline: 64}},
 	{"P64 all", rivals.Workload{Connections: 8, Pipeline: 64, All: true}},
@@ -27,10 +27,10 @@ var workloads = []workload{
 	{"P1 alone", rivals.Workload{Connections: 1, Pipeline: 1}},
 }
 
-// limitOf is the workload under which the limit M is measured for another.
+// limitOf is the name of the workload whose limit M applies to a workload.
 func limitOf(name string) string { return strings.TrimSuffix(name, " all") }
 
-// Comparison is the figures of the comparison, by rival, in order.
+// Comparison holds the figures of all rivals, in their order.
 type Comparison struct {
 	Rounds int          `json:"rounds"`
 	Rivals []Compared   `json:"rivals"`
@@ -40,7 +40,7 @@ type Comparison struct {
 // roundLimit is M in one round, by workload.
 type roundLimit map[string]float64
 
-// Compared is the figures of one rival, by workload.
+// Compared holds the figures of one rival, by workload.
 type Compared struct {
 	Name      string             `json:"name"`
 	Workloads map[string]*Figure `json:"workloads"`
@@ -49,7 +49,7 @@ type Compared struct {
 	Errors    []string           `json:"errors,omitempty"`
 }
 
-// Figure is what one rival did under one workload.
+// Figure is the result of one rival under one workload.
 type Figure struct {
 	// Medians over the rounds.
 	Replicated float64 `json:"replicated_per_second"`
@@ -57,7 +57,7 @@ type Figure struct {
 	CPU        float64 `json:"cpu_us_per_update"`
 	P50        float64 `json:"p50_us"`
 	P99        float64 `json:"p99_us"`
-	// Each round.
+	// By round.
 	Rates  []float64 `json:"rates"`
 	Ratios []float64 `json:"ratios"`
 	cpus   []float64
@@ -65,8 +65,8 @@ type Figure struct {
 	p99s   []float64
 }
 
-// compare runs every rival once in each round, each time anew, in an order that
-// turns from round to round. M is measured first.
+// compare starts and measures every rival once in each round. The order rotates from
+// round to round, except that M is first.
 func (b *bench) compare(ctx context.Context, results *Results) (*Comparison, error) {
 	var all []rivals.Rival
 	for _, r := range rivals.All() {
@@ -84,7 +84,7 @@ func (b *bench) compare(ctx context.Context, results *Results) (*Comparison, err
 		c.limits = append(c.limits, roundLimit{})
 		for turn := range all {
 			i := turn
-			if turn > 0 { // behind M
+			if turn > 0 { // M is first
 				i = 1 + (turn-1+round)%(len(all)-1)
 			}
 			if c.Rivals[i].Workloads == nil { // not installed
@@ -112,7 +112,7 @@ func (b *bench) compare(ctx context.Context, results *Results) (*Comparison, err
 	return c.finish(b, b.Rounds), fault
 }
 
-// compareOne starts a rival, warms it up, and puts all workloads on it.
+// compareOne starts a rival, warms it up, and runs all workloads on it.
 func (b *bench) compareOne(ctx context.Context, r rivals.Rival, result *Compared, limits roundLimit) error {
 	system, err := rivals.Start(ctx, b.lab, r)
 	if err != nil {
@@ -161,7 +161,7 @@ func (f *Figure) add(out rivals.Outcome, limit float64) {
 	}
 }
 
-// finish takes the medians and prints the table.
+// finish computes the medians and prints the table.
 func (c *Comparison) finish(b *bench, rounds int) *Comparison {
 	c.Rounds = rounds
 	c.Rivals = slices.DeleteFunc(c.Rivals, func(r Compared) bool { return r.Workloads == nil })
@@ -202,8 +202,8 @@ func (c *Comparison) table() string {
 		row = append(row, number(alone.P50, 0), number(alone.P99, 0), fmt.Sprint(r.Lost), fmt.Sprint(r.Differing))
 		t.rows = append(t.rows, row)
 	}
-	return fmt.Sprintf("Medians of %s, the rivals in turn. Replicated: until every server has the last update. CPU: an update, all the system's processes.\n"+
-		"P64, P1: commands in flight on each of 8 connections; alone: on one.\n\n%s", rounds(c.Rounds), t)
+	return fmt.Sprintf("Medians of %s. Replicated: until every server has the last update. CPU: per update, of all processes of the system.\n"+
+		"P64, P1: commands in flight on each of 8 connections; alone: one in flight on one connection.\n\n%s", rounds(c.Rounds), t)
 }
 
 func rounds(n int) string {
@@ -213,7 +213,7 @@ func rounds(n int) string {
 	return fmt.Sprintf("%d rounds", n)
 }
 
-// median is 0 of nothing.
+// median of nothing is 0.
 func median(of []float64) float64 {
 	if len(of) == 0 {
 		return 0
@@ -222,12 +222,12 @@ func median(of []float64) float64 {
 	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
-// number is v with so many decimals and commas, "–" for none.
+// number formats v with decimals and commas; "–" if it is 0, which means no value.
 func number(v float64, decimals int) string {
 	if v == 0 || math.IsNaN(v) {
 		return "–"
 	}
-	if v < 0 { // memory that was given back
+	if v < 0 { // memory may shrink
 		return "-" + number(-v, decimals)
 	}
 	s := fmt.Sprintf("%.*f", decimals, v)

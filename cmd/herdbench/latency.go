@@ -15,26 +15,26 @@ import (
 	"herd/cmd/internal/load"
 )
 
-// LatencyResults is how long a lone update takes to be seen.
+// LatencyResults is the time until another server has a lone update.
 type LatencyResults struct {
 	Ways     []Way   `json:"ways"`
-	HalfLoad float64 `json:"half_load_per_second"` // the rate of the load in the last of them
+	HalfLoad float64 `json:"half_load_per_second"` // the load during the last measurements
 }
 
-// Way is a way of an update, in microseconds over all samples.
+// Way is one path of an update, in microseconds over all samples.
 type Way struct {
 	Name    string  `json:"name"`
 	Samples int     `json:"samples"`
 	P50     float64 `json:"p50_us"`
 	P99     float64 `json:"p99_us"`
 	Max     float64 `json:"max_us"`
-	OfBare  float64 `json:"of_bare"` // p50 to that of the bare way it is compared with; 0: it is one
+	OfBare  float64 `json:"of_bare"` // p50 divided by that of the same path over bare NATS; 0 where there is none
 }
 
-// latencyPause is between two updates, so that each is alone.
+// latencyPause is the time between two updates, so that each is alone.
 const latencyPause = 2 * time.Millisecond
 
-// latency measures the bare ways over NATS and those of a herd in turns.
+// latency measures paths over bare NATS and paths through a herd in turn.
 func (b *bench) latency(ctx context.Context) (*LatencyResults, error) {
 	b.say("latency: starting")
 	relays, err := rivals.StartRelays(ctx, b.lab, "Goloman", "Holiday", "Wilkes")
@@ -52,9 +52,9 @@ func (b *bench) latency(ctx context.Context) (*LatencyResults, error) {
 		return nil, err
 	}
 	defer herd.Stop()
-	ends := map[string]*asker{} // by server
+	ends := map[string]*client{} // by server
 	for i, name := range b.lab.Graph.Servers() {
-		if ends[name], err = ask(herd.Addresses()[i]); err != nil {
+		if ends[name], err = dial(herd.Addresses()[i]); err != nil {
 			return nil, err
 		}
 		defer ends[name].conn.Close()
@@ -64,20 +64,20 @@ func (b *bench) latency(ctx context.Context) (*LatencyResults, error) {
 	longest := func() (time.Duration, error) { return loneUpdate(ends["Welsh"], ends["Hands"]) }
 	type way struct {
 		name   string
-		bare   int // index of the way to compare with; -1: none
+		bare   int // index of the path over bare NATS; -1: none
 		sample func() (time.Duration, error)
-		load   bool // under half of the maximal load
+		load   bool // measured at half of the maximum load
 		seen   load.Histogram
 	}
 	ways := []*way{
-		{name: "herd, a WHATSAT and no more", bare: -1, sample: func() (time.Duration, error) { return question(ends["Hands"]) }},
-		{name: "herd, an IAMAT and no more", bare: -1, sample: func() (time.Duration, error) { return report(ends["Goloman"]) }},
+		{name: "herd, the reply to a WHATSAT", bare: -1, sample: func() (time.Duration, error) { return timeWhatsAt(ends["Hands"]) }},
+		{name: "herd, the reply to an IAMAT", bare: -1, sample: func() (time.Duration, error) { return timeIAmAt(ends["Goloman"]) }},
 		{name: "one hop over NATS, bare", bare: -1, sample: bare.hop},
 		{name: "herd, one hop (Goloman to Hands)", bare: 2, sample: oneHop},
 		{name: "three hops over NATS, relayed, bare", bare: -1, sample: bare.relayed},
-		{name: "herd, the longest way (Welsh to Hands)", bare: 4, sample: longest},
-		{name: "herd, one hop, at half of the maximal load", bare: 2, sample: oneHop, load: true},
-		{name: "herd, the longest way, at half of the maximal load", bare: 4, sample: longest, load: true},
+		{name: "herd, the longest path (Welsh to Hands)", bare: 4, sample: longest},
+		{name: "herd, one hop, at half of the maximum load", bare: 2, sample: oneHop, load: true},
+		{name: "herd, the longest path, at half of the maximum load", bare: 4, sample: longest, load: true},
 	}
 	measure := func(loaded bool) error {
 		for _, w := range ways {
@@ -109,7 +109,7 @@ func (b *bench) latency(ctx context.Context) (*LatencyResults, error) {
 	b.say("latency: under load")
 	most, err := herd.Run(ctx, rivals.Workload{Connections: 8, Pipeline: 64, Clients: b.Clients, Duration: b.Duration, Count: b.Count})
 	if err != nil {
-		return nil, fmt.Errorf("the maximal load: %w", err)
+		return nil, fmt.Errorf("the maximum load: %w", err)
 	}
 	results := &LatencyResults{HalfLoad: most.Replicated / 2}
 	loading, endLoad := context.WithCancel(ctx)
@@ -135,7 +135,7 @@ func (b *bench) latency(ctx context.Context) (*LatencyResults, error) {
 	}
 
 	us := func(d time.Duration) float64 { return float64(d) / 1e3 }
-	t := table{head: []string{"a lone update is seen after", "p50 µs", "p99 µs", "most µs", "p50 of the bare one's"}}
+	t := table{head: []string{"a lone update is seen after", "p50 µs", "p99 µs", "max µs", "p50 / bare p50"}}
 	for _, w := range ways {
 		r := Way{Name: w.name, Samples: int(w.seen.Total()), P50: us(w.seen.Quantile(.5)), P99: us(w.seen.Quantile(.99)), Max: us(w.seen.Max())}
 		if w.bare >= 0 {
@@ -144,12 +144,12 @@ func (b *bench) latency(ctx context.Context) (*LatencyResults, error) {
 		results.Ways = append(results.Ways, r)
 		t.rows = append(t.rows, []string{r.Name, number(r.P50, 0), number(r.P99, 0), number(r.Max, 0), number(r.OfBare, 2)})
 	}
-	fmt.Fprintf(b.out, "\n%d updates each way. Seen: another server answers a WHATSAT with it, asked again and again from the reply on.\n"+
-		"Half of the maximal load: %s updates a second to Goloman.\n\n%s", results.Ways[0].Samples, number(results.HalfLoad, 0), t)
+	fmt.Fprintf(b.out, "\n%d updates on each path. An update is seen once another server, polled from the reply on, answers a WHATSAT with it.\n"+
+		"Half of the maximum load: %s updates/s to Goloman.\n\n%s", results.Ways[0].Samples, number(results.HalfLoad, 0), t)
 	return results, nil
 }
 
-// bareBus sends a line as the flood has them over NATS and nothing else.
+// bareBus sends a record over NATS without a herd.
 type bareBus struct {
 	publisher, subscriber *nats.Conn
 	hops, relays          *nats.Subscription
@@ -187,13 +187,13 @@ func (b *bareBus) close() {
 	b.subscriber.Close()
 }
 
-// hop is how long one line takes over NATS.
+// hop is the time for one line over one hop of NATS.
 func (b *bareBus) hop() (time.Duration, error) {
 	return b.send(hopSubject, b.hops)
 }
 
-// relayed is how long one line takes from Welsh to Hands, which this process is
-// both of; the relays are others.
+// relayed is the time for one line from Welsh to Hands over the relays between them. This
+// process is both ends.
 func (b *bareBus) relayed() (time.Duration, error) {
 	return b.send(rivals.EdgeSubject("Welsh", "Holiday"), b.relays)
 }
@@ -210,77 +210,77 @@ func (b *bareBus) send(subject string, arrivals *nats.Subscription) (time.Durati
 		if err != nil {
 			return 0, err
 		}
-		if strings.HasPrefix(string(m.Data), head) { // and not an earlier one that came another way, too
+		if strings.HasPrefix(string(m.Data), head) { // otherwise a copy of an earlier one, over another path
 			return time.Since(begin), nil
 		}
 	}
 }
 
-// asker is a connection for one command at a time.
-type asker struct {
+// client is a connection with one command in flight at a time.
+type client struct {
 	conn net.Conn
 	r    *bufio.Reader
 }
 
-func ask(address string) (*asker, error) {
+func dial(address string) (*client, error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	return &asker{conn, bufio.NewReader(conn)}, nil
+	return &client{conn, bufio.NewReader(conn)}, nil
 }
 
-// ask returns the first line of the reply to a command.
-func (a *asker) ask(command string) (string, error) {
-	a.conn.SetDeadline(time.Now().Add(10 * time.Second))
-	if _, err := a.conn.Write([]byte(command + "\n")); err != nil {
+// send returns the first line of the reply to a command.
+func (c *client) send(command string) (string, error) {
+	c.conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := c.conn.Write([]byte(command + "\n")); err != nil {
 		return "", err
 	}
-	reply, err := a.r.ReadString('\n')
+	reply, err := c.r.ReadString('\n')
 	if strings.HasPrefix(command, "WHATSAT") && strings.HasPrefix(reply, "AT ") {
 		for line := reply; err == nil && line != "\n"; {
-			line, err = a.r.ReadString('\n')
+			line, err = c.r.ReadString('\n')
 		}
 	}
 	return reply, err
 }
 
-// question is how long a server takes to answer a WHATSAT.
-func question(a *asker) (time.Duration, error) {
+// timeWhatsAt is the time until the reply to a WHATSAT.
+func timeWhatsAt(c *client) (time.Duration, error) {
 	begin := time.Now()
-	_, err := a.ask("WHATSAT lone 0 0")
+	_, err := c.send("WHATSAT lone 0 0")
 	return time.Since(begin), err
 }
 
-// report is how long a server takes to answer an IAMAT.
-func report(a *asker) (time.Duration, error) {
+// timeIAmAt is the time until the reply to an IAMAT.
+func timeIAmAt(c *client) (time.Duration, error) {
 	begin := time.Now()
-	_, err := a.ask(update(begin))
+	_, err := c.send(update(begin))
 	return time.Since(begin), err
 }
 
-// update is a new place of one client.
+// update is a report of the lone client.
 func update(now time.Time) string {
 	return fmt.Sprintf("IAMAT lone +34.068930-118.445127 %d.%09d", now.Unix(), now.Nanosecond())
 }
 
-// loneUpdate sends an update to one server and returns after how long another
-// one knows it.
-func loneUpdate(from, to *asker) (time.Duration, error) {
+// loneUpdate sends an update to one server and returns the time until another server has
+// it.
+func loneUpdate(from, to *client) (time.Duration, error) {
 	now := time.Now()
-	record, err := from.ask(update(now))
+	record, err := from.send(update(now))
 	if err != nil {
 		return 0, err
 	}
 	for {
-		held, err := to.ask("WHATSAT lone 0 0")
+		held, err := to.send("WHATSAT lone 0 0")
 		switch {
 		case err != nil:
 			return 0, err
 		case held == record:
 			return time.Since(now), nil
 		case time.Since(now) > 10*time.Second:
-			return 0, fmt.Errorf("%q is not seen, but %q", record, held)
+			return 0, fmt.Errorf("the other server has %q and not %q", held, record)
 		}
 	}
 }

@@ -1,11 +1,14 @@
-// Command herdbench compares a herd with what one would use in its place, and with
-// the limits of the machine, all in one interleaved run:
+// Command herdbench compares a herd with alternatives and with the limits of the machine,
+// in one interleaved run:
 //
 //	go run ./cmd/herdbench
 //
-// It builds and starts whatever it compares, and ends it again, also on Ctrl-C.
-// It prints Markdown; --json and --svg write files. Everything but the comparison
-// is a section of its own: --sections says which to run.
+// It also compares two builds of herd with each other:
+//
+//	go run ./cmd/herdbench --sections builds --old PROGRAM --new PROGRAM --rounds 7
+//
+// It builds, starts and stops everything that it compares; Ctrl-C stops it, too. It prints
+// Markdown; --json and --svg write files. --sections selects what to measure.
 package main
 
 import (
@@ -31,31 +34,37 @@ import (
 func main() {
 	rivals.RunChild()
 	ctx, release := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, release) // so that a second signal ends us at once
+	context.AfterFunc(ctx, release) // a second signal kills the process
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // options is the command line.
 type options struct {
-	Sections []string      `default:"comparison,latency" enum:"comparison,latency,memory,restart,scale" help:"What to measure: comparison, latency, memory, restart, scale."`
-	Only     []string      `help:"Rivals to compare, by name (default: all that are installed, but for herd logged, which writes gigabytes)."`
-	List     bool          `help:"List the rivals and end."`
-	Rounds   int           `default:"5" help:"Rounds, of which medians are taken."`
-	Duration time.Duration `default:"2s" help:"Time for each workload of the comparison, at most."`
-	Count    int           `default:"2000000" help:"Updates for each workload of the comparison, at most."`
+	Sections []string      `default:"comparison,latency" enum:"comparison,latency,memory,restart,scale,builds" help:"What to measure: comparison, latency, memory, restart, scale, builds."`
+	Only     []string      `help:"Rivals to compare, by name (default: all that are installed, except herd logged, which writes gigabytes)."`
+	List     bool          `help:"List the rivals and exit."`
+	Rounds   int           `default:"5" help:"Rounds. Figures are medians over the rounds."`
+	Duration time.Duration `default:"2s" help:"Maximum time for each workload."`
+	Count    int           `default:"2000000" help:"Maximum number of updates for each workload."`
 	Clients  int           `default:"10000" help:"Distinct clients."`
-	Samples  int           `default:"200" help:"Lone updates each way in each round, for latency."`
-	Records  int           `default:"1000000" help:"Records, for memory and restart."`
-	Idle     int           `default:"15000" help:"Idle connections, for memory."`
-	JSON     string        `name:"json" placeholder:"FILE" help:"Write all figures there."`
-	SVG      string        `name:"svg" placeholder:"FILE" help:"Write a plot of the comparison there."`
+	Samples  int           `default:"200" help:"For latency: lone updates on each path in each round."`
+	Records  int           `default:"1000000" help:"For memory, restart and builds: number of records."`
+	Idle     int           `default:"15000" help:"For memory and builds: number of idle connections."`
+	Old      string        `placeholder:"PROGRAM" help:"For builds: a herd program to compare with."`
+	New      string        `placeholder:"PROGRAM" help:"For builds: the program to compare (default: built from this directory)."`
+	OldEnv   []string      `placeholder:"NAME=VALUE" help:"For builds: environment of the old program, in addition."`
+	NewEnv   []string      `placeholder:"NAME=VALUE" help:"For builds: environment of the new program, in addition."`
+	Figures  []string      `default:"p64,p1,alone,large,record,idle,restart" enum:"p64,p1,alone,large,record,idle,restart" help:"For builds, what to measure: p64, p1 (all five servers, too), alone, large, record, idle, restart."`
+	Journal  string        `default:"" enum:",ack,sync" help:"For builds: HERD_JOURNAL of both programs, ack or sync (default: none)."`
+	JSON     string        `name:"json" placeholder:"FILE" help:"Write all figures to a file."`
+	SVG      string        `name:"svg" placeholder:"FILE" help:"Write a plot of the comparison to a file."`
 }
 
 func (o options) validate() error {
 	var faults []error
 	within := func(what string, n, least, most int) {
 		if n < least || n > most {
-			faults = append(faults, fmt.Errorf("--%s: %d is not from %d to %d", what, n, least, most))
+			faults = append(faults, fmt.Errorf("--%s: %d is not between %d and %d", what, n, least, most))
 		}
 	}
 	within("rounds", o.Rounds, 1, 1000)
@@ -65,11 +74,19 @@ func (o options) validate() error {
 	within("records", o.Records, 1000, 5_000_000)
 	within("idle", o.Idle, 10, 50_000)
 	if o.Duration < 10*time.Millisecond || o.Duration > time.Hour {
-		faults = append(faults, fmt.Errorf("--duration: %v is not from 10ms to 1h", o.Duration))
+		faults = append(faults, fmt.Errorf("--duration: %v is not between 10ms and 1h", o.Duration))
+	}
+	if slices.Contains(o.Sections, "builds") && o.Old == "" {
+		faults = append(faults, errors.New("--sections builds needs --old"))
+	}
+	for _, pair := range slices.Concat(o.OldEnv, o.NewEnv) {
+		if name, _, ok := strings.Cut(pair, "="); !ok || name == "" {
+			faults = append(faults, fmt.Errorf("%q is not NAME=VALUE", pair))
+		}
 	}
 	for _, name := range o.Only {
 		if !slices.ContainsFunc(rivals.All(), func(r rivals.Rival) bool { return r.Name() == name }) {
-			faults = append(faults, fmt.Errorf("--only: %q is no rival: --list has them", name))
+			faults = append(faults, fmt.Errorf("--only: %q is not a rival; see --list", name))
 		}
 	}
 	return errors.Join(faults...)
@@ -80,7 +97,7 @@ type bench struct {
 	options
 	lab  *rivals.Lab
 	out  io.Writer // Markdown
-	note io.Writer // what is going on
+	note io.Writer // progress
 }
 
 // Results is everything that was measured, as --json writes it.
@@ -92,14 +109,15 @@ type Results struct {
 	Memory     *MemoryResults    `json:"memory,omitempty"`
 	Restart    *RestartResults   `json:"restart,omitempty"`
 	Scale      *ScaleResults     `json:"scale,omitempty"`
-	Skipped    map[string]string `json:"skipped,omitempty"` // rivals, and what they lack
+	Builds     *BuildResults     `json:"builds,omitempty"`
+	Skipped    map[string]string `json:"skipped,omitempty"` // rivals, and what is missing for them
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var o options
 	var helped bool
 	parser := kong.Must(&o, kong.Name("herdbench"), kong.Writers(stdout, stderr), kong.Exit(func(int) { helped = true }),
-		kong.Description("Compare a herd with its rivals and with the machine's limits."))
+		kong.Description("Compare a herd with alternatives and with the limits of the machine."))
 	_, err := parser.Parse(args)
 	if helped {
 		return 0
@@ -108,7 +126,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = o.validate()
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "herdbench: %v (--help says more)\n", err)
+		fmt.Fprintf(stderr, "herdbench: %v (see --help)\n", err)
 		return 2
 	}
 	if o.List {
@@ -129,8 +147,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// run measures what is wanted. What was measured before an error is printed and
-// written all the same.
+// run measures the sections. After an error, the figures measured before it are printed
+// and written all the same.
 func (b *bench) run(ctx context.Context, args []string) (err error) {
 	dir, err := os.MkdirTemp("", "herdbench")
 	if err != nil {
@@ -156,6 +174,8 @@ func (b *bench) run(ctx context.Context, args []string) (err error) {
 			results.Restart, one = b.restart(ctx)
 		case "scale":
 			results.Scale, one = b.scale(ctx)
+		case "builds":
+			results.Builds, one = b.compareBuilds(ctx)
 		}
 		if one != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", section, one))
@@ -177,10 +197,10 @@ func (b *bench) run(ctx context.Context, args []string) (err error) {
 	return err
 }
 
-// say tells what is going on.
+// say reports progress.
 func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.note, format+"\n", args...) }
 
-// Machine is where the figures are from.
+// Machine describes where the figures were measured.
 type Machine struct {
 	CPU     string `json:"cpu"`
 	Cores   int    `json:"cores"`
@@ -200,7 +220,7 @@ func thisMachine(natsServer string) Machine {
 	return m
 }
 
-// procField is the first value of a name in a file of `name: value` lines.
+// procField is the first value of a name in a file with lines `name: value`.
 func procField(file, name string) string {
 	text, err := os.ReadFile(file)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,8 +21,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestRun runs the sections once, and small, but for scale, which is nothing for a
-// test: it has herds of 50. rivals has the test of all rivals.
+// TestRun runs small versions of the sections, except scale, whose herds of 50 are too
+// large for a test. The package rivals tests all rivals.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -48,7 +49,7 @@ func TestRun(t *testing.T) {
 	if len(r.Latency.Ways) != 8 || len(r.Restart.Ready) != 1 || r.Memory.Records != 2000 {
 		t.Errorf("%s", text)
 	}
-	for _, want := range []string{"| herd ", "a lone update is seen", "an idle connection", "restarted"} {
+	for _, want := range []string{"| herd ", "a lone update is seen", "idle connection", "restarted"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%s\nhas no %q", out.String(), want)
 		}
@@ -58,12 +59,61 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestBuilds compares a build with itself.
+func TestBuilds(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	program, file := filepath.Join(dir, "herd"), filepath.Join(dir, "builds.json")
+	if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "herd/cmd/herd").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	var out, note bytes.Buffer
+	args := []string{"--sections", "builds", "--old", program, "--new-env", "GOGC=100", "--rounds", "1", "--count", "1000", "--clients", "100",
+		"--records", "2000", "--idle", "20", "--duration", "100ms", "--json", file}
+	if got := run(t.Context(), args, &out, &note); got != 0 {
+		t.Fatalf("exit status %d\n%s%s", got, out.String(), note.String())
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r Results
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Builds.Figures) != 17 {
+		t.Errorf("%d figures, want 17\n%s", len(r.Builds.Figures), text)
+	}
+	for _, f := range r.Builds.Figures {
+		if len(f.Old) == 0 || len(f.Old) != len(f.New) {
+			t.Errorf("%s: %v and %v, want as many values, and some", f.Name, f.Old, f.New)
+		}
+	}
+	if want := "| P64 all five, CPU"; !strings.Contains(out.String(), want) {
+		t.Errorf("%s\nhas no %q", out.String(), want)
+	}
+}
+
+func TestRatios(t *testing.T) {
+	t.Parallel()
+	r := BuildResults{Rounds: 3}
+	for _, v := range [][2]float64{{10, 11}, {20, 30}, {40, 36}} {
+		r.add(0, reading{"rate", v[0], 0})
+		r.add(1, reading{"rate", v[1], 0})
+	}
+	if got, want := r.finish(), "| rate |  20 |  30 |   1.100 | 0.900 | 1.500 |\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("got\n%s\nwant, at its end,\n%s", got, want)
+	}
+}
+
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]string{
-		"--only nobody":            `"nobody" is no rival`,
-		"--rounds 0 --duration 0s": "--rounds: 0 is not from 1",
+		"--only nobody":            `"nobody" is not a rival`,
+		"--rounds 0 --duration 0s": "--rounds: 0 is not between 1",
 		"--sections all":           "--sections must be one of",
+		"--sections builds":        "needs --old",
+		"--new-env =x":             `"=x" is not NAME=VALUE`,
 		"--dance":                  "unknown flag",
 	} {
 		var note strings.Builder

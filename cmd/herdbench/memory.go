@@ -13,7 +13,7 @@ import (
 	"herd/cmd/internal/load"
 )
 
-// MemoryResults is what records and connections weigh, in bytes.
+// MemoryResults is the memory of records and connections in bytes.
 type MemoryResults struct {
 	Records           int     `json:"records"`
 	HeapPerRecord     float64 `json:"heap_per_record"` // mean of the servers
@@ -25,11 +25,11 @@ type MemoryResults struct {
 	P99Among          float64 `json:"p99_us_among"`
 }
 
-// untilIdle is how long a client that has spoken says nothing before it is weighed.
-const untilIdle = 5 * time.Second
+// untilIdle is the time between the last command of idle connections and measuring them.
+const untilIdle = 2 * time.Second
 
-// memory loads a herd of five processes with records, and then one of its servers
-// with idle connections.
+// memory fills a herd of five processes with records, and then opens idle connections to
+// one of its servers.
 func (b *bench) memory(ctx context.Context) (*MemoryResults, error) {
 	b.say("memory: starting")
 	herd, err := rivals.Serve("herd", "").StartHerd(ctx, b.lab)
@@ -37,7 +37,7 @@ func (b *bench) memory(ctx context.Context) (*MemoryResults, error) {
 		return nil, err
 	}
 	defer herd.Stop()
-	heapBefore, residentBefore, err := weigh(ctx, herd)
+	before, err := memoryOf(ctx, herd)
 	if err != nil {
 		return nil, err
 	}
@@ -45,70 +45,56 @@ func (b *bench) memory(ctx context.Context) (*MemoryResults, error) {
 	if err := b.fill(ctx, herd); err != nil {
 		return nil, err
 	}
-	heap, resident, err := weigh(ctx, herd)
+	after, err := memoryOf(ctx, herd)
 	if err != nil {
 		return nil, err
 	}
 	r := &MemoryResults{Records: b.Records, IdleConnections: b.Idle}
-	for i := range heap {
-		one := float64(heap[i]-heapBefore[i]) / float64(b.Records)
-		r.HeapPerRecord += one / float64(len(heap))
+	for i := range after {
+		one := float64(after[i].heap-before[i].heap) / float64(b.Records)
+		r.HeapPerRecord += one / float64(len(after))
 		r.HeapPerRecordMost = max(r.HeapPerRecordMost, one)
-		r.RSSPerRecord += float64(resident[i]-residentBefore[i]) / float64(b.Records) / float64(len(heap))
+		r.RSSPerRecord += float64(after[i].resident-before[i].resident) / float64(b.Records) / float64(len(after))
 	}
 
 	b.say("memory: %d idle connections", b.Idle)
 	alone := rivals.Workload{Connections: 1, Pipeline: 1, Clients: b.Clients, Duration: b.Duration, Count: b.Count}
-	before, err := herd.Run(ctx, alone)
+	without, err := herd.Run(ctx, alone)
 	if err != nil {
 		return nil, err
 	}
-	if _, residentBefore, err = weigh(ctx, herd); err != nil {
+	if before, err = memoryOf(ctx, herd); err != nil {
 		return nil, err
 	}
-	for range b.Idle {
-		a, err := ask(herd.Addresses()[0])
-		if err != nil {
-			return nil, fmt.Errorf("idle connections: %w", err)
-		}
-		defer a.conn.Close()
-		now := time.Now()
-		if _, err := a.ask(fmt.Sprintf("IAMAT idle +1+1 %d.%09d", now.Unix(), now.Nanosecond())); err != nil {
-			return nil, fmt.Errorf("idle connections: %w", err)
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-	}
-	select {
-	case <-time.After(untilIdle):
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if _, resident, err = weigh(ctx, herd); err != nil {
+	closeAll, err := connectIdle(ctx, herd.Addresses()[0], b.Idle)
+	defer closeAll()
+	if err != nil {
 		return nil, err
 	}
-	r.RSSPerConnection = float64(resident[0]-residentBefore[0]) / float64(b.Idle)
+	if after, err = memoryOf(ctx, herd); err != nil {
+		return nil, err
+	}
+	r.RSSPerConnection = float64(after[0].resident-before[0].resident) / float64(b.Idle)
 	among, err := herd.Run(ctx, alone)
 	if err != nil {
 		return nil, err
 	}
-	r.P99Before, r.P99Among = float64(before.Latencies.Quantile(.99))/1e3, float64(among.Latencies.Quantile(.99))/1e3
+	r.P99Before, r.P99Among = float64(without.Latencies.Quantile(.99))/1e3, float64(among.Latencies.Quantile(.99))/1e3
 	t := table{head: []string{"memory", ""}, rows: [][]string{
 		{"records at each of five servers", number(float64(r.Records), 0)},
-		{"heap a record, mean of the servers, bytes", number(r.HeapPerRecord, 0)},
-		{"heap a record, the server with the most", number(r.HeapPerRecordMost, 0)},
-		{"resident memory a record", number(r.RSSPerRecord, 0)},
+		{"heap per record, mean of the servers, bytes", number(r.HeapPerRecord, 0)},
+		{"heap per record, the server with the most", number(r.HeapPerRecordMost, 0)},
+		{"resident memory per record", number(r.RSSPerRecord, 0)},
 		{"idle connections to one server", number(float64(r.IdleConnections), 0)},
-		{"resident memory an idle connection, bytes", number(r.RSSPerConnection, 0)},
-		{"p99 of another client, P1, without them, µs", number(r.P99Before, 0)},
-		{"p99 of another client, P1, among them, µs", number(r.P99Among, 0)},
+		{"resident memory per idle connection, bytes", number(r.RSSPerConnection, 0)},
+		{"p99 of another client without them, µs", number(r.P99Before, 0)},
+		{"p99 of another client with them, µs", number(r.P99Among, 0)},
 	}}
-	fmt.Fprintf(b.out, "\nHeap after a collection; resident memory as the kernel has it, garbage included. An idle connection has had one reply, %v before.\n\n%s", untilIdle, t)
+	fmt.Fprintf(b.out, "\nHeap: in use after a collection. Resident memory includes garbage. Each idle connection received one reply, %v before.\n\n%s", untilIdle, t)
 	return r, nil
 }
 
-// fill gives the herd the wanted number of records.
+// fill adds --records records to the herd.
 func (b *bench) fill(ctx context.Context, herd *rivals.Herd) error {
 	report, err := load.Run(ctx, load.Config{
 		Addresses: herd.Addresses(), First: true, Connections: 8, Pipeline: 64, Clients: b.Records, Name: "fill",
@@ -123,30 +109,72 @@ func (b *bench) fill(ctx context.Context, herd *rivals.Herd) error {
 	return err
 }
 
-var heapAlloc = regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)$`)
-
-// weigh is each server's heap, after a collection, and resident memory.
-func weigh(ctx context.Context, herd *rivals.Herd) (heap, resident []int, err error) {
-	for i, ops := range herd.Ops {
-		_, text, err := get(ctx, ops+"/debug/pprof/heap?debug=1&gc=1")
-		if err != nil {
-			return nil, nil, err
+// connectIdle opens n connections to a server, sends one report over each, and waits for
+// untilIdle. closeAll closes those that were opened, also after an error.
+func connectIdle(ctx context.Context, address string, n int) (closeAll func(), err error) {
+	var open []*client
+	closeAll = func() {
+		for _, c := range open {
+			c.conn.Close()
 		}
-		match := heapAlloc.FindSubmatch(text)
-		if match == nil {
-			return nil, nil, fmt.Errorf("%s tells no HeapAlloc", ops)
-		}
-		n, err := strconv.Atoi(string(match[1]))
-		if err != nil {
-			return nil, nil, err
-		}
-		rss, err := herd.Server(i).Resident()
-		if err != nil {
-			return nil, nil, err
-		}
-		heap, resident = append(heap, n), append(resident, rss)
 	}
-	return heap, resident, nil
+	for range n {
+		c, err := dial(address)
+		if err != nil {
+			return closeAll, fmt.Errorf("idle connections: %w", err)
+		}
+		open = append(open, c)
+		now := time.Now()
+		if _, err := c.send(fmt.Sprintf("IAMAT idle +1+1 %d.%09d", now.Unix(), now.Nanosecond())); err != nil {
+			return closeAll, fmt.Errorf("idle connections: %w", err)
+		}
+		if ctx.Err() != nil {
+			return closeAll, ctx.Err()
+		}
+	}
+	select {
+	case <-time.After(untilIdle):
+		return closeAll, nil
+	case <-ctx.Done():
+		return closeAll, ctx.Err()
+	}
+}
+
+// usage is the memory of a server in bytes. heap and stack are what is in use after a
+// collection; resident is what the kernel reports, including garbage.
+type usage struct{ heap, stack, resident int }
+
+var (
+	heapInUse  = regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)$`)
+	stackInUse = regexp.MustCompile(`(?m)^# Stack = (\d+) /`)
+)
+
+// memoryOf is the memory of each server after two collections: the first one does not
+// empty pools.
+func memoryOf(ctx context.Context, herd *rivals.Herd) (all []usage, err error) {
+	for i, ops := range herd.Ops {
+		var text []byte
+		for range 2 {
+			if _, text, err = get(ctx, ops+"/debug/pprof/heap?debug=1&gc=1"); err != nil {
+				return nil, err
+			}
+		}
+		var u usage
+		for pattern, value := range map[*regexp.Regexp]*int{heapInUse: &u.heap, stackInUse: &u.stack} {
+			match := pattern.FindSubmatch(text)
+			if match == nil {
+				return nil, fmt.Errorf("the heap profile of %s does not match %v", ops, pattern)
+			}
+			if *value, err = strconv.Atoi(string(match[1])); err != nil {
+				return nil, err
+			}
+		}
+		if u.resident, err = herd.Server(i).Resident(); err != nil {
+			return nil, err
+		}
+		all = append(all, u)
+	}
+	return all, nil
 }
 
 func get(ctx context.Context, url string) (status int, body []byte, err error) {

@@ -14,11 +14,11 @@ import (
 type bar struct {
 	label string
 	value float64
-	own   bool // ours
-	limit bool // of the machine: drawn paler
+	own   bool // a way to run herd
+	limit bool // a limit of the machine: drawn paler
 }
 
-// plot is the comparison's P64 medians as SVG.
+// plot draws the comparison's P64 medians as SVG.
 func (c *Comparison) plot() []byte {
 	var bars []bar
 	for _, r := range c.Rivals {
@@ -30,19 +30,18 @@ func (c *Comparison) plot() []byte {
 	return draw("Replicated updates a second, 64 in flight on each of 8 connections", bars)
 }
 
-// draw draws horizontal bars, longest first as they come, to a linear scale. It
-// stands on light and dark grounds: it has no ground of its own, and its colours
-// follow the reader's.
+// draw draws horizontal bars, in the order given, to a linear scale. The plot has no
+// background, and its colours adapt to light and dark pages.
 func draw(title string, bars []bar) []byte {
 	const (
-		width   = 820
-		left    = 160 // labels
-		right   = 110 // figures
-		top     = 48
-		step    = 30
-		barHigh = 20
+		width     = 820
+		left      = 160 // labels
+		right     = 110 // figures
+		top       = 48
+		step      = 30
+		barHeight = 20
 	)
-	high := top + step*len(bars) + 12
+	height := top + step*len(bars) + 12
 	most := 1.0
 	for _, b := range bars {
 		most = max(most, b.value)
@@ -50,7 +49,7 @@ func draw(title string, bars []bar) []byte {
 	var out bytes.Buffer
 	text := func(s string) string {
 		var b bytes.Buffer
-		xml.EscapeText(&b, []byte(s)) // to a buffer, which takes all
+		xml.EscapeText(&b, []byte(s)) // a buffer returns no error
 		return b.String()
 	}
 	fmt.Fprintf(&out, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" role="img" aria-label="%s">
@@ -64,7 +63,7 @@ text { fill: #e6edf3 }
 }
 </style>
 <text class="title" x="12" y="26">%s</text>
-`, width, high, width, high, text(title), text(title))
+`, width, height, width, height, text(title), text(title))
 	for i, b := range bars {
 		y := top + i*step
 		class := "other"
@@ -74,10 +73,10 @@ text { fill: #e6edf3 }
 		case b.own:
 			class = "own"
 		}
-		long := max(1, int(b.value/most*float64(width-left-right)))
+		length := max(1, int(b.value/most*float64(width-left-right)))
 		fmt.Fprintf(&out, `<text x="%d" y="%d" text-anchor="end">%s</text>`, left-10, y+15, text(b.label))
-		fmt.Fprintf(&out, `<rect class="%s" x="%d" y="%d" width="%d" height="%d" rx="3"/>`, class, left, y, long, barHigh)
-		fmt.Fprintf(&out, `<text x="%d" y="%d">%s</text>`+"\n", left+long+8, y+15, number(b.value, 0))
+		fmt.Fprintf(&out, `<rect class="%s" x="%d" y="%d" width="%d" height="%d" rx="3"/>`, class, left, y, length, barHeight)
+		fmt.Fprintf(&out, `<text x="%d" y="%d">%s</text>`+"\n", left+length+8, y+15, number(b.value, 0))
 	}
 	out.WriteString("</svg>\n")
 	return out.Bytes()

@@ -9,7 +9,7 @@ import (
 	"herd/cmd/herdbench/rivals"
 )
 
-// ScaleResults is how the cost of an update grows with the work.
+// ScaleResults is the cost of an update by numbers of clients, connections and servers.
 type ScaleResults struct {
 	Clients     []Cost `json:"clients"`
 	Connections []Cost `json:"connections"`
@@ -18,14 +18,14 @@ type ScaleResults struct {
 
 // Cost is the cost of an update, medians over the rounds.
 type Cost struct {
-	Of         int     `json:"of"` // how many clients, connections or servers
+	Of         int     `json:"of"` // number of clients, connections or servers
 	CPU        float64 `json:"cpu_us_per_update"`
 	Replicated float64 `json:"replicated_per_second"`
 	PerEdge    float64 `json:"cpu_us_per_update_and_edge,omitempty"` // servers only
-	ToFirst    float64 `json:"to_first"`                             // CPU, or PerEdge, to that of the first in the list
+	ToFirst    float64 `json:"to_first"`                             // CPU, or PerEdge, divided by that of the first in the list
 }
 
-// scale measures the ends of each range in turns.
+// scale measures each series. In a round, all members of a series are measured in turn.
 func (b *bench) scale(ctx context.Context) (*ScaleResults, error) {
 	r := &ScaleResults{}
 	herd := rivals.Serve("herd", "")
@@ -69,9 +69,9 @@ func (b *bench) scale(ctx context.Context) (*ScaleResults, error) {
 				cpus[i], rates[i] = append(cpus[i], out.CPUPerUpdate()), append(rates[i], out.Replicated)
 			}
 		}
-		t := table{head: []string{s.what, "CPU µs an update", "to the first", "replicated/s"}}
+		t := table{head: []string{s.what, "CPU µs per update", "of the first", "replicated/s"}}
 		if s.what == "servers" {
-			t.head[1] = "CPU µs an update and edge"
+			t.head[1] = "CPU µs per update and edge"
 		}
 		for i, n := range s.of {
 			c := Cost{Of: n, CPU: median(cpus[i]), Replicated: median(rates[i])}
@@ -90,7 +90,7 @@ func (b *bench) scale(ctx context.Context) (*ScaleResults, error) {
 	return r, nil
 }
 
-// runFilled runs a workload on a rival that has all the clients already.
+// runFilled runs a workload on a rival that has a record of every client already.
 func (b *bench) runFilled(ctx context.Context, r rivals.Rival, w rivals.Workload) (rivals.Outcome, error) {
 	system, err := rivals.Start(ctx, b.lab, r)
 	if err != nil {
@@ -102,12 +102,12 @@ func (b *bench) runFilled(ctx context.Context, r rivals.Rival, w rivals.Workload
 	if _, err := system.Run(ctx, fill); err != nil {
 		return rivals.Outcome{}, fmt.Errorf("filling: %w", err)
 	}
-	w.Count = max(w.Count, w.Clients) // so that each client has its turn, if time allows
+	w.Count = max(w.Count, w.Clients) // to report each client, if time allows
 	return system.Run(ctx, w)
 }
 
-// ring is a herd of n servers, 5 at least, each of which has the two before and the
-// two behind it as neighbours.
+// ring is the topology of n >= 5 servers in a ring. Each is a neighbour of the two before
+// it and the two after it.
 func ring(n int) string {
 	var edges []string
 	for i := range n {

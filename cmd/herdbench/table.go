@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// table is a table in Markdown, aligned to be read as it is, too.
+// table is a Markdown table, with aligned columns.
 type table struct {
 	head []string
 	rows [][]string

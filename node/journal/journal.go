@@ -1,14 +1,14 @@
-// Package journal keeps one server's map on disk, for the day all servers stop at
-// once: neighbours bring one that was restarted up to date, but when all are,
-// nobody knows but their journals.
+// Package journal keeps one server's map on disk. A server that restarts alone gets its
+// map from its neighbours. If all servers stop at once, only their journals have it.
 //
-// A journal is a JetStream stream in a nats-server that lives inside the process,
-// listens nowhere and keeps its files in the server's own directory: a storage
-// engine that we do not write, and that nobody on the bus can reach. Each message
-// is a frame, lines of records as on an edge. Nothing in it is ever changed; what
-// has become old is left behind by writing the whole map again and then dropping
-// all that was there before, so a journal may be killed at any point: records are
-// merged when they are read back, and any of them twice does no harm.
+// A journal is a JetStream stream in a nats-server inside this process. That server
+// listens on no port, so nobody on the bus can reach it, and keeps its files in the
+// journal's directory. Each message of the stream is a frame: lines of records, as on an
+// edge.
+//
+// The stream is append-only. To remove old records, compaction appends the whole map and
+// then drops everything before it. So the process may be killed at any time: records are
+// merged when the journal is read, and merging one twice has no effect.
 package journal
 
 import (
@@ -34,25 +34,25 @@ const (
 
 	startTimeout = 10 * time.Second
 	ackTimeout   = 2 * time.Second
-	// compactAbove is the size of a journal below which it is never written anew,
-	// and compactTimes how many times the size of the map it may reach.
+	// A journal is compacted when it is larger than compactAbove and than compactTimes
+	// the map.
 	compactAbove = 32 << 20
 	compactTimes = 4
-	inFlight     = 256 // frames sent and not yet acknowledged
-	readAhead    = 128 // frames that are read before they are taken
+	inFlight     = 256 // maximum number of frames that are not acknowledged yet
+	readAhead    = 128 // frames that are fetched ahead when the journal is read
 )
 
-// ErrInUse says that another process has the directory.
+// ErrInUse is the error of Open when another process has locked the directory.
 var ErrInUse = errors.New("another process uses this directory")
 
-// Config is where a journal is and what it promises.
+// Config describes a journal.
 type Config struct {
-	Dir  string // made, mode 0700, when missing
-	Sync bool   // Append returns when the disk has it, not only the operating system
+	Dir  string // created with mode 0700 if missing
+	Sync bool   // Append waits until the frames are on disk (fsync)
 	Log  *slog.Logger
 }
 
-// Journal is a journal. It is opened once, and used by one goroutine.
+// Journal is a journal on disk. It is opened once and is not safe for concurrent use.
 type Journal struct {
 	cfg  Config
 	lock *flock.Flock
@@ -61,20 +61,21 @@ type Journal struct {
 	js   jetstream.JetStream
 	log  *logger
 
-	broken bool     // the storage engine failed, and is to be started anew
-	first  uint64   // sequence number below which all may have been dropped
-	last   uint64   // sequence number of the last message acknowledged
-	size   int64    // of the stream, about
-	mark   *os.File // holds first and last, outside the stream: what was cut off at its ends leaves no trace in it
+	broken bool     // the storage engine failed: Append restarts it
+	first  uint64   // messages with lower sequence numbers may have been dropped
+	last   uint64   // sequence number of the last acknowledged message
+	size   int64    // approximate size of the stream in bytes
+	mark   *os.File // holds first and last, because a stream does not show that its ends were cut off
 }
 
-// New makes a Journal, which Open opens.
+// New makes a Journal. It does no I/O.
 func New(cfg Config) *Journal { return &Journal{cfg: cfg} }
 
-// Open opens the journal, or begins one, and calls take for each frame in it. A
-// damaged journal is no error: what can be read of it is, in pieces of a few
-// hundred frames, and damage says in words what is missing. If nothing can, its files are put aside and it begins anew.
-// ErrInUse says that another process has it.
+// Open opens the journal, or creates it, and calls take for each frame in it. Damage is
+// not an error: Open reads what it can, and damage describes what is missing, which is at
+// least a block of a few hundred frames. If it cannot read the files at all, it renames
+// their directory and creates an empty journal. The error is ErrInUse if another process
+// has the journal open.
 func (j *Journal) Open(take func(frame []byte)) (damage []string, err error) {
 	if err := os.MkdirAll(j.cfg.Dir, 0o700); err != nil {
 		return nil, err
@@ -105,13 +106,13 @@ func (j *Journal) Open(take func(frame []byte)) (damage []string, err error) {
 	return damage, j.writeMark()
 }
 
-// writeMark keeps first and last outside the stream.
+// writeMark writes first and last to the mark file.
 func (j *Journal) writeMark() error {
 	_, err := j.mark.WriteAt(fmt.Appendf(nil, "%020d %020d\n", j.first, j.last), 0)
 	return err
 }
 
-// readMark is what writeMark wrote last; 0 if it never did.
+// readMark reads the mark file. It returns zeros if there is none yet.
 func (j *Journal) readMark() (first, last uint64) {
 	text := make([]byte, 41)
 	if _, err := j.mark.ReadAt(text, 0); err != nil {
@@ -125,10 +126,10 @@ func (j *Journal) readMark() (first, last uint64) {
 
 func (j *Journal) files() string { return filepath.Join(j.cfg.Dir, "stream") }
 
-// open starts the storage engine and, unless take is nil, reads the stream.
+// open starts the storage engine. Unless take is nil, it also reads the stream.
 func (j *Journal) open(take func(frame []byte)) (damage []string, err error) {
 	defer func() {
-		if p := recover(); p != nil { // a storage engine may trip over files that it did not write
+		if p := recover(); p != nil { // the storage engine may panic on damaged files
 			err = fmt.Errorf("reading the files: %v", p)
 		}
 	}()
@@ -136,8 +137,8 @@ func (j *Journal) open(take func(frame []byte)) (damage []string, err error) {
 	j.nats, err = server.NewServer(&server.Options{
 		ServerName: "journal", DontListen: true, NoSigs: true,
 		JetStream: true, StoreDir: j.files(), SyncAlways: j.cfg.Sync,
-		// Not measured off the disk's free space, which others use too: a full disk
-		// fails the write.
+		// No limit in advance: by default it would be derived from the free space of the
+		// disk. Writes fail when the disk is full.
 		JetStreamMaxStore: 1 << 50, JetStreamMaxMemory: 1 << 20,
 		MaxPayload: 8 << 20,
 	})
@@ -168,7 +169,7 @@ func (j *Journal) open(take func(frame []byte)) (damage []string, err error) {
 	}
 	damage, err = j.read(ctx, stream, take)
 	if len(damage) > 0 && j.log.last() != "" {
-		damage = append(damage, "the storage engine says: "+j.log.last())
+		damage = append(damage, "the storage engine reports: "+j.log.last())
 	}
 	return damage, err
 }
@@ -226,9 +227,9 @@ func (j *Journal) read(ctx context.Context, stream jetstream.Stream, take func(f
 	return damage, nil
 }
 
-// Append appends frames and returns when all of them are in the journal, and keeps no
-// hold on them; on an error, any of them may be. A storage engine that failed once fails for ever, so
-// the next Append starts it anew.
+// Append returns when all frames are in the journal, and keeps no reference to them then.
+// After an error any of them may be in it. A storage engine that has failed does not
+// recover, so the next Append restarts it.
 func (j *Journal) Append(frames [][]byte) (err error) {
 	if j.broken {
 		j.stop()
@@ -263,21 +264,21 @@ func (j *Journal) append(frames [][]byte) error {
 		case err := <-f.Err():
 			return err
 		case <-timeout:
-			return errors.New("the storage engine does not answer")
+			return errors.New("the storage engine does not acknowledge a frame")
 		}
 	}
 	return j.writeMark()
 }
 
-// NeedsCompaction reports whether the journal has grown to many times the map, whose size
-// is given in bytes.
+// NeedsCompaction reports whether the journal is much larger than the map, whose size is
+// given in bytes.
 func (j *Journal) NeedsCompaction(mapSize int64) bool {
 	return j.size > compactAbove && j.size > compactTimes*mapSize
 }
 
-// Compact appends the whole map, which next returns in frames until it returns none, and
-// then drops all that was in the journal before. After an error nothing is dropped. next
-// may call Append.
+// Compact appends the frames that next returns, until it returns none: the whole map. Then
+// it drops everything that was in the journal before. After an error nothing is dropped.
+// next may call Append.
 func (j *Journal) Compact(next func() ([][]byte, error)) error {
 	before, size := j.last, j.size
 	for {
@@ -299,7 +300,7 @@ func (j *Journal) Compact(next func() ([][]byte, error)) error {
 		return err
 	}
 	j.first = before + 1
-	if err := j.writeMark(); err != nil { // before it is true, so that a kill in between looks like no damage
+	if err := j.writeMark(); err != nil { // before the purge: a kill in between must not look like damage
 		return err
 	}
 	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(before+1)); err != nil {
@@ -309,7 +310,7 @@ func (j *Journal) Compact(next func() ([][]byte, error)) error {
 	return nil
 }
 
-// Close closes the journal. All that Append has returned for is in it.
+// Close closes the journal. Everything that Append has returned nil for is in it.
 func (j *Journal) Close() error {
 	j.stop()
 	return errors.Join(j.mark.Close(), j.lock.Unlock())
@@ -327,8 +328,9 @@ func (j *Journal) stop() {
 	}
 }
 
-// logger keeps the last that the storage engine complained of, and hands it on. It
-// complains of much that is no loss, such as having been killed.
+// logger receives the log of the storage engine. It keeps the last warning or error, and
+// logs all of them at level debug: many are harmless, such as that the last stop was not
+// clean.
 type logger struct {
 	log *slog.Logger
 
@@ -344,7 +346,7 @@ func (l *logger) complain(format string, v []any) {
 	l.words = strings.TrimSpace(text)
 }
 
-// last is what it last complained of; "" for nothing.
+// last is the last warning or error; "" for none.
 func (l *logger) last() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

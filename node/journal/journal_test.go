@@ -12,10 +12,10 @@ import (
 	"testing"
 )
 
-func open(t *testing.T, dir string) (*Journal, []string, []string) {
+// open opens a journal and returns its lines and what Open reports as damage.
+func open(t *testing.T, dir string) (j *Journal, lines, damage []string) {
 	t.Helper()
-	j := New(Config{Dir: dir, Log: slog.New(slog.DiscardHandler)})
-	var lines []string
+	j = New(Config{Dir: dir, Log: slog.New(slog.DiscardHandler)})
 	damage, err := j.Open(func(frame []byte) {
 		for line := range strings.Lines(string(frame)) {
 			lines = append(lines, strings.TrimSuffix(line, "\n"))
@@ -28,6 +28,7 @@ func open(t *testing.T, dir string) (*Journal, []string, []string) {
 	return j, lines, damage
 }
 
+// frames makes frames of two lines each. The numbers from from to to-1 make them distinct.
 func frames(from, to int) (all [][]byte, lines []string) {
 	for i := from; i < to; i++ {
 		a, b := fmt.Sprintf("line %d a", i), fmt.Sprintf("line %d \x00\xff", i)
@@ -37,11 +38,11 @@ func frames(from, to int) (all [][]byte, lines []string) {
 	return all, lines
 }
 
-func TestKeepsWhatWasAppended(t *testing.T) {
+func TestReopen(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "not", "yet")
 	j, lines, damage := open(t, dir)
 	if len(lines) > 0 || len(damage) > 0 {
-		t.Fatalf("a new journal holds %q, damage %q", lines, damage)
+		t.Fatalf("a new journal has lines %q, damage %q, want none", lines, damage)
 	}
 	first, want := frames(0, 500)
 	if err := j.Append(first); err != nil {
@@ -60,16 +61,16 @@ func TestKeepsWhatWasAppended(t *testing.T) {
 	}
 }
 
-func TestSecondProcess(t *testing.T) {
+func TestOpenInUse(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir)
 	if _, err := New(Config{Dir: dir, Log: slog.New(slog.DiscardHandler)}).Open(nil); !errors.Is(err, ErrInUse) {
-		t.Errorf("a second Open: %v, want ErrInUse", err)
+		t.Errorf("a second Open = %v, want ErrInUse", err)
 	}
 }
 
-// TestCompact: what is written anew replaces what was there, and what is appended
-// later is kept.
+// TestCompact: the frames of a compaction replace everything before it. Frames that are
+// appended later are kept.
 func TestCompact(t *testing.T) {
 	dir := t.TempDir()
 	j, _, _ := open(t, dir)
@@ -93,9 +94,9 @@ func TestCompact(t *testing.T) {
 	}
 }
 
-// TestFailedEngine: when the storage engine has failed, the next Append starts it
-// anew, and nothing that was acknowledged is lost.
-func TestFailedEngine(t *testing.T) {
+// TestAppendRestartsEngine: after the storage engine has failed, the next Append restarts
+// it. No acknowledged frame is lost.
+func TestAppendRestartsEngine(t *testing.T) {
 	dir := t.TempDir()
 	j, _, _ := open(t, dir)
 	first, want := frames(0, 10)
@@ -105,10 +106,10 @@ func TestFailedEngine(t *testing.T) {
 	j.nats.Shutdown()
 	second, more := frames(10, 20)
 	if err := j.Append(second); err == nil {
-		t.Fatal("Append to an engine that is gone: no error")
+		t.Fatal("Append to an engine that was shut down: no error")
 	}
 	if err := j.Append(second); err != nil {
-		t.Fatalf("the Append after: %v", err)
+		t.Fatalf("the next Append: %v", err)
 	}
 	j.Close()
 	_, lines, damage := open(t, dir)
@@ -120,33 +121,33 @@ func TestFailedEngine(t *testing.T) {
 func TestNeedsCompaction(t *testing.T) {
 	j := New(Config{})
 	for _, tt := range []struct {
-		size, of int64
-		want     bool
+		size, mapSize int64
+		want          bool
 	}{{1 << 20, 0, false}, {compactAbove + 1, 0, true}, {compactAbove + 1, compactAbove, false}, {5 << 30, 1 << 30, true}} {
 		j.size = tt.size
-		if got := j.NeedsCompaction(tt.of); got != tt.want {
-			t.Errorf("a journal of %d for a map of %d: NeedsCompaction = %v", tt.size, tt.of, got)
+		if got := j.NeedsCompaction(tt.mapSize); got != tt.want {
+			t.Errorf("journal of %d bytes, map of %d: NeedsCompaction = %v, want %v", tt.size, tt.mapSize, got, tt.want)
 		}
 	}
 }
 
-// TestDamage: whatever was done to its files, a journal opens, says what was wrong
-// and gives what can be read.
+// TestDamage: a journal whose files are damaged can be opened. It reports the damage and
+// gives the lines that can be read.
 func TestDamage(t *testing.T) {
 	damages := map[string]func(path string, size int64) error{
-		"cut in the middle": func(path string, size int64) error { return os.Truncate(path, size/2) },
-		"emptied":           func(path string, size int64) error { return os.Truncate(path, 0) },
+		"truncated in the middle": func(path string, size int64) error { return os.Truncate(path, size/2) },
+		"truncated to nothing":    func(path string, size int64) error { return os.Truncate(path, 0) },
 		"overwritten in the middle": func(path string, size int64) error {
 			f, err := os.OpenFile(path, os.O_WRONLY, 0)
 			if err != nil {
 				return err
 			}
 			defer f.Close()
-			_, err = f.WriteAt([]byte(strings.Repeat("junk", 100)), size/2)
+			_, err = f.WriteAt([]byte(strings.Repeat("xxxx", 100)), size/2)
 			return err
 		},
 	}
-	for what, inflict := range damages {
+	for what, damageFile := range damages {
 		for _, c := range []struct {
 			which  string
 			killed bool
@@ -161,24 +162,29 @@ func TestDamage(t *testing.T) {
 				}
 				j.Close()
 				damaged := 0
-				filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+				walkErr := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 					if ok, _ := filepath.Match(which, d.Name()); ok {
 						info, err := d.Info()
 						if err != nil {
 							return err
 						}
 						damaged++
-						return inflict(path, info.Size())
+						return damageFile(path, info.Size())
 					}
 					return err
 				})
-				if killed { // then the engine's own index of the blocks is old or missing
-					filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+				if walkErr != nil {
+					t.Fatal(walkErr)
+				}
+				if killed { // after a kill, the engine's own index of the blocks is old or missing
+					if err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 						if d.Name() == "index.db" {
 							return os.Remove(path)
 						}
 						return err
-					})
+					}); err != nil {
+						t.Fatal(err)
+					}
 				}
 				if damaged == 0 {
 					t.Fatal("no file to damage")
@@ -186,13 +192,13 @@ func TestDamage(t *testing.T) {
 				j, lines, damage := open(t, dir)
 				t.Logf("%d of %d lines; %q", len(lines), len(want), damage)
 				if len(lines) == len(want) && len(damage) > 0 {
-					t.Errorf("all lines were read, and yet: %q", damage)
+					t.Errorf("all lines were read, but damage is reported: %q", damage)
 				}
 				if len(lines) < len(want) && len(damage) == 0 {
-					t.Errorf("%d of %d lines were read, and nothing is said to be damaged", len(lines), len(want))
+					t.Errorf("%d of %d lines were read, but no damage is reported", len(lines), len(want))
 				}
-				if what == "cut in the middle" && which == "*.blk" && len(lines) < len(want)/3 {
-					t.Errorf("only %d of %d lines were read of a journal cut in the middle", len(lines), len(want))
+				if what == "truncated in the middle" && which == "*.blk" && len(lines) < len(want)/3 {
+					t.Errorf("only %d of %d lines were read of a journal truncated in the middle", len(lines), len(want))
 				}
 				if err := j.Append(all[:1]); err != nil {
 					t.Errorf("Append after damage: %v", err)

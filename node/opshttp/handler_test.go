@@ -21,19 +21,20 @@ func get(h http.Handler, path string) *httptest.ResponseRecorder {
 // TestReadyz: 503 with a line for each server that is not ready.
 func TestReadyz(t *testing.T) {
 	if reply := get(Handler(false, prometheus.NewRegistry()), "/readyz"); reply.Code != http.StatusOK || reply.Body.String() != "ready\n" {
-		t.Errorf("no servers: %d %q, want 200", reply.Code, reply.Body)
+		t.Errorf("no servers: %d %q, want 200 ready", reply.Code, reply.Body)
 	}
-	idle := func(name string) *node.Node {
+	stopped := func(name string) *node.Node {
 		return node.New(node.Config{Name: name, Log: slog.New(slog.DiscardHandler)})
 	}
-	reply := get(Handler(false, prometheus.NewRegistry(), idle("A"), idle("B")), "/readyz")
+	reply := get(Handler(false, prometheus.NewRegistry(), stopped("A"), stopped("B")), "/readyz")
 	want := "A: not yet in step with its neighbours\nB: not yet in step with its neighbours\n"
 	if reply.Code != http.StatusServiceUnavailable || reply.Body.String() != want {
 		t.Errorf("two servers that do not run: %d %q, want 503 %q", reply.Code, reply.Body, want)
 	}
 }
 
-// TestMetrics: every metric of a server and its edges has a value or a reason for none.
+// TestMetrics: the metrics of a server that does not run, and of its edge, are valid for
+// Prometheus.
 func TestMetrics(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(Metrics(node.New(node.Config{Name: "A", Neighbours: []string{"B"}, Log: slog.New(slog.DiscardHandler)})))
@@ -46,11 +47,11 @@ func TestMetrics(t *testing.T) {
 		`herd_events_total{kind="mismatch",server="A"} 0`, `herd_reply_duration_seconds_count{command="iamat",server="A"} 0`,
 	} {
 		if !strings.Contains(reply.Body.String(), line+"\n") {
-			t.Errorf("/metrics lacks %q", line)
+			t.Errorf("/metrics does not contain %q", line)
 		}
 	}
 	if strings.Contains(reply.Body.String(), "herd_edge_beat_age_seconds{") {
-		t.Error("a neighbour that was never heard has an age")
+		t.Error("/metrics has a heartbeat age before the first heartbeat")
 	}
 }
 

@@ -1,10 +1,9 @@
 package opshttp
 
 import (
+	"maps"
 	"math"
 	"slices"
-
-	"maps"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -54,14 +53,14 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 }
 
 // metric is one number of a server or an edge.
-type metric[of any] struct {
+type metric[T any] struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
-	value func(of) float64 // NaN for no value
+	value func(T) float64 // NaN for no value
 }
 
-func (m metric[of]) send(out chan<- prometheus.Metric, o of, labels ...string) {
-	if v := m.value(o); !math.IsNaN(v) {
+func (m metric[T]) send(out chan<- prometheus.Metric, of T, labels ...string) {
+	if v := m.value(of); !math.IsNaN(v) {
 		out <- prometheus.MustNewConstMetric(m.desc, m.kind, v, labels...)
 	}
 }

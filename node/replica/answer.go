@@ -11,10 +11,9 @@ import (
 	"herd/node/wire"
 )
 
-// replySize is the size after which a reply of lines ends. The rest is asked for again.
+// replySize is the size after which a reply of lines ends. The neighbour requests the
+// rest.
 const replySize = 1 << 20
-
-// This file is the side of repair that answers.
 
 // Reply is the reply to one request of a neighbour. It is made message by message, so
 // that the server can release its lock between them.

@@ -8,13 +8,12 @@ import (
 	"herd/node/wire"
 )
 
-// The hot path, by clients: what a report costs where it comes in, and what its
-// line costs a neighbour, as news and as what it knows already. One op is one
-// record.
+// BenchmarkReport is the cost of a report at its origin, by the number of clients. One op
+// is one report.
 func BenchmarkReport(b *testing.B) {
 	for _, clients := range []int{1000, 1_000_000} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
-			r := connected(New(Config{Name: "A", Neighbours: []string{"B", "C", "D"}, Epoch: us, Topology: 7}))
+			r := bringUp(New(Config{Name: "A", Neighbours: []string{"B", "C", "D"}, Epoch: ourEpoch, Topology: 7}), time.Now())
 			commands := make([]wire.Command, clients)
 			for i := range commands {
 				commands[i] = wire.ParseCommand(fmt.Appendf(nil, "IAMAT client%d.example +34.068930-118.445127 1700000000.5", scattered(i, clients)))
@@ -31,10 +30,12 @@ func BenchmarkReport(b *testing.B) {
 	}
 }
 
+// BenchmarkFrame is the cost of a frame from a neighbour, by the number of clients: all
+// its lines are duplicates, or all are news. One op is one frame.
 func BenchmarkFrame(b *testing.B) {
 	const lines = 64
 	for _, clients := range []int{1 << 10, 1 << 20} {
-		r := connected(New(Config{Name: "A", Neighbours: []string{"B", "C", "D"}, Epoch: us, Topology: 7}))
+		r := bringUp(New(Config{Name: "A", Neighbours: []string{"B", "C", "D"}, Epoch: ourEpoch, Topology: 7}), time.Now())
 		frames := make([][]byte, clients/lines)
 		for f := range frames {
 			for i := range lines {
@@ -43,7 +44,7 @@ func BenchmarkFrame(b *testing.B) {
 			}
 			r.Frame(0, wire.Mark{}, frames[f], time.Now())
 		}
-		later := func(frame []byte) { // a second
+		later := func(frame []byte) { // makes all records newer, by one second
 			for end := range frame {
 				if frame[end] != '\n' {
 					continue
@@ -75,10 +76,11 @@ func BenchmarkFrame(b *testing.B) {
 	}
 }
 
-// scattered is a permutation of the numbers below a power of two or of ten.
+// scattered maps the numbers below n one to one to each other, if n is a power of two or
+// of ten. It spreads neighbouring numbers.
 func scattered(i, n int) int { return i * 7_368_787 % n }
 
-// drain empties all outboxes as sending does.
+// drain empties the live queues, as sending does.
 func drain(r *Replica) {
 	for e := range r.edges {
 		o := &r.edges[e].live
@@ -86,12 +88,4 @@ func drain(r *Replica) {
 			o.pop(id)
 		}
 	}
-}
-
-// connected brings all neighbours up.
-func connected(r *Replica) *Replica {
-	for e := range r.edges {
-		r.HandleHeartbeat(e, heartbeatOf(them, 0), time.Now())
-	}
-	return r
 }

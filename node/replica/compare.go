@@ -10,10 +10,10 @@ import (
 	"herd/node/wire"
 )
 
-// This file is the side of repair that asks. A comparison first sends the digests of our
-// groups, and gets those of the buckets in groups that differ. Then it asks for the lines
-// of the buckets that differ, a part at a time: the next request follows when the reply to
-// the last one is merged, so no more than replySize is ever in flight.
+// A comparison first sends the digests of our groups, and receives those of the buckets
+// in groups that differ. Then it requests the lines of the buckets that differ, a part at
+// a time: the next request follows when the reply to the last one is merged, so no more
+// than replySize is ever in flight.
 
 const (
 	// messageSize is the size at which a message of records or digests is full.
@@ -178,9 +178,9 @@ func (r *Replica) requestLines(c *comparison) []byte {
 		}
 		body = wire.AppendBucket(body, bucket, hashes)
 	}
-	// In the first comparison each side has to learn what the other has, so the neighbour
-	// is told to ask back. Later, most of what one side has and the other has not is on
-	// its way by the flood: two servers that always asked back would never end.
+	// In the first comparison each side must learn what the other has, so the neighbour is
+	// told to ask back. Later, most differences are records that the flood is delivering:
+	// two servers that always asked back would never stop.
 	askBack := !r.edges[c.edge].sync.synced
 	return wire.Sync{Kind: wire.RequestLines, ID: c.id, Last: true, Both: askBack, Body: body}.Append(nil)
 }

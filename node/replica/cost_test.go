@@ -1,20 +1,21 @@
 //go:build !race
 
-// The race detector changes what things cost.
+// The race detector changes costs.
 
 package replica
 
 import (
 	"fmt"
-	"herd/node/wire"
 	"runtime"
 	"testing"
 	"time"
+
+	"herd/node/wire"
 )
 
-// TestRecordsAreSmall: what a record costs in memory, all told, at a million.
+// TestRecordsAreSmall: the memory that a record takes in all, with a million of them.
 func TestRecordsAreSmall(t *testing.T) {
-	const records, most = 1_000_000, 180 // bytes, of which the line is 88
+	const records, most = 1_000_000, 180 // bytes; the line has 88
 	used := func() uint64 {
 		runtime.GC()
 		var m runtime.MemStats
@@ -31,9 +32,9 @@ func TestRecordsAreSmall(t *testing.T) {
 		}
 	}
 	each := (used() - before) / records
-	t.Logf("%d bytes a record, with its place in the outboxes of three edges and a journal", each)
+	t.Logf("%d bytes per record, with its slots in the queues of three edges and the journal", each)
 	if each > most {
-		t.Errorf("%d bytes a record, want %d at most", each, most)
+		t.Errorf("%d bytes per record, want at most %d", each, most)
 	}
 	runtime.KeepAlive(r)
 }

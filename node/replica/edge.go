@@ -194,8 +194,8 @@ func (r *Replica) Passed(ends []Position) bool {
 	return true
 }
 
-// Sendable is the number of records queued for the edge that has most of them, of the
-// edges that are up, live and backlog apart.
+// Sendable is the length of the longest live queue and of the longest backlog, of the
+// edges that are up.
 func (r *Replica) Sendable() (live, backlog int) {
 	for e := range r.edges {
 		if d := &r.edges[e]; d.up {

@@ -9,80 +9,80 @@ import (
 	"herd/node/store"
 )
 
-// TestOutbox holds the outbox against a plain list.
+// TestOutbox compares the outbox with a list and a set.
 func TestOutbox(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var o outbox
-		var queue []store.ID // as the outbox promises: where an store.ID stands is where it was first queued
-		wanted := map[store.ID]bool{}
-		left := 0 // how many have left the queue
+		var slots []store.ID // that have not left, oldest first
+		queued := map[store.ID]bool{}
+		left := 0 // slots that have left
 		var end uint64
-		skip := func() {
-			for len(queue) > 0 && !wanted[queue[0]] {
-				queue = queue[1:]
+		skip := func() { // slots whose client is not queued any more
+			for len(slots) > 0 && !queued[slots[0]] {
+				slots = slots[1:]
 				left++
 			}
 		}
 		id := rapid.Custom(func(t *rapid.T) store.ID { return store.ID(rapid.IntRange(0, 200).Draw(t, "id")) })
 		t.Repeat(map[string]func(*rapid.T){
-			"want": func(t *rapid.T) {
+			"push": func(t *rapid.T) {
 				id := id.Draw(t, "id")
 				o.push(id)
-				wanted[id] = true
-				if !slices.Contains(queue, id) {
-					queue = append(queue, id)
+				queued[id] = true
+				if !slices.Contains(slots, id) {
+					slots = append(slots, id)
 				}
 			},
 			"drop": func(t *rapid.T) {
 				id := id.Draw(t, "id")
 				o.drop(id)
-				delete(wanted, id)
+				delete(queued, id)
 			},
 			"pop": func(t *rapid.T) {
 				got, ok := o.peek()
 				skip()
-				if ok != (len(queue) > 0) || ok && got != queue[0] {
-					t.Fatalf("next = %d, %v, want the first of %v", got, ok, queue)
+				if ok != (len(slots) > 0) || ok && got != slots[0] {
+					t.Fatalf("peek = %d, %v, want the first of %v", got, ok, slots)
 				}
 				if ok {
 					o.pop(got)
-					delete(wanted, got)
-					queue = queue[1:]
+					delete(queued, got)
+					slots = slots[1:]
 					left++
 				}
 			},
 			"end": func(t *rapid.T) {
-				if end = o.end(); end != uint64(left+len(queue)) {
-					t.Fatalf("end = %d, want %d", end, left+len(queue))
+				if end = o.end(); end != uint64(left+len(slots)) {
+					t.Fatalf("end = %d, want %d", end, left+len(slots))
 				}
 			},
-			"move": func(t *rapid.T) { // what was there when end was last looked at
+			"move": func(t *rapid.T) { // up to the last end
 				var into outbox
 				o.moveTo(&into, end)
-				for skip(); len(queue) > 0 && uint64(left) < end; skip() {
-					if got, ok := into.peek(); !ok || got != queue[0] {
-						t.Fatalf("next that was moved = %d, %v, want %d", got, ok, queue[0])
+				for skip(); len(slots) > 0 && uint64(left) < end; skip() {
+					if got, ok := into.peek(); !ok || got != slots[0] {
+						t.Fatalf("moved: peek = %d, %v, want %d", got, ok, slots[0])
 					}
-					into.pop(queue[0])
-					delete(wanted, queue[0])
-					queue = queue[1:]
+					into.pop(slots[0])
+					delete(queued, slots[0])
+					slots = slots[1:]
 					left++
 				}
 				if id, ok := into.peek(); ok {
-					t.Fatalf("%d was moved, of %d", id, end)
+					t.Fatalf("%d was moved, but its slot is not before position %d", id, end)
 				}
 			},
 			"": func(t *rapid.T) {
-				if o.length != len(wanted) {
-					t.Fatalf("length = %d, want %d", o.length, len(wanted))
+				if o.length != len(queued) {
+					t.Fatalf("length = %d, want %d", o.length, len(queued))
 				}
 			},
 		})
 	})
 }
 
-// TestOutboxIsBoundedByClients: any number of updates of few clients, to a
-// neighbour that takes none or few of them, cost no more than the clients do.
+// TestOutboxIsBoundedByClients: the size of an outbox depends on the number of clients,
+// not on the number of updates, also if few or none are taken out.
 func TestOutboxIsBoundedByClients(t *testing.T) {
 	const clients, updates = 3000, 1_000_000
 	var o outbox
@@ -98,6 +98,6 @@ func TestOutboxIsBoundedByClients(t *testing.T) {
 		}
 	}
 	if o.length > clients || cap(o.slots) > 8*clients {
-		t.Errorf("%d updates of %d clients: %d wait, in a queue of %d slots", updates, clients, o.length, cap(o.slots))
+		t.Errorf("%d updates of %d clients: %d are queued, in %d slots", updates, clients, o.length, cap(o.slots))
 	}
 }

@@ -62,11 +62,10 @@ var ErrFull = errors.New("the map is full")
 // New makes a Replica with an empty map and all edges down.
 func New(cfg Config) *Replica {
 	r := &Replica{
-		cfg:   cfg,
-		edges: make([]edge, len(cfg.Neighbours)),
-		rng:   rand.New(rand.NewPCG(cfg.Epoch^xxhash.Sum64String(cfg.Name), 0)),
-		// Until SetMaxMessage tells better.
-		maxMessage: messageSize,
+		cfg:        cfg,
+		edges:      make([]edge, len(cfg.Neighbours)),
+		rng:        rand.New(rand.NewPCG(cfg.Epoch^xxhash.Sum64String(cfg.Name), 0)),
+		maxMessage: messageSize, // until SetMaxMessage
 	}
 	for i, name := range cfg.Neighbours {
 		r.edges[i].peer, r.edges[i].delayed = name, newDelayQueue(cfg.Name > name)
@@ -135,8 +134,8 @@ func (r *Replica) Frame(e int, m wire.Mark, frame []byte, now time.Time) (result
 	return result, events
 }
 
-// Replay merges a frame of the journal. Nothing is queued: whoever has to know learns it
-// by repair. It returns the number of records and of malformed lines.
+// Replay merges a frame of the journal. Nothing is queued: neighbours learn it by repair.
+// It returns the number of records and of malformed lines.
 func (r *Replica) Replay(frame []byte) (records, malformed int) {
 	r.store.MergeLines(frame, func(_ []byte, _ store.ID, _ store.Outcome, err error) {
 		if err != nil {
@@ -158,7 +157,7 @@ type Merged struct {
 type source uint8
 
 const (
-	reported source = iota // a client reported it, or its sender tells nobody else
+	reported source = iota // a client reported it, or a neighbour sent it to us only
 	flooded                // a neighbour sent it, as it did to its other neighbours
 	repaired               // a comparison brought it
 )

@@ -110,7 +110,7 @@ func (r *Replica) stopSync(e int) {
 }
 
 // nextScheduled is Config.Repair from now, plus or minus a quarter, so that neighbours do
-// not compare at the same time for ever.
+// not keep comparing at the same time.
 func (r *Replica) nextScheduled(now time.Time) time.Time {
 	jitter := 0.75 + r.rng.Float64()/2
 	return now.Add(time.Duration(jitter * float64(r.cfg.Repair)))

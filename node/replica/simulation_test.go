@@ -15,37 +15,37 @@ import (
 )
 
 var (
-	seeds     = flag.Int("seeds", 170, "simulated herds to run, for each graph and mode")
-	firstSeed = flag.Uint64("seed", 0, "the first seed; with -seeds=1, the one to replay")
+	seeds     = flag.Int("seeds", 170, "number of herds to simulate, for each graph and mode")
+	firstSeed = flag.Uint64("seed", 0, "first seed; with -seeds=1, the seed to replay")
 )
 
-// A simulated herd: replicas, and the messages under way between them. One seed
-// decides all that happens, in virtual time: reports by clients whose clocks are
-// years off now and then, to servers whose clocks are minutes apart; sends,
-// deliveries, ticks; and in a rough world lost and repeated messages, cut links,
-// and servers that restart with nothing.
+// herd is a simulated herd: replicas, and the messages in transit between them. One seed
+// decides everything that happens, in virtual time: reports of clients, some of whose
+// clocks are years off, to servers whose clocks are minutes apart; sends, deliveries and
+// ticks. If faults is set, messages are also lost and repeated, links are cut and healed,
+// and servers restart with an empty map.
 type herd struct {
 	t         *testing.T
 	rng       *rand.Rand
-	rough     bool
+	faults    bool
 	reporting bool // clients report
 	now       time.Time
-	epochs    uint64
+	epochs    uint64 // given out so far
 	servers   []*simServer
-	edgeOf    map[[2]int]int            // number of the edge from one server to another
-	under     map[[2]int][]simMessage   // under way, in order
-	cut       map[[2]int]bool           // links, by both directions
-	crossed   map[[2]int]map[string]int // how often lines crossed, by the flood
-	repairs   int                       // bytes of requests and answers
+	edgeOf    map[[2]int]int            // edge number, by server and neighbour
+	inTransit map[[2]int][]simMessage   // by sender and receiver, in order
+	cut       map[[2]int]bool           // by sender and receiver
+	crossed   map[[2]int]map[string]int // by sender and receiver: how often the flood sent each line
+	repaired  int                       // bytes of repair requests and replies
 }
 
 type simServer struct {
 	*Replica
 	name        string
-	peers       []int // by edge
-	skew        time.Duration
+	peers       []int         // by edge: number of the neighbour
+	skew        time.Duration // of its clock
 	nextTick    time.Time
-	forwardTick time.Time // when the next is due; zero while nothing is delayed
+	forwardTick time.Time // when the next one is due; zero while nothing is delayed
 }
 
 type simLane byte
@@ -64,10 +64,10 @@ type simMessage struct {
 	due  time.Time
 }
 
-func newHerd(t *testing.T, seed uint64, edges [][2]int, n int, rough bool) *herd {
+func newHerd(t *testing.T, seed uint64, edges [][2]int, n int, faults bool) *herd {
 	h := &herd{
-		t: t, rng: rand.New(rand.NewPCG(seed, 0)), rough: rough, now: time.Unix(1_700_000_000, 0),
-		edgeOf: map[[2]int]int{}, under: map[[2]int][]simMessage{}, cut: map[[2]int]bool{}, crossed: map[[2]int]map[string]int{},
+		t: t, rng: rand.New(rand.NewPCG(seed, 0)), faults: faults, now: time.Unix(1_700_000_000, 0),
+		edgeOf: map[[2]int]int{}, inTransit: map[[2]int][]simMessage{}, cut: map[[2]int]bool{}, crossed: map[[2]int]map[string]int{},
 	}
 	for i := range n {
 		h.servers = append(h.servers, &simServer{name: fmt.Sprint("S", i), skew: time.Duration(i%7-3) * 50 * time.Second})
@@ -85,7 +85,7 @@ func newHerd(t *testing.T, seed uint64, edges [][2]int, n int, rough bool) *herd
 	return h
 }
 
-// restart gives a server a new life, with an empty map.
+// restart restarts a server with a new epoch and an empty map.
 func (h *herd) restart(i int) {
 	s := h.servers[i]
 	var names []string
@@ -93,13 +93,13 @@ func (h *herd) restart(i int) {
 		names = append(names, h.servers[p].name)
 	}
 	h.epochs++
-	every := time.Hour // longer than a simulation: only what happens sets it off
-	if h.rough {
+	every := time.Hour // longer than a simulation: no scheduled comparisons
+	if h.faults {
 		every = 30 * time.Second
 	}
 	s.Replica = New(Config{Name: s.name, Neighbours: names, Adjacent: h.adjacent, Epoch: h.epochs, Repair: every})
 	s.forwardTick = time.Time{}
-	s.SetMaxMessage(300) // a few lines: messages are many
+	s.SetMaxMessage(300) // a few lines, so that there are many messages
 	s.nextTick = h.now.Add(time.Duration(h.rng.Int64N(int64(HeartbeatEvery))))
 	for e := range s.peers {
 		h.heartbeat(i, e, true)
@@ -113,39 +113,42 @@ func (h *herd) adjacent(a, b string) bool {
 	return adjacent
 }
 
-// clock is what server i takes the time to be.
+// clock is the time by the clock of server i.
 func (h *herd) clock(i int) time.Time { return h.now.Add(h.servers[i].skew) }
 
-func (h *herd) post(from, e int, m simMessage) {
+// send puts a message in transit over edge e, unless it is lost.
+func (h *herd) send(from, e int, m simMessage) {
 	d := [2]int{from, h.servers[from].peers[e]}
-	if h.cut[d] || h.rough && h.rng.IntN(50) == 0 {
+	if h.cut[d] || h.faults && h.rng.IntN(50) == 0 {
 		return
 	}
-	// The bus keeps the order of one sender's messages.
+	// The bus keeps the order of messages.
 	m.due = h.now.Add(time.Duration(h.rng.Int64N(int64(20 * time.Millisecond))))
-	if q := h.under[d]; len(q) > 0 && q[len(q)-1].due.After(m.due) {
+	if q := h.inTransit[d]; len(q) > 0 && q[len(q)-1].due.After(m.due) {
 		m.due = q[len(q)-1].due
 	}
-	h.under[d] = append(h.under[d], m)
-	if h.rough && m.lane == simFrame && h.rng.IntN(50) == 0 {
-		h.under[d] = append(h.under[d], m)
+	h.inTransit[d] = append(h.inTransit[d], m)
+	if h.faults && m.lane == simFrame && h.rng.IntN(50) == 0 {
+		h.inTransit[d] = append(h.inTransit[d], m)
 	}
 }
 
+// heartbeat sends a heartbeat over edge e of server i.
 func (h *herd) heartbeat(i, e int, answer bool) {
 	b := h.servers[i].Heartbeat(e, h.clock(i))
 	b.Answer, b.Ready = answer, true
-	h.post(i, e, simMessage{lane: simHeartbeat, data: b.Append(nil)})
+	h.send(i, e, simMessage{lane: simHeartbeat, data: b.Append(nil)})
 }
 
 // request sends the request of a comparison that is due.
 func (h *herd) request(i int) {
 	if e, request, ok := h.servers[i].NextRequest(h.clock(i)); ok {
-		h.repairs += len(request)
-		h.post(i, e, simMessage{lane: simRequest, data: request})
+		h.repaired += len(request)
+		h.send(i, e, simMessage{lane: simRequest, data: request})
 	}
 }
 
+// report makes a random client report to a random server.
 func (h *herd) report() {
 	i := h.rng.IntN(len(h.servers))
 	at := h.now.Unix() + h.rng.Int64N(120) - 60
@@ -158,13 +161,13 @@ func (h *herd) report() {
 	}
 }
 
-// send sends all that servers want to.
-func (h *herd) send() {
+// flush sends everything that is queued.
+func (h *herd) flush() {
 	for i, s := range h.servers {
 		for e := range s.peers {
 			for f := s.NextFrame(e, nil); f.Lines > 0; f = s.NextFrame(e, nil) {
 				if h.rng.IntN(20) == 0 {
-					h.deliver() // while it is being sent
+					h.deliver() // while the frame is in flight
 					s.FrameDone(e, h.failedSend(i, e, f))
 					break
 				}
@@ -172,46 +175,48 @@ func (h *herd) send() {
 				for line := range bytes.Lines(f.Data) {
 					h.crossed[[2]int{i, s.peers[e]}][string(line)]++
 				}
-				h.post(i, e, simMessage{lane: simFrame, mark: f.Mark, data: f.Data})
+				h.send(i, e, simMessage{lane: simFrame, mark: f.Mark, data: f.Data})
 			}
 		}
 	}
 }
 
-// failedSend is a send that fails. In a rough world the frame may have left all the same.
+// failedSend is the result of a send that fails. With faults the frame may have left all
+// the same.
 func (h *herd) failedSend(i, e int, f Frame) SendResult {
-	if !h.rough || h.rng.IntN(2) == 0 {
+	if !h.faults || h.rng.IntN(2) == 0 {
 		return NotSent
 	}
 	if h.rng.IntN(2) == 0 {
-		h.post(i, e, simMessage{lane: simFrame, mark: f.Mark, data: f.Data})
+		h.send(i, e, simMessage{lane: simFrame, mark: f.Mark, data: f.Data})
 	}
 	return Uncertain
 }
 
-// deliver hands over what is due, in the order of directed edges.
+// deliver delivers the messages that are due. Those of one edge stay in order.
 func (h *herd) deliver() {
 	var busy [][2]int
-	for d := range h.under {
+	for d := range h.inTransit {
 		busy = append(busy, d)
 	}
 	slices.SortFunc(busy, func(a, b [2]int) int { return slices.Compare(a[:], b[:]) })
 	h.rng.Shuffle(len(busy), func(i, j int) { busy[i], busy[j] = busy[j], busy[i] })
 	for _, d := range busy {
-		for len(h.under[d]) > 0 && !h.under[d][0].due.After(h.now) {
-			m := h.under[d][0]
-			h.under[d] = h.under[d][1:]
+		for len(h.inTransit[d]) > 0 && !h.inTransit[d][0].due.After(h.now) {
+			m := h.inTransit[d][0]
+			h.inTransit[d] = h.inTransit[d][1:]
 			h.receive(d[1], h.edgeOf[[2]int{d[1], d[0]}], m)
 		}
 	}
 }
 
+// receive handles a message that arrives over edge e of server i.
 func (h *herd) receive(i, e int, m simMessage) {
 	s, now := h.servers[i], h.clock(i)
 	switch m.lane {
 	case simFrame:
 		if in, _ := s.Frame(e, m.mark, m.data, now); in.Malformed > 0 {
-			h.t.Fatalf("a frame of ours has bad lines: %q", in.LastMalformed)
+			h.t.Fatalf("a frame of ours has malformed lines: %q", in.LastMalformed)
 		}
 		h.startForwardTimer(s)
 	case simHeartbeat:
@@ -219,7 +224,7 @@ func (h *herd) receive(i, e int, m simMessage) {
 		if err != nil {
 			h.t.Fatal(err)
 		}
-		if _, answer := s.HandleHeartbeat(e, b, now); answer {
+		if _, reply := s.HandleHeartbeat(e, b, now); reply {
 			h.heartbeat(i, e, false)
 		}
 	case simRequest:
@@ -233,36 +238,36 @@ func (h *herd) receive(i, e int, m simMessage) {
 				h.t.Fatal(err)
 			}
 			if h.reporting && h.rng.IntN(20) == 0 {
-				h.report() // while it is being sent
+				h.report() // while the message is in flight
 			}
 			a.Sent()
-			h.repairs += len(reply)
-			h.post(i, e, simMessage{lane: simReply, data: reply})
+			h.repaired += len(reply)
+			h.send(i, e, simMessage{lane: simReply, data: reply})
 		}
 	case simReply:
 		result, err := s.HandleReply(e, m.data, now)
 		if result.Ended {
 			h.heartbeat(i, e, false)
 		}
-		if err != nil && !h.rough { // where a part of a reply is lost, the rest may make no sense
+		if err != nil && !h.faults { // if a part of a reply is lost, the rest may be malformed
 			h.t.Fatal(err)
 		}
 		if result.Request != nil {
-			h.repairs += len(result.Request)
-			h.post(i, e, simMessage{lane: simRequest, data: result.Request})
+			h.repaired += len(result.Request)
+			h.send(i, e, simMessage{lane: simRequest, data: result.Request})
 		}
 	}
 	h.request(i)
 }
 
-// startForwardTimer is the server's timer.
+// startForwardTimer starts the timer for delayed records, as node does.
 func (h *herd) startForwardTimer(s *simServer) {
 	if s.forwardTick.IsZero() && s.Delaying() {
 		s.forwardTick = h.now.Add(ForwardTick)
 	}
 }
 
-// step lets some time pass, and all that happens in it.
+// step lets a random time pass, up to most, and everything that is due happen.
 func (h *herd) step(most time.Duration) {
 	h.now = h.now.Add(time.Duration(h.rng.Int64N(int64(most))))
 	for i, s := range h.servers {
@@ -281,11 +286,13 @@ func (h *herd) step(most time.Duration) {
 		}
 		h.request(i)
 	}
-	h.send()
+	h.flush()
 	h.deliver()
 }
 
-func (h *herd) quiet() bool {
+// settled reports whether nothing is queued, in transit or delayed, all edges are in step
+// and all maps are equal.
+func (h *herd) settled() bool {
 	for _, s := range h.servers {
 		for e := range s.peers {
 			if s.edges[e].queued() > 0 || s.Delaying() || !s.InStep(e) {
@@ -302,8 +309,8 @@ func (h *herd) quiet() bool {
 	return true
 }
 
-// havoc cuts or heals a link or restarts a server.
-func (h *herd) havoc() {
+// disturb cuts or heals a link, or restarts a server.
+func (h *herd) disturb() {
 	links := make([][2]int, 0, len(h.edgeOf))
 	for d := range h.edgeOf {
 		links = append(links, d)
@@ -318,17 +325,13 @@ func (h *herd) havoc() {
 	}
 }
 
-// best is the record that should win for each client, of all that servers hold
-// now, as sorted lines.
-func (h *herd) best() []string {
+// winners is, for each client, the record that wins among all that servers hold now, as
+// sorted lines.
+func (h *herd) winners() []string {
 	var all store.Map
 	for _, s := range h.servers {
 		for line := range s.Map().Lines() {
-			r, err := wire.ParseRecord([]byte(line))
-			if err != nil {
-				h.t.Fatal(err)
-			}
-			all.Merge(r)
+			all.Merge(mustParse(h.t, line))
 		}
 	}
 	return sortedLines(&all)
@@ -344,21 +347,20 @@ var graphs = map[string]func(*rand.Rand) ([][2]int, int){
 	"random": randomGraph,
 }
 
-// TestSimulation: whatever happened, once it stops happening all maps are shortDelay
-// byte-identical, with for each client the winner of all that any server held; and
-// in a smooth world no record crosses a directed edge twice and nothing needs
-// repair.
+// TestSimulation: after all faults have ended, all maps soon become equal, byte for byte,
+// and hold the winner for each client of all records that any server held. Without faults,
+// no record crosses an edge twice in one direction, and no repair is needed.
 func TestSimulation(t *testing.T) {
 	for name, graph := range graphs {
-		for mode, rough := range map[string]bool{"smooth": false, "rough": true} {
+		for mode, faults := range map[string]bool{"faultless": false, "faults": true} {
 			t.Run(name+"/"+mode, func(t *testing.T) {
 				t.Parallel()
 				var simulated time.Duration
 				for seed := *firstSeed; seed < *firstSeed+uint64(*seeds); seed++ {
 					edges, n := graph(rand.New(rand.NewPCG(seed, 1)))
-					h := newHerd(t, seed, edges, n, rough)
+					h := newHerd(t, seed, edges, n, faults)
 					began := h.now
-					h.live(seed)
+					h.run(seed)
 					simulated += h.now.Sub(began)
 				}
 				t.Logf("%d seeds, %v simulated", *seeds, simulated.Round(time.Second))
@@ -367,8 +369,10 @@ func TestSimulation(t *testing.T) {
 	}
 }
 
-func (h *herd) live(seed uint64) {
-	for range 50 { // until greeted
+// run simulates: first reports, and faults if set, and then quiet until the herd has
+// settled.
+func (h *herd) run(seed uint64) {
+	for range 50 { // until all edges are up
 		h.step(20 * time.Millisecond)
 	}
 	h.reporting = true
@@ -376,33 +380,33 @@ func (h *herd) live(seed uint64) {
 		if h.rng.IntN(3) == 0 {
 			h.report()
 		}
-		if h.rough && h.rng.IntN(40) == 0 {
-			h.havoc()
+		if h.faults && h.rng.IntN(40) == 0 {
+			h.disturb()
 		}
 		h.step(200 * time.Millisecond)
 	}
 	h.reporting = false
 	clear(h.cut)
-	rough := h.rough
-	h.rough = false
-	want := h.best()
+	faults := h.faults
+	h.faults = false
+	want := h.winners()
 	healed := h.now
-	for !h.quiet() || h.now.Sub(healed) < 5*time.Second {
+	for !h.settled() || h.now.Sub(healed) < 5*time.Second {
 		h.step(100 * time.Millisecond)
 		if h.now.Sub(healed) > time.Minute {
-			h.t.Fatalf("seed %d: not in step a minute after all was healed:\n%s", seed, h.describe())
+			h.t.Fatalf("seed %d: not settled a minute after the last fault:\n%s", seed, h.describe())
 		}
 	}
 	for _, s := range h.servers {
 		if got := sortedLines(s.Map()); !slices.Equal(got, want) {
-			h.t.Fatalf("seed %d: %s holds\n%q\nwant the winners of all that was held\n%q", seed, s.name, got, want)
+			h.t.Fatalf("seed %d: %s holds\n%q\nwant the winners of all records\n%q", seed, s.name, got, want)
 		}
 	}
-	if rough {
+	if faults {
 		return
 	}
-	if h.repairs > 0 {
-		h.t.Errorf("seed %d: %d bytes of repair where nothing was lost", seed, h.repairs)
+	if h.repaired > 0 {
+		h.t.Errorf("seed %d: %d bytes of repair, want none without faults", seed, h.repaired)
 	}
 	for d, lines := range h.crossed {
 		for line, times := range lines {
@@ -413,6 +417,7 @@ func (h *herd) live(seed uint64) {
 	}
 }
 
+// describe lists the state of all servers and edges.
 func (h *herd) describe() string {
 	var b strings.Builder
 	for _, s := range h.servers {
@@ -426,7 +431,7 @@ func (h *herd) describe() string {
 	return b.String()
 }
 
-// randomGraph is a random tree of 20 with 15 more edges.
+// randomGraph is a random tree of 20 servers with up to 15 more edges.
 func randomGraph(rng *rand.Rand) (edges [][2]int, n int) {
 	const size = 20
 	seen := map[[2]int]bool{}
@@ -445,5 +450,3 @@ func randomGraph(rng *rand.Rand) (edges [][2]int, n int) {
 	}
 	return edges, size
 }
-
-func sortedLines(m *store.Map) []string { return slices.Sorted(m.Lines()) }

@@ -1,5 +1,5 @@
-// Package status is the state of a server as operators see it: one value, which the
-// bus's micro service returns and which `herd status` prints.
+// Package status is the state of a server as operators see it. The server's micro service
+// returns it, and `herd status` prints it.
 package status
 
 import (
@@ -10,33 +10,32 @@ import (
 	"time"
 )
 
-// The endpoints at which a server answers requests of tools over the bus, each at its
-// own subject.
+// The endpoints of the micro service, each with a subject of its own.
 const (
 	EdgesEndpoint  = "edges"  // its edges, as a table
 	RecordEndpoint = "get"    // the record of the client that the request names
 	Endpoint       = "status" // a Server, as JSON
 )
 
-// Endpoints is all of them.
+// Endpoints lists all endpoints.
 var Endpoints = []string{EdgesEndpoint, RecordEndpoint, Endpoint}
 
 // Server is the state of one server.
 type Server struct {
 	Server   string    `json:"server"`
-	Epoch    uint64    `json:"epoch"`    // identifies this run of it
+	Epoch    uint64    `json:"epoch"`    // identifies this run of the server
 	Topology string    `json:"topology"` // hash of the graph
-	Clock    time.Time `json:"clock"`    // when this was its state, by its own clock
+	Clock    time.Time `json:"clock"`    // its clock when it returned this
 	Ready    bool      `json:"ready"`
-	Why      string    `json:"why,omitempty"` // it is not ready
+	Why      string    `json:"why,omitempty"` // reason for not being ready
 	Records  int       `json:"records"`       // clients in its map
 	Digest   string    `json:"digest"`        // of the records: equal for equal maps
-	Clients  int       `json:"clients"`       // connections
+	Clients  int       `json:"clients"`       // open connections
 	Edges    []Edge    `json:"edges"`
-	Journal  string    `json:"journal,omitempty"` // what could not be read of it at the start
+	Journal  string    `json:"journal,omitempty"` // damage found in the journal at the start
 }
 
-// Edge is the state of an edge as one of its ends sees it.
+// Edge is the state of an edge as the server at one of its ends sees it.
 type Edge struct {
 	Peer      string  `json:"peer"`
 	Up        bool    `json:"up"`
@@ -45,32 +44,29 @@ type Edge struct {
 	Waiting   int     `json:"waiting"`   // records queued for the neighbour
 	BeatAge   float64 `json:"beat_age"`  // seconds since the neighbour's last heartbeat; -1 for none yet
 
-	// Counts since the server started: records sent, and received by the result of merging
-	// them; messages of the neighbour that were lost; comparisons that ended, and the
-	// records that were news in what they brought.
-	Sent       uint64 `json:"sent"`
-	News       uint64 `json:"news"`
-	Duplicates uint64 `json:"duplicates"`
-	Stale      uint64 `json:"stale"`
-	Lost       uint64 `json:"lost"`
-	Repairs    uint64 `json:"repairs"`
-	Repaired   uint64 `json:"repaired"`
+	// Counts since the server started.
+	Sent       uint64 `json:"sent"`       // records sent
+	News       uint64 `json:"news"`       // records received that were news
+	Duplicates uint64 `json:"duplicates"` // records received that were duplicates
+	Stale      uint64 `json:"stale"`      // records received that were stale
+	Lost       uint64 `json:"lost"`       // messages from the neighbour that were lost
+	Repairs    uint64 `json:"repairs"`    // comparisons that ended
+	Repaired   uint64 `json:"repaired"`   // records received by comparisons that were news
 }
 
-// Herd is what the servers of a herd say of themselves, sorted as its topology
-// is; Missing are those that said nothing.
+// Herd is the state of all servers of a herd, in the order of the topology.
 type Herd struct {
 	Servers []Server `json:"servers"`
-	Missing []string `json:"missing"`
+	Missing []string `json:"missing"` // servers that did not reply
 }
 
-// Gather makes a Herd of what servers said, in the order of names. Others are left
-// out, and of a server that spoke twice what it said last counts.
-func Gather(names []string, said []Server) (h Herd) {
+// Gather makes a Herd of the replies of servers, in the order of names. It drops replies
+// of servers with other names. If a server replied twice, its later reply counts.
+func Gather(names []string, replies []Server) (h Herd) {
 	h.Servers, h.Missing = []Server{}, []string{}
 	for _, name := range names {
 		var of []Server
-		for _, s := range said {
+		for _, s := range replies {
 			if s.Server == name {
 				of = append(of, s)
 			}
@@ -84,7 +80,7 @@ func Gather(names []string, said []Server) (h Herd) {
 	return h
 }
 
-// InStep tells whether all servers spoke and all their edges are in step.
+// InStep reports whether all servers replied and all their edges are in step.
 func (h Herd) InStep() bool {
 	for _, s := range h.Servers {
 		for _, e := range s.Edges {
@@ -96,8 +92,8 @@ func (h Herd) InStep() bool {
 	return len(h.Missing) == 0
 }
 
-// Equal tells whether all servers spoke and hold the same map. Under load they
-// never do at one moment.
+// Equal reports whether all servers replied and their maps are equal. Under load maps are
+// hardly ever equal at one moment.
 func (h Herd) Equal() bool {
 	for _, s := range h.Servers {
 		if s.Digest != h.Servers[0].Digest {
@@ -107,7 +103,7 @@ func (h Herd) Equal() bool {
 	return len(h.Missing) == 0
 }
 
-// Text is the herd at a glance.
+// Text formats the herd as a table, followed by problems and a summary.
 func (h Herd) Text() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -124,7 +120,7 @@ func (h Herd) Text() string {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%s\n", s.Server, ready, s.Records, s.Digest, s.Clients, strings.Join(edges, ", "))
 	}
 	for _, name := range h.Missing {
-		fmt.Fprintf(w, "%s\tno answer\t\t\t\t\n", name)
+		fmt.Fprintf(w, "%s\tno reply\t\t\t\t\n", name)
 	}
 	w.Flush()
 	fmt.Fprintln(&b)
@@ -147,7 +143,7 @@ func (h Herd) Text() string {
 	return b.String()
 }
 
-// EdgesText is the server's edges at a glance, and what came and went over them.
+// EdgesText formats the server's edges and their counts as a table.
 func (s Server) EdgesText() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -163,9 +159,9 @@ func (s Server) EdgesText() string {
 func (e Edge) state() string {
 	switch {
 	case !e.Up && e.BeatAge < 0:
-		return "never heard"
+		return "down, no heartbeat yet"
 	case !e.Up:
-		return fmt.Sprintf("down, heard %.0f s ago", e.BeatAge)
+		return fmt.Sprintf("down, last heartbeat %.0f s ago", e.BeatAge)
 	case e.Repairing:
 		return "repairing"
 	case !e.InStep:

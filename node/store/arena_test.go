@@ -7,8 +7,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestArena holds the arena against a plain list of lines, of sizes about the
-// borders of classes and of what is small: no line ever changes another.
+// TestArena compares the arena with a list of lines: storing a line never changes another.
+// The sizes are near the limits of size classes and of small lines.
 func TestArena(t *testing.T) {
 	size := rapid.OneOf(rapid.IntRange(1, 3*classSize), rapid.IntRange(classes*classSize-classSize, classes*classSize+2*classSize), rapid.Just(3*chunkSize))
 	line := rapid.Custom(func(t *rapid.T) []byte {
@@ -42,9 +42,9 @@ func TestArena(t *testing.T) {
 	})
 }
 
-// TestArenaUsesAgain: lines that grow and shrink for ever take no more than they
-// did the first time.
-func TestArenaUsesAgain(t *testing.T) {
+// TestArenaReusesMemory: after each line has had every size once, lines that grow and
+// shrink take no more memory.
+func TestArenaReusesMemory(t *testing.T) {
 	const lines = 1000
 	var a arena
 	var refs [lines]ref
@@ -52,17 +52,17 @@ func TestArenaUsesAgain(t *testing.T) {
 	for i := range refs {
 		refs[i] = a.add(make([]byte, lengths[0]))
 	}
-	once := 0
+	afterFirst := 0
 	for round := 1; round < 50; round++ {
 		was, is := lengths[(round-1)%len(lengths)], lengths[round%len(lengths)]
 		for i := range refs {
 			refs[i] = a.replace(refs[i], uint32(was), make([]byte, is))
 		}
 		if round == len(lengths) {
-			once = len(a.chunks)
+			afterFirst = len(a.chunks)
 		}
 	}
-	if len(a.chunks) != once {
-		t.Errorf("%d chunks after 50 rounds, %d after the first", len(a.chunks), once)
+	if len(a.chunks) != afterFirst {
+		t.Errorf("%d chunks after 50 rounds, want %d, the number after the first of each size", len(a.chunks), afterFirst)
 	}
 }

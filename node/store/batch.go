@@ -11,7 +11,8 @@ import (
 // batch holds lines that are merged together. Merging a line takes three dependent
 // cache misses: the index slot, the entry that it points to, and the line that the entry
 // points to. prefetch makes each of these steps for all lines of the batch before the
-// next step, so that the misses of 64 lines overlap.
+// next step, so that the misses of 64 lines overlap. Without it an update takes 1.4 times
+// the CPU with 2,000,000 clients (node/DESIGN.md).
 type batch struct {
 	lines  [batchSize]batchLine
 	length int

@@ -9,8 +9,7 @@ import (
 	"unsafe"
 )
 
-// TestHugePages: what is made large is advised to be in huge pages, from its first
-// byte to its last.
+// TestHugePages: the kernel is advised to use huge pages for all of a large slice.
 func TestHugePages(t *testing.T) {
 	if _, err := os.Stat("/sys/kernel/mm/transparent_hugepage"); err != nil {
 		t.Skip("this kernel has no transparent huge pages")
@@ -23,12 +22,12 @@ func TestHugePages(t *testing.T) {
 	}
 }
 
-// mappingFlags is what the kernel says of the mapping that an address is in.
+// mappingFlags is the kernel's flags of the mapping that contains an address.
 func mappingFlags(t *testing.T, address uintptr) string {
 	t.Helper()
 	maps, err := os.Open("/proc/self/smaps")
 	if err != nil {
-		t.Skipf("no word of mappings: %v", err)
+		t.Skipf("cannot read the mappings: %v", err)
 	}
 	defer maps.Close()
 	inside := false
@@ -41,6 +40,6 @@ func mappingFlags(t *testing.T, address uintptr) string {
 			return flags
 		}
 	}
-	t.Fatalf("no mapping has %#x", address)
+	t.Fatalf("no mapping contains %#x", address)
 	return ""
 }

@@ -7,8 +7,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestIndex holds the index against a plain map from hashes to IDs, with hashes
-// that collide often, in whole, in their lower halves and in their slots.
+// TestIndex compares the index with a map from hashes to IDs. Many of the hashes collide:
+// as a whole, in their lower halves, or in their slots.
 func TestIndex(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		hash := rapid.Custom(func(t *rapid.T) uint64 {

@@ -77,8 +77,8 @@ func (m *Map) Merge(r wire.Record) (ID, Outcome) {
 	return id, m.update(id, r, lineHash)
 }
 
-// MergeLines merges the record of each non-empty line of frame; the last line may lack
-// its LF. done gets the result of each line, or the error of a line that is no record.
+// MergeLines merges the record of each non-empty line of frame. The LF of the last line
+// is optional. done gets the result of each line, or the error of a line that is no record.
 // A line that the map holds already, byte for byte, is not parsed: about half of the
 // lines that arrive over edges are such duplicates.
 func (m *Map) MergeLines(frame []byte, done func(line []byte, id ID, outcome Outcome, err error)) {

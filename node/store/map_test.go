@@ -14,8 +14,8 @@ import (
 	"herd/node/wire"
 )
 
-// record draws records of few clients, times and receipts, so that collisions of
-// every kind are common.
+// record draws records of few clients, times and receipts, so that ties of every kind are
+// common.
 var record = rapid.Custom(func(t *rapid.T) wire.Record {
 	difference := rapid.SampledFrom([]string{"+0.000000000", "+1.000000000", "-1.000000000", "-61.000000000", "-90.000000000"}).Draw(t, "difference")
 	line := fmt.Sprintf("AT %s %s %s +1+1 %d", rapid.SampledFrom([]string{"A", "B", "C"}).Draw(t, "server"), difference,
@@ -37,9 +37,9 @@ func mapOf(records []wire.Record) *Map {
 
 func sortedLines(m *Map) []string { return slices.Sorted(m.Lines()) }
 
-// TestMergeInAnyOrder: commutative, associative and idempotent come to this: the
-// same records in any order, any of them again, make equal maps; and what is
-// kept is what wire.Compare says.
+// TestMergeInAnyOrder: Merge is commutative, associative and idempotent. So the same
+// records in any order, some of them repeated, make equal maps. Each map holds the winners
+// of wire.Compare.
 func TestMergeInAnyOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		records := rapid.SliceOf(record).Draw(t, "records")
@@ -47,7 +47,7 @@ func TestMergeInAnyOrder(t *testing.T) {
 		again = slices.DeleteFunc(again, func(r wire.Record) bool { return r.Line == nil })
 		a, b := mapOf(records), mapOf(again)
 		if !slices.Equal(sortedLines(a), sortedLines(b)) {
-			t.Fatalf("%q in another order is %q", sortedLines(a), sortedLines(b))
+			t.Fatalf("the map is %q, in another order %q", sortedLines(a), sortedLines(b))
 		}
 		best := map[string]wire.Record{}
 		for _, r := range records {
@@ -57,16 +57,17 @@ func TestMergeInAnyOrder(t *testing.T) {
 		}
 		for client, r := range best {
 			if got, _ := a.Get(nil, []byte(client)); string(got) != string(r.Line) {
-				t.Fatalf("map keeps %q, wire.Compare says %q", got, r.Line)
+				t.Fatalf("the map holds %q, the winner of wire.Compare is %q", got, r.Line)
 			}
 		}
 		if len(best) != a.Len() {
-			t.Fatalf("map holds %d clients, want %v", a.Len(), slices.Collect(maps.Keys(best)))
+			t.Fatalf("the map holds %d clients, want %v", a.Len(), slices.Collect(maps.Keys(best)))
 		}
 	})
 }
 
-// TestMergeOutcome: news is exactly what changes the map.
+// TestMergeOutcome: the outcome is News if and only if the map changes, and Duplicate if
+// and only if the map already holds the record.
 func TestMergeOutcome(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var m Map
@@ -75,17 +76,18 @@ func TestMergeOutcome(t *testing.T) {
 			_, outcome := m.Merge(r)
 			after, _ := m.Get(nil, r.Client())
 			if (outcome == News) == bytes.Equal(before, after) || (outcome == Duplicate) != bytes.Equal(before, r.Line) {
-				t.Fatalf("merging %q onto %q gave outcome %d and %q", r.Line, before, outcome, after)
+				t.Fatalf("Merge(%q) into %q = %v, the map then holds %q", r.Line, before, outcome, after)
 			}
 		}
 	})
 }
 
-// TestMergeLines: lines that are merged many at a time come to what they come to one
-// by one, junk and blank lines and those of one client among them.
+// TestMergeLines: merging lines in batches has the same outcomes as merging one by one,
+// also with malformed lines, empty lines and several lines of one client. The digests
+// match the lines.
 func TestMergeLines(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var together, single Map
+		var batched, single Map
 		text := rapid.OneOf(
 			rapid.Map(record, func(r wire.Record) string { return string(r.Line) }),
 			rapid.Map(rapid.IntRange(0, 200), func(i int) string { return fmt.Sprintf("AT A +0.000000000 c%d +1+1 %d", i, 100+i%7) }),
@@ -104,7 +106,7 @@ func TestMergeLines(t *testing.T) {
 					want = append(want, fmt.Sprintf("%s: %d %v", line, id, outcome))
 				}
 			}
-			together.MergeLines([]byte(strings.Join(lines, "\n")), func(line []byte, id ID, outcome Outcome, err error) {
+			batched.MergeLines([]byte(strings.Join(lines, "\n")), func(line []byte, id ID, outcome Outcome, err error) {
 				if err != nil {
 					got = append(got, string(line)+": error")
 				} else {
@@ -112,14 +114,14 @@ func TestMergeLines(t *testing.T) {
 				}
 			})
 			if !slices.Equal(got, want) {
-				t.Fatalf("together:\n%s\none by one:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+				t.Fatalf("in batches:\n%s\none by one:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 			}
 		}
-		if together.digests == nil {
+		if batched.digests == nil {
 			return
 		}
 		var buckets [wire.Groups][wire.Groups]uint64
-		for line := range together.Lines() {
+		for line := range batched.Lines() {
 			r, _ := wire.ParseRecord([]byte(line))
 			b := bucketOf(r.Client())
 			buckets[b>>8][b&0xff] ^= xxhash.Sum64String(line)
@@ -129,14 +131,14 @@ func TestMergeLines(t *testing.T) {
 			for _, b := range buckets[g] {
 				sum ^= b
 			}
-			if together.Group(byte(g)) != buckets[g] || together.digests.groups[g] != sum {
-				t.Fatalf("digests of group %d are not of what it holds", g)
+			if batched.Group(byte(g)) != buckets[g] || batched.digests.groups[g] != sum {
+				t.Fatalf("the digests of group %d do not match its records", g)
 			}
 		}
 	})
 }
 
-// TestMergeCopies: the map keeps no hold on the caller's bytes.
+// TestMergeCopies: the map keeps no reference to the caller's bytes.
 func TestMergeCopies(t *testing.T) {
 	line := []byte("AT A +0.000000000 kiwi +1+1 100")
 	want := string(line)
@@ -149,6 +151,6 @@ func TestMergeCopies(t *testing.T) {
 		line[i] = 'x'
 	}
 	if got, ok := m.Get(nil, []byte("kiwi")); !ok || string(got) != want {
-		t.Errorf("after the caller's buffer changed, Get = %q, %v, want %q", got, ok, want)
+		t.Errorf("after the caller changed its buffer, Get = %q, %v, want %q", got, ok, want)
 	}
 }

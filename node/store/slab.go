@@ -5,7 +5,8 @@ import "unsafe"
 // slab allocates slices of one length. They are never freed. The first few are
 // allocated one by one, so that a small map stays small. Later ones are cut from blocks
 // of blockBytes, for which the kernel is asked to use huge pages: lines and entries are
-// read at random, and with pages of 4 KB most reads of a large map miss the TLB first.
+// read at random, and with pages of 4 KB most reads of a large map miss the TLB first
+// (node/DESIGN.md, "Techniques", has the figures).
 // The zero slab is ready to use.
 type slab[T any] struct {
 	block []T // the unused rest of the last block

@@ -5,8 +5,8 @@ import (
 	"unsafe"
 )
 
-// TestSlab: what a slab hands out is of one length, and nobody else's, before and
-// after it makes many at once.
+// TestSlab: the slices of a slab have the requested length and do not overlap, whether
+// they are allocated one by one or cut from blocks.
 func TestSlab(t *testing.T) {
 	const length, pieces = 100 << 10, 3 * blockBytes / (100 << 10)
 	var s slab[byte]
@@ -18,7 +18,7 @@ func TestSlab(t *testing.T) {
 		}
 		for j := range piece {
 			if piece[j] != 0 {
-				t.Fatalf("byte %d of piece %d is not zero: somebody has it", j, i)
+				t.Fatalf("byte %d of piece %d is not zero: it overlaps another piece", j, i)
 			}
 			piece[j] = byte(1 + i)
 		}
@@ -27,22 +27,22 @@ func TestSlab(t *testing.T) {
 	for i, piece := range all {
 		for j, b := range piece {
 			if b != byte(1+i) {
-				t.Fatalf("byte %d of piece %d is %d, want %d: another has it too", j, i, b, byte(1+i))
+				t.Fatalf("byte %d of piece %d is %d, want %d: it overlaps another piece", j, i, b, byte(1+i))
 			}
 		}
 	}
 	if len(s.block) == 0 {
-		t.Error("no piece came from a block")
+		t.Error("no piece was cut from a block")
 	}
 }
 
-// TestSmallMapsTakeLittle: a slab that few pieces are wanted of makes no block.
-func TestSmallMapsTakeLittle(t *testing.T) {
+// TestSlabStartsSmall: a slab allocates no block for the first few slices.
+func TestSlabStartsSmall(t *testing.T) {
 	var s slab[entry]
 	for range 10 {
 		s.next(pageSize)
 	}
 	if s.block != nil {
-		t.Errorf("a block of %d bytes for ten pages", uintptr(len(s.block))*unsafe.Sizeof(entry{}))
+		t.Errorf("a block of %d bytes for ten pages, want none", uintptr(len(s.block))*unsafe.Sizeof(entry{}))
 	}
 }

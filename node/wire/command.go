@@ -2,33 +2,32 @@ package wire
 
 import "strconv"
 
-// Verb says what a client asks for.
+// Verb is the kind of a command.
 type Verb uint8
 
-// The verbs. Invalid is every line that is no command, the herd's own AT
-// included.
+// The verbs. A line that is not a command is Invalid; so is AT, which only servers send.
 const (
 	Invalid Verb = iota
 	IAmAt
 	WhatsAt
 )
 
-// Command is one parsed line of a client. Its slices point into that line.
+// Command is a parsed line from a client. Its slices point into that line.
 type Command struct {
 	Verb   Verb
 	Client []byte
 
 	Location []byte  // IAMAT: as the client wrote it
-	TimeText []byte  // IAMAT: as the client wrote it, all digits
-	Time     Instant // IAMAT: what of TimeText counts
+	TimeText []byte  // IAMAT: as the client wrote it
+	Time     Instant // IAMAT: the value of TimeText, to the nanosecond
 
 	Radius float64 // WHATSAT: kilometres, 0 to 50
-	Bound  int     // WHATSAT: most places wanted, 0 to 20
+	Bound  int     // WHATSAT: maximum number of places, 0 to 20
 }
 
-// ParseCommand reads one line, without its LF. It never fails: what is no
-// command has the verb Invalid and nothing else. Whether the client of a
-// WHATSAT is known is not for the grammar to say.
+// ParseCommand parses one line, given without its LF. It never fails: for a line that is
+// not a command it returns only the verb Invalid. It does not check whether the client of
+// a WHATSAT is known.
 func ParseCommand(line []byte) Command {
 	var f [4][]byte
 	if !fields(line, &f) {
@@ -53,16 +52,16 @@ func ParseCommand(line []byte) Command {
 	return Command{}
 }
 
-// AppendInvalid appends the reply to a line that is no command: `? `, an exact
-// copy, LF.
+// AppendInvalid appends the reply to a line that is not a command: `? `, an exact copy of
+// the line, LF.
 func AppendInvalid(dst, line []byte) []byte {
 	dst = append(dst, "? "...)
 	dst = append(dst, line...)
 	return append(dst, '\n')
 }
 
-// fields splits line at its white space and reports whether there are exactly
-// four fields. bytes.Fields would split at NBSP and NEL too.
+// fields splits line at white space and reports whether it has exactly four fields.
+// bytes.Fields would also split at NBSP and NEL.
 func fields(line []byte, f *[4][]byte) bool {
 	n := 0
 	for i := 0; ; {
@@ -84,8 +83,7 @@ func fields(line []byte, f *[4][]byte) bool {
 	}
 }
 
-// isSpace tells the six ASCII white-space bytes, HT LF VT FF CR and SP, from
-// all others.
+// isSpace reports whether b is ASCII white space: HT, LF, VT, FF, CR or SP.
 func isSpace(b byte) bool {
 	return b <= ' ' && (b == ' ' || '\t' <= b && b <= '\r')
 }

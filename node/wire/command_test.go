@@ -16,12 +16,12 @@ func TestParseCommandIAmAt(t *testing.T) {
 	}{
 		{"plain", "IAMAT kiwi +34.068930-118.445127 1621464827.959498503", true, Instant{1621464827, 959498503}},
 		{"whole seconds", "IAMAT kiwi +34-118 1621464827", true, Instant{1621464827, 0}},
-		{"fields apart by runs of every space", " \t\r\f\vIAMAT\v\v kiwi\f+34-118\r\t5 \r", true, Instant{5, 0}},
+		{"fields separated by runs of all kinds of space", " \t\r\f\vIAMAT\v\v kiwi\f+34-118\r\t5 \r", true, Instant{5, 0}},
 		{"wildcards in the client", "IAMAT *.> +34-118 5", true, Instant{5, 0}},
 		{"raw bytes in the client", "IAMAT \x00\xff\xa0\x85 +34-118 5", true, Instant{5, 0}},
-		{"NBSP is no space", "IAMAT\u00a0kiwi +34-118 5", false, Instant{}},
-		{"NEL is no space", "IAMAT kiwi\u0085+34-118 5", false, Instant{}},
-		{"lone 0x85 is no space", "IAMAT kiwi\x85+34-118 5", false, Instant{}},
+		{"NBSP is not space", "IAMAT\u00a0kiwi +34-118 5", false, Instant{}},
+		{"NEL is not space", "IAMAT kiwi\u0085+34-118 5", false, Instant{}},
+		{"a lone 0x85 is not space", "IAMAT kiwi\x85+34-118 5", false, Instant{}},
 		{"lower case", "iamat kiwi +34-118 5", false, Instant{}},
 		{"mixed case", "IAmAt kiwi +34-118 5", false, Instant{}},
 		{"a field too few", "IAMAT kiwi +34-118", false, Instant{}},
@@ -36,12 +36,12 @@ func TestParseCommandIAmAt(t *testing.T) {
 		{"south pole", "IAMAT k -90.000+180.0 5", true, Instant{5, 0}},
 		{"leading zeros", "IAMAT k +0034.5-00118.25 5", true, Instant{5, 0}},
 		{"negative zero", "IAMAT k -0-0.0 5", true, Instant{5, 0}},
-		{"latitude a hair over", "IAMAT k +90." + strings.Repeat("0", 40) + "1-118 5", false, Instant{}},
-		{"latitude many zeros", "IAMAT k +90." + strings.Repeat("0", 40) + "-118 5", true, Instant{5, 0}},
+		{"latitude just over", "IAMAT k +90." + strings.Repeat("0", 40) + "1-118 5", false, Instant{}},
+		{"latitude with many zeros", "IAMAT k +90." + strings.Repeat("0", 40) + "-118 5", true, Instant{5, 0}},
 		{"latitude over", "IAMAT k +91-118 5", false, Instant{}},
 		{"longitude over", "IAMAT k +34-180.1 5", false, Instant{}},
 		{"huge latitude", "IAMAT k +" + strings.Repeat("9", 400) + "-118 5", false, Instant{}},
-		{"latitude wraps 64 bits", "IAMAT k +18446744073709551616-118 5", false, Instant{}},
+		{"latitude that overflows 64 bits", "IAMAT k +18446744073709551616-118 5", false, Instant{}},
 		{"degrees and minutes", "IAMAT k +3406.1-11826.7 5", false, Instant{}},
 		{"no sign before latitude", "IAMAT k 34-118 5", false, Instant{}},
 		{"no longitude", "IAMAT k +34 5", false, Instant{}},
@@ -71,7 +71,7 @@ func TestParseCommandIAmAt(t *testing.T) {
 		{"time two points", "IAMAT k +34-118 5.5.5", false, Instant{}},
 		{"time exponent", "IAMAT k +34-118 1e3", false, Instant{}},
 		{"time nan", "IAMAT k +34-118 nan", false, Instant{}},
-		{"time junk in the decimals", "IAMAT k +34-118 5.00000000000x", false, Instant{}},
+		{"time with a letter in the decimals", "IAMAT k +34-118 5.00000000000x", false, Instant{}},
 		{"time full-width digits", "IAMAT k +34-118 \uff15", false, Instant{}},
 	}
 	for _, tt := range tests {
@@ -133,16 +133,16 @@ func TestAppendInvalid(t *testing.T) {
 	}
 }
 
-// The reference is the grammar again, written the slow way: expressions for the
-// form, rationals for the bounds.
+// A second, slow implementation of the grammar: regular expressions for the form,
+// rationals for the bounds.
 var (
 	referenceIAmAt   = regexp.MustCompile(`^[ \t\r\f\v]*IAMAT[ \t\r\f\v]+([^ \t\r\f\v\n]+)[ \t\r\f\v]+([+-][0-9]+(?:\.[0-9]+)?)([+-][0-9]+(?:\.[0-9]+)?)[ \t\r\f\v]+([0-9]{1,18}(?:\.[0-9]+)?)[ \t\r\f\v]*$`)
 	referenceWhatsAt = regexp.MustCompile(`^[ \t\r\f\v]*WHATSAT[ \t\r\f\v]+([^ \t\r\f\v\n]+)[ \t\r\f\v]+([0-9]+(?:\.[0-9]+)?)[ \t\r\f\v]+([0-9]+)[ \t\r\f\v]*$`)
 )
 
 func reference(line []byte) Verb {
-	// The expressions work on text; a byte above 0x7f is told apart from all
-	// that the grammar knows, whatever letter stands for it.
+	// Regular expressions work on text. Bytes above 0x7f become letters that the
+	// grammar does not mention.
 	text := latin1(line)
 	within := func(s string, limit int64) bool {
 		r, ok := new(big.Rat).SetString(s)
@@ -178,11 +178,11 @@ func FuzzParseCommand(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line []byte) {
 		line = bytes.ReplaceAll(line, []byte("\n"), nil)
 		if len(line) > 4096 {
-			return // the reference's rationals are slow
+			return // rationals are slow
 		}
 		c := ParseCommand(line)
 		if want := reference(line); c.Verb != want {
-			t.Fatalf("ParseCommand(%q).Verb = %d, reference says %d", line, c.Verb, want)
+			t.Fatalf("ParseCommand(%q).Verb = %d, want %d", line, c.Verb, want)
 		}
 		if c.Verb != IAmAt {
 			return

@@ -1,7 +1,8 @@
-// Package wire is the herd's language: the commands that a client may say, the
-// record that servers keep and pass on, and the rule by which one record beats
-// another. It is pure: bytes in, values out, no I/O, no clock, no goroutines.
+// Package wire is the grammar of the herd: the commands of clients, the records that
+// servers store and flood, the messages between neighbours, and the rule by which one
+// record wins over another. It is pure: bytes in, values out, no I/O, no clock, no
+// goroutines.
 //
-// The grammar is written out in PROTOCOL.md beside this file; each production
-// names the function that carries it out.
+// PROTOCOL.md beside this file has the whole grammar. Each production there names the
+// function that implements it.
 package wire

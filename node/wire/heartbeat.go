@@ -6,98 +6,97 @@ import (
 	"strconv"
 )
 
-// Format is the version of records, frames and beats. Servers of unequal
-// formats keep the edge between them down.
+// Format is the version of records, frames and heartbeats. An edge stays down while its
+// two servers have different formats.
 const Format = 1
 
-// Heartbeat is the heartbeat of one edge, said by one of its ends about itself.
+// Heartbeat is a heartbeat on one edge. It describes its sender.
 type Heartbeat struct {
-	Epoch    uint64 // the sender's start; any other value is another life
-	Seq      uint64 // number of the last message sent on this edge
-	Merged   Mark   // the last message merged from the other side
-	Records  int    // clients held
-	Digest   uint64 // of all records held: equal for equal maps
-	Clock    Instant
-	Format   int
-	Topology uint64 // hash of the graph that the sender believes in
-	Ready    bool   // the sender is
-	Answer   bool   // a beat is wanted back at once
-	Bye      bool   // the sender is stopping cleanly: do not wait for it
+	Epoch    uint64  // identifies this run of the sender
+	Seq      uint64  // sequence number of the last frame that it sent on this edge
+	Merged   Mark    // last frame of the receiver before which it misses none
+	Records  int     // clients in its map
+	Digest   uint64  // of its records: equal for equal maps
+	Clock    Instant // its wall clock
+	Format   int     // its Format
+	Topology uint64  // hash of its graph
+	Ready    bool    // it is ready
+	Answer   bool    // the receiver shall send a heartbeat at once
+	Bye      bool    // it is stopping: the edge goes down
 }
 
-// Mark names one message of an edge: the sender's epoch and its number. The
-// zero Mark names none.
+// Mark identifies one frame on an edge: the sender's epoch and the frame's sequence
+// number. The zero Mark is no frame.
 type Mark struct {
 	Epoch, Seq uint64
 }
 
-// Append appends b as one line of key=value pairs, without LF: it travels as
-// the whole payload of a message and is meant to be read by people too.
-func (b Heartbeat) Append(dst []byte) []byte {
+// Append appends h as one line of key=value pairs, without LF. The line is the whole
+// payload of a message. It is text so that people can read it too.
+func (h Heartbeat) Append(dst []byte) []byte {
 	merged := "-"
-	if b.Merged != (Mark{}) {
-		merged = fmt.Sprintf("%d/%d", b.Merged.Epoch, b.Merged.Seq)
+	if h.Merged != (Mark{}) {
+		merged = fmt.Sprintf("%d/%d", h.Merged.Epoch, h.Merged.Seq)
 	}
 	dst = fmt.Appendf(dst, "epoch=%d seq=%d merged=%s records=%d digest=%016x clock=%s format=%d topology=%016x",
-		b.Epoch, b.Seq, merged, b.Records, b.Digest, b.Clock, b.Format, b.Topology)
-	if b.Ready {
+		h.Epoch, h.Seq, merged, h.Records, h.Digest, h.Clock, h.Format, h.Topology)
+	if h.Ready {
 		dst = append(dst, " ready"...)
 	}
-	if b.Answer {
+	if h.Answer {
 		dst = append(dst, " answer"...)
 	}
-	if b.Bye {
+	if h.Bye {
 		dst = append(dst, " bye"...)
 	}
 	return dst
 }
 
-// ParseHeartbeat reads what Append wrote. Unknown keys are skipped, so that a later
-// format can be told from this one; a missing or malformed known key is an
-// error.
+// ParseHeartbeat parses what Append wrote. It skips unknown keys, so that it can read the
+// format number of a later version. A known key that is missing or malformed is an error.
 func ParseHeartbeat(line []byte) (Heartbeat, error) {
-	var b Heartbeat
-	need := map[string]bool{"epoch": true, "seq": true, "merged": true, "records": true, "digest": true, "clock": true, "format": true, "topology": true}
+	var h Heartbeat
+	missing := map[string]bool{"epoch": true, "seq": true, "merged": true, "records": true, "digest": true, "clock": true, "format": true, "topology": true}
 	for _, pair := range bytes.Split(line, []byte(" ")) {
 		k, v, _ := bytes.Cut(pair, []byte("="))
 		key, value := string(k), string(v)
 		var err error
 		switch key {
 		case "epoch":
-			b.Epoch, err = strconv.ParseUint(value, 10, 64)
+			h.Epoch, err = strconv.ParseUint(value, 10, 64)
 		case "seq":
-			b.Seq, err = strconv.ParseUint(value, 10, 64)
+			h.Seq, err = strconv.ParseUint(value, 10, 64)
 		case "merged":
-			b.Merged, err = parseMark(value)
+			h.Merged, err = parseMark(value)
 		case "records":
-			b.Records, err = strconv.Atoi(value)
+			h.Records, err = strconv.Atoi(value)
 		case "digest":
-			b.Digest, err = strconv.ParseUint(value, 16, 64)
+			h.Digest, err = strconv.ParseUint(value, 16, 64)
 		case "clock":
 			var ok bool
-			if b.Clock, ok = parseTime(v); !ok {
+			if h.Clock, ok = parseTime(v); !ok {
 				err = strconv.ErrSyntax
 			}
 		case "format":
-			b.Format, err = strconv.Atoi(value)
+			h.Format, err = strconv.Atoi(value)
 		case "topology":
-			b.Topology, err = strconv.ParseUint(value, 16, 64)
+			h.Topology, err = strconv.ParseUint(value, 16, 64)
 		case "ready":
-			b.Ready = true
+			h.Ready = true
 		case "answer":
-			b.Answer = true
+			h.Answer = true
 		case "bye":
-			b.Bye = true
+			h.Bye = true
 		}
 		if err != nil {
-			return Heartbeat{}, fmt.Errorf("beat: %s: %w", key, err)
+			return Heartbeat{}, fmt.Errorf("heartbeat: %s: %w", key, err)
 		}
-		delete(need, key)
+		delete(missing, key)
 	}
-	if len(need) > 0 {
-		return Heartbeat{}, fmt.Errorf("beat: %d of its keys are missing", len(need))
+	if len(missing) > 0 {
+		return Heartbeat{}, fmt.Errorf("heartbeat: %d keys are missing", len(missing))
 	}
-	return b, nil
+	return h, nil
 }
 
 func parseMark(s string) (m Mark, err error) {

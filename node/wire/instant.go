@@ -8,21 +8,20 @@ import (
 
 const nsecPerSec = 1_000_000_000
 
-// Instant is a point in POSIX time, or the distance between two, as a pair of
-// integers: Sec seconds and Nsec nanoseconds, 0 <= Nsec < 1e9. Half a second
-// before the epoch is {-1, 500_000_000}. Floats would not do: at today's epoch
-// they step by 238 ns.
+// Instant is a point in POSIX time, or the difference between two: Sec seconds plus Nsec
+// nanoseconds, with 0 <= Nsec < 1e9. Half a second before the epoch is
+// {-1, 500_000_000}. A float64 is not precise enough: today it has steps of 238 ns.
 type Instant struct {
 	Sec  int64
 	Nsec int32
 }
 
-// InstantOf is t as an Instant, to the nanosecond.
+// InstantOf converts t.
 func InstantOf(t time.Time) Instant {
 	return Instant{t.Unix(), int32(t.Nanosecond())}
 }
 
-// Compare is -1, 0 or +1 as a is before, at or after b.
+// Compare returns -1 if a is before b, 0 if they are equal, and +1 if a is after b.
 func (a Instant) Compare(b Instant) int {
 	if c := cmp.Compare(a.Sec, b.Sec); c != 0 {
 		return c
@@ -30,8 +29,8 @@ func (a Instant) Compare(b Instant) int {
 	return cmp.Compare(a.Nsec, b.Nsec)
 }
 
-// Add is a + b. Sums of times and differences that the grammar admits cannot
-// overflow: both stay below 1e18 seconds.
+// Add is a + b. It cannot overflow for times and differences that the grammar accepts:
+// both are less than 1e18 seconds.
 func (a Instant) Add(b Instant) Instant {
 	s := Instant{a.Sec + b.Sec, a.Nsec + b.Nsec}
 	if s.Nsec >= nsecPerSec {
@@ -51,12 +50,12 @@ func (a Instant) Sub(b Instant) Instant {
 	return d
 }
 
-// Seconds is a as a float: for people and metrics, never for decisions.
+// Seconds is a as a float, for people and metrics. It is rounded: do not compare it.
 func (a Instant) Seconds() float64 {
 	return float64(a.Sec) + float64(a.Nsec)/nsecPerSec
 }
 
-// String is a in seconds with its nine decimals, and a minus sign if negative.
+// String is a in seconds with nine decimals, with a minus sign if it is negative.
 func (a Instant) String() string {
 	b := a.appendSigned(nil)
 	if b[0] == '+' {
@@ -65,8 +64,8 @@ func (a Instant) String() string {
 	return string(b)
 }
 
-// appendSigned appends a as PROTOCOL.md's difference: its sign always, seconds,
-// nine decimals; zero is +0.000000000.
+// appendSigned appends a as the difference of PROTOCOL.md: always with a sign and nine
+// decimals. Zero is +0.000000000.
 func (a Instant) appendSigned(dst []byte) []byte {
 	sign := byte('+')
 	if a.Sec < 0 {
@@ -83,15 +82,15 @@ func (a Instant) appendSigned(dst []byte) []byte {
 	return append(dst, nsec[:]...)
 }
 
-// Clock gives a server's readings: the wall clock, but each reading at least a
-// nanosecond after the one before, so that no two commands of one server have
-// the same receipt, not even when the wall clock is set back. Not for use by
-// several goroutines at once.
+// Clock makes a server's receipts unique. Each reading is the wall clock, or one
+// nanosecond more than the last reading if that is later. So no two commands at a server
+// have the same receipt, even when the wall clock is set back. A Clock is not safe for
+// concurrent use.
 type Clock struct {
 	last Instant
 }
 
-// Read turns the wall clock's now into the next reading.
+// Read is the next reading, when the wall clock shows now.
 func (c *Clock) Read(now Instant) Instant {
 	if now.Compare(c.last) <= 0 {
 		now = c.last.Add(Instant{Nsec: 1})

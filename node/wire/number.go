@@ -2,7 +2,7 @@ package wire
 
 import "encoding/binary"
 
-// Bounds of contract and grammar: PROTOCOL.md, "Commands".
+// Limits of the grammar: PROTOCOL.md, "Commands".
 const (
 	maxLatitude   = 90
 	maxLongitude  = 180
@@ -20,8 +20,8 @@ func digits(b []byte) int {
 	return n
 }
 
-// decimal is the value of the run of ASCII digits at the start of b, and its length.
-// The value is right for up to maxTimeDigits of them.
+// decimal is the value and the length of the run of ASCII digits at the start of b. The
+// value is correct if there are at most maxTimeDigits of them.
 func decimal(b []byte) (value int64, n int) {
 	if v, ok := eightDigits(b); ok {
 		value, n = v, 8
@@ -33,15 +33,16 @@ func decimal(b []byte) (value int64, n int) {
 	return value, n
 }
 
-// eightDigits is the value of the eight ASCII digits that b begins with, if it does:
-// all at once, in the lanes of one word, for most of a record is digits.
+// eightDigits is the value of the first eight bytes of b, if all of them are ASCII digits.
+// It handles the eight bytes of a word in parallel, because most bytes of a record are
+// digits.
 func eightDigits(b []byte) (value int64, ok bool) {
 	const ones = 0x0101010101010101
 	if len(b) < 8 {
 		return 0, false
 	}
 	v := binary.LittleEndian.Uint64(b)
-	if v&(0xF0*ones) != 0x30*ones || (v+6*ones)&(0xF0*ones) != 0x30*ones { // 0x3A to 0x3F would reach 0x40
+	if v&(0xF0*ones) != 0x30*ones || (v+6*ones)&(0xF0*ones) != 0x30*ones { // plus 6, 0x3A to 0x3F become 0x40 and more
 		return 0, false
 	}
 	v &= 0x0F * ones
@@ -50,9 +51,9 @@ func eightDigits(b []byte) (value int64, ok bool) {
 	return int64((v*10_000 + v>>32) & 0xFFFFFFFF), true
 }
 
-// number is the length of the PROTOCOL.md number at the start of b, and whether
-// its value is at most limit, compared exactly. 0 means that there is none.
-// limit must be below 1,000,000.
+// number is the length of the number (PROTOCOL.md) at the start of b, 0 if there is none.
+// within reports whether its exact value is at most limit, which must be less than
+// 1,000,000.
 func number(b []byte, limit int) (n int, within bool) {
 	whole := 0
 	for n < len(b) && '0' <= b[n] && b[n] <= '9' {
@@ -65,7 +66,7 @@ func number(b []byte, limit int) (n int, within bool) {
 	}
 	fraction := digits(b[n+1:])
 	if fraction == 0 {
-		return 0, false // "5." is no number, and neither is what "5.x" starts with
+		return 0, false // "5." is not a number, nor is the start of "5.x"
 	}
 	if whole == limit {
 		for _, d := range b[n+1 : n+1+fraction] {
@@ -75,7 +76,7 @@ func number(b []byte, limit int) (n int, within bool) {
 	return n + 1 + fraction, within
 }
 
-// parseTime reads all of b as a PROTOCOL.md time.
+// parseTime parses b as a time of PROTOCOL.md.
 func parseTime(b []byte) (t Instant, ok bool) {
 	sec, n := decimal(b)
 	if n < 1 || n > maxTimeDigits {
@@ -85,20 +86,20 @@ func parseTime(b []byte) (t Instant, ok bool) {
 		return Instant{Sec: sec}, true
 	}
 	fraction := b[n+1:]
-	counts := min(len(fraction), len(scale)-1)
-	nsec, n := decimal(fraction[:counts])
-	if b[len(b)-len(fraction)-1] != '.' || n == 0 || n < counts || digits(fraction[n:]) != len(fraction)-n {
+	used := min(len(fraction), len(scale)-1)
+	nsec, n := decimal(fraction[:used])
+	if b[len(b)-len(fraction)-1] != '.' || n == 0 || n < used || digits(fraction[n:]) != len(fraction)-n {
 		return Instant{}, false
 	}
 	return Instant{sec, int32(nsec * scale[n])}, true
 }
 
-// scale is, by the number of a fraction's digits, what its last one counts in
-// nanoseconds.
+// scale is the value of the last digit of a fraction in nanoseconds, by the number of
+// digits.
 var scale = [...]int64{1e9, 1e8, 1e7, 1e6, 1e5, 1e4, 1e3, 1e2, 10, 1}
 
-// parseDifference reads all of b as a PROTOCOL.md difference, written in its
-// one canonical way.
+// parseDifference parses b as a difference of PROTOCOL.md. It accepts only the canonical
+// form.
 func parseDifference(b []byte) (d Instant, ok bool) {
 	const decimals = 9
 	if len(b) < len("+0.000000000") || b[0] != '+' && b[0] != '-' {
@@ -119,8 +120,8 @@ func parseDifference(b []byte) (d Instant, ok bool) {
 	return Instant{}.Sub(d), true
 }
 
-// location is the length of the PROTOCOL.md location at the start of b; 0 if there
-// is none.
+// location is the length of the location (PROTOCOL.md) at the start of b; 0 if there is
+// none.
 func location(b []byte) int {
 	lat := coordinate(b, maxLatitude)
 	if lat == 0 {
@@ -133,8 +134,8 @@ func location(b []byte) int {
 	return lat + lon
 }
 
-// coordinate is the length of the signed number at the start of b, if it is
-// within limit; 0 if it is not.
+// coordinate is the length of the signed number at the start of b; 0 if there is none or
+// if it exceeds limit.
 func coordinate(b []byte, limit int) int {
 	if len(b) == 0 || b[0] != '+' && b[0] != '-' {
 		return 0
@@ -146,7 +147,7 @@ func coordinate(b []byte, limit int) int {
 	return 1 + n
 }
 
-// parseBound reads all of b as a whole number of 0 to 20.
+// parseBound parses b as a whole number from 0 to maxBound.
 func parseBound(b []byte) (n int, ok bool) {
 	length, within := number(b, maxBound)
 	if length != len(b) || digits(b) != len(b) || !within {

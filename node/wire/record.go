@@ -6,47 +6,47 @@ import (
 	"strconv"
 )
 
-// maxLead is how far, in seconds, a client's time may run ahead of its receipt
-// and still count. It is part of the format and no setting: were it one, two
-// servers could decide differently.
+// maxLead is how many seconds after its receipt a client's time may be and still count in
+// full. It is part of the format: if it were a setting, two servers could decide
+// differently which record wins.
 const maxLead = 60
 
-// Header is the line of an AT record, cut where its fields begin, up to the location.
-// What is behind that has not been looked at: see Parse.
+// Header is a record's line whose first fields have been found: server, difference and
+// client. The difference, the location and the time are not checked yet: see Parse.
 type Header struct {
 	Line []byte // the whole record, without LF
 
-	difference, client, location uint32 // where in Line they begin
+	difference, client, location uint32 // offsets in Line
 }
 
 // Server is the record's origin.
-func (c Header) Server() []byte { return c.Line[len(recordPrefix) : c.difference-1] }
+func (h Header) Server() []byte { return h.Line[len(recordPrefix) : h.difference-1] }
 
-// Client is whom the record is about.
-func (c Header) Client() []byte { return c.Line[c.client : c.location-1] }
+// Client is the client whose location the record tells.
+func (h Header) Client() []byte { return h.Line[h.client : h.location-1] }
 
-// ClientOffset is where in Line the client begins.
-func (c Header) ClientOffset() int { return int(c.client) }
+// ClientOffset is the offset of the client in Line.
+func (h Header) ClientOffset() int { return int(h.client) }
 
-// recordPrefix is what every record begins with.
+// recordPrefix is the beginning of every record.
 const recordPrefix = "AT "
 
 // Record is one parsed AT line.
 type Record struct {
 	Header
-	time uint32 // where in Line it begins
+	time uint32 // offset in Line
 
 	Rank
 }
 
-// Location is where the client says that it is.
+// Location is the client's location, as the client wrote it.
 func (r Record) Location() []byte { return r.Line[r.location : r.time-1] }
 
-// Rank is what of a record decides whether it wins, but for the line itself.
+// Rank decides which of two records wins. If their ranks are equal, their lines decide.
 type Rank struct {
-	Effective Instant // Time, but at most 60 s after Receipt
-	Time      Instant // the client's
-	Receipt   Instant // the origin's clock when it got the report
+	Effective Instant // Time, limited to maxLead seconds after Receipt
+	Time      Instant // of the client
+	Receipt   Instant // the origin's clock when it received the report
 }
 
 func newRank(t, receipt Instant) Rank {
@@ -57,12 +57,11 @@ func newRank(t, receipt Instant) Rank {
 	return r
 }
 
-// ErrNoRecord says that a line is not of PROTOCOL.md's record form.
+// ErrNoRecord is the error for a line that is not a record of PROTOCOL.md.
 var ErrNoRecord = errors.New("not a record")
 
-// AppendRecord appends the record that server makes of the IAMAT command c when
-// it got it at receipt, and returns that record too. No LF is appended. The
-// record points into the result.
+// AppendRecord appends, without LF, the record of the IAMAT command c that server received
+// at receipt. It also returns the record, parsed; its Line points into the result.
 func AppendRecord(dst []byte, server string, c Command, receipt Instant) ([]byte, Record) {
 	start := len(dst)
 	dst = append(dst, recordPrefix...)
@@ -84,19 +83,18 @@ func AppendRecord(dst []byte, server string, c Command, receipt Instant) ([]byte
 	return dst, r
 }
 
-// ParseRecord reads one AT line, without its LF, as a neighbour sent it. A line
-// that a herd server would not have written to the byte is an error.
+// ParseRecord parses the line of a record, given without its LF. It accepts only the
+// canonical form, byte for byte as AppendRecord writes it.
 func ParseRecord(line []byte) (Record, error) {
-	c, err := ParseHeader(line)
+	h, err := ParseHeader(line)
 	if err != nil {
 		return Record{}, err
 	}
-	return c.Parse()
+	return h.Parse()
 }
 
-// ParseHeader does the first half of ParseRecord, which is enough to find what is
-// known of the client.
-func ParseHeader(line []byte) (c Header, err error) {
+// ParseHeader does the first half of ParseRecord. That is enough to look up the client.
+func ParseHeader(line []byte) (h Header, err error) {
 	if len(line) < len(recordPrefix) || string(line[:len(recordPrefix)]) != recordPrefix {
 		return Header{}, ErrNoRecord
 	}
@@ -116,9 +114,9 @@ func ParseHeader(line []byte) (c Header, err error) {
 }
 
 // Parse does the second half of ParseRecord.
-func (c Header) Parse() (Record, error) {
-	difference, ok := parseDifference(c.Line[c.difference : c.client-1])
-	rest := c.Line[c.location:]
+func (h Header) Parse() (Record, error) {
+	difference, ok := parseDifference(h.Line[h.difference : h.client-1])
+	rest := h.Line[h.location:]
 	length := location(rest)
 	if !ok || length == 0 || length == len(rest) || rest[length] != ' ' {
 		return Record{}, ErrNoRecord
@@ -127,11 +125,11 @@ func (c Header) Parse() (Record, error) {
 	if !ok {
 		return Record{}, ErrNoRecord
 	}
-	return Record{Header: c, time: c.location + uint32(length) + 1, Rank: newRank(t, t.Add(difference))}, nil
+	return Record{Header: h, time: h.location + uint32(length) + 1, Rank: newRank(t, t.Add(difference))}, nil
 }
 
-// Compare orders two records of one client: +1 when a beats b, -1 when b beats
-// a, 0 only when their lines are equal (PROTOCOL.md, "Which record wins").
+// Compare orders two records of one client: +1 if a wins, -1 if b wins, and 0 only if
+// their lines are equal (PROTOCOL.md, "Which record wins").
 func Compare(a, b Record) int {
 	if c := a.Rank.Compare(b.Rank); c != 0 {
 		return c
@@ -139,8 +137,7 @@ func Compare(a, b Record) int {
 	return bytes.Compare(a.Line, b.Line)
 }
 
-// Compare is Compare for all that the two ranks can decide: 0 leaves it to the
-// lines.
+// Compare orders two ranks: +1 if a wins, -1 if b wins, and 0 if the lines must decide.
 func (a Rank) Compare(b Rank) int {
 	if c := a.Effective.Compare(b.Effective); c != 0 {
 		return c
@@ -151,8 +148,8 @@ func (a Rank) Compare(b Rank) int {
 	return b.Receipt.Compare(a.Receipt) // the earlier wins
 }
 
-// Position is the record's latitude and longitude in degrees: the nearest
-// floats, for searching.
+// Position is the record's latitude and longitude in degrees, rounded to floats, for
+// searches.
 func (r Record) Position() (lat, lon float64) {
 	location := r.Location()
 	n := coordinate(location, maxLatitude)
@@ -161,8 +158,8 @@ func (r Record) Position() (lat, lon float64) {
 	return lat, lon
 }
 
-// name is the length of what at the start of b can be a server's name: ASCII
-// letters, digits, `_`.
+// name is the length of the server's name at the start of b: ASCII letters, digits and
+// `_`.
 func name(b []byte) int {
 	for i, c := range b {
 		if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') && c != '_' {
@@ -172,7 +169,7 @@ func name(b []byte) int {
 	return len(b)
 }
 
-// field is the length of what at the start of b is not white space.
+// field is the length of the field at the start of b: it ends before white space.
 func field(b []byte) int {
 	for i, c := range b {
 		if isSpace(c) {

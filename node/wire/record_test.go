@@ -32,7 +32,7 @@ func TestAppendRecord(t *testing.T) {
 			t.Errorf("AppendRecord(time %s, receipt %v) = %q with record %q, want %q", tt.time, tt.receipt, got, r.Line, want)
 		}
 		if got := string(r.Client()); got != "kiwi" {
-			t.Errorf("AppendRecord(time %s): its client is %q", tt.time, got)
+			t.Errorf("AppendRecord(time %s).Client = %q, want kiwi", tt.time, got)
 		}
 		if r.Receipt != tt.receipt {
 			t.Errorf("AppendRecord(time %s).Receipt = %v, want %v", tt.time, r.Receipt, tt.receipt)
@@ -40,7 +40,7 @@ func TestAppendRecord(t *testing.T) {
 	}
 }
 
-func TestParseRecordRefuses(t *testing.T) {
+func TestParseRecordMalformed(t *testing.T) {
 	const good = "AT Goloman +0.263279400 kiwi +34.068930-118.445127 1621464827.959498503"
 	if _, err := ParseRecord([]byte(good)); err != nil {
 		t.Fatalf("ParseRecord(%q): %v", good, err)
@@ -71,19 +71,19 @@ func TestParseRecordRefuses(t *testing.T) {
 	}
 }
 
-// TestCompareRules has, for each rule of PROTOCOL.md, a pair that only that rule
-// decides; the first of each pair wins.
+// TestCompareRules has a pair of records for each rule of PROTOCOL.md that only this rule
+// decides.
 func TestCompareRules(t *testing.T) {
 	tests := []struct{ name, winner, loser string }{
 		{"greater time", "AT A +1.000000000 c +1+1 11", "AT A +5.000000000 c +1+1 10"},
 		{"greater time by a nanosecond", "AT A +1.000000000 c +1+1 10.000000001", "AT A +1.000000000 c +1+1 10"},
 		{"effective time bounds a fast clock", "AT A +0.000000000 c +1+1 161", "AT A -900.000000000 c +1+1 1000"},
-		{"60 s ahead still count", "AT A -60.000000000 c +1+1 160", "AT A +0.000000000 c +1+1 159"},
+		{"60 s ahead counts in full", "AT A -60.000000000 c +1+1 160", "AT A +0.000000000 c +1+1 159"},
 		{"equal effective, greater client time", "AT A -70.000000000 c +1+1 170", "AT A +0.000000000 c +1+1 160"},
 		{"equal times, earlier receipt", "AT A +1.000000000 c +1+1 10", "AT A +2.000000000 c +2+2 10"},
 		{"equal receipt, greater line", "AT B +1.000000000 c +1+1 10", "AT A +1.000000000 c +1+1 10"},
-		{"equal time of other spelling, greater line", "AT A +1.000000000 c +1+1 10.00", "AT A +1.000000000 c +1+1 10"},
-		{"beyond nine decimals is no time", "AT A +1.000000000 c +1+1 10.0000000001", "AT A +1.000000000 c +1+1 10.00000000009"},
+		{"equal time written differently, greater line", "AT A +1.000000000 c +1+1 10.00", "AT A +1.000000000 c +1+1 10"},
+		{"decimals after the ninth do not count", "AT A +1.000000000 c +1+1 10.0000000001", "AT A +1.000000000 c +1+1 10.00000000009"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -95,8 +95,8 @@ func TestCompareRules(t *testing.T) {
 	}
 }
 
-// TestCompareIsATotalOrder draws triples from few values, so that ties on every
-// rule are common.
+// TestCompareIsATotalOrder draws three records from few values, so that ties on every rule
+// are common.
 func TestCompareIsATotalOrder(t *testing.T) {
 	record := rapid.Custom(func(t *rapid.T) Record {
 		line := "AT " + rapid.SampledFrom([]string{"A", "B"}).Draw(t, "server") +
@@ -138,15 +138,15 @@ func FuzzParseRecord(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// What reads as a record is what a server writes for the same report.
+		// AppendRecord writes the same line for the same report.
 		text := line[bytes.LastIndexByte(line, ' ')+1:]
 		c := Command{Verb: IAmAt, Client: r.Client(), Location: r.Location(), TimeText: text, Time: r.Time}
 		_, again := AppendRecord(nil, string(r.Server()), c, r.Receipt)
 		if !bytes.Equal(again.Line, line) || again.Rank != r.Rank || !bytes.Equal(again.Client(), r.Client()) {
-			t.Fatalf("ParseRecord(%q) is written %q again", line, again.Line)
+			t.Fatalf("AppendRecord of ParseRecord(%q) = %q", line, again.Line)
 		}
 		if ParseCommand(line).Verb != Invalid {
-			t.Fatalf("record %q is a command too", line)
+			t.Fatalf("record %q is also a command", line)
 		}
 	})
 }

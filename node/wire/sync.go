@@ -5,40 +5,41 @@ import (
 	"errors"
 )
 
-// Repair between neighbours is a comparison by digests, coarse to fine, and then
-// the lines that are lacking. One side asks, the other answers; to be repaired
-// both ways, both ask. PROTOCOL.md, "Repair", has the bytes.
+// Repair makes the maps of two neighbours equal. The requester compares digests, first of
+// groups and then of buckets, and receives the lines that it does not have. Only the
+// requester receives lines, so for repair in both directions both sides request.
+// PROTOCOL.md, "Repair", has the format.
 
-// Digests come in two levels.
+// Digests have two levels.
 const (
 	Groups  = 256             // of 256 buckets each
 	Buckets = Groups * Groups // of records
 )
 
-// SyncKind is the first byte of a message of repair.
+// SyncKind is the kind of a repair message: its first byte.
 type SyncKind byte
 
-// The kinds: two questions, and what each is answered with.
+// The kinds: two requests, each followed by its reply.
 const (
-	RequestGroups SyncKind = 'G' // these are my groups' digests: which of yours differ?
-	ReplyBuckets  SyncKind = 'B' // these groups, and these are their buckets' digests
-	RequestLines  SyncKind = 'A' // in these buckets I have these records: what else have you?
-	ReplyLines    SyncKind = 'L' // these lines
+	RequestGroups SyncKind = 'G' // the digests of the requester's groups
+	ReplyBuckets  SyncKind = 'B' // the groups that differ, and the digests of their buckets
+	RequestLines  SyncKind = 'A' // buckets, and the hashes of the requester's records in them
+	ReplyLines    SyncKind = 'L' // the other records of those buckets
 )
 
-// Sync is the head of a message of repair.
+// Sync is a repair message.
 type Sync struct {
 	Kind SyncKind
-	ID   uint64 // of the question, as the asker chose it; an answer has its question's
-	Last bool   // of the messages that answer one question; a question is one message
-	Both bool   // RequestLines: whoever sees that it lacks what the asker has is to ask too
-	Done uint32 // ReplyLines, last: how many of the question's buckets are answered; the others must be asked for again
+	ID   uint64 // chosen by the requester; replies have the ID of their request
+	Last bool   // the last message of a reply; a request is one message
+	Both bool   // RequestLines: the replier shall request too if the requester has records that it does not have
+	Done uint32 // ReplyLines, last message: number of buckets of the request that are answered; the others must be requested again
 	Body []byte
 }
 
-var errNoSync = errors.New("not a message of repair")
+var errNoSync = errors.New("not a repair message")
 
-// SyncHeaderSize is how many bytes Append puts before the body.
+// SyncHeaderSize is the number of bytes before the body.
 const SyncHeaderSize = 1 + 8 + 1 + 4 // kind, id, flags, done
 
 const (
@@ -62,8 +63,8 @@ func (s Sync) Append(dst []byte) []byte {
 	return append(dst, s.Body...)
 }
 
-// ParseSync reads the head of a message; what its body is worth the readers of
-// bodies say.
+// ParseSync parses a repair message, except its body: see ParseDigests, EachGroup and
+// NextBucket.
 func ParseSync(b []byte) (Sync, error) {
 	if len(b) < SyncHeaderSize {
 		return Sync{}, errNoSync
@@ -79,8 +80,7 @@ func ParseSync(b []byte) (Sync, error) {
 	return Sync{}, errNoSync
 }
 
-// AppendDigests appends the body of RequestGroups, or of one group of ReplyBuckets
-// behind its number.
+// AppendDigests appends the body of RequestGroups.
 func AppendDigests(dst []byte, digests *[Groups]uint64) []byte {
 	for _, d := range digests {
 		dst = binary.BigEndian.AppendUint64(dst, d)
@@ -90,7 +90,7 @@ func AppendDigests(dst []byte, digests *[Groups]uint64) []byte {
 
 const digestsSize = Groups * 8
 
-// ParseDigests reads what AppendDigests wrote, all of b.
+// ParseDigests parses the body of RequestGroups.
 func ParseDigests(b []byte) (digests [Groups]uint64, err error) {
 	if len(b) != digestsSize {
 		return digests, errNoSync
@@ -101,15 +101,17 @@ func ParseDigests(b []byte) (digests [Groups]uint64, err error) {
 	return digests, nil
 }
 
-// GroupSize is how many bytes AppendGroup appends.
+// GroupSize is the number of bytes that AppendGroup appends.
 const GroupSize = 1 + digestsSize
 
-// AppendGroup appends one group to the body of ReplyBuckets.
+// AppendGroup appends one group to the body of ReplyBuckets: its number and the digests of
+// its buckets.
 func AppendGroup(dst []byte, group byte, digests *[Groups]uint64) []byte {
 	return AppendDigests(append(dst, group), digests)
 }
 
-// EachGroup calls do for each group in the body of ReplyBuckets.
+// EachGroup calls do for each group in the body of ReplyBuckets, until the first that is
+// malformed.
 func EachGroup(body []byte, do func(group byte, digests *[Groups]uint64)) error {
 	for len(body) > 0 {
 		if len(body) < GroupSize {
@@ -126,7 +128,7 @@ func EachGroup(body []byte, do func(group byte, digests *[Groups]uint64)) error 
 }
 
 // AppendBucket appends one bucket to the body of RequestLines, with the hashes of the
-// records that the asker has in it.
+// requester's records in it.
 func AppendBucket(dst []byte, bucket uint16, hashes []uint64) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, bucket)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(hashes)))
@@ -136,8 +138,8 @@ func AppendBucket(dst []byte, bucket uint16, hashes []uint64) []byte {
 	return dst
 }
 
-// NextBucket takes the first bucket off the body of RequestLines. hashes is appended to
-// buf.
+// NextBucket parses the first bucket of the body of RequestLines and returns the rest of
+// the body. It appends the hashes to buf.
 func NextBucket(body []byte, buf []uint64) (bucket uint16, hashes []uint64, rest []byte, err error) {
 	if len(body) < 6 {
 		return 0, nil, nil, errNoSync

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestSync(t *testing.T) {
+func TestSyncHeader(t *testing.T) {
 	for _, s := range []Sync{
 		{Kind: RequestGroups, ID: 1, Last: true, Body: []byte("x")},
 		{Kind: ReplyLines, ID: 1<<64 - 1, Done: 1<<32 - 1, Body: []byte{}},
@@ -40,14 +40,14 @@ func TestSyncBodies(t *testing.T) {
 			t.Errorf("group %d = %v", g, d)
 		}
 	}); err != nil || string(groups) != "\x03\xff" {
-		t.Errorf("EachGroup gave %v, %v", groups, err)
+		t.Errorf("EachGroup visited groups %v, %v, want [3 255]", groups, err)
 	}
 	if EachGroup(body[:len(body)-1], func(byte, *[Groups]uint64) {}) == nil {
-		t.Error("EachGroup of a cut body: no error")
+		t.Error("EachGroup of a truncated body: no error")
 	}
 
-	have := AppendBucket(AppendBucket(nil, 65535, []uint64{1, 1 << 63}), 0, nil)
-	bucket, hashes, rest, err := NextBucket(have, nil)
+	body = AppendBucket(AppendBucket(nil, 65535, []uint64{1, 1 << 63}), 0, nil)
+	bucket, hashes, rest, err := NextBucket(body, nil)
 	if err != nil || bucket != 65535 || !slices.Equal(hashes, []uint64{1, 1 << 63}) {
 		t.Errorf("NextBucket = %d, %v, %v", bucket, hashes, err)
 	}
@@ -55,15 +55,15 @@ func TestSyncBodies(t *testing.T) {
 	if err != nil || bucket != 0 || len(hashes) > 0 || len(rest) > 0 {
 		t.Errorf("NextBucket = %d, %v, rest %v, %v", bucket, hashes, rest, err)
 	}
-	for _, cut := range []int{1, 5, 13, 21} {
-		if _, _, _, err := NextBucket(have[:cut], nil); err == nil {
-			t.Errorf("NextBucket of %d bytes: no error", cut)
+	for _, length := range []int{1, 5, 13, 21} {
+		if _, _, _, err := NextBucket(body[:length], nil); err == nil {
+			t.Errorf("NextBucket of the first %d bytes: no error", length)
 		}
 	}
 }
 
-// FuzzSync: no bytes of a neighbour's make reading them fail in any way but an
-// error, nor allocate more than they are long.
+// FuzzSync: parsing any bytes ends without a panic, and allocates no more than their
+// length.
 func FuzzSync(f *testing.F) {
 	f.Add(Sync{Kind: RequestLines, ID: 1, Body: AppendBucket(nil, 5, []uint64{1, 2, 3})}.Append(nil))
 	f.Add(Sync{Kind: ReplyBuckets, ID: 1, Last: true, Body: AppendGroup(nil, 1, new([Groups]uint64))}.Append(nil))

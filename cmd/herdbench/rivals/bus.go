@@ -15,16 +15,16 @@ import (
 	"herd/bus/topology"
 )
 
-// busRival is the limit of the bus: lines as the flood has them, 64 a message,
-// cross the edges of the herd over one nats-server. Servers pass messages on and
-// look at no line. There are no clients and no sockets to them.
+// busRival is the limit of the bus: records, 64 in a message, cross the edges of the herd
+// over one nats-server. Servers relay messages without parsing them. There are no client
+// connections.
 type busRival struct{}
 
 const linesAMessage = 64
 
 func (busRival) Name() string { return busName }
 
-// Relays are a nats-server and processes that pass on what is news to them.
+// Relays are a nats-server and processes that relay messages that they have not seen.
 type Relays struct {
 	URL       string
 	lab       *Lab
@@ -36,7 +36,7 @@ func (busRival) Start(ctx context.Context, lab *Lab) (System, error) {
 	return StartRelays(ctx, lab, "Hands", "Holiday", "Welsh", "Wilkes")
 }
 
-// StartRelays starts relays in place of some servers of the lab's topology.
+// StartRelays starts relays that take the places of servers in the lab's topology.
 func StartRelays(ctx context.Context, lab *Lab, names ...string) (*Relays, error) {
 	r := &Relays{lab: lab, names: names}
 	if err := r.start(ctx); err != nil {
@@ -66,7 +66,7 @@ func (r *Relays) start(ctx context.Context) error {
 			return err
 		}
 		r.processes = append(r.processes, p)
-		if err := p.awaitSaying(ctx, "ready"); err != nil {
+		if err := p.awaitOutput(ctx, "ready"); err != nil {
 			return err
 		}
 	}
@@ -81,8 +81,8 @@ func EdgeSubject(from, to string) string { return "bench.edge." + from + "." + t
 
 const seenSubject = "bench.seen."
 
-// runRelay passes on messages from neighbours to the others, if their number is
-// greater than any before. Messages begin with their number and LF.
+// runRelay relays messages from each neighbour to the others, if their number is greater
+// than any before. Messages begin with their number and LF.
 func runRelay(args []string) error {
 	name, url := args[0], args[1]
 	graph, err := topology.Load("goloman")
@@ -95,7 +95,7 @@ func runRelay(args []string) error {
 	}
 	var newest int
 	neighbours := graph.Neighbours(name)
-	messages := make(chan *nats.Msg, 1<<16) // one order for all edges
+	messages := make(chan *nats.Msg, 1<<16) // one channel for all edges
 	if _, err := nc.ChanSubscribe(EdgeSubject("*", name), messages); err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func runRelay(args []string) error {
 				}
 			}
 		}
-		if number%sayEvery == 0 {
+		if number%ackEvery == 0 {
 			if err := nc.Publish(seenSubject+name, head); err != nil {
 				return err
 			}
@@ -131,19 +131,18 @@ func runRelay(args []string) error {
 	return nil
 }
 
-// Messages are sent ahead of what all relays have seen, a window of them.
 const (
-	window   = 128
-	sayEvery = 16
+	window   = 128 // messages in flight
+	ackEvery = 16  // messages that a relay acknowledges together
 )
 
-// sourced is what a source tells of its run.
+// sourced is the result of a source.
 type sourced struct {
 	Lines   int
 	Seconds float64
 }
 
-// Run lets a source send, in a process of its own, as the first server would.
+// Run starts a source, in its own process, in the place of the first server.
 func (r *Relays) Run(ctx context.Context, w Workload) (Outcome, error) {
 	if w.All || w.Pipeline < linesAMessage {
 		return Outcome{}, ErrCannot
@@ -152,20 +151,20 @@ func (r *Relays) Run(ctx context.Context, w Workload) (Outcome, error) {
 	source.Env = append(os.Environ(), child("source")...)
 	source.Stderr = os.Stderr
 	before := CPU(r.processes)
-	said, err := source.Output()
+	output, err := source.Output()
 	if err != nil {
 		return Outcome{}, fmt.Errorf("source: %w", err)
 	}
 	var result sourced
-	if err := json.Unmarshal(said, &result); err != nil {
-		return Outcome{}, fmt.Errorf("source: %w: %s", err, said)
+	if err := json.Unmarshal(output, &result); err != nil {
+		return Outcome{}, fmt.Errorf("source: %w: %s", err, output)
 	}
 	used := CPU(r.processes) - before + source.ProcessState.UserTime() + source.ProcessState.SystemTime()
 	return Outcome{Updates: result.Lines, Replicated: float64(result.Lines) / result.Seconds, CPU: used}, nil
 }
 
-// runSource sends messages over the edges of a server until the time or the count
-// of lines is reached and all relays have the last, and says how long it took.
+// runSource sends messages over the edges of a server until the duration or the number of
+// lines is reached and all relays have the last message. It prints the result.
 func runSource(args []string) error {
 	name, url, others := args[0], args[1], args[4:]
 	duration, err := time.ParseDuration(args[2])
@@ -185,21 +184,21 @@ func runSource(args []string) error {
 		return err
 	}
 	defer nc.Close()
-	said := make(chan *nats.Msg, 1<<12)
-	if _, err := nc.ChanSubscribe(seenSubject+"*", said); err != nil {
+	acks := make(chan *nats.Msg, 1<<12)
+	if _, err := nc.ChanSubscribe(seenSubject+"*", acks); err != nil {
 		return err
 	}
 	seen := map[string]int{}
-	// Numbers go on from the clock, so that those of the next source are greater.
-	first := int(time.Now().UnixMicro()) / sayEvery * sayEvery
+	// Numbers start at the clock, so that those of the next source are greater.
+	first := int(time.Now().UnixMicro()) / ackEvery * ackEvery
 	for _, o := range others {
 		seen[o] = first
 	}
-	hear := func(until int) error { // until all have seen a number
+	await := func(until int) error { // returns once all have seen a number
 		for _, o := range others {
 			for seen[o] < until {
 				select {
-				case m := <-said:
+				case m := <-acks:
 					n, err := strconv.Atoi(string(m.Data))
 					if err != nil {
 						return err
@@ -218,7 +217,7 @@ func runSource(args []string) error {
 	}
 	begin := time.Now()
 	number := first
-	for number%sayEvery != 0 || number == first || time.Since(begin) < duration && (number-first)*linesAMessage < count {
+	for number%ackEvery != 0 || number == first || time.Since(begin) < duration && (number-first)*linesAMessage < count {
 		number++
 		message = append(strconv.AppendInt(message[:0], int64(number), 10), '\n')
 		message = append(message, lines...)
@@ -227,13 +226,13 @@ func runSource(args []string) error {
 				return err
 			}
 		}
-		if number%sayEvery == 0 {
-			if err := hear(number - window); err != nil {
+		if number%ackEvery == 0 {
+			if err := await(number - window); err != nil {
 				return err
 			}
 		}
 	}
-	if err := hear(number); err != nil {
+	if err := await(number); err != nil {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(sourced{(number - first) * linesAMessage, time.Since(begin).Seconds()})

@@ -5,18 +5,19 @@ import (
 	"os"
 )
 
-// asChild, set in the environment, makes this program be a child of a lab.
+// asChild is the environment variable that makes this program run as a child of a lab.
 const asChild = "HERDBENCH_CHILD"
 
-// children are what a child can be, by name. Each runs until it is killed.
+// children are the functions that a child can run, by name. Each runs until the process
+// is killed.
 var children = map[string]func(args []string) error{
 	"echo":   runEcho,
 	"relay":  runRelay,
 	"source": runSource,
 }
 
-// RunChild runs the program as the child that the environment asks for, if it
-// does, and then does not return. main must call it first.
+// RunChild runs the child that the environment selects, and then does not return; it
+// returns if the environment selects none. main must call it first.
 func RunChild() {
 	run := children[os.Getenv(asChild)]
 	if run == nil {

@@ -9,8 +9,8 @@ import (
 	"herd/node/wire"
 )
 
-// echoRival is the limit of the sockets: it checks each line and answers it, and
-// that is all.
+// echoRival is the limit of the sockets: it parses each line and answers it, without
+// state.
 type echoRival struct{}
 
 func (echoRival) Name() string { return EchoName }
@@ -46,7 +46,7 @@ func runEcho(args []string) error {
 	}
 }
 
-// echo answers what one read brought with one write.
+// echo answers all commands of one read with one write.
 func echo(conn net.Conn) {
 	defer conn.Close()
 	in, out := make([]byte, 64<<10), make([]byte, 0, 128<<10)

@@ -18,12 +18,17 @@ import (
 	"herd/node/status"
 )
 
-// Serve is the herd as it is run in earnest: a process for each server, and a
-// stock nats-server. journal is HERD_JOURNAL, "" for none.
+// Serve is the herd as in production: a process for each server, and a stock nats-server.
+// journal is HERD_JOURNAL; "" is none.
 func Serve(name, journal string) *HerdRival { return &HerdRival{name: name, journal: journal} }
 
-// Logged is Serve with a traffic log of all that servers say and hear, which takes
-// up to 3 GB of the lab's directory.
+// With adds pairs NAME=VALUE to the environment of all servers.
+func (h *HerdRival) With(env ...string) *HerdRival {
+	h.env = append(h.env, env...)
+	return h
+}
+
+// Logged is Serve with a traffic log, which takes up to 3 GB of the lab's directory.
 func Logged(name string) *HerdRival { return &HerdRival{name: name, logged: true} }
 
 // Up is `herd up`: all servers and NATS in one process. topology is as for
@@ -32,34 +37,35 @@ func Up(name, topology string) *HerdRival {
 	return &HerdRival{name: name, up: true, topology: topology}
 }
 
-// HerdRival is the herd in one of the ways to run it.
+// HerdRival is one way to run the herd.
 type HerdRival struct {
 	name     string
 	journal  string
 	logged   bool
 	up       bool
 	topology string
+	env      []string
 }
 
 func (h *HerdRival) Name() string { return h.name }
 
-// Herd is a herd that runs.
+// Herd is a running herd.
 type Herd struct {
 	lines
 	ctx    context.Context
 	lab    *Lab
 	Bus    string   // NATS URL
-	Ops    []string // operators' URLs of the servers, or of the one process
+	Ops    []string // URLs for operators, of each server or of the only process
 	names  []string
-	env    []string   // of all its processes
-	starts [][]string // environment and arguments of each server's process
+	env    []string   // of all processes
+	starts [][]string // environment of each server's process
 }
 
 func (h *HerdRival) Start(ctx context.Context, lab *Lab) (System, error) {
 	return h.StartHerd(ctx, lab)
 }
 
-// StartHerd is Start, for those that look at more than a System.
+// StartHerd is Start for callers that need more than a System.
 func (h *HerdRival) StartHerd(ctx context.Context, lab *Lab) (*Herd, error) {
 	herd := &Herd{ctx: ctx, lab: lab}
 	if err := h.start(herd); err != nil {
@@ -88,7 +94,7 @@ func (h *HerdRival) start(herd *Herd) (err error) {
 	if err != nil {
 		return err
 	}
-	herd.Bus, herd.names, herd.env = "nats://"+bus, names, []string{"HERD_TOPOLOGY=" + spec, "HERD_LOG_LEVEL=warn"}
+	herd.Bus, herd.names, herd.env = "nats://"+bus, names, append([]string{"HERD_TOPOLOGY=" + spec, "HERD_LOG_LEVEL=warn"}, h.env...)
 	if h.up {
 		return herd.startUp(bus, ops[0])
 	}
@@ -131,28 +137,28 @@ func (h *Herd) startUp(bus, ops string) error {
 	}
 	h.processes = append(h.processes, p)
 	h.Ops = append(h.Ops, "http://"+ops)
-	if err := p.awaitSaying(h.ctx, "Try:"); err != nil {
+	if err := p.awaitOutput(h.ctx, "Try:"); err != nil {
 		return err
 	}
-	for line := range strings.Lines(p.said.String()) { // SERVER CLIENTS NEIGHBOURS
+	for line := range strings.Lines(p.output.String()) { // SERVER CLIENTS NEIGHBOURS
 		if f := strings.Fields(line); len(f) > 2 && len(h.addresses) < len(h.names) && f[0] == h.names[len(h.addresses)] {
 			h.addresses = append(h.addresses, f[1])
 		}
 	}
 	if len(h.addresses) < len(h.names) {
-		return fmt.Errorf("herd up does not tell all its addresses: %s", p.said.String())
+		return fmt.Errorf("herd up does not print all its addresses: %s", p.output.String())
 	}
 	return h.settle()
 }
 
-// StartServer starts the process of the server at a place in the topology, anew
-// if there was one.
+// StartServer starts the process of the server at index i in the topology. One that ran
+// before must have been stopped.
 func (h *Herd) StartServer(i int) error {
 	p, err := start(h.ctx, append(h.starts[i], h.env...), h.lab.Herd, "serve", h.names[i])
 	if err != nil {
 		return err
 	}
-	if at := i + 1; at < len(h.processes) { // behind NATS
+	if at := i + 1; at < len(h.processes) { // the first is NATS
 		h.processes[at] = p
 	} else {
 		h.processes = append(h.processes, p)
@@ -160,13 +166,13 @@ func (h *Herd) StartServer(i int) error {
 	return nil
 }
 
-// Server is the process of the server at a place in the topology.
+// Server is the process of the server at index i in the topology.
 func (h *Herd) Server(i int) *Process { return h.processes[i+1] }
 
-// settle waits until all edges are in step and all servers have loaded their places,
-// which they do once, some seconds after their start.
+// settle waits until all edges are synced and makes all servers load their places, which
+// otherwise happens some seconds after their start.
 func (h *Herd) settle() error {
-	if err := h.awaitInStep(); err != nil {
+	if err := h.awaitSynced(); err != nil {
 		return err
 	}
 	for _, address := range h.addresses {
@@ -183,38 +189,38 @@ func (h *Herd) loadPlaces(address string) error {
 		return err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience)) // an error here is one of reading too
+	conn.SetDeadline(time.Now().Add(patience)) // reading returns its error
 	if _, err := io.WriteString(conn, "IAMAT lab +34.068930-118.445127 1\nWHATSAT lab 1 1\n"); err != nil {
 		return err
 	}
 	for replies := bufio.NewReader(conn); ; {
-		if line, err := replies.ReadString('\n'); err != nil || line == "\n" { // the end of the JSON
+		if line, err := replies.ReadString('\n'); err != nil || line == "\n" { // the JSON has ended
 			return err
 		}
 	}
 }
 
-// awaitInStep waits until all edges are in step.
-func (h *Herd) awaitInStep() error {
+// awaitSynced waits until all edges are synced.
+func (h *Herd) awaitSynced() error {
 	status := exec.CommandContext(h.ctx, h.lab.Herd, "status", "--wait", patience.String())
 	status.Env = append([]string{"HERD_NATS_URL=" + h.Bus}, h.env...)
 	if out, err := status.CombinedOutput(); err != nil {
-		return fmt.Errorf("a herd does not get in step: %w\n%s", err, out)
+		return fmt.Errorf("herd status --wait: %w\n%s", err, out)
 	}
 	return nil
 }
 
-// Records is how many records each server says that it has now.
+// Records is the number of records that each server reports.
 func (h *Herd) Records(ctx context.Context) (map[string]int, error) {
 	ask := exec.CommandContext(ctx, h.lab.Herd, "status", "--json")
 	ask.Env = append([]string{"HERD_NATS_URL=" + h.Bus}, h.env...)
 	out, err := ask.Output()
-	var said status.Herd
-	if parsed := json.Unmarshal(out, &said); parsed != nil { // a herd that is not in step says so with its exit status, too
+	var reported status.Herd
+	if parsed := json.Unmarshal(out, &reported); parsed != nil { // the exit status is not 0 while edges are not synced
 		return nil, fmt.Errorf("status of a herd: %w", errors.Join(err, parsed))
 	}
 	held := map[string]int{}
-	for _, s := range said.Servers {
+	for _, s := range reported.Servers {
 		held[s.Server] = s.Records
 	}
 	return held, nil

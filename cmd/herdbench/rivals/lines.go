@@ -8,17 +8,17 @@ import (
 	"herd/cmd/internal/load"
 )
 
-// lines is a system that speaks the herd's protocol.
+// lines is a system that uses the herd's protocol.
 type lines struct {
-	addresses []string // of its servers, in the topology's order
+	addresses []string // of its servers, in the order of the topology
 	processes []*Process
-	stateless bool // it remembers nothing, and there is nothing to check
+	stateless bool // it stores nothing: there are no records to check
 }
 
 func (l *lines) Processes() []*Process { return l.processes }
 func (l *lines) Stop()                 { stop(l.processes) }
 
-// Addresses are the clients' addresses of its servers.
+// Addresses are the addresses of its servers for clients.
 func (l *lines) Addresses() []string { return l.addresses }
 
 func (l *lines) Run(ctx context.Context, w Workload) (Outcome, error) {

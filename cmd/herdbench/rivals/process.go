@@ -18,17 +18,17 @@ import (
 
 // Process is a process of a rival.
 type Process struct {
-	what  string
-	cmd   *exec.Cmd
-	said  tail
-	ended chan struct{}
+	what   string
+	cmd    *exec.Cmd
+	output tail
+	ended  chan struct{}
 }
 
-// patience is how long a process may take to start or to stop.
+// patience is the maximum time for a process to start or to stop.
 const patience = 20 * time.Second
 
-// start starts a process with what is given added to the environment. When ctx
-// ends, the process is ended.
+// start starts a process with env in addition to the environment, but without its HERD_
+// variables. The process is stopped when ctx ends.
 func start(ctx context.Context, env []string, program string, args ...string) (*Process, error) {
 	p := &Process{what: program + " " + strings.Join(args, " "), ended: make(chan struct{})}
 	p.cmd = exec.CommandContext(ctx, program, args...)
@@ -40,20 +40,20 @@ func start(ctx context.Context, env []string, program string, args ...string) (*
 		}
 	}
 	p.cmd.Env = append(p.cmd.Env, env...)
-	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
+	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.what, err)
 	}
 	go func() {
 		defer close(p.ended)
-		p.cmd.Wait() // how it ended does not matter; what it said may
+		p.cmd.Wait() // its status does not matter; await reports its output
 	}()
 	return p, nil
 }
 
-// Stop ends the process and returns when it has ended.
+// Stop stops the process and returns when it has exited.
 func (p *Process) Stop() {
-	p.cmd.Process.Signal(syscall.SIGTERM) // one that has ended needs none
+	p.cmd.Process.Signal(syscall.SIGTERM) // fails if it has exited, which is fine
 	select {
 	case <-p.ended:
 	case <-time.After(patience):
@@ -62,7 +62,7 @@ func (p *Process) Stop() {
 	}
 }
 
-// stop ends processes, all at once.
+// stop stops processes in parallel.
 func stop(processes []*Process) {
 	var group sync.WaitGroup
 	for _, p := range processes {
@@ -71,7 +71,7 @@ func stop(processes []*Process) {
 	group.Wait()
 }
 
-// await calls check until it returns nil, the process ends, or patience does.
+// await calls check until it returns nil, the process exits, or patience ends.
 func (p *Process) await(ctx context.Context, check func() error) error {
 	deadline := time.After(patience)
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -79,8 +79,8 @@ func (p *Process) await(ctx context.Context, check func() error) error {
 	for {
 		err := check()
 		select {
-		case <-p.ended: // also where check is content: with another process that was there first
-			return fmt.Errorf("%s has ended: %s", p.what, p.said.String())
+		case <-p.ended: // checked first: check may have succeeded with another process at the same address
+			return fmt.Errorf("%s has ended: %s", p.what, p.output.String())
 		default:
 		}
 		if err == nil {
@@ -90,9 +90,9 @@ func (p *Process) await(ctx context.Context, check func() error) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-p.ended:
-			return fmt.Errorf("%s has ended: %s", p.what, p.said.String())
+			return fmt.Errorf("%s has ended: %s", p.what, p.output.String())
 		case <-deadline:
-			return fmt.Errorf("%s does not get ready: %w: %s", p.what, err, p.said.String())
+			return fmt.Errorf("%s is not ready in time: %w: %s", p.what, err, p.output.String())
 		case <-tick.C:
 		}
 	}
@@ -109,17 +109,17 @@ func (p *Process) awaitPort(ctx context.Context, address string) error {
 	})
 }
 
-// awaitSaying waits until the process has said a line.
-func (p *Process) awaitSaying(ctx context.Context, line string) error {
+// awaitOutput waits until the process has printed a line.
+func (p *Process) awaitOutput(ctx context.Context, line string) error {
 	return p.await(ctx, func() error {
-		if !slices.Contains(strings.Split(p.said.String(), "\n"), line) {
-			return fmt.Errorf("it has not said %q", line)
+		if !slices.Contains(strings.Split(p.output.String(), "\n"), line) {
+			return fmt.Errorf("it has not printed %q", line)
 		}
 		return nil
 	})
 }
 
-// CPU is the processor time that processes have used up to now.
+// CPU is the processor time that processes have used so far.
 func CPU(processes []*Process) (sum time.Duration) {
 	for _, p := range processes {
 		t, err := p.cpu()
@@ -130,7 +130,7 @@ func CPU(processes []*Process) (sum time.Duration) {
 	return sum
 }
 
-// cpu is what the process has used, to a hundredth of a second.
+// cpu is the processor time of the process, to a hundredth of a second.
 func (p *Process) cpu() (time.Duration, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 	if err != nil {
@@ -140,7 +140,7 @@ func (p *Process) cpu() (time.Duration, error) {
 	// 13th fields behind it, in clock ticks, which Linux fixes at 100 a second.
 	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 	if len(fields) < 13 {
-		return 0, errors.New("/proc/<pid>/stat is not as it was")
+		return 0, errors.New("/proc/<pid>/stat has an unknown format")
 	}
 	var ticks int
 	for _, f := range fields[11:13] {
@@ -168,20 +168,20 @@ func (p *Process) Resident() (int, error) {
 	return 0, errors.New("/proc/<pid>/status has no VmRSS")
 }
 
-// given are the addresses that freeAddresses has given away: what starts there
-// may not listen yet when the next are asked for.
+// given are the addresses that freeAddresses has returned. Their processes may not listen
+// yet at the next call.
 var given sync.Map
 
-// freeAddresses are addresses of this machine at which nobody listens, to give to
-// processes that must know one another's before they start. No address is given
-// twice, but others on the machine may be faster.
+// freeAddresses returns n free addresses, for processes that must know each other's
+// addresses before they start. It never returns an address twice, but other programs may
+// take one.
 func freeAddresses(n int) (addresses []string, err error) {
 	for len(addresses) < n {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
 		}
-		defer ln.Close() // all at once, or the kernel gives one again
+		defer ln.Close() // after the loop, or the kernel returns the same one again
 		address := ln.Addr().String()
 		if _, taken := given.LoadOrStore(address, true); !taken {
 			addresses = append(addresses, address)
@@ -195,7 +195,7 @@ func port(address string) string {
 	return port
 }
 
-// tail keeps the last of what a process says.
+// tail keeps the end of a process's output.
 type tail struct {
 	mu  sync.Mutex
 	buf []byte

@@ -19,17 +19,17 @@ import (
 	"herd/cmd/internal/load"
 )
 
-// dialect is a server of the RESP protocol with four followers. Only the leader
-// takes updates.
+// dialect is a leader and four followers that use the RESP protocol. Only the leader
+// accepts updates.
 type dialect struct {
 	name    string
 	program string
 	args    func(port, dir, leaderPort string) []string // leaderPort is "" for the leader
-	follow  func(leaderPort string) []string            // command for a follower that has started; nil: none is needed
+	follow  func(leaderPort string) []string            // command that makes a started server a follower; nil if args does
 
 	set  func(client string, update int) []string
 	get  func(client string) []string
-	held func(client string, update int) string // what get's reply ends with if the server has that update
+	held func(client string, update int) string // suffix of get's reply if the server has that update
 }
 
 var redis = dialect{
@@ -52,7 +52,7 @@ var tile38 = dialect{
 	follow: func(leaderPort string) []string {
 		return []string{"FOLLOW", "127.0.0.1", leaderPort}
 	},
-	// The height tells updates apart.
+	// Each update has another height.
 	set: func(client string, update int) []string {
 		return []string{"SET", "fleet", client, "POINT", "34.068930", "-118.445127", strconv.Itoa(update + 1)}
 	},
@@ -60,7 +60,7 @@ var tile38 = dialect{
 	held: func(_ string, update int) string { return strconv.Itoa(update + 1) },
 }
 
-// atLine is a record as long as a herd's.
+// atLine is a record of the same length as a herd's.
 func atLine(client string, update int) string {
 	return fmt.Sprintf("AT Goloman +0.000123456 %s +34.068930-118.445127 1621464827.%09d", client, update)
 }
@@ -83,7 +83,7 @@ func (d dialect) Start(ctx context.Context, lab *Lab) (System, error) {
 	return s, nil
 }
 
-// respSystem is a leader, the first, and its followers.
+// respSystem is a leader, which is the first, and its followers.
 type respSystem struct {
 	dialect
 	addresses []string
@@ -118,7 +118,7 @@ func (s *respSystem) start(ctx context.Context, lab *Lab, program string) error 
 			}
 		}
 	}
-	// Followers follow once they have what the leader is told.
+	// Followers are connected once they have an update of the leader.
 	if _, err := askOnce(s.addresses[0], s.set("probe", 0)); err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (s *respSystem) start(ctx context.Context, lab *Lab, program string) error 
 		if err := s.processes[i].await(ctx, func() error {
 			reply, err := askOnce(address, s.get("probe"))
 			if err == nil && !strings.HasSuffix(reply, s.held("probe", 0)) {
-				err = fmt.Errorf("it says %q", reply)
+				err = fmt.Errorf("its reply is %q", reply)
 			}
 			return err
 		}); err != nil {
@@ -136,11 +136,11 @@ func (s *respSystem) start(ctx context.Context, lab *Lab, program string) error 
 	return nil
 }
 
-// respConn is a connection that writes to clients of its own, in turn.
+// respConn is a connection that updates its own clients in turn.
 type respConn struct {
 	*respClient
 	clients   []string
-	last      []int // update of each client, -1 for none
+	last      []int // update of each client; -1: none
 	next      int
 	updates   int
 	latencies load.Histogram
@@ -225,7 +225,7 @@ func (c *respConn) batch(d dialect, n int) error {
 		if reply, err := c.read(); err != nil {
 			return err
 		} else if reply != "OK" {
-			return fmt.Errorf("%s: an update is answered %q", d.name, reply)
+			return fmt.Errorf("%s: the reply to an update is %q", d.name, reply)
 		}
 	}
 	c.latencies.Record(time.Since(sent), n)
@@ -238,8 +238,8 @@ type written struct {
 	update int
 }
 
-// missing asks every server until it has all of what was written, or patience
-// ends, and returns how often one has not.
+// missing polls every server until it has all updates, or patience ends, and returns how
+// many are missing, summed over the servers.
 func (s *respSystem) missing(ctx context.Context, all []written) (n int, err error) {
 	deadline := time.Now().Add(patience)
 	for _, address := range s.addresses {
@@ -263,7 +263,7 @@ func (s *respSystem) missing(ctx context.Context, all []written) (n int, err err
 	return n, context.Cause(ctx)
 }
 
-// behind asks for what was written and returns what the server does not have.
+// behind returns the updates that the server does not have.
 func (c *respClient) behind(d dialect, all []written) (behind []written, err error) {
 	for some := range slices.Chunk(all, 64) {
 		for _, w := range some {
@@ -285,7 +285,7 @@ func (c *respClient) behind(d dialect, all []written) (behind []written, err err
 	return behind, nil
 }
 
-// respClient speaks RESP.
+// respClient is a connection that uses RESP.
 type respClient struct {
 	conn net.Conn
 	r    *bufio.Reader
@@ -298,7 +298,7 @@ func dialRESP(address string) (*respClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn.SetDeadline(time.Now().Add(10 * time.Minute)) // longer than any run, so that a dead server is an error
+	conn.SetDeadline(time.Now().Add(10 * time.Minute)) // longer than any run; makes a dead server an error
 	return &respClient{conn: conn, r: bufio.NewReaderSize(conn, 64<<10), w: bufio.NewWriterSize(conn, 64<<10)}, nil
 }
 
@@ -321,17 +321,17 @@ func (c *respClient) send(command []string) {
 		c.buf = append(strconv.AppendInt(append(c.buf, '$'), int64(len(word)), 10), "\r\n"...)
 		c.buf = append(append(c.buf, word...), "\r\n"...)
 	}
-	c.w.Write(c.buf) // an error stays until Flush
+	c.w.Write(c.buf) // Flush returns its error
 }
 
-// read reads a reply; an array's elements come joined by spaces.
+// read reads a reply. It joins the elements of an array with spaces.
 func (c *respClient) read() (string, error) {
 	line, err := c.r.ReadSlice('\n')
 	if err != nil {
 		return "", err
 	}
 	if len(line) < 3 {
-		return "", fmt.Errorf("%q is no reply", line)
+		return "", fmt.Errorf("%q is not a reply", line)
 	}
 	head, rest := line[0], string(line[1:len(line)-2])
 	if head != '$' && head != '*' {

@@ -1,14 +1,14 @@
-// Package rivals has the systems that cmd/herdbench compares with a herd, the
-// limits of the machine, and the herd itself, behind one interface. Each runs as
-// processes of its own that its System ends.
+// Package rivals contains the systems that cmd/herdbench compares with a herd, the limits
+// of the machine, and the herd itself, behind one interface. Each runs as separate
+// processes, which its System stops.
 //
-// asyncio_streams.py, asyncio_protocols.py and node_herd.js are herds as one would
-// write them in a week with those runtimes: the same protocol, topology and rule
-// of which report wins, flooding over TCP connections between servers that last;
-// no places, no repair, no journal. They are reference points, written to be
-// fair: nothing in them is slow on purpose. As they are, writes go together where
-// the runtime sees to it; "batched" ones do by hand what the herd does, too, and
-// send all that one read brought in one write.
+// asyncio_streams.py, asyncio_protocols.py and node_herd.js are herds as one would write
+// them in a week with those runtimes. They have the same protocol, topology and
+// last-writer-wins rule, and flood over persistent TCP connections between servers. They
+// have no places, no repair and no journal. They are reference points, written to be
+// fair: nothing in them is slow on purpose. By default, the runtime decides which writes
+// are combined. The "batched" variants send everything from one read in one write, as the
+// herd does.
 package rivals
 
 import (
@@ -29,31 +29,31 @@ import (
 // Rival is a system to compare.
 type Rival interface {
 	Name() string
-	// Start starts the system, empty, and returns when it takes updates. An error
-	// that is ErrMissing says what this machine lacks for it.
+	// Start starts the system, empty, and returns when it accepts updates. An error that
+	// is ErrMissing says what is not installed.
 	Start(ctx context.Context, lab *Lab) (System, error)
 }
 
 // System is a rival that runs.
 type System interface {
-	// Run puts a workload on the system and waits until it has it everywhere. The
-	// error is ErrCannot if the system has no such workload.
+	// Run runs a workload and waits until all servers have the last update. The error is
+	// ErrCannot if the system does not support the workload.
 	Run(ctx context.Context, w Workload) (Outcome, error)
-	// Processes are all of the system.
+	// Processes are all processes of the system.
 	Processes() []*Process
-	// Stop ends them.
+	// Stop stops them.
 	Stop()
 }
 
 var (
-	// ErrMissing is a rival that this machine cannot run.
+	// ErrMissing means that the rival's program is not installed.
 	ErrMissing = errors.New("not installed")
-	// ErrCannot is a workload that a system does not have.
-	ErrCannot = errors.New("no such workload")
+	// ErrCannot means that a system does not support a workload.
+	ErrCannot = errors.New("workload not supported")
 )
 
-// Start starts a rival, anew if an address that was free is not so any more when
-// one of its processes comes to listen there.
+// Start starts a rival. It tries again if another program has taken one of the addresses
+// in the meantime.
 func Start(ctx context.Context, lab *Lab, r Rival) (s System, err error) {
 	const tries = 3
 	for range tries {
@@ -65,30 +65,31 @@ func Start(ctx context.Context, lab *Lab, r Rival) (s System, err error) {
 	return s, err
 }
 
-// taken is what processes say of such an address.
+// taken matches what processes print about such an address.
 var taken = regexp.MustCompile(`(?i)address already in use|EADDRINUSE`)
 
-// Workload is what a system is put under, as fast as it goes.
+// Workload is a workload, run as fast as possible. It ends after Duration or Count,
+// whichever is first.
 type Workload struct {
 	Connections int
-	Pipeline    int  // commands in flight on each
-	All         bool // all five servers are written to, and not the first alone
+	Pipeline    int  // commands in flight on each connection
+	All         bool // to all five servers, not only to the first
 	Clients     int
-	Duration    time.Duration // whichever ends first
-	Count       int
+	Duration    time.Duration
+	Count       int // updates
 }
 
-// Outcome is what came of a workload.
+// Outcome is the result of a workload.
 type Outcome struct {
 	Updates    int
-	Replicated float64       // updates a second, until all servers had the last
-	CPU        time.Duration // of all the system's processes, until then
+	Replicated float64       // updates per second, until all servers had the last
+	CPU        time.Duration // of all processes of the system, until then
 	Latencies  load.Histogram
 	Lost       int
 	Differing  int
 }
 
-// CPUPerUpdate is the processor time of one update in microseconds.
+// CPUPerUpdate is the processor time per update in microseconds.
 func (o Outcome) CPUPerUpdate() float64 {
 	if o.Updates == 0 {
 		return 0
@@ -96,17 +97,17 @@ func (o Outcome) CPUPerUpdate() float64 {
 	return float64(o.CPU.Nanoseconds()) / 1e3 / float64(o.Updates)
 }
 
-// Lab is where rivals run: a directory of its own, and what was built for them.
+// Lab is the environment of rivals: a directory, and the programs built for them.
 type Lab struct {
 	Dir   string
 	Graph *topology.Graph
 	Herd  string // program
 	NATS  string // program: a stock nats-server
-	Self  string // this program, which runs small rivals as its children
+	Self  string // this program, which runs some rivals as children
 }
 
-// NewLab builds what rivals need. The directory is the caller's to remove. It must
-// be called within the module.
+// NewLab builds the programs that rivals need. The caller removes the directory. The
+// working directory must be in the module.
 func NewLab(ctx context.Context, dir string) (*Lab, error) {
 	graph, err := topology.Load("goloman")
 	if err != nil {
@@ -125,7 +126,7 @@ func NewLab(ctx context.Context, dir string) (*Lab, error) {
 	return l, nil
 }
 
-// EchoName is the name of the limit that all others are compared with.
+// EchoName is the name of the limit M.
 const EchoName = "echo (M)"
 
 const (
@@ -135,15 +136,14 @@ const (
 	loggedName = herdName + " logged"
 )
 
-// IsLimit tells whether a rival is a limit of the machine, and no system that one
-// could use.
+// IsLimit reports whether a rival is a limit of the machine and not a usable system.
 func IsLimit(name string) bool { return name == EchoName || name == busName }
 
-// IsOwn tells whether a rival is the herd, in one of its ways to run.
+// IsOwn reports whether a rival is a way to run the herd.
 func IsOwn(name string) bool { return strings.HasPrefix(name, herdName) }
 
-// OnRequest tells whether a rival is compared only when it is asked for, for what
-// it costs besides time.
+// OnRequest reports whether a rival is compared only if --only names it, because it needs
+// much disk space.
 func OnRequest(name string) bool { return name == loggedName }
 
 // All lists the rivals, the limits of the machine first.

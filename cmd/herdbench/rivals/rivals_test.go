@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// lab is what all tests share, for what it builds takes its time.
+// lab is shared by all tests, because it takes long to build.
 var lab *Lab
 
 func TestMain(m *testing.M) {
@@ -30,8 +30,8 @@ func runTests(m *testing.M) int {
 	return m.Run()
 }
 
-// TestRivals puts a little on every rival that this machine can run, and looks
-// whether all of it is everywhere.
+// TestRivals runs a small workload on every rival that is installed, and checks that
+// every server has all of it.
 func TestRivals(t *testing.T) {
 	t.Parallel()
 	for _, r := range All() {
@@ -75,7 +75,7 @@ func TestRivals(t *testing.T) {
 	}
 }
 
-// TestCancelled: the end of a context ends all that was started under it.
+// TestCancelled: cancelling the context stops everything that was started with it.
 func TestCancelled(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -97,7 +97,7 @@ func TestCancelled(t *testing.T) {
 	}
 }
 
-// TestLosses: a follower that stops following is found out.
+// TestLosses: a follower that stops following is detected.
 func TestLosses(t *testing.T) {
 	t.Parallel()
 	system, err := Start(t.Context(), lab, redis)

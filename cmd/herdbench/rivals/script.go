@@ -13,11 +13,11 @@ import (
 //go:embed asyncio_protocols.py asyncio_streams.py node_herd.js
 var sources embed.FS
 
-// script is a herd in another language: a process a server, which is started as
+// script is a herd in another language. Each server is a process, started as
 //
 //	runtime source NAME NAME=HOST:PORT… -- NEIGHBOUR…
 //
-// and says "ready" once it listens and its neighbours have taken its connections.
+// It prints "ready" once it listens and is connected to its neighbours.
 type script struct {
 	name    string
 	runtime string
@@ -69,7 +69,7 @@ func (s script) Start(ctx context.Context, lab *Lab) (System, error) {
 		l.processes = append(l.processes, p)
 	}
 	for _, p := range l.processes {
-		if err := p.awaitSaying(ctx, "ready"); err != nil {
+		if err := p.awaitOutput(ctx, "ready"); err != nil {
 			l.Stop()
 			return nil, fmt.Errorf("%s: %w", strings.TrimSuffix(s.source, filepath.Ext(s.source)), err)
 		}

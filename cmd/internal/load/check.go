@@ -2,28 +2,28 @@ package load
 
 import "bytes"
 
-// The forms of replies. Each function says how long the reply at the start of b
-// is, and 0 if b does not begin with a whole and right one.
+// The functions below check replies. Each returns the length of the reply at the start
+// of b, or 0 if b does not begin with a complete and correct one.
 
-// acknowledgement is the reply to an IAMAT: begin, `AT <server> `; a difference,
-// whose length it returns too; a space; and fields, LF included.
-func acknowledgement(b, begin, fields []byte) (length, difference int) {
-	if !bytes.HasPrefix(b, begin) {
+// acknowledgement checks the reply to an IAMAT: prefix, which is `AT <server> `; a
+// difference, whose length it returns too; a space; and fields, including LF.
+func acknowledgement(b, prefix, fields []byte) (length, difference int) {
+	if !bytes.HasPrefix(b, prefix) {
 		return 0, 0
 	}
-	d := differenceLength(b[len(begin):])
+	d := differenceLength(b[len(prefix):])
 	if d == 0 || d > maxDifference {
 		return 0, 0
 	}
-	rest := b[len(begin)+d:]
+	rest := b[len(prefix)+d:]
 	if len(rest) <= len(fields) || rest[0] != ' ' || !bytes.Equal(rest[1:1+len(fields)], fields) {
 		return 0, 0
 	}
-	return len(begin) + d + 1 + len(fields), d
+	return len(prefix) + d + 1 + len(fields), d
 }
 
 // maxDifference is the length of the longest difference: a sign, 18 digits, a
-// point, nine digits.
+// point and nine decimals.
 const maxDifference = 1 + 18 + 1 + 9
 
 // differenceLength is the length of the difference at the start of b, such as
@@ -72,8 +72,9 @@ func serverName(b []byte) []byte {
 	return name
 }
 
-// answerLength is how long the reply to a WHATSAT at the start of b is, right or
-// not: a line, and behind an AT line all up to an empty one. 0 if b ends before.
+// answerLength is the length of the reply to a WHATSAT at the start of b, correct or
+// not: one line, and after an AT line everything up to an empty line. It is 0 while the
+// reply is incomplete.
 func answerLength(b []byte) int {
 	line := bytes.IndexByte(b, '\n') + 1
 	if line == 0 || !bytes.HasPrefix(b, []byte("AT ")) {
@@ -86,8 +87,8 @@ func answerLength(b []byte) int {
 	return line + end + 2
 }
 
-// isObject tells whether body, which begins behind an AT line, has the form of a
-// WHATSAT's JSON: an object and two newlines.
+// isObject reports whether body, which follows an AT line, has the form of a WHATSAT's
+// JSON: an object and two newlines.
 func isObject(body []byte) bool {
 	return len(body) > 0 && body[0] == '{' && bytes.HasSuffix(body, []byte("}\n\n"))
 }

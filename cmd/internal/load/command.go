@@ -6,13 +6,13 @@ import (
 	"strconv"
 )
 
-// language makes the lines of a load, all of one length.
-type language struct {
-	name     string // of clients, before the number
-	width    int    // of that number in digits
-	template []byte // an IAMAT of the right length, with LF
-	length   int
-	place    int // where in the template the location begins
+// format formats commands. All lines have the same length.
+type format struct {
+	name     string // prefix of client ids, before the number
+	width    int    // digits of that number
+	template []byte // an IAMAT with LF
+	length   int    // of a line
+	place    int    // offset of the location in the template
 }
 
 const (
@@ -23,7 +23,7 @@ const (
 	stampLength = len("1621464827.959498503")
 )
 
-// places are where clients say that they are.
+// places are the locations that clients report.
 var places = func() (all [64]string) {
 	for i := range all {
 		lat := 80 * math.Sin(float64(i))
@@ -33,25 +33,25 @@ var places = func() (all [64]string) {
 	return all
 }()
 
-func newLanguage(name string, clients int) language {
-	l := language{name: name, width: len(strconv.Itoa(clients - 1))}
+func newFormat(name string, clients int) format {
+	l := format{name: name, width: len(strconv.Itoa(clients - 1))}
 	l.template = fmt.Appendf(nil, "%s%s.%0*d %s %s\n", iamat, name, l.width, 0, places[0], "0000000000.000000000")
 	l.length = len(l.template)
 	l.place = l.length - 1 - stampLength - 1 - placeLength
 	return l
 }
 
-// command is what a line says.
+// command is a command to send.
 type command struct {
 	client uint32
-	place  uint8
-	ask    bool  // a WHATSAT
+	place  uint8 // index in places
+	ask    bool  // it is a WHATSAT
 	stamp  int64 // the client's clock, nanoseconds since 1970
 }
 
-// write writes the line of c to dst, which has its length. A WHATSAT is filled up
-// with spaces.
-func (l *language) write(dst []byte, c command) {
+// write writes the line of c to dst, which must have the length of a line. A WHATSAT is
+// padded with spaces.
+func (l *format) write(dst []byte, c command) {
 	if c.ask {
 		n := copy(dst, whatsat)
 		n += copy(dst[n:], l.name)
@@ -74,11 +74,11 @@ func (l *language) write(dst []byte, c command) {
 	putDigits(dst[at+11:at+20], uint64(c.stamp)%1e9)
 }
 
-// fields is the part of an IAMAT's line that its reply must end with.
-func (l *language) fields(line []byte) []byte { return line[len(iamat):] }
+// fields is the part of an IAMAT's line that its reply repeats.
+func (l *format) fields(line []byte) []byte { return line[len(iamat):] }
 
-// appendFields appends what the reply to c ends with, without LF.
-func (l *language) appendFields(dst []byte, c command) []byte {
+// appendFields appends the fields that the reply to c repeats, without LF.
+func (l *format) appendFields(dst []byte, c command) []byte {
 	at := len(dst)
 	dst = append(dst, l.template...)
 	line := dst[at:]
@@ -87,15 +87,15 @@ func (l *language) appendFields(dst []byte, c command) []byte {
 	return dst[:at+copy(line, l.fields(line[:len(line)-1]))]
 }
 
-// client is a client's id.
-func (l *language) client(number uint32) string {
+// client is the id of a client.
+func (l *format) client(number uint32) string {
 	return fmt.Sprintf("%s.%0*d", l.name, l.width, number)
 }
 
 const pairs = "00010203040506070809" + "10111213141516171819" + "20212223242526272829" + "30313233343536373839" + "40414243444546474849" +
 	"50515253545556575859" + "60616263646566676869" + "70717273747576777879" + "80818283848586878889" + "90919293949596979899"
 
-// putDigits fills dst with v in decimal, leading zeros included.
+// putDigits fills dst with v in decimal, with leading zeros.
 func putDigits(dst []byte, v uint64) {
 	i := len(dst)
 	for ; i >= 2; i -= 2 {

@@ -9,35 +9,35 @@ import (
 	"time"
 )
 
-// Config is a load. The zero value of what is not said to be needed is of use.
+// Config describes a load. Fields marked "required" must not be zero.
 type Config struct {
-	Addresses   []string // of all servers to look at, host:port; needed
-	First       bool     // write to the first address only; otherwise connections take all in turn
-	Connections int      // needed
-	Pipeline    int      // commands in flight a connection at most; needed
-	Clients     int      // distinct clients over all connections, at least one each; needed
-	Name        string   // clients are called <Name>.<number>; needed
+	Addresses   []string // host:port of every server; required
+	First       bool     // send to the first address only; otherwise connections use all addresses in turn
+	Connections int      // required
+	Pipeline    int      // maximum of commands in flight on a connection; required
+	Clients     int      // distinct clients over all connections, at least one per connection; required
+	Name        string   // client ids are <Name>.<number>; required
 	Asks        float64  // share of WHATSAT among the commands, from 0 to 1
 
-	// Rate is how many commands a second are sent over all connections, whether
-	// replies come or not, but for Pipeline; 0 is as fast as replies allow.
+	// Rate is the number of commands to send per second over all connections. Commands
+	// do not wait for earlier replies unless Pipeline are in flight. 0 sends as fast as
+	// replies allow.
 	Rate float64
 
-	Duration time.Duration // of the load at most; needed
-	Count    int           // of commands at most, each connection its share; needed
+	Duration time.Duration // maximum duration of the load; required
+	Count    int           // maximum number of commands, divided among the connections; required
 
-	Patience time.Duration // with a server that says nothing; needed
-	Settle   time.Duration // for the last records to reach every server; 0 leaves replication and check out
-	Check    int           // clients to check at every server afterwards, at most; 0 leaves the check out
+	Patience time.Duration // maximum time to wait for a reply; required
+	Settle   time.Duration // maximum time until every server has the last records; 0 skips replication and check
+	Check    int           // maximum number of clients to check at every server; 0 skips the check
 
 	// Progress, if not nil, is called once a second during the load.
 	Progress func(Progress)
-	// Replicated, if not nil, is called when replication has been waited for,
-	// before the check.
+	// Replicated, if not nil, is called after the replication phase, before the check.
 	Replicated func()
 }
 
-// Bounds of a Config, so that a slip of the hand is an error and not a burden.
+// Limits of a Config. They turn typing errors into error messages.
 const (
 	MaxConnections = 60_000
 	MaxPipeline    = 1_000
@@ -49,7 +49,7 @@ const (
 
 var clientName = regexp.MustCompile(`^[!-~]{1,64}$`)
 
-// Validate returns all that is wrong with c.
+// Validate returns every error in c.
 func (c Config) Validate() error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
@@ -58,14 +58,14 @@ func (c Config) Validate() error {
 	}
 	for i, a := range c.Addresses {
 		if host, port, err := net.SplitHostPort(a); err != nil || host == "" || port == "" || port == "0" {
-			fault("%q is no address such as 127.0.0.1:12000", a)
+			fault("%q is not an address such as 127.0.0.1:12000", a)
 		} else if slices.Contains(c.Addresses[:i], a) {
-			fault("%s is named twice", a)
+			fault("%s is listed twice", a)
 		}
 	}
 	within := func(what string, n, least, most int) {
 		if n < least || n > most {
-			fault("%s: %d is not from %d to %d", what, n, least, most)
+			fault("%s: %d is not between %d and %d", what, n, least, most)
 		}
 	}
 	within("connections", c.Connections, 1, MaxConnections)
@@ -74,13 +74,13 @@ func (c Config) Validate() error {
 	within("count", c.Count, 1, MaxCount)
 	within("check", c.Check, 0, MaxClients)
 	if c.Clients < c.Connections && c.Clients >= 1 {
-		fault("clients: %d are too few for %d connections, each of which needs one of its own", c.Clients, c.Connections)
+		fault("clients: %d are too few for %d connections: each needs its own client", c.Clients, c.Connections)
 	}
-	if !(c.Rate >= 0 && c.Rate <= MaxRate) { // so that NaN is a fault
-		fault("rate: %v is not from 0 to %d a second", c.Rate, MaxRate)
+	if !(c.Rate >= 0 && c.Rate <= MaxRate) { // false for NaN
+		fault("rate: %v is not between 0 and %d per second", c.Rate, MaxRate)
 	}
 	if !(c.Asks >= 0 && c.Asks <= 1) {
-		fault("share of WHATSAT: %v is not from 0 to 1", c.Asks)
+		fault("share of WHATSAT: %v is not between 0 and 1", c.Asks)
 	}
 	if !clientName.MatchString(c.Name) {
 		fault("name: %q is not 1 to 64 printable ASCII characters without a space", c.Name)
@@ -95,7 +95,7 @@ func (c Config) Validate() error {
 		{"settle", c.Settle, 0, MaxDuration},
 	} {
 		if d.is < d.least || d.is > d.most {
-			fault("%s: %v is not from %v to %v", d.what, d.is, d.least, d.most)
+			fault("%s: %v is not between %v and %v", d.what, d.is, d.least, d.most)
 		}
 	}
 	return errors.Join(faults...)

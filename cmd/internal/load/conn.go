@@ -11,16 +11,17 @@ import (
 	"time"
 )
 
-// target is a server that is written to.
+// target is a server that commands are sent to.
 type target struct {
 	address string
-	name    atomic.Pointer[string] // as its first reply says; all others must say the same
+	name    atomic.Pointer[string] // from its first reply; all later replies must have the same name
 }
 
-// conn is one connection of a load, with clients of its own: its number and on, in
-// steps of all connections. The commands in flight are those from done to sent, in
-// slots and lines at their number modulo the depth. One goroutine receives; the
-// same sends, or, at a given rate, another.
+// conn is one connection of a load. Its clients are its own number, and every number
+// that follows in steps of the number of connections. Commands are numbered; those from
+// done to sent are in flight. slots and lines are rings with a place for each command in
+// flight. One goroutine receives. It also sends, unless there is a Rate: then one
+// goroutine sends for all connections.
 type conn struct {
 	run    *run
 	number int
@@ -28,135 +29,138 @@ type conn struct {
 	socket *net.TCPConn
 
 	slots []slot
-	lines []byte // a line of the language for each slot
+	lines []byte // the line of each slot's command
 	sent  atomic.Uint64
 	done  atomic.Uint64
-	over  atomic.Bool // nothing more is received
+	ended atomic.Bool // the receiver has returned
 
-	// The sender's part.
-	left  int       // commands that may still be sent
-	next  int       // client whose turn it is
-	round int       // how often all had theirs
-	stamp int64     // of the last IAMAT: the next is later
-	owed  float64   // WHATSATs
-	asked command   // the last IAMAT
-	told  time.Time // when the deadline for writing was last set
+	// Owned by the sender.
+	remaining        int       // commands that may still be sent
+	next             int       // index in last of the client to report next
+	round            int       // how often all clients have been reported
+	stamp            int64     // of the last IAMAT: the next one is greater
+	asksDue          float64   // WHATSATs to send
+	lastReport       command   // the last IAMAT
+	writeDeadlineSet time.Time // when the write deadline was last set
 
-	// The receiver's part.
-	in        []byte // read and not yet checked: in[start:end]
-	start     int
-	end       int
-	begin     []byte // of acknowledgements, once the server's name is known
-	scratch   []byte // a record
-	body      []byte // of the last right answer to a WHATSAT
-	last      []last // of each client
-	latencies Histogram
-	updates   int // acknowledged
-	wrong     int
-	heard     time.Time // when the deadline for reading was last set
-	err       error
+	// Owned by the receiver.
+	in              []byte // bytes read and not yet checked are in[start:end]
+	start           int
+	end             int
+	prefix          []byte // of acknowledgements, once the server's name is known
+	scratch         []byte // buffer for a record
+	body            []byte // of the last correct answer to a WHATSAT
+	last            []last // by client
+	latencies       Histogram
+	updates         int       // acknowledged IAMATs
+	wrong           int       // replies
+	readDeadlineSet time.Time // when the read deadline was last set
+	err             error
 }
 
 // slot is a command in flight.
 type slot struct {
 	command
-	due time.Duration // since the start: when it was sent, or was to be
+	due time.Duration // when it was sent, or scheduled, since the start
 }
 
-// last is the last reply to a client: the record that all servers must end with.
+// last is the last acknowledgement of a client's reports: every server must have this
+// record at the end.
 type last struct {
 	stamp      int64 // 0: none
 	difference [maxDifference]byte
 	length     uint8 // of the difference
 	place      uint8
-	unsure     bool // a later command was not answered, or not rightly
+	uncertain  bool // a later command has no reply, or a wrong one
 }
 
-// tooWrong is after how many wrong replies a connection gives up.
-const tooWrong = 100
+// maxWrong is the number of wrong replies after which a connection gives up.
+const maxWrong = 100
 
 func (r *run) dial(number int, t *target) (*conn, error) {
 	dialer := net.Dialer{Timeout: r.cfg.Patience}
 	socket, err := dialer.DialContext(r.ctx, "tcp", t.address)
 	if err != nil {
-		return nil, err // it names the address
+		return nil, err // it includes the address
 	}
 	depth := r.cfg.Pipeline
 	share := func(n int) int { return (n - number + r.cfg.Connections - 1) / r.cfg.Connections }
-	const leastReply = 4 << 10 // an answer to a WHATSAT, and a message of error, must fit
+	const leastReply = 4 << 10 // enough for an answer to a WHATSAT and for an error message
 	return &conn{
 		run: r, number: number, target: t, socket: socket.(*net.TCPConn),
 		slots: make([]slot, depth),
-		lines: make([]byte, depth*r.language.length),
-		in:    make([]byte, min(leastReply+depth*2*r.language.length, 128<<10)),
+		lines: make([]byte, depth*r.format.length),
+		in:    make([]byte, min(leastReply+depth*2*r.format.length, 128<<10)),
 		last:  make([]last, share(r.cfg.Clients)),
-		left:  max(0, share(r.cfg.Count)),
+
+		remaining: max(0, share(r.cfg.Count)),
 	}, nil
 }
 
 // client is the number of the connection's client at index i of c.last.
 func (c *conn) client(i int) uint32 { return uint32(c.number + i*c.run.cfg.Connections) }
 
-// index is the place in c.last of one of the connection's clients.
+// index is the index in c.last of one of the connection's clients.
 func (c *conn) index(client uint32) int { return (int(client) - c.number) / c.run.cfg.Connections }
 
-// room is how many commands may be sent now.
-func (c *conn) room() int { return len(c.slots) - c.inFlight() }
+// freeSlots is how many more commands may be in flight now.
+func (c *conn) freeSlots() int { return len(c.slots) - c.inFlight() }
 
 func (c *conn) inFlight() int { return int(c.sent.Load() - c.done.Load()) }
 
-// take is how many of n commands may be sent. A connection's share of the count is
-// fixed, so that a count of as many as there are clients reports each once.
-func (c *conn) take(n int) int {
+// reserve returns how many of n commands may be sent, and counts them as sent. Each
+// connection has a fixed share of the count: a count equal to the number of clients
+// reports each client once.
+func (c *conn) reserve(n int) int {
 	if c.run.stopped.Load() {
 		return 0
 	}
-	n = min(n, c.left)
-	c.left -= n
+	n = min(n, c.remaining)
+	c.remaining -= n
 	return n
 }
 
-// prepare makes the next commands, which must have room, for send. due is when
-// each is to be sent, now and then in steps.
+// prepare writes the next n commands to free slots, for send. The first is due at due,
+// each following one a step later.
 func (c *conn) prepare(n int, due, step time.Duration) {
-	l := &c.run.language
+	l := &c.run.format
 	sent := c.sent.Load()
 	c.stamp = max(c.stamp, c.run.wall.Add(due).UnixNano())
 	for i := range n {
 		at := int((sent + uint64(i)) % uint64(len(c.slots)))
 		s := &c.slots[at]
-		s.command = c.choose()
+		s.command = c.nextCommand()
 		s.due = due
 		due += step
 		l.write(c.lines[at*l.length:(at+1)*l.length], s.command)
 	}
 }
 
-// choose is the next command: a report of the client whose turn it is, or, as
-// often as is wanted, a question for the client that was reported last.
-func (c *conn) choose() command {
-	if c.owed += c.run.cfg.Asks; c.owed >= 1 && c.asked.stamp > 0 {
-		c.owed--
-		c.asked.ask = true
-		return c.asked
+// nextCommand is a report of the next client or, as often as configured, a WHATSAT about
+// the client that was reported last.
+func (c *conn) nextCommand() command {
+	if c.asksDue += c.run.cfg.Asks; c.asksDue >= 1 && c.lastReport.stamp > 0 {
+		c.asksDue--
+		c.lastReport.ask = true
+		return c.lastReport
 	}
 	c.stamp++
-	c.asked = command{client: c.client(c.next), place: uint8(c.next+c.round) % uint8(len(places)), stamp: c.stamp}
+	c.lastReport = command{client: c.client(c.next), place: uint8(c.next+c.round) % uint8(len(places)), stamp: c.stamp}
 	if c.next++; c.next == len(c.last) {
 		c.next = 0
 		c.round++
 	}
-	return c.asked
+	return c.lastReport
 }
 
-// send sends n prepared commands: in one write, or in two where they reach over
-// the end of the ring.
+// send sends n prepared commands: in one write, or in two where they wrap around the
+// end of the ring.
 func (c *conn) send(n int) error {
-	if now := time.Now(); now.Sub(c.told) > c.run.cfg.Patience/8 {
-		c.told = now
+	if now := time.Now(); now.Sub(c.writeDeadlineSet) > c.run.cfg.Patience/8 {
+		c.writeDeadlineSet = now
 		c.socket.SetWriteDeadline(now.Add(c.run.cfg.Patience))
 	}
-	length := c.run.language.length
+	length := c.run.format.length
 	first := int(c.sent.Load() % uint64(len(c.slots)))
 	c.sent.Add(uint64(n))
 	straight := min(n, len(c.slots)-first)
@@ -170,11 +174,11 @@ func (c *conn) send(n int) error {
 	return err
 }
 
-// flatOut sends as many commands as there is room for, until no more are wanted
-// and all are answered.
-func (c *conn) flatOut() error {
+// sendAndReceive keeps all slots in use until no more commands may be sent, and returns
+// once all are answered.
+func (c *conn) sendAndReceive() error {
 	for {
-		if n := c.take(c.room()); n > 0 {
+		if n := c.reserve(c.freeSlots()); n > 0 {
 			c.prepare(n, time.Since(c.run.start), 0)
 			if err := c.send(n); err != nil {
 				return fmt.Errorf("%s: sending commands: %w", c.target.address, err)
@@ -189,9 +193,9 @@ func (c *conn) flatOut() error {
 	}
 }
 
-// listen receives replies while another goroutine sends, until no more commands
-// will be sent and all are answered.
-func (c *conn) listen() error {
+// receiveAll receives replies while another goroutine sends. It returns once no more
+// commands will be sent and all are answered.
+func (c *conn) receiveAll() error {
 	for !c.run.allSent.Load() || c.inFlight() > 0 {
 		if err := c.receive(); err != nil {
 			return err
@@ -200,13 +204,13 @@ func (c *conn) listen() error {
 	return nil
 }
 
-// receive reads once and checks all replies that are whole then.
+// receive reads once and checks all replies that are complete.
 func (c *conn) receive() error {
-	if now := time.Now(); now.Sub(c.heard) > c.run.cfg.Patience/8 {
-		c.heard = now
+	if now := time.Now(); now.Sub(c.readDeadlineSet) > c.run.cfg.Patience/8 {
+		c.readDeadlineSet = now
 		c.socket.SetReadDeadline(now.Add(c.run.cfg.Patience))
-		if c.run.interrupted.Load() { // its deadline may just have been undone
-			c.hurry()
+		if c.run.interrupted.Load() { // interrupt may have set its deadline just before
+			c.shortenDeadline()
 		}
 	}
 	n, err := c.socket.Read(c.in[c.end:])
@@ -220,7 +224,7 @@ func (c *conn) receive() error {
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.run.interrupted.Load():
 		return errInterrupted
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.inFlight() == 0:
-		c.heard = time.Time{} // nothing was asked
+		c.readDeadlineSet = time.Time{} // no reply was due
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("%s: no reply within %v; unanswered commands on the connection: %d", c.target.address, c.run.cfg.Patience, c.inFlight())
@@ -231,19 +235,19 @@ func (c *conn) receive() error {
 	}
 }
 
-// errInterrupted ends a connection that did not get all replies in the time that
-// an interrupt leaves.
+// errInterrupted means that some replies did not arrive in the time that an interrupt
+// leaves for them.
 var errInterrupted = errors.New("interrupted")
 
-// hurry leaves the server little time for the replies that are due.
-func (c *conn) hurry() {
-	const parting = time.Second
-	c.socket.SetReadDeadline(time.Now().Add(parting))
+// shortenDeadline leaves the server little time to send the replies that are due.
+func (c *conn) shortenDeadline() {
+	const lastReplies = time.Second
+	c.socket.SetReadDeadline(time.Now().Add(lastReplies))
 }
 
-// part ends the connection and counts what the server sends beyond what it was
-// asked for.
-func (c *conn) part() {
+// closeGracefully closes the connection. Anything that the server still sends counts as
+// a wrong reply.
+func (c *conn) closeGracefully() {
 	defer c.socket.Close()
 	const patience = time.Second
 	c.socket.SetReadDeadline(time.Now().Add(patience))
@@ -252,23 +256,23 @@ func (c *conn) part() {
 	}
 	if n, _ := c.socket.Read(c.in); n > 0 {
 		c.wrong++
-		c.run.noteWrong(c.target.address, nil, c.in[:n])
+		c.run.addWrong(c.target.address, nil, c.in[:n])
 	}
 }
 
-// leaveUnsure marks the clients of commands that were not answered.
-func (c *conn) leaveUnsure() {
+// markUnanswered marks the clients of unanswered commands as uncertain.
+func (c *conn) markUnanswered() {
 	for i := c.done.Load(); i < c.sent.Load(); i++ {
 		s := &c.slots[i%uint64(len(c.slots))]
-		c.last[c.index(s.client)].unsure = true
+		c.last[c.index(s.client)].uncertain = true
 	}
 }
 
-// check checks the replies that were read, at a time since the start.
+// check checks the replies that were read. now is the time since the start.
 func (c *conn) check(now time.Duration) error {
-	l := &c.run.language
+	l := &c.run.format
 	done, sent := c.done.Load(), c.sent.Load()
-	var same time.Duration // commands that were sent together are counted together
+	var same time.Duration // commands sent together have the same latency: they are recorded at once
 	together := 0
 	for ; done < sent && c.start < c.end; done++ {
 		at := int(done % uint64(len(c.slots)))
@@ -295,13 +299,13 @@ func (c *conn) check(now time.Duration) error {
 	}
 	c.latencies.Record(now-same, together)
 	c.done.Store(done)
-	if c.wrong >= tooWrong {
+	if c.wrong >= maxWrong {
 		return fmt.Errorf("%s: gave up after %d wrong replies", c.target.address, c.wrong)
 	}
 	if done == sent && c.start < c.end {
 		c.wrong++
-		c.run.noteWrong(c.target.address, nil, c.in[c.start:c.end])
-		return fmt.Errorf("%s: more came than was asked for", c.target.address)
+		c.run.addWrong(c.target.address, nil, c.in[c.start:c.end])
+		return fmt.Errorf("%s: the server sent more than the replies", c.target.address)
 	}
 	c.end = copy(c.in, c.in[c.start:c.end])
 	c.start = 0
@@ -311,25 +315,25 @@ func (c *conn) check(now time.Duration) error {
 	return nil
 }
 
-// checkAcknowledgement is the length of the right reply to an IAMAT at the start
-// of b, which it remembers; 0 if there is none.
+// checkAcknowledgement returns the length of the correct reply to an IAMAT at the start
+// of b and stores its record in c.last. It returns 0 if the reply is not correct.
 func (c *conn) checkAcknowledgement(b, line []byte, cmd command) int {
-	if c.begin == nil && !c.learnName(b) {
+	if c.prefix == nil && !c.learnName(b) {
 		return 0
 	}
-	length, difference := acknowledgement(b, c.begin, c.run.language.fields(line))
+	length, difference := acknowledgement(b, c.prefix, c.run.format.fields(line))
 	if length == 0 {
 		return 0
 	}
 	l := &c.last[c.index(cmd.client)]
-	l.stamp, l.place, l.length, l.unsure = cmd.stamp, cmd.place, uint8(difference), false
+	l.stamp, l.place, l.length, l.uncertain = cmd.stamp, cmd.place, uint8(difference), false
 	c.updates++
-	copy(l.difference[:], b[len(c.begin):len(c.begin)+difference])
+	copy(l.difference[:], b[len(c.prefix):len(c.prefix)+difference])
 	return length
 }
 
-// learnName takes the server's name from its first reply, which all connections
-// to it must agree on.
+// learnName takes the server's name from the connection's first reply. It is the same on
+// all connections to a server.
 func (c *conn) learnName(b []byte) bool {
 	name := string(serverName(b))
 	if name == "" {
@@ -338,12 +342,13 @@ func (c *conn) learnName(b []byte) bool {
 	if !c.target.name.CompareAndSwap(nil, &name) {
 		name = *c.target.name.Load()
 	}
-	c.begin = []byte("AT " + name + " ")
+	c.prefix = []byte("AT " + name + " ")
 	return true
 }
 
-// checkAnswer is the length of the right reply to a WHATSAT at the start of b: the
-// record as it was last acknowledged, and an object. 0 if there is none.
+// checkAnswer returns the length of the correct reply to a WHATSAT at the start of b: the
+// record that was last acknowledged, and an object. It returns 0 if the reply is not
+// correct.
 func (c *conn) checkAnswer(b []byte, cmd command) int {
 	c.scratch = c.appendRecord(c.scratch[:0], c.index(cmd.client))
 	want := c.scratch
@@ -362,19 +367,19 @@ func (c *conn) checkAnswer(b []byte, cmd command) int {
 	return length
 }
 
-// appendRecord appends the record that all servers must end with for a client, by
-// its place in c.last; nothing if there is none.
+// appendRecord appends the record that every server must have at the end for the client
+// at index i of c.last; nothing if there is none.
 func (c *conn) appendRecord(dst []byte, i int) []byte {
 	l := &c.last[i]
 	if l.stamp == 0 {
 		return dst
 	}
-	dst = append(append(dst, c.begin...), l.difference[:l.length]...)
-	return c.run.language.appendFields(append(dst, ' '), command{client: c.client(i), place: l.place, stamp: l.stamp})
+	dst = append(append(dst, c.prefix...), l.difference[:l.length]...)
+	return c.run.format.appendFields(append(dst, ' '), command{client: c.client(i), place: l.place, stamp: l.stamp})
 }
 
-// wrongReply is the length of the reply at the start of b, which is not what line
-// asks for, once all of it is there; 0 until then.
+// wrongReply counts the reply at the start of b, which is not the correct reply to line,
+// and returns its length. It returns 0 while the reply is incomplete.
 func (c *conn) wrongReply(b, line []byte, cmd command) int {
 	length := 0
 	if cmd.ask {
@@ -386,7 +391,7 @@ func (c *conn) wrongReply(b, line []byte, cmd command) int {
 		return 0
 	}
 	c.wrong++
-	c.last[c.index(cmd.client)].unsure = true
-	c.run.noteWrong(c.target.address, bytes.TrimRight(line, " \n"), b[:length])
+	c.last[c.index(cmd.client)].uncertain = true
+	c.run.addWrong(c.target.address, bytes.TrimRight(line, " \n"), b[:length])
 	return length
 }

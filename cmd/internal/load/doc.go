@@ -1,30 +1,28 @@
-// Package load puts a bounded load on running servers of a herd and checks all
-// that comes back: `herd load`, the comparison in cmd/herdbench and long tests
-// share it.
+// Package load is a load generator for running servers that checks every reply. `herd
+// load`, cmd/herdbench and long tests use it.
 //
-// Each connection has clients of its own, which it reports in turn, so that the
-// last reply to each is the record that every server must end with. A run has
-// three phases:
+// Each connection reports its own clients in turn. So the last reply for a client is the
+// record that every server must have at the end. A run has three phases:
 //
 //   - The load. Each reply is compared, in order, with its command: the server's
 //     name, the form of the difference, and the client's three fields byte for
-//     byte. It ends after a time or a count of commands, whichever comes first,
-//     and with the replies to what was sent until then.
-//   - Replication. Every server is asked, gently, for the last client of each
-//     connection, until it answers with the last reply. That stops the clock of
-//     the replicated rate.
-//   - The check. Every server is asked for all clients, or for an even sample of
-//     them; records that it lacks are lost, others than the last reply differ.
+//     byte. The load ends after a time or a number of commands, whichever comes
+//     first, and once all commands are answered.
+//   - Replication. Every server is polled, a little at a time, until it has the newest
+//     record of each connection. The replicated rate is measured up to then.
+//   - The check. Every server is asked for the records of all clients, or of an evenly
+//     spaced sample. A record that is missing or old is lost; one that is not the last
+//     reply differs.
 //
-// # How it keeps out of the way
+// # Low overhead
 //
-// On the same machine as the servers, what the generator uses they lack. A command
-// has a fixed length, so that a connection's commands in flight are a ring of
-// slots: made in place, written to the socket from there, and compared with the
-// reply there. Nothing is allocated for a command. As fast as it goes, a
-// connection is one goroutine that sends as many commands as it just got replies
-// to. At a given rate one goroutine sends for all connections, by a timetable
-// that does not wait for replies, and latencies count from when a command was to
-// be sent: a server that stalls is charged with all that would have been sent
-// meanwhile.
+// The generator often runs on the same machine as the servers and must leave them the
+// processor. All commands have the same length, so the commands in flight on a connection
+// are a ring of slots: each is formatted in place, written to the socket from there, and
+// compared with its reply there. Commands need no allocations.
+//
+// Without a rate, each connection is one goroutine, which sends as many commands as it
+// just received replies. With a rate, one goroutine sends for all connections, on a
+// schedule that does not wait for replies. Latencies then count from the time at which a
+// command was due, so that a stalled server is charged for the commands that it delayed.
 package load

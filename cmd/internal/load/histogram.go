@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Histogram counts durations in buckets that are at most 1/64 of their value
-// wide, up to more than an hour. Its zero value is empty.
+// Histogram counts durations of up to an hour and more, in buckets whose width is at most
+// 1/64 of their value. The zero Histogram is empty.
 type Histogram struct {
 	counts [subBuckets * (1 + octaves)]uint32
 	total  uint64
@@ -15,11 +15,11 @@ type Histogram struct {
 
 const (
 	subBits    = 6
-	subBuckets = 1 << subBits // in each octave; below that many nanoseconds each has its own
-	octaves    = 36           // above them
+	subBuckets = 1 << subBits // in each octave; shorter durations, in nanoseconds, have a bucket each
+	octaves    = 36           // above those
 )
 
-// Record counts d n times.
+// Record counts the duration d n times.
 func (h *Histogram) Record(d time.Duration, n int) {
 	if n == 0 {
 		return
@@ -30,7 +30,7 @@ func (h *Histogram) Record(d time.Duration, n int) {
 	h.max = max(h.max, d)
 }
 
-// Add adds what other has counted.
+// Add adds the counts of other.
 func (h *Histogram) Add(other *Histogram) {
 	for i, n := range other.counts {
 		h.counts[i] += n
@@ -39,14 +39,14 @@ func (h *Histogram) Add(other *Histogram) {
 	h.max = max(h.max, other.max)
 }
 
-// Total is how many durations were counted.
+// Total is the number of durations counted.
 func (h *Histogram) Total() uint64 { return h.total }
 
 // Max is the longest of them, exactly.
 func (h *Histogram) Max() time.Duration { return h.max }
 
-// Quantile is the least duration that a share q of those counted do not exceed,
-// rounded up to its bucket's end; 0 of an empty histogram.
+// Quantile is the q-quantile of the durations, rounded up to the end of its bucket; 0 for
+// an empty Histogram.
 func (h *Histogram) Quantile(q float64) time.Duration {
 	if h.total == 0 {
 		return 0
@@ -61,7 +61,8 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 	return h.max
 }
 
-// bucket is where v is counted: its octave, and within it its highest bits.
+// bucket is the index of the bucket that counts v: by its octave, and within that by its
+// highest bits.
 func bucket(v uint64) int {
 	octave := max(0, bits.Len64(v)-subBits)
 	if octave == 0 {

@@ -426,7 +426,7 @@ func TestCannotBegin(t *testing.T) {
 func TestValidate(t *testing.T) {
 	bad := Config{Addresses: []string{"nowhere", "h:1", "h:1"}, Connections: 5, Clients: 2, Name: "a b", Asks: 2, Rate: -1, Settle: -1}
 	err := bad.Validate()
-	for _, want := range []string{`"nowhere"`, "h:1 is named twice", "pipeline", "too few", "count", "name", "WHATSAT", "rate", "duration", "patience", "settle"} {
+	for _, want := range []string{`"nowhere"`, "h:1 is listed twice", "pipeline", "too few", "count", "name", "WHATSAT", "rate", "duration", "patience", "settle"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Validate = %v, which has no %q", err, want)
 		}
@@ -437,7 +437,7 @@ func TestValidate(t *testing.T) {
 }
 
 func TestCommands(t *testing.T) {
-	l := newLanguage("x", 1000)
+	l := newFormat("x", 1000)
 	line := make([]byte, l.length)
 	l.write(line, command{client: 42, place: 1, stamp: 1621464827_059498503})
 	if want := "IAMAT x.042 " + places[1] + " 1621464827.059498503\n"; string(line) != want {
@@ -499,20 +499,20 @@ func TestHistogram(t *testing.T) {
 func TestNoAllocations(t *testing.T) {
 	h := &herd{}
 	r := &run{cfg: small(h.listen(t, "A")...), ctx: t.Context()}
-	r.language = newLanguage(r.cfg.Name, r.cfg.Clients)
+	r.format = newFormat(r.cfg.Name, r.cfg.Clients)
 	c, err := r.dial(0, &target{address: r.cfg.Addresses[0]})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.socket.Close()
 	r.start = time.Now()
-	c.begin = []byte("AT A ")
+	c.prefix = []byte("AT A ")
 	var replies []byte
 	round := func() {
 		c.prepare(16, 0, 0)
 		replies = replies[:0]
 		for line := range bytes.Lines(c.lines) {
-			replies = append(append(replies, "AT A +0.000000001 "...), r.language.fields(line)...)
+			replies = append(append(replies, "AT A +0.000000001 "...), r.format.fields(line)...)
 		}
 		c.sent.Add(16)
 		c.end = copy(c.in, replies)

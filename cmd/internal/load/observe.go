@@ -9,32 +9,32 @@ import (
 	"time"
 )
 
-// observer is a connection to one server, to ask it what it knows.
+// observer is a connection to one server that requests its records.
 type observer struct {
 	address string
 	socket  net.Conn
 	r       *bufio.Reader
 	w       *bufio.Writer
-	err     error // it is of no more use
+	err     error // the connection has failed
 }
 
 func (r *run) observe(address string) (*observer, error) {
 	dialer := net.Dialer{Timeout: r.cfg.Patience}
 	socket, err := dialer.DialContext(r.ctx, "tcp", address)
 	if err != nil {
-		return nil, err // it names the address
+		return nil, err // it includes the address
 	}
 	return &observer{address: address, socket: socket, r: bufio.NewReaderSize(socket, 16<<10), w: bufio.NewWriterSize(socket, 16<<10)}, nil
 }
 
 func (o *observer) close() { o.socket.Close() }
 
-// ask asks for clients, few enough for the sockets' buffers, and hands each
-// server's record to got: a line without LF, or what the server said instead.
+// ask requests the records of clients and calls got with each: a line without LF, or what
+// the server replied instead. All requests must fit into the sockets' buffers.
 func (o *observer) ask(r *run, clients []uint32, got func(client uint32, record []byte)) error {
 	o.socket.SetDeadline(time.Now().Add(r.cfg.Patience))
 	for _, c := range clients {
-		fmt.Fprintf(o.w, "WHATSAT %s 0 0\n", r.language.client(c))
+		fmt.Fprintf(o.w, "WHATSAT %s 0 0\n", r.format.client(c))
 	}
 	if err := o.w.Flush(); err != nil {
 		return fmt.Errorf("%s: asking for records: %w", o.address, err)
@@ -54,15 +54,14 @@ func (o *observer) ask(r *run, clients []uint32, got func(client uint32, record 
 	return nil
 }
 
-// Replication is when the last updates had reached all servers.
+// Replication tells when all servers had the last updates.
 type Replication struct {
-	All     bool          // they did, in time
-	Elapsed time.Duration // from the start of the load
-	Missing []string      // addresses that did not have them in time
+	All     bool          // all had them in time
+	Elapsed time.Duration // since the start of the load
+	Missing []string      // addresses of servers that did not have them in time
 }
 
-// awaitReplication waits until every observer's server has the last record of
-// each connection.
+// awaitReplication waits until every server has the newest record of each connection.
 func (r *run) awaitReplication(observers []*observer, until time.Time) *Replication {
 	var latest []uint32
 	for _, c := range r.conns {
@@ -70,7 +69,7 @@ func (r *run) awaitReplication(observers []*observer, until time.Time) *Replicat
 			latest = append(latest, client)
 		}
 	}
-	when := make([]time.Duration, len(observers)) // 0: not in time
+	when := make([]time.Duration, len(observers)) // since the start; 0: not in time
 	var group sync.WaitGroup
 	for i, o := range observers {
 		group.Go(func() { when[i] = o.await(r, latest, until) })
@@ -90,18 +89,18 @@ func (r *run) awaitReplication(observers []*observer, until time.Time) *Replicat
 	return result
 }
 
-// latest is the connection's client whose record is the newest.
+// latest is the connection's client with the newest record.
 func (c *conn) latest() (client uint32, ok bool) {
 	best := -1
-	if c.asked.stamp > 0 {
-		best = c.index(c.asked.client)
+	if c.lastReport.stamp > 0 {
+		best = c.index(c.lastReport.client)
 	}
-	if best >= 0 && c.last[best].stamp == c.asked.stamp && !c.last[best].unsure {
-		return c.asked.client, true
+	if best >= 0 && c.last[best].stamp == c.lastReport.stamp && !c.last[best].uncertain {
+		return c.lastReport.client, true
 	}
 	best = -1
 	for i, l := range c.last {
-		if l.stamp > 0 && !l.unsure && (best < 0 || l.stamp > c.last[best].stamp) {
+		if l.stamp > 0 && !l.uncertain && (best < 0 || l.stamp > c.last[best].stamp) {
 			best = i
 		}
 	}
@@ -111,9 +110,9 @@ func (c *conn) latest() (client uint32, ok bool) {
 	return c.client(best), true
 }
 
-// await asks for clients until the server has the last record of each, and returns
-// when that was since the start; 0 if it was not in time. It asks for few at a
-// time, and ever more seldom while the answers stay the same.
+// await polls the server until it has the last record of each client, and returns the
+// time since the start; 0 if the server did not have them in time. It requests a few
+// records at a time, less and less often while none of them arrive.
 func (o *observer) await(r *run, clients []uint32, until time.Time) time.Duration {
 	const (
 		atATime   = 16
@@ -126,11 +125,11 @@ func (o *observer) await(r *run, clients []uint32, until time.Time) time.Duratio
 		some := clients[:min(len(clients), atATime)]
 		var behind []uint32
 		if o.err = o.ask(r, some, func(client uint32, record []byte) {
-			if scratch = r.want(scratch, client); !bytes.Equal(record, scratch) {
+			if scratch = r.expected(scratch, client); !bytes.Equal(record, scratch) {
 				behind = append(behind, client)
 			}
 		}); o.err != nil {
-			r.noteError(o.err)
+			r.addError(o.err)
 			return 0
 		}
 		clients = append(behind, clients[len(some):]...)
@@ -153,37 +152,37 @@ func (o *observer) await(r *run, clients []uint32, until time.Time) time.Duratio
 // conn is the connection that a client belongs to.
 func (r *run) conn(client uint32) *conn { return r.conns[int(client)%len(r.conns)] }
 
-// want is the record that all servers must end with for a client, in dst.
-func (r *run) want(dst []byte, client uint32) []byte {
+// expected writes the record that every server must have at the end for a client to dst.
+func (r *run) expected(dst []byte, client uint32) []byte {
 	c := r.conn(client)
 	return c.appendRecord(dst[:0], c.index(client))
 }
 
-// Check is what the servers hold in the end.
+// Check compares the records of the servers with the last replies.
 type Check struct {
-	Records   int // looked at, at each server
-	Of        int // that were written and acknowledged
-	Servers   int // that were looked at
-	Late      int // came right only on a second look
-	Lost      int // older than the last reply, or not there
-	Differing int // any other than the last reply
+	Records   int // checked at each server
+	Of        int // written and acknowledged
+	Servers   int // checked
+	Late      int // records that were correct only after the first look
+	Lost      int // records that are missing or older than the last reply
+	Differing int // records that differ from the last reply in another way
 	Examples  []Mismatch
 }
 
-// Mismatch is a record that is not as the last reply had it.
+// Mismatch is a record that differs from the last reply.
 type Mismatch struct {
 	Address string `json:"address"`
 	Want    string `json:"want"`
 	Got     string `json:"got"`
 }
 
-// check compares what every server holds with the last replies. What is not right
-// at first is looked at again until the time is over.
+// check compares the records of every server with the last replies. It checks records
+// that are not correct again, until the time until.
 func (r *run) check(observers []*observer, until time.Time) *Check {
 	var written []uint32
 	for client := range uint32(r.cfg.Clients) {
 		c := r.conn(client)
-		if l := &c.last[c.index(client)]; l.stamp > 0 && !l.unsure {
+		if l := &c.last[c.index(client)]; l.stamp > 0 && !l.uncertain {
 			written = append(written, client)
 		}
 	}
@@ -205,7 +204,7 @@ func (r *run) check(observers []*observer, until time.Time) *Check {
 	return result
 }
 
-// compare adds to result how the server's records compare with the last replies.
+// compare compares the server's records with the last replies and adds to result.
 func (o *observer) compare(r *run, clients []uint32, until time.Time, result *Check) {
 	var scratch []byte
 	var one Check
@@ -217,7 +216,7 @@ func (o *observer) compare(r *run, clients []uint32, until time.Time, result *Ch
 			some := clients[:min(len(clients), atATime)]
 			clients = clients[len(some):]
 			o.err = o.ask(r, some, func(client uint32, record []byte) {
-				if scratch = r.want(scratch, client); bytes.Equal(record, scratch) {
+				if scratch = r.expected(scratch, client); bytes.Equal(record, scratch) {
 					return
 				}
 				behind = append(behind, client)
@@ -241,7 +240,7 @@ func (o *observer) compare(r *run, clients []uint32, until time.Time, result *Ch
 		time.Sleep(20 * time.Millisecond)
 	}
 	if o.err != nil {
-		r.noteError(o.err)
+		r.addError(o.err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -256,12 +255,12 @@ func (o *observer) compare(r *run, clients []uint32, until time.Time, result *Ch
 	}
 }
 
-// older tells whether what a server said is no record, or one with a lesser time
-// than want.
+// older reports whether a server's reply is not a record, or has an earlier time than
+// want.
 func older(said, want []byte) bool {
 	if !bytes.HasPrefix(said, []byte("AT ")) {
 		return true
 	}
 	stamp := func(line []byte) string { return string(line[bytes.LastIndexByte(line, ' ')+1:]) }
-	return stamp(said) < stamp(want) // of one length
+	return stamp(said) < stamp(want) // they have the same length
 }

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// pause sleeps for d, to some 0.1 ms. time.Sleep is up to 1 ms late in a process
-// that has nothing else to do, and the latencies of a quiet server are less.
+// pause sleeps for d, precise to about 0.1 ms. time.Sleep may be 1 ms late in an idle
+// process, which is longer than the latencies of an idle server.
 func pause(d time.Duration) {
 	if d <= 0 {
 		return
 	}
 	t := syscall.NsecToTimespec(int64(d))
-	syscall.Nanosleep(&t, nil) // woken early by a signal is no harm
+	syscall.Nanosleep(&t, nil) // a signal may wake it early, which is harmless
 }

@@ -7,39 +7,39 @@ import (
 	"time"
 )
 
-// Report is what came of a load.
+// Report is the result of a load.
 type Report struct {
 	Addresses   []string
 	Connections int
 	Pipeline    int
 	Clients     int
-	Rate        float64 // as it was wanted; 0 was as fast as it goes
-	Interrupted bool    // before its time
+	Rate        float64 // as configured
+	Interrupted bool
 
 	Commands    int           // sent
 	Updates     int           // acknowledged IAMATs
-	Replies     int           // to any command, wrong ones included
-	Wrong       int           // of them
+	Replies     int           // to any command, including wrong ones
+	Wrong       int           // replies
 	Unanswered  int           // commands
-	Unsent      int           // commands that a given rate had due and that found no room
-	Elapsed     time.Duration // of the load, to the last reply
+	Unsent      int           // commands that were due at Rate while Pipeline were in flight
+	Elapsed     time.Duration // from the start to the last reply
 	Latencies   Histogram     // of all replies
-	WrongSome   []WrongReply  // a few
-	Errors      []string      // a few
-	Failures    int           // how many errors there were
-	Replication *Replication  // nil: not looked at
+	WrongSome   []WrongReply  // some of the wrong replies
+	Errors      []string      // some of the errors
+	Failures    int           // number of errors
+	Replication *Replication  // nil: not measured
 	Check       *Check        // nil: not done
 }
 
-// WrongReply is a reply that is not what its command asks for; one without a
-// command was not asked for at all.
+// WrongReply is a reply that is not correct for its command. Without a command, it is
+// output that the server sent after all replies.
 type WrongReply struct {
 	Address string `json:"address"`
 	Command string `json:"command,omitempty"`
 	Reply   string `json:"reply"`
 }
 
-// sum puts together what the connections counted.
+// sum adds up the counts of all connections.
 func (r *run) sum(report *Report) {
 	for _, c := range r.conns {
 		report.Commands += int(c.sent.Load())
@@ -52,11 +52,11 @@ func (r *run) sum(report *Report) {
 	report.WrongSome, report.Errors, report.Failures = r.wrong, r.errs, r.failures
 }
 
-// Answered is the rate of replies to the last of them, a second.
+// Answered is the number of replies per second, until the last of them.
 func (r *Report) Answered() float64 { return perSecond(r.Replies, r.Elapsed) }
 
-// Replicated is the rate of updates to when the last of them had reached every
-// server, a second; 0 where that was not measured or did not happen.
+// Replicated is the number of updates per second, until every server had the last of
+// them; 0 if that was not measured or did not happen in time.
 func (r *Report) Replicated() float64 {
 	if r.Replication == nil {
 		return 0
@@ -71,7 +71,7 @@ func perSecond(n int, in time.Duration) float64 {
 	return float64(n) / in.Seconds()
 }
 
-// Fault is nil if every reply was right and nothing was lost or differing.
+// Fault is nil if every reply was correct and every server has the right records.
 func (r *Report) Fault() error {
 	var what []string
 	add := func(n int, words string) {
@@ -101,11 +101,11 @@ func (r *Report) Fault() error {
 func (r *Report) Text() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	pace := "as fast as it goes"
+	rate := "as fast as possible"
 	if r.Rate > 0 {
-		pace = fmt.Sprintf("%s commands/s wanted", count(int(r.Rate+0.5)))
+		rate = fmt.Sprintf("at %s commands/s", count(int(r.Rate+0.5)))
 	}
-	line("load        %s, %d in flight on each, %s, %s", plural(r.Connections, "connection"), r.Pipeline, plural(r.Clients, "client"), pace)
+	line("load        %s, %d in flight on each, %s, %s", plural(r.Connections, "connection"), r.Pipeline, plural(r.Clients, "client"), rate)
 	if r.Interrupted {
 		line("            interrupted: the figures so far")
 	}
@@ -113,7 +113,7 @@ func (r *Report) Text() string {
 		count(r.Replies-min(r.Replies, r.Wrong)), count(r.Wrong), plural(r.Unanswered, "command"))
 	line("answered    %s/s", count(int(r.Answered()+0.5)))
 	if r.Unsent > 0 {
-		line("            %s were due and not sent: the servers did not keep up", plural(r.Unsent, "more command"))
+		line("            %s not sent in time: the servers did not keep up", plural(r.Unsent, "command"))
 	}
 	switch p := r.Replication; {
 	case p == nil:
@@ -123,25 +123,25 @@ func (r *Report) Text() string {
 		line("replicated  not in time at %s", strings.Join(p.Missing, ", "))
 	}
 	if h := &r.Latencies; h.Total() > 0 {
-		from := "from when a command was sent"
+		from := "since the command was sent"
 		if r.Rate > 0 {
-			from = "from when a command was to be sent"
+			from = "since the command was due"
 		}
-		line("latency     p50 %v, p99 %v, p99.9 %v, most %v, %s", short(h.Quantile(.5)), short(h.Quantile(.99)), short(h.Quantile(.999)), short(h.Max()), from)
+		line("latency     p50 %v, p99 %v, p99.9 %v, max %v, %s", short(h.Quantile(.5)), short(h.Quantile(.99)), short(h.Quantile(.999)), short(h.Max()), from)
 	}
 	if c := r.Check; c != nil && c.Servers > 0 {
 		which := "all"
 		if c.Records < c.Of {
 			which = "a sample of"
 		}
-		line("records     %s %s looked at, at %s: %s lost, %s differing, %s late", which, count(c.Records), plural(c.Servers, "server"),
+		line("records     %s %s checked at %s: %s lost, %s differing, %s late", which, count(c.Records), plural(c.Servers, "server"),
 			count(c.Lost), count(c.Differing), count(c.Late))
 		for _, m := range c.Examples {
-			line("  at %s\n    %q\n    and not %q", m.Address, m.Got, m.Want)
+			line("  at %s\n    got  %q\n    want %q", m.Address, m.Got, m.Want)
 		}
 	}
 	for _, w := range r.WrongSome {
-		line("wrong reply of %s\n  to %q\n  %q", w.Address, w.Command, w.Reply)
+		line("wrong reply from %s\n  to %q\n  %q", w.Address, w.Command, w.Reply)
 	}
 	for _, e := range r.Errors {
 		line("error: %s", e)
@@ -152,7 +152,7 @@ func (r *Report) Text() string {
 	return b.String()
 }
 
-// short is d to three digits or so.
+// short is d rounded to two or three digits.
 func short(d time.Duration) time.Duration {
 	for unit := time.Second; unit > 1; unit /= 10 {
 		if d >= unit*10 {
@@ -178,8 +178,8 @@ func count(n int) string {
 	return s
 }
 
-// MarshalJSON is the report for scripts: rates a second, times in seconds,
-// latencies in microseconds.
+// MarshalJSON is the report for programs: rates per second, times in seconds, latencies
+// in microseconds.
 func (r *Report) MarshalJSON() ([]byte, error) {
 	type latency struct {
 		P50  float64 `json:"p50"`
@@ -188,7 +188,7 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 		Max  float64 `json:"max"`
 	}
 	type check struct {
-		Records   int        `json:"records"` // looked at, at each server
+		Records   int        `json:"records"` // checked at each server
 		Of        int        `json:"of"`
 		Servers   int        `json:"servers"`
 		Lost      int        `json:"lost"`
@@ -203,13 +203,13 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 		Connections   int          `json:"connections"`
 		Pipeline      int          `json:"pipeline"`
 		Clients       int          `json:"clients"`
-		Rate          float64      `json:"rate"` // wanted; 0: as fast as it goes
+		Rate          float64      `json:"rate"` // as configured; 0: as fast as possible
 		Commands      int          `json:"commands"`
 		Updates       int          `json:"updates"`
 		Replies       int          `json:"replies"`
 		Wrong         int          `json:"wrong"`
 		Unanswered    int          `json:"unanswered"`
-		Unsent        int          `json:"unsent"` // due at the wanted rate, and no room
+		Unsent        int          `json:"unsent"` // due at the rate, but not sent
 		Seconds       float64      `json:"seconds"`
 		Answered      float64      `json:"answered_per_second"`
 		Replicated    *float64     `json:"replicated_per_second"` // null: not measured, or not in time

@@ -11,18 +11,18 @@ import (
 
 // run is one load under way.
 type run struct {
-	cfg      Config
-	ctx      context.Context
-	language language
-	conns    []*conn
+	cfg    Config
+	ctx    context.Context
+	format format
+	conns  []*conn
 
-	wall   time.Time // of start, as clients' clocks have it
+	wall   time.Time // start by the wall clock, for clients' timestamps
 	start  time.Time
-	unsent int // commands that were due, and never sent for want of room
+	unsent int // commands that were due and not sent, because Pipeline commands were in flight
 
-	stopped     atomic.Bool // no more commands
-	allSent     atomic.Bool // at a given rate: nothing more is going to be sent
-	interrupted atomic.Bool // by ctx
+	stopped     atomic.Bool // no more commands may be sent
+	allSent     atomic.Bool // with a Rate: no more commands will be sent
+	interrupted atomic.Bool // ctx ended
 
 	mu       sync.Mutex
 	wrong    []WrongReply
@@ -30,7 +30,7 @@ type run struct {
 	failures int
 }
 
-// Progress is how far a load has come.
+// Progress is the state of a running load.
 type Progress struct {
 	Elapsed time.Duration
 	Replies int // so far
@@ -38,29 +38,28 @@ type Progress struct {
 	Since   time.Duration
 }
 
-// Run puts the load of cfg on its servers and reports what came of it. What goes
-// wrong once the load has begun is in the Report, with all figures so far; an
-// error is for a load that could not begin. When ctx ends, the load ends, and
-// the phases after it are left out.
+// Run applies the load and reports the results. It returns an error only if the load
+// could not start; later errors are in the Report, with the figures up to then. When ctx
+// ends, the load ends and the remaining phases are skipped.
 func Run(ctx context.Context, cfg Config) (Report, error) {
 	if err := cfg.Validate(); err != nil {
 		return Report{}, err
 	}
-	r := &run{cfg: cfg, ctx: ctx, language: newLanguage(cfg.Name, cfg.Clients)}
+	r := &run{cfg: cfg, ctx: ctx, format: newFormat(cfg.Name, cfg.Clients)}
 	defer r.close()
 	var observers []*observer
 	if cfg.Settle > 0 {
 		for _, address := range cfg.Addresses {
 			o, err := r.observe(address)
 			if err != nil {
-				return r.notBegun(err)
+				return r.startFailed(err)
 			}
 			defer o.close()
 			observers = append(observers, o)
 		}
 	}
 	if err := r.connect(); err != nil {
-		return r.notBegun(err)
+		return r.startFailed(err)
 	}
 
 	report := Report{Addresses: cfg.Addresses, Connections: cfg.Connections, Pipeline: cfg.Pipeline, Clients: cfg.Clients, Rate: cfg.Rate}
@@ -73,27 +72,27 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 		if cfg.Replicated != nil {
 			cfg.Replicated()
 		}
-		r.part()
+		r.closeGracefully()
 		if cfg.Check > 0 {
 			report.Check = r.check(observers, until)
 		}
 		report.Interrupted = ctx.Err() != nil
 	} else {
-		r.part()
+		r.closeGracefully()
 	}
 	r.sum(&report)
 	return report, nil
 }
 
-// notBegun is the outcome of a load that err kept from beginning.
-func (r *run) notBegun(err error) (Report, error) {
+// startFailed is the result of a load that could not start because of err.
+func (r *run) startFailed(err error) (Report, error) {
 	if r.ctx.Err() != nil {
 		return Report{Addresses: r.cfg.Addresses, Interrupted: true}, nil
 	}
 	return Report{}, err
 }
 
-// connect dials all connections, some at a time.
+// connect dials all connections, a limited number at a time.
 func (r *run) connect() error {
 	targets := make([]*target, len(r.cfg.Addresses))
 	for i, a := range r.cfg.Addresses {
@@ -127,7 +126,7 @@ func (r *run) connect() error {
 	return first
 }
 
-// close closes what is still open.
+// close closes the connections that are still open.
 func (r *run) close() {
 	for _, c := range r.conns {
 		if c != nil {
@@ -136,8 +135,8 @@ func (r *run) close() {
 	}
 }
 
-// load sends and receives until the bounds are reached, and returns how long that
-// took, to the last reply.
+// load sends and receives until Duration or Count is reached, and returns the time from
+// the start to the last reply.
 func (r *run) load() time.Duration {
 	r.start = time.Now()
 	r.wall = r.start.Round(0)
@@ -150,35 +149,35 @@ func (r *run) load() time.Duration {
 	for i, c := range r.conns {
 		group.Go(func() {
 			if r.cfg.Rate > 0 {
-				c.err = c.listen()
+				c.err = c.receiveAll()
 			} else {
-				c.err = c.flatOut()
+				c.err = c.sendAndReceive()
 			}
-			c.over.Store(true)
+			c.ended.Store(true)
 			ended[i] = time.Since(r.start)
 		})
 	}
 	if r.cfg.Rate > 0 {
-		r.pace()
+		r.sendAtRate()
 	}
 	group.Wait()
 	var last time.Duration
 	for i, c := range r.conns {
 		last = max(last, ended[i])
-		c.leaveUnsure()
+		c.markUnanswered()
 		if c.err != nil && !errors.Is(c.err, errInterrupted) {
-			r.noteError(c.err)
+			r.addError(c.err)
 		}
 	}
 	return last
 }
 
-// interrupt ends the load before its time.
+// interrupt ends the load early.
 func (r *run) interrupt() {
 	r.interrupted.Store(true)
 	r.stopped.Store(true)
 	for _, c := range r.conns {
-		c.hurry()
+		c.shortenDeadline()
 	}
 }
 
@@ -218,21 +217,21 @@ func (r *run) replies() (n int) {
 	return n
 }
 
-// part ends all connections well.
-func (r *run) part() {
+// closeGracefully closes all connections that work.
+func (r *run) closeGracefully() {
 	var group sync.WaitGroup
 	for _, c := range r.conns {
 		if c.err == nil {
-			group.Go(c.part)
+			group.Go(c.closeGracefully)
 		}
 	}
 	group.Wait()
 }
 
-// someExamples is how many wrong replies and errors are kept.
+// someExamples is the maximum number of wrong replies and errors to report.
 const someExamples = 5
 
-func (r *run) noteWrong(address string, sent, got []byte) {
+func (r *run) addWrong(address string, sent, got []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.wrong) < someExamples {
@@ -240,7 +239,7 @@ func (r *run) noteWrong(address string, sent, got []byte) {
 	}
 }
 
-// excerpt is the beginning of a reply, enough to know it by.
+// excerpt is the beginning of a reply.
 func excerpt(b []byte) string {
 	const most = 300
 	if len(b) > most {
@@ -249,7 +248,7 @@ func excerpt(b []byte) string {
 	return string(b)
 }
 
-func (r *run) noteError(err error) {
+func (r *run) addError(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failures++

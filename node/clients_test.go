@@ -1,0 +1,105 @@
+package node
+
+import (
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestLimits: each limit is enforced, and does not affect other clients.
+func TestLimits(t *testing.T) {
+	t.Run("idle", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newSolo(t, func(cfg *Config) { cfg.Limits.Idle = time.Minute })
+			settle()
+			c := h.dial("Solo")
+			for range 5 { // lines keep it open, valid or not
+				time.Sleep(50 * time.Second)
+				c.ask("x")
+			}
+			lastLine := time.Now()
+			stopped := make(chan struct{})
+			go func() { // bytes without LF do not
+				defer close(stopped)
+				for err := error(nil); err == nil; {
+					time.Sleep(time.Second)
+					_, err = io.WriteString(c.conn, "y")
+				}
+			}()
+			if rest, err := io.ReadAll(c.r); err != nil || len(rest) > 0 {
+				t.Errorf("the idle client read %q, %v, want the end", rest, err)
+			}
+			if waited := time.Since(lastLine); waited < 50*time.Second || waited > time.Minute {
+				t.Errorf("it was closed after %v, want about a minute", waited)
+			}
+			c.conn.Close()
+			<-stopped
+		})
+	})
+	t.Run("write", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newSolo(t, func(cfg *Config) { cfg.Limits.Write = time.Minute })
+			settle()
+			c := h.dial("Solo")
+			began := time.Now()
+			c.send("x\ny\n")
+			time.Sleep(2 * time.Minute) // reads nothing
+			if rest, err := io.ReadAll(c.r); len(rest) > 0 {
+				t.Errorf("after %v it read %q, %v, want the end", time.Since(began), rest, err)
+			}
+			h.dial("Solo").ask("x")
+		})
+	})
+	t.Run("connections", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newSolo(t, func(cfg *Config) { cfg.Limits.Conns = 2 })
+			settle()
+			first, second := h.dial("Solo"), h.dial("Solo")
+			first.ask("x")
+			second.ask("x")
+			h.wantClosed(h.dial("Solo"))
+			first.conn.Close()
+			settle()
+			h.dial("Solo").ask("x")
+		})
+	})
+	t.Run("connections of one address", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newSolo(t, func(cfg *Config) { cfg.Limits.Conns = 4 })
+			settle()
+			far, farther := net.IPv4(203, 0, 113, 1), net.IPv4(203, 0, 113, 2)
+			first, second := h.dialFrom("Solo", far), h.dialFrom("Solo", far)
+			first.ask("x")
+			second.ask("x")
+			h.wantClosed(h.dialFrom("Solo", far))
+			h.dialFrom("Solo", farther).ask("x")
+			first.conn.Close()
+			settle()
+			h.dialFrom("Solo", far).ask("x")
+		})
+		synctest.Test(t, func(t *testing.T) {
+			h := newSolo(t, func(cfg *Config) { cfg.Limits.Conns = 4 })
+			settle()
+			for range 4 { // the limit does not apply to loopback
+				h.dialFrom("Solo", net.IPv4(127, 0, 0, 1)).ask("x")
+			}
+		})
+	})
+	t.Run("clients", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h := newSolo(t, func(cfg *Config) { cfg.Limits.Clients = 1 })
+			settle()
+			c := h.dial("Solo")
+			c.ask("IAMAT kiwi +1+1 1")
+			if got, want := c.ask("IAMAT emu +1+1 1"), "? IAMAT emu +1+1 1\n"; got != want {
+				t.Errorf("the reply to a new client is %q, want %q", got, want)
+			}
+			if got := c.ask("IAMAT kiwi +1+1 2"); !strings.HasPrefix(got, "AT ") {
+				t.Errorf("the reply to a known client is %q, want a record", got)
+			}
+		})
+	})
+}
