@@ -1,10 +1,10 @@
-"""A server of a reference herd on asyncio protocols: a callback gets what one read
-brought, answers each line, and sends what was news to the neighbours.
+"""A server of a reference herd on asyncio protocols. A callback gets the bytes of one
+read, replies to each line, and sends news to the neighbours.
 
     python3 asyncio_protocols.py NAME NAME=HOST:PORT... -- NEIGHBOUR...
 
-With BATCHED in the environment all lines of one read are answered with one write,
-and their news goes to each neighbour in one write.
+With BATCHED in the environment, the replies to all lines of one read leave in one
+write, and their news goes to each neighbour in one write.
 """
 
 import asyncio

@@ -1,5 +1,5 @@
-"""A server of a reference herd on asyncio streams: a coroutine a connection reads
-a line, answers it, and sends what was news to the neighbours.
+"""A server of a reference herd on asyncio streams. Each connection has a coroutine, which
+reads a line, replies to it, and sends news to the neighbours.
 
     python3 asyncio_streams.py NAME NAME=HOST:PORT... -- NEIGHBOUR...
 """

@@ -1,9 +1,9 @@
-// A server of a reference herd on Node.js: a callback gets what one read brought,
-// answers each line, and sends what was news to the neighbours.
+// A server of a reference herd on Node.js. A callback gets the bytes of one read, replies
+// to each line, and sends news to the neighbours.
 //
 //     node node_herd.js NAME NAME=HOST:PORT... -- NEIGHBOUR...
 //
-// With BATCHED in the environment all lines of one read are answered with one
+// With BATCHED in the environment, the replies to all lines of one read leave in one
 // write, and their news goes to each neighbour in one write.
 'use strict'
 const net = require('node:net')
