@@ -22,7 +22,7 @@ const (
 // A wrong guess costs only time: after the delay the record is sent. The delay starts
 // with the first delayed record of a client; a newer one takes its place.
 //
-// Without it an update takes 1.15 times the CPU at full load (node/DESIGN.md, "Techniques").
+// Without it an update takes 1.11 to 1.15 times the CPU at full load (node/DESIGN.md, "Techniques").
 type delayQueue struct {
 	queue outbox
 	// ends holds where the queue ended at each of the last ticks, the oldest first: all
