@@ -155,6 +155,8 @@ func (n *Node) startSession(ctx context.Context, s *session) {
 func (n *Node) sessionEnded(ctx context.Context, s *session, parked bool, panicked any) {
 	if panicked != nil {
 		n.panics.Add(1)
+		n.locked(func() { n.merged = nil })
+		n.wakeWriters() // for reports that were merged before
 		n.log.Error("panic in a session: the connection is closed",
 			"client", s.remote, "panic", panicked, "input", s.sample(), "stack", string(debug.Stack()))
 	}

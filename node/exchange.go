@@ -37,7 +37,7 @@ type exchange struct {
 	// What the replies in out must wait for.
 	floodSeq   uint64
 	journalSeq uint64
-	delay      time.Duration // before a flush, for other sessions to join it
+	advice     flushAdvice
 	waiter     waiter
 }
 
@@ -201,8 +201,9 @@ func (n *Node) mergeReports(x *exchange) []mergedRecord {
 	}
 	// Also if none was news: the records that won may still be queued.
 	x.floodSeq, x.journalSeq = n.replica.FloodSeq(), n.replica.JournalSeq()
-	n.flood.batch.Member(&x.s.batchGroup)
-	x.delay = n.batchDelay(now)
+	n.batch.Member(&x.s.batchGroup)
+	x.advice = n.adviseFlush(len(n.flushed.waiting)+1, now)
+	n.noteUnsaved(now)
 	return n.takeMerged()
 }
 
@@ -214,7 +215,7 @@ func (x *exchange) reply(ctx context.Context) error {
 	}
 	n, conn := x.s.node, x.s.conn
 	if x.floodSeq > 0 {
-		n.awaitFlood(x.floodSeq, x.delay, &x.waiter)
+		n.awaitFlood(x.floodSeq, x.advice, &x.waiter)
 		x.floodSeq = 0
 	}
 	if x.journalSeq > 0 && n.journal != nil {
@@ -238,8 +239,11 @@ func (x *exchange) reply(ctx context.Context) error {
 	return x.err
 }
 
-// sample is the beginning of the input, for logs.
+// sample is the input that is being handled, for logs: the reports that are not merged
+// yet, and what follows.
 func (x *exchange) sample() string {
-	const most = 256
-	return string(x.in[:min(x.end, most)])
+	const most = 8 << 10
+	input := append(bytes.Join(x.lines, []byte("\n")), '\n')
+	input = append(input, x.rest()...)
+	return string(input[:min(len(input), most)])
 }

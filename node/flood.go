@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"herd/bus"
@@ -44,36 +45,39 @@ type flooder struct {
 	edges    []int // of messages
 	tooLarge int   // records dropped because the bus takes no message of their size
 	records  int   // that were live at the beginning, on the edge that had most
-
-	batch batch.Batcher // guarded by Node.mu
 }
 
 func newFlooder(edges int) flooder {
 	f := flooder{
 		token: make(chan struct{}, 1), wake: make(chan struct{}, 1), forward: time.NewTimer(replica.ForwardTick), frames: make([][]byte, edges),
-		batch: batch.New(batch.Policy{MaxDelay: maxBatchDelay, Busy: busyRecords, Full: batchRecords}),
 	}
 	f.forward.Stop()
 	f.token <- struct{}{}
 	return f
 }
 
-// batchDelay is how long a session that is about to flush should wait for others. The
-// lock is held.
-func (n *Node) batchDelay(now time.Time) time.Duration {
+// flushAdvice says how a session should flush what it has just queued.
+type flushAdvice struct {
+	delay  time.Duration // to wait for other sessions to join
+	inline bool          // the session may flush itself: it is not too much
+}
+
+// adviseFlush advises a session that will be one of so many waiters. The lock is held.
+func (n *Node) adviseFlush(waiters int, now time.Time) flushAdvice {
 	live, _ := n.replica.Sendable()
-	return n.flood.batch.Delay(batch.Queue{Items: live, Waiters: len(n.flushed.waiting) + 1}, now)
+	return flushAdvice{n.batch.Delay(batch.Queue{Items: live, Waiters: waiters}, now), live <= maxInline}
 }
 
 // awaitFlood returns when everything that was queued up to seq has been written to the
-// bus for every neighbour that is up. A bus that does not take it within stall counts as
-// disconnected. Before it flushes, a session waits for others to join, for delay at most.
-func (n *Node) awaitFlood(seq uint64, delay time.Duration, w *waiter) {
+// bus for every neighbour that is up, or is queued again because the bus failed. A bus
+// that does not take it within stall counts as disconnected. advice is of the moment when
+// the session queued its records.
+func (n *Node) awaitFlood(seq uint64, advice flushAdvice, w *waiter) {
 	f := &n.flood
-	if delay <= 0 {
+	if advice.delay <= 0 && advice.inline {
 		select {
 		case <-f.token:
-			n.flush()
+			n.flush(seq)
 			return
 		default:
 		}
@@ -82,6 +86,7 @@ func (n *Node) awaitFlood(seq uint64, delay time.Duration, w *waiter) {
 	mustWait, stalled := n.flushed.mustWait(seq), n.flushed.stalled
 	if mustWait && !stalled {
 		n.flushed.add(seq, w)
+		advice = n.adviseFlush(len(n.flushed.waiting), time.Now()) // others may have joined meanwhile
 	}
 	n.mu.Unlock()
 	switch {
@@ -90,16 +95,21 @@ func (n *Node) awaitFlood(seq uint64, delay time.Duration, w *waiter) {
 	case stalled:
 		signal(f.wake)
 		return
-	case delay > 0 && w.sleep(delay):
+	case advice.delay > 0 && w.sleep(advice.delay):
 		return
+	}
+	token := f.token
+	if !advice.inline {
+		token = nil // never ready: runFlood flushes
+		signal(f.wake)
 	}
 	w.timer.Reset(stall)
 	defer w.timer.Stop()
 	select {
 	case <-w.woken:
 		return
-	case <-f.token:
-		n.flush() // wakes us, too
+	case <-token:
+		n.flush(seq) // wakes us, too
 	case <-w.timer.C:
 		n.mu.Lock()
 		n.flushed.stalled = n.flushed.done < seq
@@ -127,7 +137,7 @@ func (n *Node) runFlood(ctx context.Context) {
 			n.mu.Unlock()
 		}
 		<-n.flood.token
-		n.flush()
+		n.flush(everything)
 	}
 }
 
@@ -151,7 +161,7 @@ func (n *Node) BatchEnd() {
 	case live <= maxInline:
 		select {
 		case <-n.flood.token:
-			n.flush()
+			n.flush(everything)
 			return
 		default:
 		}
@@ -159,12 +169,16 @@ func (n *Node) BatchEnd() {
 	signal(n.flood.wake)
 }
 
+// everything is a sequence number that is never reached.
+const everything = math.MaxUint64
+
 // flush sends all live records, and some of each backlog with them, and wakes the
-// sessions that wait for that. The caller holds the token; flush returns it.
-func (n *Node) flush() {
+// sessions that wait for that. It does nothing if all up to seq has been sent already. The
+// caller holds the token; flush returns it.
+func (n *Node) flush(seq uint64) {
 	f := &n.flood
 	defer func() { f.token <- struct{}{} }()
-	seq := n.beginFlush()
+	seq = n.beginFlush(seq)
 	for len(f.messages) > 0 {
 		err := n.cfg.Bus.Send(f.messages...)
 		if err == nil {
@@ -181,18 +195,22 @@ func (n *Node) flush() {
 }
 
 // beginFlush takes the first frames and returns what the flush covers: all that was
-// queued up to now. If there is nothing to send it ends the flush.
-func (n *Node) beginFlush() (seq uint64) {
+// queued up to now. If there is nothing to send, there are no frames.
+func (n *Node) beginFlush(wanted uint64) (seq uint64) {
+	f := &n.flood
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.flood.ends = n.replica.Ends(n.flood.ends[:0])
-	seq = n.replica.FloodSeq()
-	live, _ := n.replica.Sendable()
-	if n.takeFrames(); len(n.flood.messages) > 0 {
-		n.flood.records = live
-		return seq
+	f.messages, f.edges = f.messages[:0], f.edges[:0]
+	if n.flushed.done >= wanted { // another session's flush has sent it
+		return wanted
 	}
-	n.flushed.advance(seq)
+	f.ends = n.replica.Ends(f.ends[:0])
+	seq = n.replica.FloodSeq()
+	f.records, _ = n.replica.Sendable()
+	if n.takeFrames(); len(f.messages) == 0 {
+		n.flushFailed = false
+		n.flushed.advance(seq)
+	}
 	return seq
 }
 
@@ -228,7 +246,7 @@ func (n *Node) continueFlush(seq uint64, err error) {
 	}
 	n.flushFailed = err != nil && !tooLarge
 	n.flushed.advance(seq)
-	f.batch.Flushed(f.records, 0, 0, time.Now())
+	n.batch.Flushed(f.records, 0, 0, time.Now())
 	if _, backlog := n.replica.Sendable(); backlog > 0 && !n.flushFailed {
 		signal(f.wake)
 	}

@@ -21,6 +21,7 @@ func (n *Node) runHeartbeats(ctx context.Context) {
 		case now := <-tick.C:
 			n.sendHeartbeats(wire.Heartbeat{})
 			n.mu.Lock()
+			n.replica.SetMaxMessage(n.cfg.Bus.MaxData()) // the broker may have changed it
 			events := n.replica.Tick(now)
 			n.mu.Unlock()
 			n.emit(events)
@@ -41,10 +42,11 @@ func (n *Node) sendHeartbeats(with wire.Heartbeat) {
 // sendHeartbeat sends a heartbeat over edge e, with the flags of with. While the bus is
 // disconnected, none is needed.
 func (n *Node) sendHeartbeat(e int, with wire.Heartbeat) {
-	n.mu.Lock()
-	b := n.replica.Heartbeat(e, time.Now())
-	silent := n.silent && !with.Bye
-	n.mu.Unlock()
+	var b wire.Heartbeat
+	var silent bool
+	n.locked(func() {
+		b, silent = n.replica.Heartbeat(e, time.Now()), n.silent && !with.Bye
+	})
 	if silent {
 		return
 	}

@@ -19,7 +19,8 @@ func (n *Node) Receive(m bus.Message) {
 	defer func() {
 		if p := recover(); p != nil {
 			n.panics.Add(1)
-			n.log.Error("panic in a message: it is dropped", "edge", m.Peer, "lane", m.Lane, "panic", p, "input", string(m.Data[:min(len(m.Data), 256)]), "stack", string(debug.Stack()))
+			n.locked(func() { n.merged = nil })
+			n.log.Error("panic in a message: it is dropped", "edge", m.Peer, "lane", m.Lane, "panic", p, "input", string(m.Data), "stack", string(debug.Stack()))
 		}
 	}()
 	switch m.Lane {
@@ -69,6 +70,7 @@ func (n *Node) mergeFrame(e int, m bus.Message) (got mergedFrame) {
 	got.merged = n.takeMerged()
 	got.wakeJournal = n.journal != nil && got.result.News > 0 && !n.lingering
 	n.startForwardTimer()
+	n.noteUnsaved(now)
 	got.requestEdge, got.request = n.nextRequest(now)
 	return got
 }
@@ -79,9 +81,13 @@ func (n *Node) receiveHeartbeat(e int, m bus.Message) {
 		n.noteMalformed(m.Peer, 1, m.Data)
 		return
 	}
-	n.mu.Lock()
-	events, reply := n.replica.HandleHeartbeat(e, b, time.Now())
-	n.mu.Unlock()
+	var events []replica.Event
+	var reply bool
+	n.locked(func() {
+		if n.bus == connected { // else it was read before the connection was lost
+			events, reply = n.replica.HandleHeartbeat(e, b, time.Now())
+		}
+	})
 	if reply {
 		n.sendHeartbeat(e, wire.Heartbeat{})
 	}
@@ -130,9 +136,7 @@ func (n *Node) AsyncError(peer string, err error) {
 		n.log.Warn("NATS error", "edge", peer, "err", err)
 	case replica.Gap:
 		if e, ok := n.edge[peer]; ok {
-			n.mu.Lock()
-			n.replica.Lost(e, time.Now())
-			n.mu.Unlock()
+			n.locked(func() { n.replica.Lost(e, time.Now()) })
 			n.requestSync()
 		}
 		fallthrough

@@ -42,7 +42,6 @@ var errNotJournalled = errors.New("the journal does not accept the record")
 type journalWriter struct {
 	journal Journal
 	wake    chan struct{} // wakes runJournal; capacity 1
-	damage  []string      // what could not be read at the start; guarded by Node.mu
 
 	// Used by runJournal only:
 	batch        batch.Batcher
@@ -75,25 +74,15 @@ func (n *Node) replayJournal() error {
 	for _, d := range damage {
 		n.log.Error("journal damaged", "text", d)
 	}
-	n.mu.Lock()
-	n.journal.damage = damage
-	n.mu.Unlock()
+	n.locked(func() { n.journalDamage = damage })
 	n.log.Info("journal read", "lines", lines, "records", n.records(), "took", time.Since(began))
 	return nil
-}
-
-// journalDamage is what could not be read of the journal. The lock is held.
-func (n *Node) journalDamage() []string {
-	if n.journal == nil {
-		return nil
-	}
-	return n.journal.damage
 }
 
 // publishDamage publishes what could not be read of the journal. The log has it already.
 func (n *Node) publishDamage() {
 	n.mu.Lock()
-	damage := n.journalDamage()
+	damage := n.journalDamage
 	n.mu.Unlock()
 	for _, d := range damage {
 		n.publish(replica.Event{Kind: kindJournal, Text: "the journal was damaged when it was opened: " + d})
@@ -125,6 +114,14 @@ func (n *Node) awaitJournal(seq uint64, w *waiter) error {
 	return nil
 }
 
+// noteUnsaved notes when the oldest record that is not in the journal was queued. The lock
+// is held.
+func (n *Node) noteUnsaved(now time.Time) {
+	if n.unsavedSince.IsZero() && n.replica.Unjournalled() > 0 {
+		n.unsavedSince = now
+	}
+}
+
 // runJournal puts news into the journal until ctx ends, and then the rest.
 func (n *Node) runJournal(ctx context.Context) error {
 	var retry <-chan time.Time // while the journal fails
@@ -144,7 +141,7 @@ func (n *Node) runJournal(ctx context.Context) error {
 			retry = time.After(journalRetry)
 			continue
 		}
-		n.compactJournal()
+		n.compactJournal(ctx)
 	}
 }
 
@@ -157,9 +154,6 @@ func (n *Node) awaitBatch(ctx context.Context) {
 		q := batch.Queue{Items: n.replica.Unjournalled(), Waiters: len(n.journalled.waiting), Age: now.Sub(began)}
 		delay := j.batch.Delay(q, now)
 		n.lingering = delay > 0 && q.Waiters == 0
-		if n.unsavedSince.IsZero() {
-			n.unsavedSince = began
-		}
 		n.mu.Unlock()
 		if delay <= 0 || ctx.Err() != nil {
 			return
@@ -239,7 +233,7 @@ func (n *Node) journalFrame(dst []byte, most int) (frame []byte, lines int) {
 
 // compactJournal rewrites the journal when it has become much larger than the map. News
 // is appended meanwhile, so that replies do not wait for it.
-func (n *Node) compactJournal() {
+func (n *Node) compactJournal(ctx context.Context) {
 	j := n.journal
 	n.mu.Lock()
 	size := n.replica.Map().Size()
@@ -250,7 +244,7 @@ func (n *Node) compactJournal() {
 	}
 	var next store.ID
 	err := j.journal.Compact(func() (frames [][]byte, err error) {
-		if err := n.appendNews(); err != nil {
+		if err := errors.Join(ctx.Err(), n.appendNews()); err != nil {
 			return nil, err
 		}
 		for len(frames) < compactFrames {
@@ -262,6 +256,9 @@ func (n *Node) compactJournal() {
 		}
 		return frames, nil
 	})
+	if ctx.Err() != nil { // a stop: compact in the next run
+		return
+	}
 	if err != nil {
 		j.compactAfter = began.Add(compactRetry)
 		n.emit([]replica.Event{{Kind: kindJournal, Text: fmt.Sprintf("the journal was not compacted: %v", err)}})

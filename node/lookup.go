@@ -23,7 +23,9 @@ const (
 func (s *session) whatsAt(ctx context.Context, out []byte, c wire.Command, line []byte) []byte {
 	n := s.node
 	began := time.Now()
-	wait(ctx, n.ready.opened, readyTimeout)
+	if !n.ready.isOpen() {
+		wait(ctx, n.ready.opened, readyTimeout)
+	}
 	stored, ok := n.Record(c.Client)
 	if !ok {
 		return wire.AppendInvalid(out, line)

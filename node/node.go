@@ -12,11 +12,13 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"herd/bus/batch"
 	"herd/node/replica"
 	"herd/places"
 )
 
-// Config describes one server. All fields but LogDir and Journal must be set.
+// Config describes one server. Name, Limits, Bus, Places and Log must be set. Epoch must
+// differ from that of earlier runs.
 type Config struct {
 	Name       string
 	Neighbours []string
@@ -45,8 +47,8 @@ type Limits struct {
 
 // Node is one server of a herd.
 //
-// Lock order: Node.mu is never held while another lock is taken, except traffic's and
-// events', which are leaves. The flood's token (flood.go) is taken before Node.mu.
+// Lock order: the flood's token (flood.go), then Node.mu, then the lock of a
+// ratenote.Limiter in the replica. No other two locks are held at the same time.
 type Node struct {
 	cfg  Config
 	log  *slog.Logger
@@ -72,8 +74,8 @@ type Node struct {
 	ready     gate // opens when the server is first ready
 }
 
-// state is what Node.mu guards. The lock is never held across a send, a write, a
-// callback or a log call.
+// state is what Node.mu guards. The lock is never held across a send, a write or a log
+// call.
 type state struct {
 	replica *replica.Replica
 	bus     busState
@@ -81,11 +83,13 @@ type state struct {
 	stopping bool // no new commands are read
 	silent   bool // we have said goodbye: nothing more goes to neighbours
 
-	flushed      waitQueue // sessions that wait for the flood, by replica.FloodSeq
-	flushFailed  bool      // the last flush could not send everything
-	forwardTimer bool      // the timer for replica.ForwardTick is set
+	batch        batch.Batcher // decides when sessions flush
+	flushed      waitQueue     // sessions that wait for the flood, by replica.FloodSeq
+	flushFailed  bool          // the last flush could not send everything
+	forwardTimer bool          // the timer for replica.ForwardTick is set
 
 	journalled    waitQueue // sessions that wait for the journal, by replica.JournalSeq
+	journalDamage []string  // what could not be read at the start
 	journalFailed bool      // the last append failed
 	unsavedSince  time.Time // no record waits for the journal for longer; zero: none waits
 	lingering     bool      // the journal's writer lets records gather; only waiters wake it
@@ -119,6 +123,7 @@ func New(cfg Config) *Node {
 		MaxClients: cfg.Limits.Clients, Repair: cfg.Repair, Journal: cfg.Journal != nil, OnMerge: n.traceMerges(),
 	})
 	n.flood = newFlooder(len(cfg.Neighbours))
+	n.batch = batch.New(batch.Policy{MaxDelay: maxBatchDelay, Busy: busyRecords, Full: batchRecords})
 	if cfg.Journal != nil {
 		n.journal = newJournalWriter(cfg.Journal)
 	}
@@ -174,6 +179,13 @@ func (n *Node) Run(ctx context.Context, ln net.Listener) error {
 	}
 	n.log.Info("stopped", "took", time.Since(began))
 	return nil
+}
+
+// locked calls do with the lock held. A panic in do leaves the lock free.
+func (n *Node) locked(do func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	do()
 }
 
 // wait waits until c is closed or has a value, for d at most or until ctx ends. It

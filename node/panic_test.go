@@ -9,9 +9,11 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"herd/bus"
 	"herd/node/replica"
+	"herd/node/wire"
 	"herd/places"
 )
 
@@ -51,9 +53,12 @@ func TestPanicInSession(t *testing.T) {
 		other := h.dial("Solo")
 		other.ask("IAMAT kiwi +1+1 1")
 		c := h.dial("Solo")
-		c.send("x\nWHATSAT kiwi 10 5\ny\n")
-		if got := c.line(); got != "? x\n" {
-			t.Errorf("the reply before the panic is %q", got)
+		const before = 200 // lines of the same read
+		c.send(strings.Repeat("x\n", before) + "WHATSAT kiwi 10 5\ny\n")
+		for range before {
+			if got := c.line(); got != "? x\n" {
+				t.Errorf("a reply before the panic is %q", got)
+			}
 		}
 		if rest, err := io.ReadAll(c.r); len(rest) > 0 || err != nil {
 			t.Errorf("after the panic: %q, %v, want the end", rest, err)
@@ -97,4 +102,50 @@ func TestPanicInMessage(t *testing.T) {
 			t.Errorf("the log does not contain the panic and its input:\n%s", log.String())
 		}
 	})
+}
+
+// TestPanicLeavesLockFree: a panic in any message leaves the lock free.
+func TestPanicLeavesLockFree(t *testing.T) {
+	for lane, data := range map[bus.Lane][]byte{
+		bus.Records:     []byte("AT B +1.000000000 kiwi +1+1 100"),
+		bus.Heartbeat:   wire.Heartbeat{Epoch: 2}.Append(nil),
+		bus.SyncRequest: wire.Sync{Kind: wire.RequestLines, Body: wire.AppendBucket(nil, 1, nil)}.Append(nil),
+		bus.SyncReply:   wire.Sync{Kind: wire.ReplyLines, Body: []byte("AT B +1.000000000 kiwi +1+1 100")}.Append(nil),
+	} {
+		h := newTestHerd(t, "A-B")
+		a := New(Config{Name: "A", Neighbours: []string{"B"}, Epoch: 1, Limits: generous, Repair: time.Minute, Bus: h.network.Bus("A", "B"), Places: noPlaces{}, Log: discard})
+		a.bus = connected
+		a.replica = replica.New(replica.Config{Name: "A", Repair: time.Minute, OnMerge: func(replica.Merged) { panic("no edges") }}) // each use of an edge panics, too
+		a.Receive(bus.Message{Lane: lane, Peer: "B", Epoch: 2, Seq: 1, Data: data})
+		if lane != bus.SyncRequest && a.panics.Load() != 1 {
+			t.Errorf("%s: %d panics, want 1", lane, a.panics.Load())
+		}
+		if !a.mu.TryLock() {
+			t.Fatalf("%s: the lock is held after the panic", lane)
+		}
+		a.mu.Unlock()
+	}
+}
+
+// TestDroppedFrameIsNotConfirmed: a frame that a panic dropped is not confirmed to its
+// sender, and the next one shows the gap.
+func TestDroppedFrameIsNotConfirmed(t *testing.T) {
+	h := newTestHerd(t, "A-B")
+	a := New(Config{Name: "A", Neighbours: []string{"B"}, Epoch: 1, Limits: generous, Repair: time.Minute, Bus: h.network.Bus("A", "B"), Places: noPlaces{}, Log: discard})
+	a.bus = connected
+	a.replica = replica.New(replica.Config{Name: "A", Neighbours: []string{"B"}, Epoch: 1, Repair: time.Minute, OnMerge: func(m replica.Merged) {
+		if bytes.Contains(m.Line, []byte("poison")) {
+			panic("poisoned")
+		}
+	}})
+	a.Receive(bus.Message{Lane: bus.Heartbeat, Peer: "B", Data: wire.Heartbeat{Epoch: 2, Format: wire.Format}.Append(nil)})
+	for seq, client := range []string{"kiwi", "poison", "emu"} {
+		a.Receive(bus.Message{Lane: bus.Records, Peer: "B", Epoch: 2, Seq: uint64(seq) + 1, Data: []byte("AT B +1.000000000 " + client + " +1+1 100")})
+	}
+	if m := a.replica.Heartbeat(0, time.Now()).Merged; m.Seq != 1 {
+		t.Errorf("confirmed up to %d, want 1", m.Seq)
+	}
+	if lost := a.Stats().Edges[0].Lost; lost != 1 {
+		t.Errorf("%d messages count as lost, want 1", lost)
+	}
 }

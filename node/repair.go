@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"time"
 
 	"herd/bus"
@@ -10,9 +11,9 @@ import (
 
 // requestSync begins a comparison of maps if one is due.
 func (n *Node) requestSync() {
-	n.mu.Lock()
-	e, request := n.nextRequest(time.Now())
-	n.mu.Unlock()
+	var e int
+	var request []byte
+	n.locked(func() { e, request = n.nextRequest(time.Now()) })
 	if request != nil {
 		n.sendSync(bus.SyncRequest, n.cfg.Neighbours[e], request)
 	}
@@ -31,6 +32,9 @@ func (n *Node) nextRequest(now time.Time) (e int, request []byte) {
 // sendSync sends a message of repair. Should it be lost, the comparison is tried again.
 func (n *Node) sendSync(lane bus.Lane, peer string, message []byte) error {
 	err := n.cfg.Bus.Send(bus.Message{Lane: lane, Peer: peer, Data: message})
+	if errors.Is(err, bus.ErrTooLarge) { // the broker takes less than it did
+		n.locked(func() { n.replica.SetMaxMessage(n.cfg.Bus.MaxData()) })
+	}
 	if err != nil {
 		n.log.Debug("repair: message not sent", "edge", peer, "lane", lane, "err", err)
 	}
@@ -40,29 +44,21 @@ func (n *Node) sendSync(lane bus.Lane, peer string, message []byte) error {
 // receiveRequest replies to a neighbour's request, message by message: the lock is held
 // no longer than it takes to make one.
 func (n *Node) receiveRequest(e int, m bus.Message) {
-	n.mu.Lock()
-	reply, err := n.replica.HandleRequest(e, m.Data, time.Now())
-	n.mu.Unlock()
-	for more := err == nil; more && err == nil; {
-		if m.Data, more, err = n.nextReply(reply); err != nil {
+	var reply *replica.Reply
+	var err error
+	n.locked(func() { reply, err = n.replica.HandleRequest(e, m.Data, time.Now()) })
+	for more := true; more && err == nil; {
+		var message []byte
+		n.locked(func() { message, more, err = reply.Next() })
+		if err != nil || n.sendSync(bus.SyncReply, m.Peer, message) != nil {
 			break
 		}
-		if n.sendSync(bus.SyncReply, m.Peer, m.Data) != nil {
-			return
-		}
-		n.mu.Lock()
-		reply.Sent()
-		n.mu.Unlock()
+		n.locked(reply.Sent)
 	}
 	if err != nil {
 		n.log.Debug("repair: request not answered", "edge", m.Peer, "err", err)
 	}
-}
-
-func (n *Node) nextReply(reply *replica.Reply) (message []byte, more bool, err error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return reply.Next()
+	n.requestSync() // the request may have shown that the neighbour has more than we
 }
 
 // receiveReply merges a part of a reply, and sends the next request.
@@ -86,6 +82,8 @@ func (n *Node) receiveReply(e int, m bus.Message) {
 func (n *Node) mergeReply(e int, m bus.Message) (result replica.ReplyResult, merged []mergedRecord, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	result, err = n.replica.HandleReply(e, m.Data, time.Now())
+	now := time.Now()
+	result, err = n.replica.HandleReply(e, m.Data, now)
+	n.noteUnsaved(now)
 	return result, n.takeMerged(), err
 }

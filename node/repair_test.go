@@ -3,11 +3,14 @@ package node
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"herd/bus"
+	"herd/node/replica"
+	"herd/node/wire"
 )
 
 // TestLostMessages: a lost message is noticed by the next heartbeat, also if it was the
@@ -135,6 +138,51 @@ func TestRepairEvent(t *testing.T) {
 		h.start("B", 9, nil).node.AwaitReady(t.Context())
 		if text := <-events; !strings.Contains(text, "compared with A because it came up: received 3 lines, 3 of them news") {
 			t.Errorf("the event is %q", text)
+		}
+	})
+}
+
+// countingBus counts the messages of one lane that are sent.
+type countingBus struct {
+	Bus
+	lane  bus.Lane
+	count atomic.Int64
+}
+
+func (b *countingBus) Send(ms ...bus.Message) error {
+	for _, m := range ms {
+		if m.Lane == b.lane {
+			b.count.Add(1)
+		}
+	}
+	return b.Bus.Send(ms...)
+}
+
+// TestAskBack: a request that shows that the neighbour has more is followed by a request
+// of ours at once.
+func TestAskBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A-B")
+		counting := &countingBus{lane: bus.SyncRequest}
+		a := h.start("A", 1, func(cfg *Config) { counting.Bus = cfg.Bus; cfg.Bus = counting }).node
+		time.Sleep(10 * time.Millisecond)
+		b := replica.New(replica.Config{Name: "B", Neighbours: []string{"A"}, Epoch: 2, Topology: h.graph.Hash(), Repair: time.Minute})
+		now := time.Now()
+		a.Receive(bus.Message{Lane: bus.Heartbeat, Peer: "B", Data: b.Heartbeat(0, now).Append(nil)}) // equal digests: in step
+		b.HandleHeartbeat(0, wire.Heartbeat{Epoch: 1, Format: wire.Format, Topology: h.graph.Hash()}, now)
+		b.IAmAt(nil, wire.ParseCommand([]byte("IAMAT kiwi +1+1 1")), now)
+		b.HandleHeartbeat(0, wire.Heartbeat{Epoch: 1, Format: wire.Format, Topology: h.graph.Hash(), Digest: 1}, now)
+		b.HandleHeartbeat(0, wire.Heartbeat{Epoch: 1, Format: wire.Format, Topology: h.graph.Hash(), Digest: 1}, now)
+		_, request, ok := b.NextRequest(now)
+		if !ok {
+			t.Fatal("no request")
+		}
+		before := counting.count.Load()
+		a.Receive(bus.Message{Lane: bus.SyncRequest, Peer: "B", Data: request})
+		synctest.Wait()
+		if n := counting.count.Load(); n != before+1 {
+			time.Sleep(time.Second)
+			t.Errorf("%d requests at once, want 1; after one second %d", n-before, counting.count.Load()-before)
 		}
 	})
 }

@@ -66,12 +66,12 @@ func (n *Node) handOver(ctx context.Context) error {
 	n.replica.StopDelaying()
 	ends := n.replica.Ends(nil)
 	n.mu.Unlock()
-	sent := false
+	sent, before := false, 0
 	var last []uint64 // once sent: the sequence numbers of the frames to be confirmed
 	for {
 		if !sent {
 			<-n.flood.token
-			n.flush()
+			n.flush(everything)
 		}
 		n.mu.Lock()
 		failed := n.flushFailed
@@ -89,6 +89,8 @@ func (n *Node) handOver(ctx context.Context) error {
 		unsent, kept := n.replica.Queued()
 		tooLarge := n.replica.Unsendable()
 		n.mu.Unlock()
+		progress := !sent && !failed && unsent != before
+		before = unsent
 		switch {
 		case sent && unconfirmed == 0:
 			if tooLarge > 0 {
@@ -102,7 +104,7 @@ func (n *Node) handOver(ctx context.Context) error {
 			return fmt.Errorf("%d neighbours have not confirmed all records within %v", unconfirmed, stopTimeout)
 		case ctx.Err() != nil:
 			return fmt.Errorf("%d records were not sent within %v", unsent, stopTimeout)
-		case !sent && !failed: // a backlog: go on
+		case progress: // a backlog: go on
 			continue
 		}
 		n.sendHeartbeats(wire.Heartbeat{Answer: true}) // the answers confirm

@@ -1,12 +1,16 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"herd/bus"
+	"herd/node/wire"
 )
 
 // TestStop: complete lines that were read are answered and flooded, and the neighbour has
@@ -93,4 +97,74 @@ func TestListenerFails(t *testing.T) {
 			t.Errorf("the session ended %v after the listener, want at most a second", took)
 		}
 	})
+}
+
+// TestStopAfterFailedFlush: a flush that failed once does not make a stop wait for
+// neighbours that are down.
+func TestStopAfterFailedFlush(t *testing.T) {
+	for name, then := range map[string]func(*testHerd, *slowBus){
+		"bus disconnected": func(h *testHerd, _ *slowBus) { h.network.Stop() },
+		"neighbour down": func(h *testHerd, s *slowBus) {
+			h.network.Cut("A", "B")
+			time.Sleep(5 * time.Second)
+			s.set(nil, nil)
+			time.Sleep(2 * time.Second)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newTestHerd(t, "A-B")
+				slow := startSlow(h, "A")
+				h.start("B", 2, nil)
+				settle()
+				slow.set(nil, bus.ErrUncertain)
+				h.dial("A").ask("IAMAT kiwi +1+1 1")
+				then(h, slow)
+				began := time.Now()
+				if err := h.servers["A"].stop(); err != nil || time.Since(began) > time.Second {
+					t.Errorf("Run = %v after %v, want nil at once", err, time.Since(began))
+				}
+			})
+		})
+	}
+}
+
+// TestHandOverWaits: a hand-over that cannot make progress waits between its attempts.
+func TestHandOverWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A-B")
+		counting := &countingBus{Bus: h.network.Bus("A", "B"), lane: bus.Heartbeat}
+		a := New(Config{Name: "A", Neighbours: []string{"B"}, Epoch: 1, Limits: generous, Repair: time.Minute, Bus: counting, Places: noPlaces{}, Log: discard})
+		a.Connected(true)
+		a.Receive(bus.Message{Lane: bus.Heartbeat, Peer: "B", Data: wire.Heartbeat{Epoch: 2, Format: wire.Format}.Append(nil)})
+		a.bus = disconnected // while the edge is up: nothing can be sent
+		a.replica.IAmAt(nil, wire.ParseCommand([]byte("IAMAT kiwi +1+1 1")), time.Now())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		before := counting.count.Load()
+		if err := a.handOver(ctx); err == nil {
+			t.Error("handOver = nil, and nothing was sent")
+		}
+		if n := counting.count.Load() - before; n > 100 {
+			t.Errorf("%d attempts in a second", n)
+		}
+	})
+}
+
+// TestStrayHeartbeat: a heartbeat that is handled after the connection was lost does not
+// bring its neighbour up.
+func TestStrayHeartbeat(t *testing.T) {
+	h := newTestHerd(t, "A-B")
+	a := New(Config{Name: "A", Neighbours: []string{"B"}, Epoch: 1, Limits: generous, Repair: time.Minute, Bus: h.network.Bus("A", "B"), Places: noPlaces{}, Log: discard})
+	heartbeat := bus.Message{Lane: bus.Heartbeat, Peer: "B", Data: wire.Heartbeat{Epoch: 2, Format: wire.Format}.Append(nil)}
+	a.Connected(true)
+	a.Receive(heartbeat)
+	if !a.Stats().Edges[0].Up {
+		t.Fatal("B is not up")
+	}
+	a.Connected(false)
+	a.Receive(heartbeat)
+	if a.Stats().Edges[0].Up {
+		t.Error("B is up while the bus is disconnected")
+	}
 }

@@ -26,7 +26,7 @@ func (n *Node) Status() status.Server {
 	s.Clients, _, _ = n.clients.counts()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	s.Journal = strings.Join(n.journalDamage(), "; ")
+	s.Journal = strings.Join(n.journalDamage, "; ")
 	s.Records = n.replica.Map().Len()
 	s.Digest = fmt.Sprintf("%016x", n.replica.Map().Digest())
 	for e := range n.cfg.Neighbours {

@@ -86,7 +86,7 @@ func (r *Replica) HandleReply(e int, reply []byte, now time.Time) (ReplyResult, 
 		// its sender no longer keeps them for us. They are forwarded to everybody: a
 		// neighbour whose comparison with us runs may have asked before they arrived.
 		if m.Kind == wire.ReplyLines {
-			_, err = r.mergeReply(e, m.Body, reported)
+			_, err = r.mergeReply(e, m.Body, direct)
 		}
 		return ReplyResult{}, err
 	}

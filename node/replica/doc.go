@@ -1,15 +1,15 @@
 // Package replica is the state machine of one server: it decides which records are news,
 // to whom they are forwarded, which neighbours are up, and what has to be repaired. It
-// has no I/O, no goroutines, no locks and no clock: records, heartbeats and ticks go in;
+// has no I/O, no goroutines and no clock: records, heartbeats and ticks go in;
 // frames, heartbeats and events come out. So a test can run a whole herd from one seeded
 // queue, and the server around it only carries bytes.
 //
 // # Flooding
 //
 // Merging a record into the store tells whether it was news, that is, whether it changed
-// the map. News is queued for every neighbour but the one that sent it. Nothing else is
-// ever queued, except the records of a frame that could not be sent. That alone ends
-// every loop: a record that comes round again is a duplicate, changes nothing and stops.
+// the map. News is queued for every neighbour but the one that sent it. No other record is
+// ever queued, except those of a frame that could not be sent. That alone ends every
+// loop: a record that comes round again is a duplicate, changes nothing and stops.
 // No hop counts and no lists of seen records are needed.
 //
 // A queue holds no lines, only the IDs of clients (outbox.go). The line is read when a

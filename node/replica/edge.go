@@ -103,7 +103,8 @@ func (r *Replica) NextFrame(e int, dst []byte) (f Frame) {
 	f = Frame{Data: dst, Mark: wire.Mark{Epoch: r.cfg.Epoch, Seq: d.sent + 1}}
 	for _, o := range []*outbox{&d.live, &d.backlog} {
 		for id, ok := o.peek(); ok; id, ok = o.peek() {
-			size := len(r.store.Line(id)) + 1
+			line := r.store.Line(id)
+			size := len(line) + 1
 			switch {
 			case size > r.maxMessage:
 				o.pop(id)
@@ -111,24 +112,18 @@ func (r *Replica) NextFrame(e int, dst []byte) (f Frame) {
 				f.TooLarge++
 				continue
 			case f.Lines > 0 && len(f.Data)-len(dst)+size > r.frameSize():
-				d.setInFlight(f, len(dst))
+				d.inFlight.bytes = len(f.Data) - len(dst)
 				return f
 			}
 			o.pop(id)
-			f.Data = append(append(f.Data, r.store.Line(id)...), '\n')
+			f.Data = append(append(f.Data, line...), '\n')
 			f.Lines++
 			d.inFlight.ids = append(d.inFlight.ids, id)
+			d.inFlight.retry.set(id)
 		}
 	}
-	d.setInFlight(f, len(dst))
+	d.inFlight.bytes = len(f.Data) - len(dst)
 	return f
-}
-
-func (d *edge) setInFlight(f Frame, begin int) {
-	d.inFlight.bytes = len(f.Data) - begin
-	for _, id := range d.inFlight.ids {
-		d.inFlight.retry.set(id)
-	}
 }
 
 // SendResult is what became of a frame.

@@ -89,7 +89,7 @@ func (r *Replica) IAmAt(dst []byte, c wire.Command, now time.Time) (line []byte,
 	line, rec := wire.AppendRecord(dst, r.cfg.Name, c, r.clock.Read(wire.InstantOf(now)))
 	id, outcome := r.store.Merge(rec)
 	r.reports[outcome]++
-	r.merged(id, rec.Line, outcome, noEdge, reported)
+	r.merged(id, rec.Line, outcome, noEdge, direct)
 	return line, outcome == store.News, nil
 }
 
@@ -111,9 +111,6 @@ type FrameResult struct {
 // mark. A frame without one, the zero Mark, is merged as well; it can show no gap.
 // Lost messages come back as events.
 func (r *Replica) Frame(e int, m wire.Mark, frame []byte, now time.Time) (result FrameResult, events []Event) {
-	if m != (wire.Mark{}) {
-		events = r.noteLoss(e, r.edges[e].in.arrived(m), now)
-	}
 	r.store.MergeLines(frame, func(line []byte, id store.ID, outcome store.Outcome, err error) {
 		if err != nil {
 			result.Malformed++
@@ -130,6 +127,9 @@ func (r *Replica) Frame(e int, m wire.Mark, frame []byte, now time.Time) (result
 			result.Stale++
 		}
 	})
+	if m != (wire.Mark{}) { // now: a frame that was not merged must not be confirmed
+		events = r.noteLoss(e, r.edges[e].in.arrived(m), now)
+	}
 	r.edges[e].counts.frameIn(result, len(frame))
 	return result, events
 }
@@ -157,7 +157,7 @@ type Merged struct {
 type source uint8
 
 const (
-	reported source = iota // a client reported it, or a neighbour sent it to us only
+	direct   source = iota // a client reported it, or a neighbour sent it to us only
 	flooded                // a neighbour sent it, as it did to its other neighbours
 	repaired               // a comparison brought it
 )
