@@ -34,6 +34,7 @@ const (
 
 	startTimeout = 10 * time.Second
 	ackTimeout   = 2 * time.Second
+	readTimeout  = 30 * time.Second // for one frame at the start
 	// A journal is compacted when it is larger than compactAbove and than compactTimes
 	// the map.
 	compactAbove = 32 << 20
@@ -61,6 +62,7 @@ type Journal struct {
 	js   jetstream.JetStream
 	log  *logger
 
+	unread bool     // reading stopped early: compaction would drop what was not read
 	broken bool     // the storage engine failed: Append restarts it
 	first  uint64   // messages with lower sequence numbers may have been dropped
 	last   uint64   // sequence number of the last acknowledged message
@@ -204,8 +206,9 @@ func (j *Journal) read(ctx context.Context, stream jetstream.Stream, take func(f
 	defer messages.Stop()
 	expected, lost := state.FirstSeq, uint64(0)
 	for read := uint64(0); read < state.Msgs; {
-		m, err := messages.Next(jetstream.NextMaxWait(ackTimeout))
+		m, err := j.nextFrame(messages)
 		if err != nil {
+			j.unread = true
 			damage = append(damage, fmt.Sprintf("reading stopped after %d of %d frames: %v", read, state.Msgs, err))
 			break
 		}
@@ -225,6 +228,18 @@ func (j *Journal) read(ctx context.Context, stream jetstream.Stream, take func(f
 		damage = append(damage, fmt.Sprintf("%d frames are missing between others", lost))
 	}
 	return damage, nil
+}
+
+// nextFrame waits for the next frame, for readTimeout at most: a slow disk is not a
+// damaged one.
+func (j *Journal) nextFrame(messages jetstream.MessagesContext) (m jetstream.Msg, err error) {
+	for began := time.Now(); ; {
+		m, err = messages.Next(jetstream.NextMaxWait(ackTimeout))
+		if !errors.Is(err, nats.ErrTimeout) || time.Since(began) >= readTimeout {
+			return m, err
+		}
+		j.cfg.Log.Warn("journal: reading is slow", "waited", time.Since(began).Round(time.Second))
+	}
 }
 
 // Append returns when all frames are in the journal, and keeps no reference to them then.
@@ -273,7 +288,7 @@ func (j *Journal) append(frames [][]byte) error {
 // NeedsCompaction reports whether the journal is much larger than the map, whose size is
 // given in bytes.
 func (j *Journal) NeedsCompaction(mapSize int64) bool {
-	return j.size > compactAbove && j.size > compactTimes*mapSize
+	return !j.unread && j.size > compactAbove && j.size > compactTimes*mapSize
 }
 
 // Compact appends the frames that next returns, until it returns none: the whole map. Then
