@@ -32,7 +32,7 @@ const (
 	stall = 100 * time.Millisecond
 )
 
-// flooder makes the frames of the flood. Whoever holds the token may flush.
+// flooder makes the frames of the flood. The holder of the token may flush.
 type flooder struct {
 	token   chan struct{} // capacity 1, full while nobody flushes
 	wake    chan struct{} // wakes runFlood; capacity 1
@@ -62,7 +62,8 @@ type flushAdvice struct {
 	inline bool          // the session may flush itself: it is not too much
 }
 
-// adviseFlush advises a session that will be one of so many waiters. The lock is held.
+// adviseFlush advises a session. waiters is the number of sessions that wait for a flush,
+// this one included. The lock is held.
 func (n *Node) adviseFlush(waiters int, now time.Time) flushAdvice {
 	live, _ := n.replica.Sendable()
 	return flushAdvice{n.batch.Delay(batch.Queue{Items: live, Waiters: waiters}, now), live <= maxInline}

@@ -11,7 +11,7 @@ type waitQueue struct {
 	done    uint64 // all work up to this number is done
 	waiting []waitingFor
 	stalled bool // a wait timed out, and nothing has been done since
-	closed  bool // nobody waits any more: the server stops
+	closed  bool // the server stops: waiting has ended
 }
 
 type waitingFor struct {
@@ -63,7 +63,7 @@ func (q *waitQueue) remove(w *waiter) {
 	q.wake(func(f waitingFor) bool { return f.w == w })
 }
 
-// close wakes all. From then on nobody waits.
+// close wakes all waiters. From then on mustWait is false.
 func (q *waitQueue) close() {
 	q.closed = true
 	q.wake(func(waitingFor) bool { return true })

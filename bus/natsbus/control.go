@@ -72,7 +72,7 @@ func (r *run) options() ([]nats.Option, error) {
 	return append(append(dataPathOptions(r), credentials...),
 		nats.Name(c.Prefix.Connection(c.Server)),
 		nats.CustomInboxPrefix(c.Prefix.Inbox(c.Server)),
-		nats.NoEcho(), // so that no answer to our claim means that nobody else is there
+		nats.NoEcho(), // so that an unanswered claim means that no other process has the name
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // an operator may yet load the right keys
@@ -269,15 +269,15 @@ func (r *run) serve() error {
 			if _, up := r.link.current(); up {
 				name.announce()
 			}
-		case <-poll.C: // nats.go tells nobody when the broker announces another one
+		case <-poll.C: // nats.go has no callback for a new limit
 			r.publisher.maxPayload.Store(r.nc.MaxPayload())
 		}
 	}
 }
 
-// ready waits until the broker knows our subscriptions, so that we miss nothing that
-// neighbours send from then on, and tells the handler. Where that fails the connection
-// is about to be lost and made again.
+// ready waits until the broker has our subscriptions, so that we miss nothing that
+// neighbours send from then on, and tells the handler. If that fails, the connection is
+// lost, and nats.go reconnects.
 func (r *run) ready() {
 	number, up := r.link.current()
 	if !up {

@@ -6,18 +6,18 @@ import (
 	"herd/bus"
 )
 
-// link is whether we are connected, and what the handler was told of that. nats.go's
-// callbacks report to it, and take no lock of nats.go's for that: so the handler learns
-// of a lost connection at once, also while nats.go dials.
+// link is the state of the connection, and what the handler knows of it. nats.go's
+// callbacks update it without taking a lock of nats.go's. So the handler learns of a lost
+// connection at once, even while nats.go dials.
 type link struct {
 	handler bus.Handler
 	changed chan struct{} // receives a token when the connection came or went
 
 	// mu is held while the handler's Connected runs, so that its calls are in order.
 	mu       sync.Mutex
-	number   int  // of connections that there have been
-	up       bool // the last of them is there
-	reported bool // the handler was told so
+	number   int  // connections so far
+	up       bool // the last one is connected
+	reported bool // the handler knows that it is
 	closed   bool // nothing more is reported
 }
 
@@ -45,7 +45,7 @@ func (l *link) disconnected() {
 	l.signal()
 }
 
-// signal wakes who waits for changed; l.mu must be held.
+// signal wakes the receiver of changed. l.mu is held.
 func (l *link) signal() {
 	select {
 	case l.changed <- struct{}{}:

@@ -10,9 +10,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// claimTimeout is how long another process of our name has to answer a claim. Only
-// where somebody else listens on the subject, such as an operator's tap, we wait for it;
-// else the broker says at once that nobody does.
+// claimTimeout is how long another process with our name has to answer a claim. We wait
+// that long only if the subject has another subscriber, such as an operator's tap. If it
+// has none, the broker says so at once.
 const claimTimeout = 250 * time.Millisecond
 
 // The states of a process towards the name of its server, and the first word of what it
@@ -22,20 +22,19 @@ const (
 	nameHeld    = "held"
 )
 
-// nameLease makes sure that one process alone has a server's name. All that want it
-// publish on one subject: "claim <epoch>" to get the name, and "held <epoch>" once they
-// have it. The holder answers a claim with its "held", and whoever claims then gives up.
-// Of two processes that claim at the same time the one with the greater epoch, which
-// started later, gives up. So it is with two that both hold the name, which comes of a
-// cut between brokers: therefore a holder publishes its "held" now and then, for nobody
-// tells it when the cut has healed.
+// nameLease makes sure that only one process has a server's name. Processes publish on
+// one subject: "claim <epoch>" to get the name, "held <epoch>" while they have it. The
+// holder answers a claim with its "held", and the claimant gives up. If two processes
+// claim at the same time, the one with the greater epoch gives up: it started later. The
+// same rule applies when two processes hold the name after a partition between brokers.
+// Nothing tells them when the partition heals, so a holder publishes "held" regularly.
 type nameLease struct {
 	nc      *nats.Conn
 	subject string
 	epoch   uint64
 	log     *slog.Logger
 	lost    func()         // is called when another process has the name
-	alone   chan *nats.Msg // receives the broker's word that nobody listens
+	alone   chan *nats.Msg // receives the broker's answer that there is no other subscriber
 	inbox   *nats.Subscription
 
 	mu    sync.Mutex

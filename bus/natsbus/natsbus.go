@@ -1,16 +1,15 @@
-// Package natsbus is the bus over NATS, with the nats.go client: one connection for
-// each server, which reconnects for as long as it takes, and on which all messages are
-// received in one order.
+// Package natsbus is the bus over NATS, with the nats.go client. Each server has one
+// connection, which reconnects without end. All messages arrive on it, in one order.
 //
-// Core NATS delivers at most once: when Send returns nil the messages were written to
-// the connection, and no more is known. Lost messages are found by their numbers, by
-// the receiver, and not here.
+// Core NATS delivers at most once. When Send returns nil, the messages were written to
+// the connection; nothing else is known. The receiver finds lost messages by their
+// sequence numbers.
 //
 // # Parts
 //
-// control.go follows the connection: it makes sure that one process alone has the
-// server's name (namelease.go), subscribes, tells the handler when the connection comes
-// and goes (link.go), and reports what was denied (denied.go).
+// control.go follows the connection. It makes sure that only one process has the server's
+// name (namelease.go), subscribes, tells the handler about connects and disconnects
+// (link.go), and reports what the broker denied (denied.go).
 //
 // publisher.go writes messages, and reader.go receives them; socket.go is the
 // connection that both work on, below nats.go.
@@ -19,19 +18,18 @@
 //
 // # Locks
 //
-// nats.go holds its lock (nc.mu) while it dials and shakes hands, and in that it calls
-// our Dial, and Read and Write of our socket. So the order is
+// nats.go holds its lock (nc.mu) during a dial and a handshake. There it calls our Dial,
+// and Read and Write of our socket. So the lock order is
 //
 //	nc.mu, then reader.mu, then socket.mu
 //
-// and whoever has reader.mu or socket.mu must not wait for nc.mu. A handler runs with
-// reader.mu held and publishes; publisher therefore never waits for nc.mu without a
-// limit. Nor does nats.go shake hands on a new connection while the goroutine that
-// reads from the old one, which may be inside a handler, still runs: see
-// TestReconnectWaitsForReader.
+// A goroutine that holds reader.mu or socket.mu must not wait for nc.mu. The handler runs
+// with reader.mu held, and it publishes. Therefore the publisher never waits for nc.mu
+// without a limit. nats.go also begins no handshake on a new connection while the
+// goroutine that reads from the old one still runs: TestReconnectWaitsForReader pins that.
 //
-// link.mu is held while the handler's Connected runs, and may therefore be taken before
-// the others, and by nobody who has one of them.
+// link.mu is held while the handler's Connected runs. So it is taken before the other
+// locks, never after them.
 package natsbus
 
 import (
@@ -46,7 +44,7 @@ import (
 	"herd/bus"
 )
 
-// Config says where the bus is and who we are on it.
+// Config describes one server's connection to the bus.
 type Config struct {
 	URLs       []string
 	Prefix     bus.Prefix
@@ -54,8 +52,8 @@ type Config struct {
 	Neighbours []string
 	Epoch      uint64 // of this process's server; tells apart two processes of one name
 
-	// Who we are to the broker, by one of these or none: an nkey in memory, a file with
-	// the seed of one, a file with NATS credentials.
+	// Our credentials, one of these or none: an nkey in memory, a file with an nkey's
+	// seed, a file with NATS credentials.
 	User          nkeys.KeyPair
 	Seed, Creds   string
 	CA, Cert, Key string // files for TLS; each may be missing

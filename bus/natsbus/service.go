@@ -68,7 +68,7 @@ func (r *run) respond(endpoint string, request micro.Request) error {
 
 // Ask sends a request to one endpoint of all servers on the bus of cfg and calls take
 // with each reply, until take returns false or ctx ends. Its error is bus.ErrDenied if
-// the broker does not accept who we are or does not let us ask. Of cfg, Server,
+// the broker does not accept our credentials or does not permit the request. Of cfg, Server,
 // Neighbours and Service need not be set.
 func Ask(ctx context.Context, cfg Config, endpoint string, take func(reply []byte) (more bool)) error {
 	opts, err := cfg.credentials()

@@ -14,8 +14,8 @@ import (
 const (
 	// writeTimeout is how long a write may take before the broker counts as stalled.
 	writeTimeout = 100 * time.Millisecond
-	// stallTimeout is how long the broker may then take nothing before the connection
-	// is closed.
+	// stallTimeout is how long a stalled broker may read nothing before the connection is
+	// closed.
 	stallTimeout = 5 * time.Second
 	// maxKeptBuffer is the largest write buffer that is kept for the next write, in bytes.
 	maxKeptBuffer = 1 << 20
@@ -25,12 +25,12 @@ var errStalled = errors.New("the broker reads nothing")
 
 // socket is a connection to the broker, below nats.go and below TLS. While it is
 // corked it buffers what is written, and the last uncork writes all of it. So messages to
-// several neighbours leave in one write, and whoever sent them knows that they did.
-// nats.go by itself writes each message separately, or lets a goroutine of its own
-// write them, for which one can only wait with a round trip to the broker.
+// several neighbours leave in one write, and the sender knows that they have left.
+// nats.go itself writes each message separately, or in a goroutine of its own; only a
+// round trip to the broker shows that such a write is done.
 //
-// A write waits for writeTimeout at most. What the broker has not taken by then is
-// written in the background, in order.
+// A write blocks for writeTimeout at most. The rest is then written in the background, in
+// order.
 type socket struct {
 	net.Conn
 	beforeRead func()        // called before each read; may be nil
@@ -105,7 +105,7 @@ func (s *socket) writeMessage(subject string, m bus.Message) error {
 // SetWriteDeadline does nothing: the socket limits how long a write may take.
 func (s *socket) SetWriteDeadline(time.Time) error { return nil }
 
-// Close closes the connection. Whoever writes afterwards learns of it at once.
+// Close closes the connection. Later writes fail at once.
 func (s *socket) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

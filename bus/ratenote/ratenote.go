@@ -53,7 +53,7 @@ func (r Report) String() string {
 	return fmt.Sprintf("%s, %d times", r.Text, r.Count)
 }
 
-// Note counts something that has happened so many times.
+// Note counts an event that has happened the given number of times.
 func (l *Limiter) Note(key, text string, times int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

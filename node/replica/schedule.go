@@ -123,7 +123,7 @@ func (r *Replica) noteLoss(e int, lost uint64, now time.Time) []Event {
 	}
 	d := &r.edges[e]
 	if r.cfg.Repair == 0 {
-		d.in.repaired() // nobody will bring them
+		d.in.repaired() // they will never arrive
 	}
 	r.Lost(e, now)
 	d.loss.Note("", "", int(lost))
