@@ -107,7 +107,9 @@ func (n *Node) serve(ctx context.Context, ln net.Listener) error {
 	defer ln.Close()
 	// The kernel completes connections meanwhile. A second process with our name exits
 	// before it has answered any.
-	wait(ctx, n.connected.opened, nameClaimTimeout)
+	if wait(ctx, n.connected.opened, nameClaimTimeout); ctx.Err() != nil {
+		return nil
+	}
 	n.log.Info("listening", "clients", ln.Addr().String(), "neighbours", n.cfg.Neighbours)
 
 	var pause time.Duration

@@ -180,12 +180,13 @@ func (x *exchange) mergeReports() {
 		return
 	}
 	n := x.s.node
-	merged := n.mergeReports(x)
+	merged := n.merge(x)
 	n.traceMerged(merged, "record from client", "client", x.s.remote)
 	x.reports, x.lines = x.reports[:0], x.lines[:0]
 }
 
-func (n *Node) mergeReports(x *exchange) []mergedRecord {
+// merge merges the reports of an exchange and appends their replies.
+func (n *Node) merge(x *exchange) []mergedRecord {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()

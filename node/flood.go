@@ -19,8 +19,10 @@ import (
 const (
 	// maxBatchDelay is how long a session waits for others to join its flush.
 	maxBatchDelay = time.Millisecond
-	// busyRecords in that time make a server busy: a message costs as much as some tens
-	// of records, at each server that it passes.
+	// A server is busy if more records than this are flushed per maxBatchDelay. Then
+	// sessions wait for each other: a message costs as much as some tens of records, at
+	// each server that it passes. Four messages per millisecond are about what keeps a
+	// processor busy.
 	busyRecords = 4
 	// batchRecords are enough for a flush of their own.
 	batchRecords = 256

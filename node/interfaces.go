@@ -10,7 +10,8 @@ import (
 type Bus interface {
 	// Run connects, keeps reconnecting, and calls h with what arrives, until ctx ends.
 	// Then it flushes what was sent, disconnects and returns nil. It returns
-	// bus.ErrNameTaken, before it calls h, if another process has this server's name.
+	// bus.ErrNameTaken if another process has this server's name: at the start before it
+	// calls h, or after a reconnect.
 	Run(ctx context.Context, h bus.Handler) error
 
 	// Send writes messages to the connection, in their order and in one write if it can.

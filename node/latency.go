@@ -34,7 +34,7 @@ type replies [commands]int
 // number of replies. The Prometheus library has no histogram that counts many values at
 // once. It is safe for concurrent use.
 type latency struct {
-	buckets [len(latencyBounds) + 1]atomic.Uint64 // by the first bound that was kept; the last: none
+	buckets [len(latencyBounds) + 1]atomic.Uint64 // [i]: slower than the bound before, and not than latencyBounds[i]
 	sum     atomic.Int64                          // nanoseconds
 }
 

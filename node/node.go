@@ -91,7 +91,7 @@ type state struct {
 	journalled    waitQueue // sessions that wait for the journal, by replica.JournalSeq
 	journalDamage []string  // what could not be read at the start
 	journalFailed bool      // the last append failed
-	unsavedSince  time.Time // no record waits for the journal for longer; zero: none waits
+	unsavedSince  time.Time // the oldest record that is not in the journal was queued then or later; zero: all are in it
 	lingering     bool      // the journal's writer lets records gather; only waiters wake it
 
 	merged []mergedRecord // since the lock was taken, for the trace; see trace.go

@@ -40,6 +40,9 @@ func (n *Node) awaitInStep(ctx context.Context) {
 	if n.cfg.Repair > 0 {
 		wait(ctx, n.connected.opened, connectTimeout)
 	}
+	if ctx.Err() != nil {
+		return
+	}
 	for greeted := time.Now(); !n.inStep(greeted); {
 		if wait(ctx, nil, poll); ctx.Err() != nil {
 			return

@@ -1,11 +1,15 @@
 package node
 
 import (
+	"context"
+	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"herd/bus"
 	"herd/node/replica"
 )
 
@@ -75,4 +79,29 @@ func TestWhatsAtAwaitsReady(t *testing.T) {
 			})
 		})
 	}
+}
+
+// failingBus is a bus whose Run fails at once, as when another process has the name.
+type failingBus struct{ Bus }
+
+func (failingBus) Run(context.Context, bus.Handler) error { return bus.ErrNameTaken }
+
+// TestFailedStart: a server whose bus fails at the start neither says that it is ready nor
+// that it listens.
+func TestFailedStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logBuffer
+		h := newTestHerd(t, "A-B")
+		s := h.start("A", 1, func(cfg *Config) {
+			cfg.Bus = failingBus{cfg.Bus}
+			cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+		})
+		synctest.Wait()
+		if err := s.stop(); !errors.Is(err, bus.ErrNameTaken) {
+			t.Errorf("Run = %v, want %v", err, bus.ErrNameTaken)
+		}
+		if text := log.String(); strings.Contains(text, "ready") || strings.Contains(text, "listening") {
+			t.Errorf("the log says\n%s", text)
+		}
+	})
 }

@@ -43,8 +43,8 @@ type Policy struct {
 	// Full is the number of queued items at which waiting ends.
 	Full int
 
-	// Items that nobody waits for are flushed after MinLinger, or after MaxLinger while
-	// Full items or more are queued: many items may replace each other meanwhile.
+	// Items without waiters are flushed after MinLinger. If Full items or more are queued,
+	// they are flushed after MaxLinger: newer items often replace queued ones.
 	MinLinger, MaxLinger time.Duration
 }
 
@@ -93,7 +93,7 @@ func (b *Batcher) Flushed(items, waiters int, took time.Duration, now time.Time)
 // Queue is the state of a queue that may be flushed.
 type Queue struct {
 	Items   int
-	Waiters int           // of those, how many somebody waits for
+	Waiters int           // callers that wait for the flush
 	Age     time.Duration // since the queue was found not to be empty
 }
 

@@ -196,7 +196,7 @@ func (r *run) reportAccess() {
 // accessDenied reports whether the broker is there and does not let us in, or has no
 // certificate that we trust.
 func accessDenied(err error) bool {
-	var op *net.OpError // so crypto/tls wraps the other end's word that it wants another certificate
+	var op *net.OpError // crypto/tls reports so that the peer rejected our certificate
 	return unauthorized(err) || errors.Is(err, nats.ErrTLS) || errors.As(err, &op) && op.Op == "remote error"
 }
 

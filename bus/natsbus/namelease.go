@@ -53,8 +53,8 @@ func (l *nameLease) listen() (err error) {
 	if _, err = l.nc.Subscribe(l.subject, l.contender); err != nil {
 		return err
 	}
-	// One token more than the inboxes of tools have: where an operator's own rules
-	// let servers answer tools in their account, not so here.
+	// The inbox has one token more than those of tools: rules that let servers
+	// answer tools do not cover it.
 	l.inbox, err = l.nc.ChanSubscribe(l.nc.NewInbox()+".claim", l.alone)
 	return err
 }

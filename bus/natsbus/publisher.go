@@ -27,9 +27,8 @@ var errLost = errors.New("the connection was lost")
 // It does not wait for nats.go to reconnect. nats.go holds its lock, which its own
 // PublishMsg needs, while it dials the next broker and shakes hands: for seconds. On a
 // plain connection the publisher writes to the socket itself and needs no lock of
-// nats.go's. That is also cheaper: for each message nats.go wakes a goroutine, to write
-// what has been written already, and on an idle server this costs as much as all the
-// rest of a report. Over TLS and WebSocket nats.go has to write. It does so in a goroutine
+// nats.go's. That is also cheaper: for each message nats.go wakes its flusher although
+// nothing is left to flush. On an idle server that costs as much as handling a report. Over TLS and WebSocket nats.go has to write. It does so in a goroutine
 // of its own, for which the publisher waits only while the connection lives: nats.go
 // does not dial before that.
 type publisher struct {

@@ -15,8 +15,8 @@ import (
 const (
 	// readerMessages may be between nats.go and the handler. One read of nats.go's, of
 	// 32 KB, brings fewer, however small they are; with TLS two reads do. With WebSocket a
-	// read may bring all that waited at the broker: what finds no room then is lost, and
-	// reported.
+	// read may bring all that waited at the broker: if the channel is full, further
+	// messages are lost, and ErrSlow reports that.
 	readerMessages = 4096
 	// coalesceDelay is how long messages wait to be read on a busy server, so that they
 	// are read together, unless coalesceBytes have come.
@@ -28,8 +28,8 @@ const (
 	busyLines = 10
 	lineSize  = 100
 	// maxDrain is how long one batch may last. While a server receives more than it can
-	// handle, later messages mostly replace what it is to pass on, or show that a
-	// neighbour knows it already.
+	// handle, later messages often replace a queued record, or show that a neighbour has
+	// it already.
 	maxDrain = 50 * time.Millisecond
 )
 
@@ -74,7 +74,7 @@ func (r *reader) close() {
 func (r *reader) discard() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.open.any = false // Connected makes up for its end
+	r.open.any = false // Connected makes the handler flush
 	for {
 		select {
 		case <-r.messages:
@@ -86,8 +86,8 @@ func (r *reader) discard() {
 
 // drain hands the handler what the reads of s have brought, and ends the batch if there
 // is no more to read at once or the batch has lasted too long. On a busy server it then
-// waits for coalesceDelay. It is called before each read of s; in a handshake that is with
-// nc.mu held, and then there is nothing to hand over: see Dial.
+// waits for coalesceDelay. It is called before each read of s. During a handshake nc.mu is
+// held, but then the channel is empty: Dial has emptied it.
 func (r *reader) drain(s *socket) {
 	r.mu.Lock()
 	lines := r.receive()

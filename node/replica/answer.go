@@ -32,8 +32,8 @@ type Reply struct {
 	done    uint32     // number of those answered
 	have    []uint64   // hashes of the records that the neighbour has in one bucket
 	lines   []byte     // answered and not yet in a message
-	pending []answered // the records of lines, and before them those of the last message
-	inLast  int        // number of those in the last message
+	pending []answered // records of the last message, then those of lines
+	inLast  int        // number of records of the last message
 	size    int        // bytes answered
 }
 

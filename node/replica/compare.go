@@ -193,7 +193,7 @@ func (r *Replica) finish(c *comparison, now time.Time) []Event {
 	s := &d.sync
 	if !c.lossy {
 		s.inStep, s.synced = true, true
-		d.in.repaired() // the last reply arrived after all of them
+		d.in.repaired() // all messages seen so far arrived before this reply
 	}
 	if r.store.Digest() == d.heartbeat.Digest {
 		s.equal = true

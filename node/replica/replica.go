@@ -215,8 +215,8 @@ const (
 //	news by a repair            that is not in step                      leave: a repair of its own will bring it
 //	news by the flood           whose neighbour got it from the sender   forward later, if it does not come back
 //	other news                  any                                      forward now
-//	a client's, not news        any                                      forward the winner now if it is delayed: the
-//	                                                                     reply must not be ahead of it
+//	a client's, not news        any                                      forward the winner now if it is delayed: it
+//	                                                                     must leave before the reply to this report
 func (r *Replica) forwarding(e int, outcome store.Outcome, from int, how source) forwarding {
 	news := outcome == store.News
 	switch {

@@ -167,7 +167,7 @@ func (r *Replica) compareDigests(e int, previous wire.Heartbeat, now time.Time) 
 	case s.equal:
 		s.inStep, s.due, s.backoff = true, time.Time{}, 0
 		d.in.repaired()
-	case ours == s.ours && theirs == s.theirs && previous.Epoch == d.heartbeat.Epoch: // a quiet edge
+	case ours == s.ours && theirs == s.theirs && previous.Epoch == d.heartbeat.Epoch: // neither has changed, and they differ
 		s.schedule(now.Add(s.backoff), digestsDiffer)
 	}
 	s.ours, s.theirs = ours, theirs

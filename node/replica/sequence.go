@@ -7,7 +7,7 @@ import "herd/node/wire"
 // is lost. The zero sequence has seen none.
 type sequence struct {
 	seen   wire.Mark // last message known to have been sent
-	merged wire.Mark // last message before which none is missing
+	merged wire.Mark // all messages up to this one have been merged
 }
 
 // arrived notes that message m arrived. It returns the number of messages before it that
