@@ -114,8 +114,9 @@ func (r *run) Dial(network, address string) (net.Conn, error) {
 	if old := r.dialled.Load(); old != nil {
 		old.Close() // nats.go leaves it open if its handshake failed
 	}
-	// The reads of the handshake are not to hand the handler what was left in the channel,
-	// or it would run with nc.mu held. What is lost here is found by the messages' numbers.
+	// Messages that are left in the channel are dropped: otherwise the first read of the
+	// handshake would call the handler while nc.mu is held. Their sequence numbers show the
+	// loss.
 	r.reader.discard()
 	dialer := net.Dialer{Timeout: nats.DefaultTimeout}
 	conn, err := dialer.DialContext(r.ctx, network, address)
