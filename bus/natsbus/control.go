@@ -86,7 +86,7 @@ func (r *run) options() ([]nats.Option, error) {
 			r.link.disconnected()
 			r.logConnectError("NATS disconnected", err)
 		}),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { r.logConnectError("NATS connection failed", err) }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { r.logConnectError("NATS connection failed, retrying", err) }),
 		nats.ClosedHandler(func(nc *nats.Conn) {
 			close(r.closed)
 			r.end(fmt.Errorf("bus %s: connection closed: %w", bus.RedactURLs(c.URLs), nc.LastError()))
@@ -218,7 +218,7 @@ func (r *run) asyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	case errors.Is(err, nats.ErrPermissionViolation):
 		r.permissionDenied(err)
 	case accessDenied(err) || sub == nil && !up: // it comes with each attempt to connect
-		r.logConnectError("NATS connection failed", err)
+		r.logConnectError("NATS connection failed, retrying", err)
 	case errors.Is(err, nats.ErrSlowConsumer):
 		r.handler.AsyncError(peer, bus.ErrSlow)
 	default:

@@ -74,7 +74,7 @@ func (p *process) lockData() error {
 	case err != nil:
 		return fmt.Errorf("HERD_DATA_DIR: %w", err)
 	case !locked:
-		return fmt.Errorf("HERD_DATA_DIR: another process uses %s", p.settings.dataDir)
+		return fmt.Errorf("HERD_DATA_DIR: another process uses %s: set a directory of its own for each process", p.settings.dataDir)
 	}
 	return nil
 }
