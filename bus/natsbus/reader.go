@@ -84,8 +84,8 @@ func (r *reader) discard() {
 	}
 }
 
-// drain hands the handler what the reads of s have brought, and ends the batch if there
-// is no more to read at once or the batch has lasted too long. On a busy server it then
+// drain hands the handler what the reads of s have brought. It ends the batch if nothing
+// more can be read at once, or if the batch has lasted too long. On a busy server it then
 // waits for coalesceDelay. It is called before each read of s. During a handshake nc.mu is
 // held, but then the channel is empty: Dial has emptied it.
 func (r *reader) drain(s *socket) {

@@ -13,8 +13,8 @@
 // No hop counts and no lists of seen records are needed.
 //
 // A queue holds no lines, only the IDs of clients (outbox.go). The line is read when a
-// frame is filled, so it is always the newest, and a neighbour that is down costs a few
-// bits and one queue slot per client. Each edge has three queues, and a client is in at
+// frame is filled, so it is always the newest. A neighbour that is down costs a few bits
+// and one queue slot per client. Each edge has three queues, and a client is in at
 // most one of them (edge.go):
 //
 //   - live: news for a neighbour that is up. Replies to clients wait until it is sent.

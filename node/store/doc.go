@@ -1,11 +1,11 @@
 // Package store is the storage engine of a server: it keeps, for each client, the
 // record that wins, in memory. It has no I/O, no locks and no goroutines.
 //
-// A Map is a hash index over clients (index.go), an entry of 40 bytes per client
-// (map.go), the records' lines in an arena (arena.go), and digests over all records in
-// two levels, by which two servers find out where their maps differ (digest.go). Lines
-// that arrive together are merged in batches, which overlaps their cache misses
-// (batch.go). A large map is allocated in large blocks with huge pages (slab.go).
+// A Map consists of a hash index over clients (index.go), an entry of 40 bytes per client
+// (map.go), and the records' lines in an arena (arena.go). Digests over all records, in
+// two levels, show two servers where their maps differ (digest.go). Lines that arrive
+// together are merged in batches, which overlaps their cache misses (batch.go). A large
+// map is allocated in large blocks with huge pages (slab.go).
 //
 // A Map is not safe for concurrent use. The server holds a lock around it.
 package store
