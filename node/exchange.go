@@ -190,7 +190,9 @@ func (n *Node) merge(x *exchange) []mergedRecord {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()
-	n.replica.Prefetch(x.reports)
+	if len(x.reports) > 1 {
+		n.replica.Prefetch(x.reports)
+	}
 	for i, c := range x.reports {
 		out, _, err := n.replica.IAmAt(x.out, c, now)
 		if err == nil {

@@ -12,9 +12,8 @@ import (
 	"herd/bus/ratenote"
 )
 
-// What is denied, to us by the broker or by us to a neighbour, is reported by
-// AsyncError, for each subject at once and then once a second at most, with a count:
-// under load there would be a report for each message.
+// The broker may deny us something, or we a neighbour. AsyncError reports both: for each
+// subject at once, and then at most once a second with a count.
 
 // deny notes what was denied on a subject, and reports it when it is due.
 func (r *run) deny(subject, what string) {
