@@ -2,8 +2,8 @@ package natsbus
 
 import "testing"
 
-// TestLink: the handler is told of each connection that was ready while it was there, of
-// its loss, and of nothing else.
+// TestLink: the handler learns of each connection that was ready before it was lost, and of
+// its loss. It learns of nothing else.
 func TestLink(t *testing.T) {
 	h := newReceiver()
 	l := newLink(h)

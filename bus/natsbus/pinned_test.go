@@ -309,7 +309,7 @@ func TestDialerMakesAllConnections(t *testing.T) {
 		}
 		d := &watchedDialer{}
 		nc := connect(t, d, "nats://localhost:"+port)
-		eventually(t, "a broker that the first told of", func() bool { return len(nc.DiscoveredServers()) == 1 })
+		eventually(t, "a broker that the first one announced", func() bool { return len(nc.DiscoveredServers()) == 1 })
 		first.hangUp()
 		eventually(t, "a connection to the second broker", func() bool { return nc.ConnectedAddr() == second.address })
 		if got, want := d.dialled(), []string{"localhost:" + port, second.address}; !slices.Equal(got, want) {

@@ -2,7 +2,7 @@ package natsbus
 
 import "syscall"
 
-// setReceiveLowWater sets SO_RCVLOWAT: a read waits until so many bytes have arrived,
+// setReceiveLowWater sets SO_RCVLOWAT: a read waits until that number of bytes has arrived,
 // so that fewer do not wake this process. An error only costs more wake-ups.
 func (s *socket) setReceiveLowWater(bytes int) {
 	s.control(func(fd int) { syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, bytes) })

@@ -2,7 +2,7 @@
 
 package natsbus
 
-// setReceiveLowWater makes a read wait until so many bytes have arrived, on systems
+// setReceiveLowWater makes a read wait until that number of bytes has arrived, on systems
 // that can do that.
 func (s *socket) setReceiveLowWater(bytes int) {}
 
