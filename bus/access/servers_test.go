@@ -262,7 +262,7 @@ func TestDenied(t *testing.T) {
 }
 
 // TestBrokerMade: a message whose header shows that a broker created it is dropped,
-// whoever sent it. The header that requests a trace is not such a header.
+// no matter who sent it. The header that requests a trace is not such a header.
 func TestBrokerMade(t *testing.T) {
 	t.Parallel()
 	b, second, _ := startServers(t)

@@ -294,9 +294,9 @@ func TestReconnectWhileReceiving(t *testing.T) {
 	}
 }
 
-// TestDialerMakesAllConnections: nats.go makes each connection with our dialer, and
-// leaves the host's name to it: the first, those after it, those to brokers that it was
-// told of, with TLS and WebSocket, too.
+// TestDialerMakesAllConnections: nats.go makes every connection with our dialer and passes
+// it the host's name: the first connection, reconnects, and connections to brokers that
+// another broker announced; also with TLS and WebSocket.
 func TestDialerMakesAllConnections(t *testing.T) {
 	t.Parallel()
 	t.Run("discovered", func(t *testing.T) {
