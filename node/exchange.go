@@ -197,7 +197,7 @@ func (n *Node) merge(x *exchange) []mergedRecord {
 		out, _, err := n.replica.IAmAt(x.out, c, now)
 		if err == nil {
 			x.out = append(out, '\n')
-		} else { // the map is full
+		} else { // the map is full, or the record would be too long
 			x.out = wire.AppendInvalid(x.out, x.lines[i])
 		}
 		x.replied(iAmAt)

@@ -49,10 +49,8 @@ type flooder struct {
 	records  int   // that were live at the beginning, on the edge that had most
 }
 
-func newFlooder(edges int) flooder {
-	f := flooder{
-		token: make(chan struct{}, 1), wake: make(chan struct{}, 1), forward: time.NewTimer(replica.ForwardTick), frames: make([][]byte, edges),
-	}
+func newFlooder() flooder {
+	f := flooder{token: make(chan struct{}, 1), wake: make(chan struct{}, 1), forward: time.NewTimer(replica.ForwardTick)}
 	f.forward.Stop()
 	f.token <- struct{}{}
 	return f
@@ -263,14 +261,17 @@ func (n *Node) takeFrames() {
 	if n.bus != connected || n.silent {
 		return
 	}
-	for e, peer := range n.cfg.Neighbours {
+	for len(f.frames) < n.replica.Edges() { // the topology has changed
+		f.frames = append(f.frames, nil)
+	}
+	for e := range f.frames {
 		frame := n.replica.NextFrame(e, f.frames[e][:0])
 		f.tooLarge += frame.TooLarge
 		if frame.Lines == 0 {
 			continue
 		}
 		f.frames[e] = frame.Data
-		f.messages = append(f.messages, bus.Message{Lane: bus.Records, Peer: peer, Epoch: frame.Mark.Epoch, Seq: frame.Mark.Seq, Data: frame.Data})
+		f.messages = append(f.messages, bus.Message{Lane: bus.Records, Peer: n.replica.Peer(e), Epoch: frame.Mark.Epoch, Seq: frame.Mark.Seq, Data: frame.Data})
 		f.edges = append(f.edges, e)
 	}
 }

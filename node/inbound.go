@@ -10,12 +10,20 @@ import (
 	"herd/node/wire"
 )
 
-// Receive handles a message from a neighbour: bus.Handler. A panic drops the message.
+// Receive handles a message from a neighbour: bus.Handler. Of other servers only
+// heartbeats count: they are answered.
 func (n *Node) Receive(m bus.Message) {
-	e, ok := n.edge[m.Peer]
-	if !ok {
-		return // we subscribe to our neighbours' messages only
+	e, ok := n.edgeTo(m.Peer)
+	switch {
+	case ok:
+		n.receive(e, m)
+	case m.Lane == bus.Heartbeat:
+		n.answerStranger(m)
 	}
+}
+
+// receive handles a message that came over edge e. A panic drops the message.
+func (n *Node) receive(e int, m bus.Message) {
 	defer func() {
 		if p := recover(); p != nil {
 			n.panics.Add(1)
@@ -35,6 +43,14 @@ func (n *Node) Receive(m bus.Message) {
 	}
 }
 
+// edgeTo is the edge to a neighbour. It may be removed as soon as the lock is free: then
+// what is done with it has no effect on others.
+func (n *Node) edgeTo(peer string) (e int, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.replica.EdgeTo(peer)
+}
+
 // receiveRecords merges records. What was news is forwarded by BatchEnd.
 func (n *Node) receiveRecords(e int, m bus.Message) {
 	n.logRecords("edge in", m)
@@ -48,7 +64,7 @@ func (n *Node) receiveRecords(e int, m bus.Message) {
 	}
 	n.emit(got.events)
 	if got.request != nil {
-		n.sendSync(bus.SyncRequest, n.cfg.Neighbours[got.requestEdge], got.request)
+		n.sendSync(bus.SyncRequest, got.requestTo, got.request)
 	}
 }
 
@@ -58,7 +74,7 @@ type mergedFrame struct {
 	events      []replica.Event
 	merged      []mergedRecord
 	wakeJournal bool
-	requestEdge int
+	requestTo   string
 	request     []byte // of a comparison that became due
 }
 
@@ -71,7 +87,7 @@ func (n *Node) mergeFrame(e int, m bus.Message) (got mergedFrame) {
 	got.wakeJournal = n.journal != nil && got.result.News > 0 && !n.lingering
 	n.startForwardTimer()
 	n.noteUnsaved(now)
-	got.requestEdge, got.request = n.nextRequest(now)
+	got.requestTo, got.request = n.nextRequest(now)
 	return got
 }
 
@@ -135,7 +151,7 @@ func (n *Node) AsyncError(peer string, err error) {
 	case "":
 		n.log.Warn("NATS error", "edge", peer, "err", err)
 	case replica.Gap:
-		if e, ok := n.edge[peer]; ok {
+		if e, ok := n.edgeTo(peer); ok {
 			n.locked(func() { n.replica.Lost(e, time.Now()) })
 			n.requestSync()
 		}

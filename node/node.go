@@ -50,9 +50,8 @@ type Limits struct {
 // Lock order: the flood's token (flood.go), then Node.mu, then the lock of a
 // ratenote.Limiter in the replica. No other two locks are held at the same time.
 type Node struct {
-	cfg  Config
-	log  *slog.Logger
-	edge map[string]int // number of the edge to each neighbour
+	cfg Config
+	log *slog.Logger
 
 	mu sync.Mutex // guards state
 	state
@@ -79,6 +78,9 @@ type Node struct {
 type state struct {
 	replica *replica.Replica
 	bus     busState
+	// strangers are servers that are no neighbours of ours and send us heartbeats, with the
+	// time of our last answer.
+	strangers map[string]time.Time
 
 	stopping bool // no new commands are read
 	silent   bool // we have said goodbye: nothing more goes to neighbours
@@ -111,7 +113,6 @@ func New(cfg Config) *Node {
 	n := &Node{
 		cfg:       cfg,
 		log:       cfg.Log.With("node", cfg.Name),
-		edge:      map[string]int{},
 		clients:   newClients(cfg.Limits),
 		events:    newEvents(),
 		connected: newGate(),
@@ -119,18 +120,15 @@ func New(cfg Config) *Node {
 	}
 	n.buffers.New = newExchange
 	n.replica = replica.New(replica.Config{
-		Name: cfg.Name, Neighbours: cfg.Neighbours, Adjacent: cfg.Adjacent, Epoch: cfg.Epoch, Topology: cfg.Topology,
+		Name: cfg.Name, Topology: replica.Topology{Neighbours: cfg.Neighbours, Adjacent: cfg.Adjacent, Hash: cfg.Topology}, Epoch: cfg.Epoch,
 		MaxClients: cfg.Limits.Clients, Repair: cfg.Repair, Journal: cfg.Journal != nil, OnMerge: n.traceMerges(),
 	})
-	n.flood = newFlooder(len(cfg.Neighbours))
+	n.flood = newFlooder()
 	n.batch = batch.New(batch.Policy{MaxDelay: maxBatchDelay, Busy: busyRecords, Full: batchRecords})
 	if cfg.Journal != nil {
 		n.journal = newJournalWriter(cfg.Journal)
 	}
 	n.lookups, n.endLookups = context.WithCancel(context.Background())
-	for i, peer := range cfg.Neighbours {
-		n.edge[peer] = i
-	}
 	if cfg.LogDir != "" {
 		n.traffic = newTrafficLog(cfg.LogDir, cfg.Name, n.log)
 	}

@@ -86,7 +86,7 @@ func TestPanicInMessage(t *testing.T) {
 		a := h.start("A", 1, func(cfg *Config) { cfg.Log = slog.New(slog.NewTextHandler(&log, nil)) }).node
 		settle()
 		a.mu.Lock()
-		a.replica = replica.New(replica.Config{Name: "A", Neighbours: []string{"B"}, Epoch: 1, OnMerge: func(m replica.Merged) {
+		a.replica = replica.New(replica.Config{Name: "A", Topology: replica.Topology{Neighbours: []string{"B"}}, Epoch: 1, OnMerge: func(m replica.Merged) {
 			if bytes.Contains(m.Line, []byte("poison")) {
 				panic("poisoned")
 			}
@@ -116,7 +116,7 @@ func TestPanicLeavesLockFree(t *testing.T) {
 		a := New(Config{Name: "A", Neighbours: []string{"B"}, Epoch: 1, Limits: generous, Repair: time.Minute, Bus: h.network.Bus("A", "B"), Places: noPlaces{}, Log: discard})
 		a.bus = connected
 		a.replica = replica.New(replica.Config{Name: "A", Repair: time.Minute, OnMerge: func(replica.Merged) { panic("no edges") }}) // each use of an edge panics, too
-		a.Receive(bus.Message{Lane: lane, Peer: "B", Epoch: 2, Seq: 1, Data: data})
+		a.receive(0, bus.Message{Lane: lane, Peer: "B", Epoch: 2, Seq: 1, Data: data})
 		if lane != bus.SyncRequest && a.panics.Load() != 1 {
 			t.Errorf("%s: %d panics, want 1", lane, a.panics.Load())
 		}
@@ -133,7 +133,7 @@ func TestDroppedFrameIsNotConfirmed(t *testing.T) {
 	h := newTestHerd(t, "A-B")
 	a := New(Config{Name: "A", Neighbours: []string{"B"}, Epoch: 1, Limits: generous, Repair: time.Minute, Bus: h.network.Bus("A", "B"), Places: noPlaces{}, Log: discard})
 	a.bus = connected
-	a.replica = replica.New(replica.Config{Name: "A", Neighbours: []string{"B"}, Epoch: 1, Repair: time.Minute, OnMerge: func(m replica.Merged) {
+	a.replica = replica.New(replica.Config{Name: "A", Topology: replica.Topology{Neighbours: []string{"B"}}, Epoch: 1, Repair: time.Minute, OnMerge: func(m replica.Merged) {
 		if bytes.Contains(m.Line, []byte("poison")) {
 			panic("poisoned")
 		}

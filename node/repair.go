@@ -11,22 +11,25 @@ import (
 
 // requestSync begins a comparison of maps if one is due.
 func (n *Node) requestSync() {
-	var e int
+	var peer string
 	var request []byte
-	n.locked(func() { e, request = n.nextRequest(time.Now()) })
+	n.locked(func() { peer, request = n.nextRequest(time.Now()) })
 	if request != nil {
-		n.sendSync(bus.SyncRequest, n.cfg.Neighbours[e], request)
+		n.sendSync(bus.SyncRequest, peer, request)
 	}
 }
 
-// nextRequest is the first request of a comparison that is due; nil for none. The lock is
-// held.
-func (n *Node) nextRequest(now time.Time) (e int, request []byte) {
+// nextRequest is the first request of a comparison that is due, and to whom; nil for none.
+// The lock is held.
+func (n *Node) nextRequest(now time.Time) (peer string, request []byte) {
 	if n.silent || n.bus != connected {
-		return 0, nil
+		return "", nil
 	}
-	e, request, _ = n.replica.NextRequest(now)
-	return e, request
+	e, request, ok := n.replica.NextRequest(now)
+	if !ok {
+		return "", nil
+	}
+	return n.replica.Peer(e), request
 }
 
 // sendSync sends a message of repair. Should it be lost, the comparison is tried again.

@@ -166,7 +166,7 @@ func TestAskBack(t *testing.T) {
 		counting := &countingBus{lane: bus.SyncRequest}
 		a := h.start("A", 1, func(cfg *Config) { counting.Bus = cfg.Bus; cfg.Bus = counting }).node
 		time.Sleep(10 * time.Millisecond)
-		b := replica.New(replica.Config{Name: "B", Neighbours: []string{"A"}, Epoch: 2, Topology: h.graph.Hash(), Repair: time.Minute})
+		b := replica.New(replica.Config{Name: "B", Topology: replica.Topology{Neighbours: []string{"A"}, Hash: h.graph.Hash()}, Epoch: 2, Repair: time.Minute})
 		now := time.Now()
 		a.Receive(bus.Message{Lane: bus.Heartbeat, Peer: "B", Data: b.Heartbeat(0, now).Append(nil)}) // equal digests: in step
 		b.HandleHeartbeat(0, wire.Heartbeat{Epoch: 1, Format: wire.Format, Topology: h.graph.Hash()}, now)

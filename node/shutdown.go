@@ -82,7 +82,7 @@ func (n *Node) handOver(ctx context.Context) error {
 		case n.replica.Passed(ends):
 			sent, last = true, n.replica.LastSent()
 		}
-		unconfirmed := len(n.cfg.Neighbours)
+		unconfirmed := 0
 		if sent {
 			unconfirmed = n.replica.Unconfirmed(last)
 		}

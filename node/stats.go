@@ -41,10 +41,18 @@ func (n *Node) Stats() Stats {
 	if s.JournalRecords = n.replica.Unjournalled(); s.JournalRecords > 0 && !n.unsavedSince.IsZero() {
 		s.JournalAge = now.Sub(n.unsavedSince)
 	}
-	for e := range n.cfg.Neighbours {
-		s.Edges = append(s.Edges, n.replica.Edge(e, now))
-	}
+	s.Edges = n.edgeInfos(now)
 	return s
+}
+
+// edgeInfos describes the edges that the topology lists. The lock is held.
+func (n *Node) edgeInfos(now time.Time) (infos []replica.EdgeInfo) {
+	for e := range n.replica.Edges() {
+		if n.replica.Peer(e) != "" {
+			infos = append(infos, n.replica.Edge(e, now))
+		}
+	}
+	return infos
 }
 
 // Name is the server's name.

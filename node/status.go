@@ -17,7 +17,7 @@ import (
 func (n *Node) Status() status.Server {
 	now := time.Now()
 	s := status.Server{
-		Server: n.cfg.Name, Epoch: n.cfg.Epoch, Topology: fmt.Sprintf("%016x", n.cfg.Topology), Clock: now.UTC(), Ready: true,
+		Server: n.cfg.Name, Epoch: n.cfg.Epoch, Clock: now.UTC(), Ready: true,
 		Edges: []status.Edge{},
 	}
 	if err := n.Ready(); err != nil {
@@ -29,8 +29,8 @@ func (n *Node) Status() status.Server {
 	s.Journal = strings.Join(n.journalDamage, "; ")
 	s.Records = n.replica.Map().Len()
 	s.Digest = fmt.Sprintf("%016x", n.replica.Map().Digest())
-	for e := range n.cfg.Neighbours {
-		i := n.replica.Edge(e, now)
+	s.Topology = fmt.Sprintf("%016x", n.replica.Topology().Hash)
+	for _, i := range n.edgeInfos(now) {
 		s.Edges = append(s.Edges, status.Edge{
 			Peer: i.Peer, Up: i.Up, InStep: i.InStep, Repairing: i.Comparing, Waiting: i.Queued, BeatAge: heartbeatAge(i),
 			Sent: i.Out, News: i.News, Duplicates: i.Duplicates, Stale: i.Stale,

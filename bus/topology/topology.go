@@ -96,7 +96,7 @@ func parse(items, order []string) (*Graph, error) {
 		case !isEdge && validName(a):
 			faults = append(faults, fmt.Errorf("%q is not an edge: write A-B", item))
 		case !validName(a) || isEdge && !validName(b):
-			faults = append(faults, fmt.Errorf("%q: a server's name must consist of ASCII letters, digits and _", item))
+			faults = append(faults, fmt.Errorf("%q: a server's name must consist of ASCII letters, digits and _, %d at most", item, maxName))
 		case a == b:
 			faults = append(faults, fmt.Errorf("%s-%s joins a server to itself", a, b))
 		default:
@@ -174,6 +174,10 @@ func (g *Graph) Hash() uint64 {
 	return h.Sum64()
 }
 
+// maxName is the most bytes of a server's name. Package wire has the same bound for the
+// names in records (wire.MaxServer).
+const maxName = 64
+
 // validName reports whether s is a server's name. Package wire has the same rule for the
 // names in records.
 func validName(s string) bool {
@@ -182,5 +186,5 @@ func validName(s string) bool {
 			return false
 		}
 	}
-	return s != ""
+	return s != "" && len(s) <= maxName
 }

@@ -13,7 +13,7 @@ import (
 func BenchmarkReport(b *testing.B) {
 	for _, clients := range []int{1000, 1_000_000} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
-			r := bringUp(New(Config{Name: "A", Neighbours: []string{"B", "C", "D"}, Epoch: ourEpoch, Topology: 7}), time.Now())
+			r := bringUp(New(Config{Name: "A", Topology: Topology{Neighbours: []string{"B", "C", "D"}, Hash: 7}, Epoch: ourEpoch}), time.Now())
 			commands := make([]wire.Command, clients)
 			for i := range commands {
 				commands[i] = wire.ParseCommand(fmt.Appendf(nil, "IAMAT client%d.example +34.068930-118.445127 1700000000.5", scattered(i, clients)))
@@ -35,7 +35,7 @@ func BenchmarkReport(b *testing.B) {
 func BenchmarkFrame(b *testing.B) {
 	const lines = 64
 	for _, clients := range []int{1 << 10, 1 << 20} {
-		r := bringUp(New(Config{Name: "A", Neighbours: []string{"B", "C", "D"}, Epoch: ourEpoch, Topology: 7}), time.Now())
+		r := bringUp(New(Config{Name: "A", Topology: Topology{Neighbours: []string{"B", "C", "D"}, Hash: 7}, Epoch: ourEpoch}), time.Now())
 		frames := make([][]byte, clients/lines)
 		for f := range frames {
 			for i := range lines {

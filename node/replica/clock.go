@@ -2,13 +2,14 @@ package replica
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"herd/node/wire"
 )
 
-// A clock that differs by more than clockWarn is reported. One that differs by more than
-// clockUnready makes the server unready.
+// Two clocks that differ by more than clockWarn are reported. Two that differ by more
+// than clockUnready do not agree.
 const (
 	clockWarn    = 2 * time.Second
 	clockUnready = 30 * time.Second
@@ -35,6 +36,19 @@ func (c *neighbourClock) skew() (ahead time.Duration, known bool) {
 	return ahead, true
 }
 
+// ownClock is how our clock is judged, at the last tick.
+type ownClock struct {
+	// lead is how far our receipts are ahead of the wall clock: it was set back after
+	// reports had arrived.
+	lead   time.Duration
+	warned bool // that lead was reported
+	off    bool // that it does not agree with the neighbours' was reported
+}
+
+// reading is the clock that stands in our receipts: heartbeats carry it, and the
+// neighbours' clocks are compared with it.
+func (r *Replica) reading(now time.Time) wire.Instant { return r.clock.Peek(wire.InstantOf(now)) }
+
 // noteClock takes a sample from the heartbeat that has just arrived. After a suspension
 // of this process heartbeats have waited, so none counts for a while.
 func (r *Replica) noteClock(d *edge, now time.Time) []Event {
@@ -43,8 +57,7 @@ func (r *Replica) noteClock(d *edge, now time.Time) []Event {
 		c.samples = nil
 		return nil
 	}
-	ahead := d.heartbeat.Clock.Sub(wire.InstantOf(now))
-	c.samples = append(c.samples, time.Duration(ahead.Seconds()*float64(time.Second)))
+	c.samples = append(c.samples, d.heartbeat.Clock.Sub(r.reading(now)).Duration())
 	if len(c.samples) < clockSamples {
 		return nil
 	}
@@ -54,11 +67,121 @@ func (r *Replica) noteClock(d *edge, now time.Time) []Event {
 	c.warned = skew.Abs() > clockWarn
 	switch {
 	case c.warned && !warned:
-		return []Event{{Clock, d.peer, fmt.Sprintf("the clock of %s differs from ours by %v", d.peer, skew.Round(time.Millisecond))}}
+		text := fmt.Sprintf("the clock of %s is %s ours", d.peer, offset(skew))
+		if v := r.judgeClocks(noEdge); skew.Abs() > clockUnready {
+			text += v.verdict()
+		}
+		return []Event{{Clock, d.peer, text}}
 	case warned && !c.warned:
 		return []Event{{Clock, d.peer, fmt.Sprintf("the clock of %s agrees with ours again", d.peer)}}
 	}
 	return nil
+}
+
+// clockVote is how our clock compares with those of the neighbours that are up and whose
+// clocks are known.
+type clockVote struct {
+	wire.Clocks
+	differing []*edge // whose clocks do not agree with ours
+}
+
+// judgeClocks leaves out the neighbour at edge without.
+func (r *Replica) judgeClocks(without int) (v clockVote) {
+	for e, d := range r.edges {
+		skew, known := d.clock.skew()
+		switch {
+		case e == without || !d.up || !known:
+			continue
+		case skew.Abs() <= clockUnready:
+			v.Agree++
+		default:
+			v.differing = append(v.differing, d)
+		}
+		v.Known++
+	}
+	return v
+}
+
+// oursIsOff decides by majority: our clock is off if the servers whose clocks agree with
+// it, us included, are fewer than half of us and our neighbours. At exactly half it is off
+// only if a neighbour that differs agrees with more than half of its other neighbours: so
+// of two groups that see each other through one edge, the smaller one is off.
+func (v clockVote) oursIsOff() bool {
+	switch agree, all := 2*(v.Agree+1), v.Known+1; {
+	case agree < all:
+		return true
+	case agree > all:
+		return false
+	}
+	for _, d := range v.differing {
+		if theirs := d.heartbeat.Clocks; 2*theirs.Agree > theirs.Known {
+			return true
+		}
+	}
+	return false
+}
+
+// verdict is the end of a sentence about a neighbour whose clock does not agree with ours.
+func (v clockVote) verdict() string {
+	switch {
+	case v.oursIsOff():
+		return fmt.Sprintf(": ours is off, it agrees with %d of %d neighbours", v.Agree, v.Known)
+	case 2*(v.Agree+1) > v.Known+1:
+		return fmt.Sprintf(": it is off, ours agrees with %d of %d neighbours", v.Agree, v.Known)
+	}
+	return ": one of the two is off"
+}
+
+// offset says where a clock is that is ahead by d: its sentence goes on with whose it is
+// compared with.
+func offset(d time.Duration) string {
+	const most = 100 * 365 * 24 * time.Hour
+	direction := "ahead of"
+	if d < 0 {
+		direction = "behind"
+	}
+	if d = d.Abs(); d > most {
+		return "more than 100 years " + direction
+	}
+	return fmt.Sprintf("%v %s", d.Round(time.Millisecond), direction)
+}
+
+// noteOwnClock judges our own clock and reports when that changes.
+func (r *Replica) noteOwnClock(now time.Time) (events []Event) {
+	c := &r.own
+	c.lead = r.reading(now).Sub(wire.InstantOf(now)).Duration()
+	if warn := c.lead > clockWarn; warn != c.warned {
+		c.warned = warn
+		text := "receipts agree with our clock again"
+		if warn {
+			text = r.leadText()
+		}
+		events = append(events, Event{Clock, "", text})
+	}
+	v := r.judgeClocks(noEdge)
+	if off := v.oursIsOff(); off != c.off {
+		c.off = off
+		text := fmt.Sprintf("the clock of %s, ours, is no longer off", r.cfg.Name)
+		if off {
+			text = r.offText(v)
+		}
+		events = append(events, Event{Clock, "", text})
+	}
+	return events
+}
+
+func (r *Replica) leadText() string {
+	return fmt.Sprintf("the clock of %s, ours, was set back: receipts are %s it; restart the server once the clock is right", r.cfg.Name, offset(r.own.lead))
+}
+
+func (r *Replica) offText(v clockVote) string {
+	const most = 3 // neighbours that are listed
+	var theirs []string
+	for _, d := range v.differing[:min(len(v.differing), most)] {
+		skew, _ := d.clock.skew()
+		theirs = append(theirs, fmt.Sprintf("%s is %s it", d.peer, offset(skew)))
+	}
+	return fmt.Sprintf("the clock of %s, ours, is off: it agrees with %d of %d neighbours; %s", r.cfg.Name, v.Agree, v.Known, strings.Join(theirs, ", "))
 }
 
 // noteSuspension notices that this process did not run for a while.
@@ -68,14 +191,14 @@ func (r *Replica) noteSuspension(now time.Time) {
 	}
 }
 
-// ClockProblem describes a neighbour that is up and whose clock differs so much from ours
-// that one of the two must be wrong; "" if there is none.
+// ClockProblem says why our own clock cannot be relied on; "" if it can. It names our
+// server: a neighbour whose clock is off is its own problem, and an event here.
 func (r *Replica) ClockProblem() string {
-	for i := range r.edges {
-		d := &r.edges[i]
-		if skew, known := d.clock.skew(); d.up && known && skew.Abs() > clockUnready {
-			return fmt.Sprintf("the clock of %s differs from ours by %v", d.peer, skew.Round(time.Second))
-		}
+	if r.own.lead > clockUnready {
+		return r.leadText()
+	}
+	if v := r.judgeClocks(noEdge); v.oursIsOff() {
+		return r.offText(v)
 	}
 	return ""
 }

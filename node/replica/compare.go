@@ -188,7 +188,7 @@ func (r *Replica) requestLines(c *comparison) []byte {
 // finish ends a comparison: we are in step.
 func (r *Replica) finish(c *comparison, now time.Time) []Event {
 	r.comparison = nil
-	d := &r.edges[c.edge]
+	d := r.edges[c.edge]
 	d.counts.Repairs++
 	s := &d.sync
 	if !c.lossy {

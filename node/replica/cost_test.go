@@ -23,7 +23,7 @@ func TestRecordsAreSmall(t *testing.T) {
 		return m.HeapAlloc
 	}
 	before := used()
-	r := New(Config{Name: "A", Neighbours: []string{"B", "C", "D"}, Journal: true})
+	r := New(Config{Name: "A", Topology: Topology{Neighbours: []string{"B", "C", "D"}}, Journal: true})
 	var line []byte
 	for i := range records {
 		line = fmt.Appendf(line[:0], "AT Goloman +0.263873386 client%d.example +34.068930-118.445127 1700000000.959498503", i)

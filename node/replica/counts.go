@@ -53,28 +53,37 @@ func (r *Replica) Reports() Reports {
 // Unsendable is the number of records that were not sent over some edge because the bus
 // takes no message of their size.
 func (r *Replica) Unsendable() (records uint64) {
-	for e := range r.edges {
-		records += r.edges[e].unsendable
+	for _, d := range r.edges {
+		records += d.dropped
 	}
 	return records
 }
 
 // EdgeInfo describes one edge for operators.
 type EdgeInfo struct {
-	Peer                  string
+	Peer                  string // "" for an edge that was removed
 	Up, InStep, Comparing bool
-	Queued                int           // records to send, without the delayed ones
-	HeartbeatAge          time.Duration // since the neighbour's last heartbeat; -1 for none yet
-	Skew                  time.Duration // how far the neighbour's clock is ahead
-	SkewKnown             bool
+	// Problem says in one line why the edge cannot be used, or how the neighbour differs
+	// from us; "" for neither. Refused says that it cannot be used: the neighbour lists no
+	// edge with us, or its format is not ours.
+	Problem string
+	Refused bool
+	// Records that cannot cross the edge now, because they are larger than the messages
+	// that the bus takes: ours, and the neighbour's by its last heartbeat.
+	Unsendable, TheirUnsendable int
+	Queued                      int           // records to send, without the delayed ones
+	HeartbeatAge                time.Duration // since the neighbour's last heartbeat; -1 for none yet
+	Skew                        time.Duration // how far the neighbour's clock is ahead
+	SkewKnown                   bool
 	Counts
 }
 
 // Edge describes edge e.
 func (r *Replica) Edge(e int, now time.Time) EdgeInfo {
-	d := &r.edges[e]
+	d := r.edges[e]
 	info := EdgeInfo{
-		Peer: d.peer, Up: d.up, InStep: r.InStep(e), Comparing: r.Comparing(e), Queued: d.queued(), HeartbeatAge: -1, Counts: d.counts,
+		Peer: r.Peer(e), Up: d.up, InStep: r.InStep(e), Comparing: r.Comparing(e), Problem: d.problem(), Refused: d.difference.refused(),
+		Unsendable: d.unsendable.length, TheirUnsendable: d.heartbeat.Unsendable, Queued: d.queued(), HeartbeatAge: -1, Counts: d.counts,
 	}
 	if !d.heard.IsZero() {
 		info.HeartbeatAge = now.Sub(d.heard)

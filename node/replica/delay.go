@@ -47,8 +47,8 @@ func (q *delayQueue) tick(into *outbox) (moved int) {
 
 // Delaying reports whether any record is delayed.
 func (r *Replica) Delaying() bool {
-	for e := range r.edges {
-		if r.edges[e].delayed.queue.length > 0 {
+	for _, d := range r.edges {
+		if d.delayed.queue.length > 0 {
 			return true
 		}
 	}
@@ -57,8 +57,8 @@ func (r *Replica) Delaying() bool {
 
 // ForwardTicked makes live what has been delayed for long enough.
 func (r *Replica) ForwardTicked() {
-	for e := range r.edges {
-		if d := &r.edges[e]; d.delayed.tick(&d.live) > 0 {
+	for _, d := range r.edges {
+		if d.delayed.tick(&d.live) > 0 {
 			r.floodSeq++
 		}
 	}
@@ -68,15 +68,18 @@ func (r *Replica) ForwardTicked() {
 // that stops has no time to wait.
 func (r *Replica) StopDelaying() {
 	r.delayOff = true
-	for e := range r.edges {
-		if d := &r.edges[e]; d.delayed.queue.moveTo(&d.live, d.delayed.queue.end()) > 0 {
+	for _, d := range r.edges {
+		if d.delayed.queue.moveTo(&d.live, d.delayed.queue.end()) > 0 {
 			r.floodSeq++
 		}
 	}
 }
 
 // alsoReceives reports whether the neighbour at edge e is expected to receive what the
-// neighbour at edge from sent us.
+// neighbour at edge from sent us: they have an edge with each other, by our topology, and
+// both are up and say that they have the same one.
 func (r *Replica) alsoReceives(e, from int) bool {
-	return !r.delayOff && r.adjacent[from][e] && r.edges[e].up
+	return !r.delayOff && r.adjacent[from][e] && r.edges[e].sharesTopology(r.topology.Hash) && r.edges[from].sharesTopology(r.topology.Hash)
 }
+
+func (d *edge) sharesTopology(hash uint64) bool { return d.up && d.heartbeat.Topology == hash }

@@ -11,8 +11,8 @@ import (
 // other too. E is a neighbour of A only. A's delays are the short ones.
 func newTriangle() *Replica {
 	return bringUp(New(Config{
-		Name: "A", Neighbours: []string{"B", "D", "E"}, Epoch: ourEpoch, Topology: 7,
-		Adjacent: func(a, b string) bool { return a+b == "BD" || a+b == "DB" },
+		Name: "A", Epoch: ourEpoch,
+		Topology: Topology{Neighbours: []string{"B", "D", "E"}, Hash: 7, Adjacent: func(a, b string) bool { return a+b == "BD" || a+b == "DB" }},
 	}), time.Unix(50, 0))
 }
 
@@ -203,8 +203,8 @@ func TestDelayedForwarding(t *testing.T) {
 
 // TestDelaysDiffer: of two neighbours, one has the short delay and the other the long one.
 func TestDelaysDiffer(t *testing.T) {
-	a := New(Config{Name: "A", Neighbours: []string{"B"}})
-	b := New(Config{Name: "B", Neighbours: []string{"A"}})
+	a := New(Config{Name: "A", Topology: Topology{Neighbours: []string{"B"}}})
+	b := New(Config{Name: "B", Topology: Topology{Neighbours: []string{"A"}}})
 	if len(a.edges[0].delayed.ends) == len(b.edges[0].delayed.ends) {
 		t.Error("both have the same delay")
 	}

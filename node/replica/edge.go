@@ -10,7 +10,8 @@ import (
 
 // edge is our side of one edge. A client is in at most one of its three queues.
 type edge struct {
-	peer string
+	peer    string
+	removed bool // the topology does not list it any more
 
 	live    outbox     // empty while the edge is down
 	backlog outbox     // gathered while the edge was down
@@ -21,18 +22,25 @@ type edge struct {
 		retry bits       // of those, the ones to queue again if it is not sent
 		bytes int
 	}
-	sent       uint64 // sequence number of the last frame sent
-	unsendable uint64 // records dropped because they are larger than the bus's messages
+	sent uint64 // sequence number of the last frame sent
+
+	// Of these clients the neighbour does not have our record: it is larger than the bus's
+	// messages.
+	unsendable set
+	dropped    uint64 // how often a record was dropped from the queues for that reason
 
 	up        bool
 	heartbeat wire.Heartbeat // last one received in the neighbour's present epoch
 	heard     time.Time      // when that was
 	stopped   bool           // it announced its stop in that epoch
-	mismatch  bool           // its format or topology differs from ours in that epoch
 	confirmed wire.Mark      // last frame of ours that the neighbour says it has merged
+
+	difference difference // as last reported
 
 	in   sequence         // of the neighbour's frames
 	loss ratenote.Limiter // of the neighbour's frames
+
+	throttle throttle // of events
 
 	clock neighbourClock
 	sync  syncState
@@ -44,6 +52,7 @@ type edge struct {
 // only the newest is sent.
 func (d *edge) enqueue(id store.ID) {
 	d.delayed.queue.drop(id)
+	d.unsendable.remove(id)
 	if !d.up {
 		d.backlog.push(id)
 		return
@@ -67,6 +76,7 @@ func (d *edge) cancel(id store.ID) {
 	d.backlog.drop(id)
 	d.live.drop(id)
 	d.inFlight.retry.clear(id)
+	d.unsendable.remove(id)
 }
 
 // goDown turns live and delayed records into backlog.
@@ -93,7 +103,7 @@ type Frame struct {
 // oldest first, up to the size of a message. It returns no lines while the edge is down
 // or nothing is queued. FrameDone must follow before the next call for e.
 func (r *Replica) NextFrame(e int, dst []byte) (f Frame) {
-	d := &r.edges[e]
+	d := r.edges[e]
 	if len(d.inFlight.ids) > 0 { // the sender failed between NextFrame and FrameDone
 		r.FrameDone(e, Uncertain)
 	}
@@ -108,7 +118,8 @@ func (r *Replica) NextFrame(e int, dst []byte) (f Frame) {
 			switch {
 			case size > r.maxMessage:
 				o.pop(id)
-				d.unsendable++
+				d.unsendable.add(id)
+				d.dropped++
 				f.TooLarge++
 				continue
 			case f.Lines > 0 && len(f.Data)-len(dst)+size > r.frameSize():
@@ -139,7 +150,7 @@ const (
 // neighbour may have seen is never used again: otherwise, if one of the two frames is
 // lost, there would be no gap to see.
 func (r *Replica) FrameDone(e int, result SendResult) {
-	d := &r.edges[e]
+	d := r.edges[e]
 	if result != NotSent {
 		d.sent++
 	}
@@ -147,7 +158,7 @@ func (r *Replica) FrameDone(e int, result SendResult) {
 		d.counts.frameOut(len(d.inFlight.ids), d.inFlight.bytes)
 	}
 	for _, id := range d.inFlight.ids {
-		if d.inFlight.retry.clear(id) && result != Sent {
+		if d.inFlight.retry.clear(id) && result != Sent && !d.removed {
 			d.enqueue(id)
 		}
 	}
@@ -159,8 +170,7 @@ type Position struct{ live, backlog uint64 }
 
 // Ends appends, for each edge, where its queues end now.
 func (r *Replica) Ends(dst []Position) []Position {
-	for e := range r.edges {
-		d := &r.edges[e]
+	for _, d := range r.edges {
 		dst = append(dst, Position{d.live.end(), d.backlog.end()})
 	}
 	return dst
@@ -170,8 +180,8 @@ func (r *Replica) Ends(dst []Position) []Position {
 // positions have been handed out by NextFrame, dropped, or moved to the backlog because
 // the edge went down.
 func (r *Replica) LivePassed(ends []Position) bool {
-	for e := range r.edges {
-		if !r.edges[e].live.passed(ends[e].live) {
+	for e, end := range ends { // an edge that was added later has none
+		if !r.edges[e].live.passed(end.live) {
 			return false
 		}
 	}
@@ -180,9 +190,8 @@ func (r *Replica) LivePassed(ends []Position) bool {
 
 // Passed is LivePassed for live and backlog records, on the edges that are up.
 func (r *Replica) Passed(ends []Position) bool {
-	for e := range r.edges {
-		d := &r.edges[e]
-		if d.up && !(d.live.passed(ends[e].live) && d.backlog.passed(ends[e].backlog)) {
+	for e, end := range ends {
+		if d := r.edges[e]; d.up && !(d.live.passed(end.live) && d.backlog.passed(end.backlog)) {
 			return false
 		}
 	}
@@ -192,24 +201,39 @@ func (r *Replica) Passed(ends []Position) bool {
 // Sendable is the length of the longest live queue and of the longest backlog, of the
 // edges that are up.
 func (r *Replica) Sendable() (live, backlog int) {
-	for e := range r.edges {
-		if d := &r.edges[e]; d.up {
+	for _, d := range r.edges {
+		if d.up {
 			live, backlog = max(live, d.live.length), max(backlog, d.backlog.length)
 		}
 	}
 	return live, backlog
 }
 
-// SetMaxMessage sets the number of data bytes that the bus takes in one message.
-func (r *Replica) SetMaxMessage(bytes int) { r.maxMessage = bytes }
+// SetMaxMessage sets the number of data bytes that the bus takes in one message. If it
+// takes more than before, records that were too large are queued again.
+func (r *Replica) SetMaxMessage(bytes int) {
+	grown := bytes > r.maxMessage
+	r.maxMessage = bytes
+	if !grown {
+		return
+	}
+	for _, d := range r.edges {
+		for id := range d.unsendable.all() {
+			if len(r.store.Line(id)) < bytes {
+				d.enqueue(id)
+				r.floodSeq++
+			}
+		}
+	}
+}
 
 // frameSize is the size at which a message is full.
 func (r *Replica) frameSize() int { return min(messageSize, r.maxMessage) }
 
 // LastSent is the sequence number of the last frame sent on each edge.
 func (r *Replica) LastSent() (seqs []uint64) {
-	for i := range r.edges {
-		seqs = append(seqs, r.edges[i].sent)
+	for _, d := range r.edges {
+		seqs = append(seqs, d.sent)
 	}
 	return seqs
 }
@@ -217,8 +241,8 @@ func (r *Replica) LastSent() (seqs []uint64) {
 // Unconfirmed is the number of neighbours that are up and have not confirmed all frames
 // up to these sequence numbers.
 func (r *Replica) Unconfirmed(seqs []uint64) (neighbours int) {
-	for i := range r.edges {
-		if d := &r.edges[i]; d.up && d.confirmed.Seq < seqs[i] {
+	for e, seq := range seqs {
+		if d := r.edges[e]; d.up && d.confirmed.Seq < seq {
 			neighbours++
 		}
 	}
@@ -228,8 +252,8 @@ func (r *Replica) Unconfirmed(seqs []uint64) (neighbours int) {
 // Queued is the number of records queued for neighbours that are up, and for those that
 // are down.
 func (r *Replica) Queued() (up, down int) {
-	for i := range r.edges {
-		if d := &r.edges[i]; d.up {
+	for _, d := range r.edges {
+		if d.up {
 			up += d.queued()
 		} else {
 			down += d.queued()

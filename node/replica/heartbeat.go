@@ -36,36 +36,48 @@ type Event struct {
 
 // Heartbeat is the heartbeat to send over edge e.
 func (r *Replica) Heartbeat(e int, now time.Time) wire.Heartbeat {
-	d := &r.edges[e]
+	d := r.edges[e]
+	b := r.heartbeat(now)
+	b.Seq, b.Merged = d.sent, d.in.merged
+	b.Clocks, b.Unsendable = r.judgeClocks(e).Clocks, d.unsendable.length
+	return b
+}
+
+// NoEdgeHeartbeat answers a server that is no neighbour of ours and takes us for one of
+// its own.
+func (r *Replica) NoEdgeHeartbeat(now time.Time) wire.Heartbeat {
+	b := r.heartbeat(now)
+	b.NoEdge = true
+	return b
+}
+
+// heartbeat is what is the same in the heartbeats on all edges.
+func (r *Replica) heartbeat(now time.Time) wire.Heartbeat {
 	return wire.Heartbeat{
 		Epoch:    r.cfg.Epoch,
-		Seq:      d.sent,
-		Merged:   d.in.merged,
 		Records:  r.store.Len(),
 		Digest:   r.store.Digest(),
-		Clock:    wire.InstantOf(now),
+		Clock:    r.reading(now),
 		Format:   wire.Format,
-		Topology: r.cfg.Topology,
+		Topology: r.topology.Hash,
+		NoRepair: r.cfg.Repair == 0,
 	}
 }
 
-// transition is what a heartbeat means for the state of an edge.
+// transition is what a heartbeat means for the state of an edge that can be used.
 type transition uint8
 
 const (
 	stayUp    transition = iota
 	comeUp               // first heartbeat of a neighbour that was down
 	comeAgain            // first heartbeat of a new process, whose predecessor was up
-	refuse               // its format or topology differs: the edge is down
 	leave                // the neighbour stops: the edge is down
 	ignore               // sent before the goodbye and overtaken by it
 )
 
 // transition decides what heartbeat b means. restarted says that b is of a new epoch.
-func (d *edge) transition(b wire.Heartbeat, restarted bool, topology uint64) transition {
+func (d *edge) transition(b wire.Heartbeat, restarted bool) transition {
 	switch {
-	case b.Format != wire.Format || b.Topology != topology:
-		return refuse
 	case b.Bye:
 		return leave
 	case d.stopped:
@@ -83,51 +95,53 @@ func (d *edge) transition(b wire.Heartbeat, restarted bool, topology uint64) tra
 // and may not have heard us yet.
 func (r *Replica) HandleHeartbeat(e int, b wire.Heartbeat, now time.Time) (events []Event, reply bool) {
 	r.noteSuspension(now)
-	d := &r.edges[e]
+	d := r.edges[e]
+	if d.removed {
+		return nil, false
+	}
 	previous := d.heartbeat
 	restarted := b.Epoch != previous.Epoch
 	if restarted {
-		d.stopped, d.mismatch, d.confirmed, d.clock.samples = false, false, wire.Mark{}, nil
+		d.stopped, d.confirmed, d.clock.samples = false, wire.Mark{}, nil
 	}
 	d.heartbeat, d.heard = b, now
+	differs := r.noteDifference(d, b)
+	if d.difference.refused() { // what else it says is not about this edge
+		return d.limited(append(r.goDown(e, d.problem()), differs...), now), false
+	}
 	if b.Merged.Epoch == r.cfg.Epoch {
 		d.confirmed = b.Merged
 	}
-	events = r.noteLoss(e, d.in.announced(wire.Mark{Epoch: b.Epoch, Seq: b.Seq}), now)
-
-	next := d.transition(b, restarted, r.cfg.Topology)
-	switch next {
-	case refuse:
-		return append(events, r.refuse(e, b)...), false
-	case leave:
-		d.stopped = true
-		return append(events, r.goDown(e, "it stopped")...), false
-	case ignore:
-		return events, false
-	case comeAgain:
-		events = append(events, r.goDown(e, "it was restarted")...)
+	gaps := r.noteLoss(e, d.in.announced(wire.Mark{Epoch: b.Epoch, Seq: b.Seq}), now)
+	next := d.transition(b, restarted)
+	events = r.apply(next, e, restarted && previous.Epoch != 0, now)
+	if next == leave || next == ignore {
+		return append(gaps, d.limited(append(differs, events...), now)...), false
 	}
-	events = append(events, r.noteClock(d, now)...)
-	if next != stayUp {
-		d.up = true
-		r.startSync(e, now)
-		events = append(events, Event{Up, d.peer, fmt.Sprintf("%s is up and holds %d records", d.peer, b.Records)})
-	}
+	events = append(append(differs, events...), r.noteClock(d, now)...)
 	r.compareDigests(e, previous, now)
-	return events, b.Answer || next != stayUp
+	return append(gaps, d.limited(events, now)...), b.Answer || next != stayUp
 }
 
-// refuse keeps an edge down whose ends do not agree, and reports it once per epoch.
-func (r *Replica) refuse(e int, b wire.Heartbeat) []Event {
-	d := &r.edges[e]
-	events := r.goDown(e, "its format or topology differs from ours")
-	if d.mismatch {
-		return events
+// apply makes the transition that the heartbeat that has just arrived means. newLife says
+// that we have heard an earlier process of the neighbour.
+func (r *Replica) apply(next transition, e int, newLife bool, now time.Time) (events []Event) {
+	d := r.edges[e]
+	switch next {
+	case stayUp, ignore:
+		return nil
+	case leave:
+		d.stopped = true
+		return r.goDown(e, "it stopped")
+	case comeAgain:
+		events = r.goDown(e, "it was restarted")
 	}
-	d.mismatch = true
-	return append(events, Event{Mismatch, d.peer, fmt.Sprintf(
-		"the edge stays down: %s has format %d and topology %016x, we have format %d and topology %016x",
-		d.peer, b.Format, b.Topology, wire.Format, r.cfg.Topology)})
+	if newLife && r.cfg.Repair == 0 { // it gets what is news from now on, as it would from a neighbour that did not know it
+		d.forget()
+	}
+	d.up = true
+	r.startSync(e, now)
+	return append(events, Event{Up, d.peer, fmt.Sprintf("%s is up and holds %d records", d.peer, d.heartbeat.Records)})
 }
 
 // Tick finds neighbours that have been silent for too long. Call it every HeartbeatEvery
@@ -135,14 +149,14 @@ func (r *Replica) refuse(e int, b wire.Heartbeat) []Event {
 func (r *Replica) Tick(now time.Time) (events []Event) {
 	r.noteSuspension(now)
 	r.lastTick = now
-	for e := range r.edges {
-		d := &r.edges[e]
+	for e, d := range r.edges {
 		events = append(events, d.reportLoss(now)...)
 		if d.up && now.Sub(d.heard) >= DownAfter {
-			events = append(events, r.goDown(e, fmt.Sprintf("no heartbeat for %v", DownAfter))...)
+			events = append(events, d.limited(r.goDown(e, fmt.Sprintf("no heartbeat for %v", DownAfter)), now)...)
 		}
+		events = append(events, d.leftOut(now)...)
 	}
-	return events
+	return append(events, r.noteOwnClock(now)...)
 }
 
 // Disconnected says that the connection to the bus was lost. All neighbours count as down
@@ -155,7 +169,7 @@ func (r *Replica) Disconnected() (events []Event) {
 }
 
 func (r *Replica) goDown(e int, reason string) []Event {
-	d := &r.edges[e]
+	d := r.edges[e]
 	if !d.up {
 		return nil
 	}

@@ -15,6 +15,14 @@ func TestEdgeTransitions(t *testing.T) {
 	start := time.Unix(1000, 0)
 	otherTopology := heartbeatOf(theirEpoch+1, 0)
 	otherTopology.Topology = 8
+	thirdTopology := otherTopology
+	thirdTopology.Topology = 9
+	restarted := otherTopology
+	restarted.Epoch++
+	noEdge := heartbeatOf(theirEpoch+2, 0)
+	noEdge.NoEdge = true
+	otherFormat := heartbeatOf(theirEpoch+2, 0)
+	otherFormat.Format = 2
 	bye := heartbeatOf(theirEpoch+3, 4)
 	bye.Bye = true
 	request := heartbeatOf(theirEpoch, 0)
@@ -33,9 +41,14 @@ func TestEdgeTransitions(t *testing.T) {
 		{"silent for DownAfter", 4 * time.Second, nil, "down", false},
 		{"still silent", 9 * time.Second, nil, "", false},
 		{"up again, same epoch", 10 * time.Second, ptr(heartbeatOf(theirEpoch, 2)), "gap up", true},
-		{"other topology", 11 * time.Second, &otherTopology, "down mismatch", false},
-		{"other topology again", 12 * time.Second, &otherTopology, "", false},
-		{"new epoch", 13 * time.Second, ptr(heartbeatOf(theirEpoch+2, 0)), "up", true},
+		{"restarted with another topology", 11 * time.Second, &otherTopology, "mismatch down up", true},
+		{"the same difference", 12 * time.Second, &otherTopology, "", false},
+		{"the same difference in a new epoch", 12 * time.Second, &restarted, "down up", true},
+		{"another difference", 12 * time.Second, &thirdTopology, "mismatch down up", true},
+		{"no edge", 12 * time.Second, &noEdge, "down mismatch", false},
+		{"no edge again", 12 * time.Second, &noEdge, "", false},
+		{"other format", 12 * time.Second, &otherFormat, "mismatch", false},
+		{"no difference", 13 * time.Second, ptr(heartbeatOf(theirEpoch+2, 0)), "up", true},
 		{"NATS disconnected", 13 * time.Second, nil, "down", false},
 		{"up after NATS reconnected", 13 * time.Second, ptr(heartbeatOf(theirEpoch+2, 0)), "up", true},
 		{"restarted within DownAfter", 14 * time.Second, ptr(heartbeatOf(theirEpoch+3, 0)), "down up", true},

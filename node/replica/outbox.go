@@ -1,6 +1,11 @@
 package replica
 
-import "herd/node/store"
+import (
+	"iter"
+	mathbits "math/bits"
+
+	"herd/node/store"
+)
 
 // outbox is a first-in, first-out queue of clients whose record is to be sent. A client
 // is queued at most once, so the queue is bounded by the number of clients. The record
@@ -93,6 +98,13 @@ func (o *outbox) moveTo(into *outbox, end uint64) (moved int) {
 	}
 }
 
+// dropAll removes all clients, and their slots.
+func (o *outbox) dropAll() {
+	for id, ok := o.peek(); ok; id, ok = o.peek() {
+		o.pop(id)
+	}
+}
+
 // bits is a set of IDs with one bit each, as large as its largest member needs.
 type bits []uint64
 
@@ -119,4 +131,37 @@ func (b bits) clear(id store.ID) bool {
 	}
 	b[id/64] &^= 1 << (id % 64)
 	return true
+}
+
+// set is a set of clients that knows its size. The zero set is empty.
+type set struct {
+	members bits
+	length  int
+}
+
+func (s *set) add(id store.ID) {
+	if s.members.set(id) {
+		s.length++
+	}
+}
+
+func (s *set) remove(id store.ID) {
+	if s.length > 0 && s.members.clear(id) {
+		s.length--
+	}
+}
+
+func (s *set) clear() { *s = set{} }
+
+// all yields the members. The set may shrink meanwhile.
+func (s *set) all() iter.Seq[store.ID] {
+	return func(yield func(store.ID) bool) {
+		for i, word := range s.members {
+			for ; word != 0; word &= word - 1 {
+				if !yield(store.ID(64*i + mathbits.TrailingZeros64(word))) {
+					return
+				}
+			}
+		}
+	}
 }

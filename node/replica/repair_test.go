@@ -24,8 +24,8 @@ type pair struct {
 func newRepairPair(t *testing.T) *pair {
 	return &pair{
 		t:   t,
-		a:   New(Config{Name: "A", Neighbours: []string{"B"}, Epoch: 1, Repair: 30 * time.Second}),
-		b:   New(Config{Name: "B", Neighbours: []string{"A"}, Epoch: 2, Repair: 30 * time.Second}),
+		a:   New(Config{Name: "A", Topology: Topology{Neighbours: []string{"B"}}, Epoch: 1, Repair: 30 * time.Second}),
+		b:   New(Config{Name: "B", Topology: Topology{Neighbours: []string{"A"}}, Epoch: 2, Repair: 30 * time.Second}),
 		now: time.Unix(1_700_000_000, 0),
 	}
 }
@@ -340,7 +340,7 @@ func TestRepairedRecordReachesOthers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newRepairPair(t)
-			p.a = New(Config{Name: "A", Neighbours: []string{"B", "C"}, Epoch: 1, Repair: 30 * time.Second})
+			p.a = New(Config{Name: "A", Topology: Topology{Neighbours: []string{"B", "C"}}, Epoch: 1, Repair: 30 * time.Second})
 			for _, r := range []*Replica{p.a, p.b} { // an empty map would request in any case
 				mergeLine(t, r, "AT C +1.000000000 c0 +1+1 100")
 			}
@@ -436,7 +436,7 @@ func TestReady(t *testing.T) {
 		{"unequal maps, neighbour not ready for long", time.Minute, heartbeat(false, 5), unreadyTimeout, true},
 	}
 	for _, tt := range tests {
-		r := New(Config{Name: "A", Neighbours: []string{"B"}, Epoch: 1, Repair: tt.repair})
+		r := New(Config{Name: "A", Topology: Topology{Neighbours: []string{"B"}}, Epoch: 1, Repair: tt.repair})
 		if tt.heartbeat != nil {
 			r.HandleHeartbeat(0, *tt.heartbeat, start)
 		}

@@ -14,13 +14,9 @@ import (
 // Config describes one server and its place in the topology.
 type Config struct {
 	Name       string
-	Neighbours []string // edges are numbered by their order, from 0
+	Topology   Topology // SetTopology replaces it
 	Epoch      uint64   // identifies this run of the server; must differ from earlier runs
-	Topology   uint64   // hash of the graph; neighbours with another one are refused
-	// Adjacent reports whether the graph has an edge between two servers. Nil turns
-	// delayed forwarding off.
-	Adjacent   func(a, b string) bool
-	MaxClients int // beyond it, reports of new clients are refused; 0 for no limit. Records from neighbours are never refused
+	MaxClients int      // beyond it, reports of new clients are refused; 0 for no limit. Records from neighbours are never refused
 
 	Journal bool // queue news for a journal as well
 
@@ -33,11 +29,13 @@ type Config struct {
 
 // Replica is the state of one server. See the package comment.
 type Replica struct {
-	cfg   Config
-	clock wire.Clock
-	store store.Map
-	edges []edge
-	rng   *rand.Rand // for jitter
+	cfg      Config
+	topology Topology
+	clock    wire.Clock
+	store    store.Map
+	edges    []*edge        // also those that were removed
+	edgeTo   map[string]int // their numbers
+	rng      *rand.Rand     // for jitter
 
 	floodSeq   uint64 // see FloodSeq
 	journalSeq uint64 // see JournalSeq
@@ -52,29 +50,26 @@ type Replica struct {
 	comparison  *comparison // that runs; nil for none
 	comparisons uint64      // started so far; gives each its ID
 
+	own      ownClock
 	lastTick time.Time
 	resumed  time.Time // when we last noticed that this process had been suspended
 }
 
-// ErrFull is IAmAt's error for a new client beyond Config.MaxClients.
-var ErrFull = errors.New("the map is full")
+// Errors of IAmAt.
+var (
+	ErrFull    = errors.New("the map is full")                                          // a new client beyond Config.MaxClients
+	ErrTooLong = errors.New("the record would be longer than any server's map accepts") // wire.MaxRecord
+)
 
 // New makes a Replica with an empty map and all edges down.
 func New(cfg Config) *Replica {
 	r := &Replica{
 		cfg:        cfg,
-		edges:      make([]edge, len(cfg.Neighbours)),
+		edgeTo:     map[string]int{},
 		rng:        rand.New(rand.NewPCG(cfg.Epoch^xxhash.Sum64String(cfg.Name), 0)),
 		maxMessage: messageSize, // until SetMaxMessage
 	}
-	for i, name := range cfg.Neighbours {
-		r.edges[i].peer, r.edges[i].delayed = name, newDelayQueue(cfg.Name > name)
-		adjacent := make([]bool, len(cfg.Neighbours))
-		for j, other := range cfg.Neighbours {
-			adjacent[j] = cfg.Adjacent != nil && cfg.Adjacent(name, other)
-		}
-		r.adjacent = append(r.adjacent, adjacent)
-	}
+	r.SetTopology(cfg.Topology, time.Time{})
 	return r
 }
 
@@ -87,6 +82,9 @@ func (r *Replica) IAmAt(dst []byte, c wire.Command, now time.Time) (line []byte,
 		return dst, false, ErrFull
 	}
 	line, rec := wire.AppendRecord(dst, r.cfg.Name, c, r.clock.Read(wire.InstantOf(now)))
+	if !rec.WithinBounds() {
+		return dst, false, ErrTooLong
+	}
 	id, outcome := r.store.Merge(rec)
 	r.reports[outcome]++
 	r.merged(id, rec.Line, outcome, noEdge, direct)
@@ -177,8 +175,10 @@ func (r *Replica) merged(id store.ID, line []byte, outcome store.Outcome, from i
 			r.journal.queue.push(id)
 		}
 	}
-	for e := range r.edges {
-		d := &r.edges[e]
+	for e, d := range r.edges {
+		if d.removed {
+			continue
+		}
 		switch r.forwarding(e, outcome, from, how) {
 		case forwardNow:
 			d.enqueue(id)

@@ -15,7 +15,7 @@ const ourEpoch, theirEpoch = 100, 200
 
 // newReplica is A with its neighbours B and C, both down.
 func newReplica(maxClients int) *Replica {
-	return New(Config{Name: "A", Neighbours: []string{"B", "C"}, Epoch: ourEpoch, Topology: 7, MaxClients: maxClients})
+	return New(Config{Name: "A", Topology: Topology{Neighbours: []string{"B", "C"}, Hash: 7}, Epoch: ourEpoch, MaxClients: maxClients})
 }
 
 // newConnected is newReplica with both neighbours up.
@@ -30,7 +30,7 @@ func bringUp(r *Replica, now time.Time) *Replica {
 }
 
 func heartbeatOf(epoch, seq uint64) wire.Heartbeat {
-	return wire.Heartbeat{Epoch: epoch, Seq: seq, Format: wire.Format, Topology: 7}
+	return wire.Heartbeat{Epoch: epoch, Seq: seq, Format: wire.Format, Topology: 7, NoRepair: true}
 }
 
 // mustParse parses a record.

@@ -77,8 +77,7 @@ func (r *Replica) Ready(now, greeted time.Time) bool {
 		return true
 	}
 	waited := now.Sub(greeted)
-	for i := range r.edges {
-		d := &r.edges[i]
+	for _, d := range r.edges {
 		theyAreReady := d.heartbeat.Ready
 		switch {
 		case !d.up && waited < GreetingTimeout,
@@ -121,7 +120,7 @@ func (r *Replica) noteLoss(e int, lost uint64, now time.Time) []Event {
 	if lost == 0 {
 		return nil
 	}
-	d := &r.edges[e]
+	d := r.edges[e]
 	if r.cfg.Repair == 0 {
 		d.in.repaired() // they will never arrive
 	}
@@ -159,7 +158,7 @@ func (r *Replica) compareDigests(e int, previous wire.Heartbeat, now time.Time) 
 	if r.cfg.Repair == 0 {
 		return
 	}
-	d := &r.edges[e]
+	d := r.edges[e]
 	s := &d.sync
 	ours, theirs := r.store.Digest(), d.heartbeat.Digest
 	s.equal = ours == theirs

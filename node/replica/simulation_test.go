@@ -97,7 +97,7 @@ func (h *herd) restart(i int) {
 	if h.faults {
 		every = 30 * time.Second
 	}
-	s.Replica = New(Config{Name: s.name, Neighbours: names, Adjacent: h.adjacent, Epoch: h.epochs, Repair: every})
+	s.Replica = New(Config{Name: s.name, Topology: Topology{Neighbours: names, Adjacent: h.adjacent}, Epoch: h.epochs, Repair: every})
 	s.forwardTick = time.Time{}
 	s.SetMaxMessage(300) // a few lines, so that there are many messages
 	s.nextTick = h.now.Add(time.Duration(h.rng.Int64N(int64(HeartbeatEvery))))
@@ -423,7 +423,7 @@ func (h *herd) describe() string {
 	for _, s := range h.servers {
 		fmt.Fprintf(&b, "%s: %d records, digest %x\n", s.name, s.Map().Len(), s.Map().Digest())
 		for e, p := range s.peers {
-			d := &s.edges[e]
+			d := s.edges[e]
 			fmt.Fprintf(&b, "  to S%d: up %v, in step %v, %d queued, sync %+v\n", p, d.up, s.InStep(e), d.queued(), d.sync)
 		}
 		fmt.Fprintf(&b, "  comparison %+v\n", s.comparison)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // Format is the version of records, frames and heartbeats. An edge stays down while its
@@ -23,6 +24,17 @@ type Heartbeat struct {
 	Ready    bool    // it is ready
 	Answer   bool    // the receiver shall send a heartbeat at once
 	Bye      bool    // it is stopping: the edge goes down
+	NoEdge   bool    // its topology has no edge to the receiver: the edge stays down
+	NoRepair bool    // repair is off: it neither compares maps nor answers requests
+
+	Clocks     Clocks // of its other neighbours; zero if it does not say
+	Unsendable int    // records that it cannot send the receiver: the bus takes no message of their size
+}
+
+// Clocks counts the clocks of a server's neighbours that are up, without the receiver of
+// the heartbeat: those that it can compare with its own, and those of them that agree.
+type Clocks struct {
+	Agree, Known int
 }
 
 // Mark identifies one frame on an edge: the sender's epoch and the frame's sequence
@@ -40,6 +52,12 @@ func (h Heartbeat) Append(dst []byte) []byte {
 	}
 	dst = fmt.Appendf(dst, "epoch=%d seq=%d merged=%s records=%d digest=%016x clock=%s format=%d topology=%016x",
 		h.Epoch, h.Seq, merged, h.Records, h.Digest, h.Clock, h.Format, h.Topology)
+	if h.Clocks != (Clocks{}) {
+		dst = fmt.Appendf(dst, " clocks=%d/%d", h.Clocks.Agree, h.Clocks.Known)
+	}
+	if h.Unsendable > 0 {
+		dst = fmt.Appendf(dst, " unsendable=%d", h.Unsendable)
+	}
 	if h.Ready {
 		dst = append(dst, " ready"...)
 	}
@@ -49,11 +67,18 @@ func (h Heartbeat) Append(dst []byte) []byte {
 	if h.Bye {
 		dst = append(dst, " bye"...)
 	}
+	if h.NoEdge {
+		dst = append(dst, " noedge"...)
+	}
+	if h.NoRepair {
+		dst = append(dst, " norepair"...)
+	}
 	return dst
 }
 
 // ParseHeartbeat parses what Append wrote. It skips unknown keys, so that it can read the
-// format number of a later version. A known key that is missing or malformed is an error.
+// format number of a later version. A known key that is malformed is an error, and so is a
+// missing one, except those that earlier versions did not write: clocks and unsendable.
 func ParseHeartbeat(line []byte) (Heartbeat, error) {
 	var h Heartbeat
 	missing := map[string]bool{"epoch": true, "seq": true, "merged": true, "records": true, "digest": true, "clock": true, "format": true, "topology": true}
@@ -87,6 +112,14 @@ func ParseHeartbeat(line []byte) (Heartbeat, error) {
 			h.Answer = true
 		case "bye":
 			h.Bye = true
+		case "noedge":
+			h.NoEdge = true
+		case "norepair":
+			h.NoRepair = true
+		case "clocks":
+			h.Clocks, err = parseClocks(value)
+		case "unsendable":
+			h.Unsendable, err = parseCount(value)
 		}
 		if err != nil {
 			return Heartbeat{}, fmt.Errorf("heartbeat: %s: %w", key, err)
@@ -109,4 +142,21 @@ func parseMark(s string) (m Mark, err error) {
 	}
 	m.Seq, err = strconv.ParseUint(string(seq), 10, 64)
 	return m, err
+}
+
+func parseClocks(s string) (c Clocks, err error) {
+	agree, known, _ := strings.Cut(s, "/")
+	if c.Agree, err = parseCount(agree); err != nil {
+		return Clocks{}, err
+	}
+	if c.Known, err = parseCount(known); err == nil && c.Agree > c.Known {
+		err = strconv.ErrRange
+	}
+	return c, err
+}
+
+// parseCount parses a number of things, which is not negative.
+func parseCount(s string) (int, error) {
+	n, err := strconv.ParseUint(s, 10, 31)
+	return int(n), err
 }

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"cmp"
+	"math"
 	"strconv"
 	"time"
 )
@@ -55,6 +56,18 @@ func (a Instant) Seconds() float64 {
 	return float64(a.Sec) + float64(a.Nsec)/nsecPerSec
 }
 
+// Duration is a as a Duration, or the longest one with its sign: 292 years.
+func (a Instant) Duration() time.Duration {
+	const most = math.MaxInt64 / nsecPerSec
+	switch {
+	case a.Sec >= most:
+		return math.MaxInt64
+	case a.Sec < -most:
+		return -math.MaxInt64 // not MinInt64, whose Abs is negative
+	}
+	return time.Duration(a.Sec)*time.Second + time.Duration(a.Nsec)
+}
+
 // String is a in seconds with nine decimals, with a minus sign if it is negative.
 func (a Instant) String() string {
 	b := a.appendSigned(nil)
@@ -96,5 +109,14 @@ func (c *Clock) Read(now Instant) Instant {
 		now = c.last.Add(Instant{Nsec: 1})
 	}
 	c.last = now
+	return now
+}
+
+// Peek is about the next reading, when the wall clock shows now: not before now, and not
+// before the last reading. It changes nothing.
+func (c *Clock) Peek(now Instant) Instant {
+	if now.Compare(c.last) < 0 {
+		return c.last
+	}
 	return now
 }

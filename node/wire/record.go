@@ -11,6 +11,15 @@ import (
 // differently which record wins.
 const maxLead = 60
 
+// The bounds of a record, in bytes. They are part of the format: if one server accepted a
+// longer record than another, their maps would differ. A command of 256 KiB, which is the
+// longest that a server may be set to read, makes a record within them.
+const (
+	MaxRecord = 262_400 // of its line, without LF
+	MaxClient = 262_144
+	MaxServer = 64
+)
+
 // Header is a record's line whose first fields have been found: server, difference and
 // client. The difference, the location and the time are not checked yet: see Parse.
 type Header struct {
@@ -42,6 +51,12 @@ type Record struct {
 // Location is the client's location, as the client wrote it.
 func (r Record) Location() []byte { return r.Line[r.location : r.time-1] }
 
+// WithinBounds reports whether a record that AppendRecord made is within the bounds of the
+// format. Others are no records for any server.
+func (r Record) WithinBounds() bool {
+	return len(r.Line) <= MaxRecord && len(r.Server()) <= MaxServer && len(r.Client()) <= MaxClient
+}
+
 // Rank decides which of two records wins. If their ranks are equal, their lines decide.
 type Rank struct {
 	Effective Instant // Time, limited to maxLead seconds after Receipt
@@ -61,7 +76,8 @@ func newRank(t, receipt Instant) Rank {
 var ErrNoRecord = errors.New("not a record")
 
 // AppendRecord appends, without LF, the record of the IAMAT command c that server received
-// at receipt. It also returns the record, parsed; its Line points into the result.
+// at receipt. It also returns the record, parsed; its Line points into the result. Whether
+// it is within the bounds is for the caller to check: see Record.WithinBounds.
 func AppendRecord(dst []byte, server string, c Command, receipt Instant) ([]byte, Record) {
 	start := len(dst)
 	dst = append(dst, recordPrefix...)
@@ -95,19 +111,19 @@ func ParseRecord(line []byte) (Record, error) {
 
 // ParseHeader does the first half of ParseRecord. That is enough to look up the client.
 func ParseHeader(line []byte) (h Header, err error) {
-	if len(line) < len(recordPrefix) || string(line[:len(recordPrefix)]) != recordPrefix {
+	if len(line) < len(recordPrefix) || len(line) > MaxRecord || string(line[:len(recordPrefix)]) != recordPrefix {
 		return Header{}, ErrNoRecord
 	}
 	server := name(line[len(recordPrefix):])
 	difference := len(recordPrefix) + server + 1
-	if server == 0 || difference > len(line) || line[difference-1] != ' ' {
+	if server == 0 || server > MaxServer || difference > len(line) || line[difference-1] != ' ' {
 		return Header{}, ErrNoRecord
 	}
 	space := bytes.IndexByte(line[difference:], ' ')
 	client := difference + space + 1
 	length := field(line[client:])
 	location := client + length + 1
-	if space < 0 || length == 0 || location > len(line) || line[location-1] != ' ' {
+	if space < 0 || length == 0 || length > MaxClient || location > len(line) || line[location-1] != ' ' {
 		return Header{}, ErrNoRecord
 	}
 	return Header{line, uint32(difference), uint32(client), uint32(location)}, nil
