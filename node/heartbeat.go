@@ -10,8 +10,8 @@ import (
 	"herd/node/wire"
 )
 
-// runHeartbeats sends a heartbeat on each edge every second, and finds neighbours that
-// are silent, until ctx ends.
+// runHeartbeats sends a heartbeat on each edge every second, finds neighbours that are
+// silent, and logs whether the server is ready, until ctx ends.
 func (n *Node) runHeartbeats(ctx context.Context) {
 	tick := time.NewTicker(replica.HeartbeatEvery)
 	defer tick.Stop()
@@ -29,6 +29,9 @@ func (n *Node) runHeartbeats(ctx context.Context) {
 			n.reportRepeated()
 			n.requestSync()
 			n.wakeWriters() // to retry what failed
+			n.noteReadiness(now)
+		case <-n.readinessChanged:
+			n.noteReadiness(time.Now())
 		}
 	}
 }

@@ -131,6 +131,7 @@ func (n *Node) Connected(up bool) {
 		events := n.replica.Disconnected()
 		n.mu.Unlock()
 		n.emit(events)
+		signal(n.readinessChanged)
 		return
 	}
 	n.bus = connected
@@ -142,6 +143,7 @@ func (n *Node) Connected(up bool) {
 		n.publishDamage()
 		n.connected.open()
 	}
+	signal(n.readinessChanged)
 	n.wakeWriters()
 }
 

@@ -47,7 +47,7 @@ type Limits struct {
 
 // Node is one server of a herd.
 //
-// Lock order: the flood's token (flood.go), then Node.mu, then the lock of a
+// Lock order: topologyChange, the flood's token (flood.go), then Node.mu, then the lock of a
 // ratenote.Limiter in the replica. No other two locks are held at the same time.
 type Node struct {
 	cfg Config
@@ -70,7 +70,12 @@ type Node struct {
 	endLookups context.CancelFunc
 
 	connected gate // opens when the bus was first connected
-	ready     gate // opens when the server is first ready
+	ready     gate // opens when the server is first in step
+
+	readinessChanged chan struct{} // makes runHeartbeats look at once; capacity 1
+	readiness        readinessLog
+
+	topologyChange sync.Mutex // held by SetTopology: one change at a time. It is taken before all other locks
 }
 
 // state is what Node.mu guards. The lock is never held across a send, a write or a log
@@ -117,6 +122,9 @@ func New(cfg Config) *Node {
 		events:    newEvents(),
 		connected: newGate(),
 		ready:     newGate(),
+
+		readinessChanged: make(chan struct{}, 1),
+		readiness:        readinessLog{began: time.Now()},
 	}
 	n.buffers.New = newExchange
 	n.replica = replica.New(replica.Config{

@@ -2,10 +2,13 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
+	"herd/bus"
 	"herd/node/wire"
 )
 
@@ -33,10 +36,9 @@ func (g gate) isOpen() bool {
 }
 
 // awaitInStep opens the ready gate once the server is in step with all neighbours that
-// are up.
+// are up, and is not kept off all of its edges.
 func (n *Node) awaitInStep(ctx context.Context) {
 	const poll = 5 * time.Millisecond
-	began := time.Now()
 	if n.cfg.Repair > 0 {
 		wait(ctx, n.connected.opened, connectTimeout)
 	}
@@ -49,16 +51,44 @@ func (n *Node) awaitInStep(ctx context.Context) {
 		}
 	}
 	n.ready.open()
-	n.log.Info("ready", "after", time.Since(began), "records", n.records())
+	signal(n.readinessChanged)
 	n.sendHeartbeats(wire.Heartbeat{}) // neighbours may wait for us to be ready
 }
 
 // inStep reports whether a server that sent its first heartbeats at greeted is in step
-// with all neighbours that are up. While the bus is disconnected, none is.
+// with all neighbours that are up, and not kept off its edges. While the bus cannot be
+// reached, no neighbour is up.
 func (n *Node) inStep(greeted time.Time) bool {
+	problem := n.cfg.Bus.Problem()
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.keptOff(problem) != nil {
+		return false
+	}
 	return n.bus != connected || n.replica.Ready(time.Now(), greeted)
+}
+
+// keptOff is why this server cannot use its edges, nil if it can use one: the bus has a
+// problem, or no neighbour agrees on an edge with it. Missing permissions may be meant for
+// one edge, which a new topology leaves out. So they count only while no edge is up. The
+// lock is held.
+func (n *Node) keptOff(problem error) error {
+	up, refused := 0, ""
+	for _, i := range n.edgeInfos(time.Now()) {
+		switch {
+		case i.Up:
+			up++
+		case i.Refused:
+			refused = i.Problem
+		}
+	}
+	switch {
+	case problem != nil && (up == 0 || !errors.Is(problem, bus.ErrDenied)):
+		return problem
+	case up == 0 && refused != "":
+		return errors.New(refused)
+	}
+	return nil
 }
 
 func (n *Node) records() int {
@@ -77,26 +107,76 @@ func (n *Node) AwaitReady(ctx context.Context) {
 
 // Ready is nil when the server is ready, and else says why it is not. A server gets ready
 // once it is in step with all neighbours that are up; one that has not answered our first
-// heartbeat for half a second counts as down. If the bus cannot be reached, it gets ready
-// two seconds after its start; with repair off, at its start. Later it is unready while
-// the bus is disconnected, the journal fails, or its clock and a neighbour's differ by
-// much, and when it stops.
+// heartbeat for half a second counts as down. If the bus cannot be reached, WHATSAT is
+// answered two seconds after the start; with repair off, from the start. Later the server
+// is unready while the bus is disconnected or limits it, no neighbour agrees on an edge
+// with it, the journal fails, or its clock is off, and when it stops.
 func (n *Node) Ready() error {
-	if !n.ready.isOpen() {
-		return fmt.Errorf("%s: not yet in step with its neighbours", n.cfg.Name)
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	clock := n.replica.ClockProblem()
-	switch {
-	case n.stopping:
-		return fmt.Errorf("%s: stopping", n.cfg.Name)
-	case n.journalFailed:
-		return fmt.Errorf("%s: the journal fails", n.cfg.Name)
-	case n.bus != connected:
-		return fmt.Errorf("%s: NATS is disconnected", n.cfg.Name)
-	case clock != "":
-		return fmt.Errorf("%s: %s", n.cfg.Name, clock)
+	if err := n.unready(); err != nil {
+		return fmt.Errorf("%s: %w", n.cfg.Name, err)
 	}
 	return nil
+}
+
+// unready is why the server is not ready.
+func (n *Node) unready() error {
+	problem := n.cfg.Bus.Problem()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	kept, clock := n.keptOff(problem), n.replica.ClockProblem()
+	switch {
+	case n.stopping:
+		return errors.New("stopping")
+	case n.journalFailed:
+		return errors.New("the journal fails")
+	case kept != nil:
+		return kept
+	case n.bus == disconnected || n.bus == neverConnected && n.ready.isOpen():
+		return errors.New("NATS is disconnected")
+	case !n.ready.isOpen():
+		return n.notInStep()
+	case clock != "":
+		return errors.New(clock)
+	}
+	return nil
+}
+
+// notInStep names the neighbours that a server is not in step with that is not ready yet.
+// The lock is held.
+func (n *Node) notInStep() error {
+	var with []string
+	for _, i := range n.edgeInfos(time.Now()) {
+		if i.Up && !i.InStep {
+			with = append(with, i.Peer)
+		}
+	}
+	if len(with) == 0 {
+		return errors.New("not yet in step with its neighbours")
+	}
+	return fmt.Errorf("not yet in step with %s", strings.Join(with, ", "))
+}
+
+// readinessLog is what the log last said about readiness. Only runHeartbeats uses it.
+type readinessLog struct {
+	began  time.Time // of the server
+	logged bool
+	reason string // "" for ready
+}
+
+// noteReadiness logs that the server became ready, or why it is not. So the log says ready
+// when /readyz does.
+func (n *Node) noteReadiness(now time.Time) {
+	l, reason := &n.readiness, ""
+	if err := n.unready(); err != nil {
+		reason = err.Error()
+	}
+	if l.logged && l.reason == reason {
+		return
+	}
+	l.logged, l.reason = true, reason
+	if reason == "" {
+		n.log.Info("ready", "after", now.Sub(l.began), "records", n.records())
+	} else {
+		n.log.Warn("not ready", "reason", reason)
+	}
 }

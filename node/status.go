@@ -33,6 +33,7 @@ func (n *Node) Status() status.Server {
 	for _, i := range n.edgeInfos(now) {
 		s.Edges = append(s.Edges, status.Edge{
 			Peer: i.Peer, Up: i.Up, InStep: i.InStep, Repairing: i.Comparing, Waiting: i.Queued, BeatAge: heartbeatAge(i),
+			Problem: i.Problem, Unsendable: i.Unsendable,
 			Sent: i.Out, News: i.News, Duplicates: i.Duplicates, Stale: i.Stale,
 			Lost: i.Lost, Repairs: i.Repairs, Repaired: i.RepairNews,
 		})

@@ -1,26 +1,32 @@
 package status
 
 import (
+	"slices"
+	"strings"
 	"testing"
-	"time"
 )
 
-// herd is A and B in step with each other. C is not of the herd, and the first reply of A
-// is an old one.
-func herd() Herd {
-	now := time.Unix(1000, 0)
-	return Gather([]string{"A", "B"}, []Server{
-		{Server: "B", Ready: true, Records: 2, Digest: "ff", Clients: 1, Clock: now, Edges: []Edge{{Peer: "A", Up: true, InStep: true}}},
-		{Server: "C", Clock: now},
-		{Server: "A", Records: 1, Digest: "0e", Clock: now, Edges: []Edge{{Peer: "B", Up: true, InStep: true}}},
-		{Server: "A", Ready: true, Records: 2, Digest: "ff", Clock: now.Add(1), Edges: []Edge{{Peer: "B", Up: true, InStep: true}}},
-	})
+// replies is A and B in step with each other. A replied twice, and its first reply counts.
+func replies() []Server {
+	return []Server{
+		{Server: "B", Ready: true, Records: 2, Digest: "ff", Clients: 1, Edges: []Edge{{Peer: "A", Up: true, InStep: true}}},
+		{Server: "A", Ready: true, Records: 2, Digest: "ff", Edges: []Edge{{Peer: "B", Up: true, InStep: true}}},
+		{Server: "A", Records: 1, Digest: "0e"},
+	}
+}
+
+func gather(names string, earlier Herd, change func(replies []Server)) Herd {
+	r := replies()
+	if change != nil {
+		change(r)
+	}
+	return Gather(strings.Fields(names), r, earlier)
 }
 
 func TestHerdText(t *testing.T) {
-	h := herd()
-	if !h.InStep() || !h.Equal() {
-		t.Errorf("InStep = %v, Equal = %v, want true for %+v", h.InStep(), h.Equal(), h)
+	h := gather("A B", Herd{}, nil)
+	if !h.InStep() || !h.Well() || h.Maps != Equal {
+		t.Errorf("InStep = %v, Well = %v, maps %s, want true, true and equal: %+v", h.InStep(), h.Well(), h.Maps, h)
 	}
 	const want = "SERVER  READY  RECORDS  DIGEST  CLIENTS  NEIGHBOURS\n" +
 		"A       yes    2        ff      0        B (in step)\n" +
@@ -30,28 +36,81 @@ func TestHerdText(t *testing.T) {
 		t.Errorf("Text = \n%s, want\n%s", got, want)
 	}
 
-	h = herd()
-	h.Servers[1].Digest = "0e"
-	if !h.InStep() || h.Equal() {
-		t.Errorf("unequal digests: InStep = %v, Equal = %v, want true and false", h.InStep(), h.Equal())
-	}
-	h = herd()
-	h.Servers[0].Edges[0] = Edge{Peer: "B", BeatAge: 12, Waiting: 3}
-	h.Servers[0].Why = "A: NATS is disconnected"
-	if h.InStep() {
-		t.Error("InStep = true with an edge down")
-	}
-	h.Servers = h.Servers[:1]
-	h.Missing = []string{"B"}
+	// B was killed a moment ago: A has not noticed yet.
+	killed := Gather([]string{"A", "B"}, replies()[1:2], Herd{})
 	const broken = "SERVER  READY     RECORDS  DIGEST  CLIENTS  NEIGHBOURS\n" +
-		"A       yes       2        ff      0        B (down, last heartbeat 12 s ago, 3 waiting)\n" +
+		"A       yes       2        ff      0        B (no reply)\n" +
 		"B       no reply                            \n" +
-		"\nA: NATS is disconnected\n1 of 2 servers, NOT all edges in step, maps not equal at this moment\n"
-	if got := h.Text(); got != broken {
-		t.Errorf("Text = \n%q, want\n%q", got, broken)
+		"\nproblem: B does not reply\n1 of 2 servers, NOT all edges in step, not known whether maps are equal\n"
+	if got := killed.Text(); got != broken {
+		t.Errorf("Text = \n%s, want\n%s", got, broken)
 	}
-	if Gather([]string{"A"}, nil).InStep() {
-		t.Error("InStep = true without replies")
+}
+
+// TestProblems: whatever is wrong is named, and nothing else is.
+func TestProblems(t *testing.T) {
+	for _, tt := range []struct {
+		name, names string
+		change      func(r []Server)
+		problems    []string
+	}{
+		{"nothing", "A B", nil, nil},
+		{"a server of the topology does not reply", "A B C", nil,
+			[]string{"C does not reply", "the edges do not connect all servers: A B | C"}},
+		{"a neighbour that we do not list does not reply", "A B",
+			func(r []Server) { r[0].Edges = append(r[0].Edges, Edge{Peer: "C", Up: true, InStep: true}) },
+			[]string{"C does not reply"}},
+		{"not ready", "A B", func(r []Server) { r[0].Ready, r[0].Why = false, "B: NATS is disconnected" },
+			[]string{"not ready: B: NATS is disconnected"}},
+		{"down at one end", "A B", func(r []Server) { r[0].Edges[0] = Edge{Peer: "A", BeatAge: 12, Waiting: 3} },
+			[]string{"B is not in step with A: down, last heartbeat 12 s ago"}},
+		{"refused", "A B", func(r []Server) { r[0].Edges[0] = Edge{Peer: "A", Problem: "A has format 2, ours is 1"} },
+			[]string{"B: A has format 2, ours is 1"}},
+		{"another topology", "A B", func(r []Server) { r[0].Edges[0].Problem = "A has another topology" }, nil},
+		{"listed at one end", "A B", func(r []Server) { r[0].Edges = nil },
+			[]string{"A lists an edge to B, which does not list it", "the edges do not connect all servers: A | B"}},
+		{"unsendable", "A B", func(r []Server) { r[1].Edges[0].Unsendable = 2 },
+			[]string{"A cannot send 2 records to B: larger than NATS's max_payload, raise it"}},
+		{"unequal, but perhaps only for a moment", "A B", func(r []Server) { r[0].Digest = "0e" }, nil},
+	} {
+		h := gather(tt.names, Herd{}, tt.change)
+		if !slices.Equal(h.Problems, tt.problems) {
+			t.Errorf("%s: problems %q, want %q", tt.name, h.Problems, tt.problems)
+		}
+		if h.Well() != (len(tt.problems) == 0) {
+			t.Errorf("%s: Well = %v with %d problems", tt.name, h.Well(), len(tt.problems))
+		}
+	}
+	if h := Gather([]string{"A"}, nil, Herd{}); h.Well() || h.InStep() || h.Maps != Unknown {
+		t.Errorf("without replies: Well = %v, InStep = %v, maps %s, want false, false, unknown", h.Well(), h.InStep(), h.Maps)
+	}
+}
+
+// TestMaps: different maps are unequal only if two of them rest.
+func TestMaps(t *testing.T) {
+	digests := func(b, a string) func(r []Server) {
+		return func(r []Server) { r[0].Digest, r[1].Digest = b, a }
+	}
+	for _, tt := range []struct {
+		name           string
+		before, change func(r []Server)
+		want           Maps
+	}{
+		{"equal", nil, nil, Equal},
+		{"different, and both rest", digests("0e", "ff"), digests("0e", "ff"), Unequal},
+		{"different, and both change", digests("0e", "ff"), digests("0f", "aa"), Changing},
+		{"different, and one changes", digests("0e", "ff"), digests("0f", "ff"), Changing},
+		{"different, and a restarted server has the digest that it had", digests("0e", "ff"),
+			func(r []Server) { digests("0e", "ff")(r); r[0].Epoch = 7 }, Changing},
+		{"equal after a change", digests("0e", "ff"), nil, Equal},
+	} {
+		earlier := gather("A B", Herd{}, tt.before)
+		if got := gather("A B", earlier, tt.change).Maps; got != tt.want {
+			t.Errorf("%s: maps %s, want %s", tt.name, got, tt.want)
+		}
+	}
+	if got := gather("A B C", gather("A B C", Herd{}, digests("0e", "ff")), digests("0e", "ff")).Maps; got != Unknown {
+		t.Errorf("a server does not reply: maps %s, want unknown", got)
 	}
 }
 
@@ -63,8 +122,8 @@ func TestEdgeText(t *testing.T) {
 		"B (not in step, 7 waiting)":       {Peer: "B", Up: true, Waiting: 7},
 		"B (in step)":                      {Peer: "B", Up: true, InStep: true},
 	} {
-		if got := e.text(); got != want {
-			t.Errorf("text = %q, want %q", got, want)
+		if got := (Herd{}).edgeText(e); got != want {
+			t.Errorf("edgeText = %q, want %q", got, want)
 		}
 	}
 }
