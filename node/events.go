@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"herd/bus"
+	"herd/bus/printable"
 	"herd/bus/ratenote"
 	"herd/node/replica"
 )
@@ -52,9 +53,15 @@ func (e *events) byKind() map[replica.Kind]uint64 {
 	return maps.Clone(e.counts)
 }
 
-// emit reports events: to the log, the traffic log and the bus.
+// maxEventText is how many bytes of an event's text are reported. It may quote what a
+// neighbour or the broker sent.
+const maxEventText = 1000
+
+// emit reports events: to the log, the traffic log and the bus. Their text becomes one
+// printable line.
 func (n *Node) emit(events []replica.Event) {
 	for _, e := range events {
+		e.Text = printable.Clip(e.Text, maxEventText)
 		attributes := []any{"text", e.Text}
 		if e.Peer != "" {
 			attributes = append(attributes, "edge", e.Peer)

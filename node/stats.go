@@ -14,6 +14,7 @@ type Stats struct {
 	Accepted, Refused              uint64
 	Panics                         uint64
 	Unsendable                     uint64
+	TrafficLost                    uint64 // lines of the traffic log
 	Reports                        replica.Reports
 	Events                         map[string]uint64 // by kind; all kinds are there
 	JournalRecords                 int               // not yet in the journal
@@ -26,6 +27,9 @@ type Stats struct {
 func (n *Node) Stats() Stats {
 	s := Stats{Ready: n.Ready() == nil, Panics: n.panics.Load(), Events: map[string]uint64{}, Latencies: map[string]Latency{}}
 	s.Clients, s.Accepted, s.Refused = n.clients.counts()
+	if n.traffic != nil {
+		s.TrafficLost = n.traffic.linesLost()
+	}
 	counts := n.events.byKind()
 	for _, k := range kinds {
 		s.Events[string(k)] = counts[k]

@@ -2,12 +2,15 @@ package node
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // TestTrafficLogRotation: lines of several writers fill several files. None is lost or
@@ -63,19 +66,123 @@ func TestTrafficLogRotation(t *testing.T) {
 	}
 }
 
-func TestNeedsQuotes(t *testing.T) {
-	for line, want := range map[string]bool{
-		"AT A +0.000000000 kiwi +1+1 1": false,
-		"na\u00efve \xff bytes":         false,
-		"a \"quoted\" word":             false,
-		"\"quoted\"":                    true, // it would look as if we had quoted it
-		"tab\there":                     true,
-		"nul\x00":                       true,
-		"del\x7f":                       true,
-		"\r":                            true,
-	} {
-		if got := needsQuotes([]byte(line)); got != want {
-			t.Errorf("needsQuotes(%q) = %v, want %v", line, got, want)
+// trafficLines returns the lines of a traffic log without their times.
+func trafficLines(t *testing.T, file string) (lines []string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		lines = append(lines, strings.TrimSuffix(line[min(len(trafficTime)+1, len(line)):], "\n"))
+	}
+	return lines
+}
+
+// writeNow writes a line and returns when it is in the file or lost.
+func (t *trafficLog) writeNow(line string) {
+	t.write(line, "", nil)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for len(t.buf) > 0 || t.busy {
+		t.change.Wait()
+	}
+}
+
+// TestTrafficLogMoved: a file that was moved or removed, also with its directory, is
+// created anew, at the next check or when told; lines go on in the old one until then.
+func TestTrafficLogMoved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "logs")
+	file := filepath.Join(dir, "A.log")
+	log := newTrafficLog(dir, "A", discard)
+	log.check = 0
+	n := &Node{traffic: log}
+	stop := log.start()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect := func(file string, want ...string) {
+		t.Helper()
+		if got := trafficLines(t, file); strings.Join(got, ", ") != strings.Join(want, ", ") {
+			t.Errorf("%s has %q, want %q", file, got, want)
+		}
+	}
+	log.writeNow("one")
+	log.writeNow("two") // in its place: nothing happens
+	must(os.Rename(file, file+".1"))
+	log.writeNow("three")
+	expect(file+".1", "A one", "A two")
+	expect(file, "A three")
+
+	must(os.RemoveAll(dir))
+	log.writeNow("four")
+	expect(file, "A four")
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("directory %v, %v, want mode 0700", info.Mode(), err)
+	}
+
+	log.check = time.Hour
+	must(os.Rename(file, file+".2"))
+	log.writeNow("five")
+	n.ReopenTrafficLog()
+	log.writeNow("six")
+	expect(file+".2", "A four", "A five")
+	expect(file, "A six")
+	stop()
+	if log.linesLost() != 0 {
+		t.Errorf("%d lines lost", log.linesLost())
+	}
+}
+
+// TestTrafficLogUnwritable: lines that cannot be written are counted and said once, and
+// the log recovers by itself.
+func TestTrafficLogUnwritable(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "logs")
+	if err := os.WriteFile(dir, nil, 0o600); err != nil { // where the directory should be
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	log := newTrafficLog(dir, "A", slog.New(slog.NewTextHandler(&said, nil)))
+	log.check = 0
+	stop := log.start()
+	for range 5 {
+		log.writeNow("lost")
+	}
+	if got := log.linesLost(); got != 5 || strings.Count(said.String(), "\n") != 1 || !strings.Contains(said.String(), "lines are lost") {
+		t.Errorf("%d lines lost, want 5; said\n%swant one line", got, said.String())
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	said.Reset()
+	log.writeNow("kept")
+	if !strings.Contains(said.String(), `"traffic log is written again"`) || !strings.Contains(said.String(), "lines_lost=5") {
+		t.Errorf("said\n%swant that 5 lines were lost", said.String())
+	}
+	said.Reset()
+	log.writeNow("kept")
+	stop()
+	if got := trafficLines(t, filepath.Join(dir, "A.log")); len(got) != 2 || said.Len() != 0 || log.linesLost() != 5 {
+		t.Errorf("the log has %q, %d lines lost, said %q; want two lines, 5 and nothing", got, log.linesLost(), said.String())
+	}
+}
+
+// TestTrafficLogLine: a line is quoted if it is not printable.
+func TestTrafficLogLine(t *testing.T) {
+	dir := t.TempDir()
+	log := newTrafficLog(dir, "A", discard)
+	stop := log.start()
+	for _, line := range []string{"plain", "c1 \x9b \u009b", "bidi \u202e", "break \u2028\r"} {
+		log.write("client in", "127.0.0.1:1", []byte(line))
+	}
+	stop()
+	want := []string{"plain", `"c1 \x9b \u009b"`, `"bidi \u202e"`, `"break \u2028\r"`}
+	for i, got := range trafficLines(t, filepath.Join(dir, "A.log")) {
+		if got != "A client in 127.0.0.1:1 "+want[i] {
+			t.Errorf("line %q, want %s at its end", got, want[i])
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"herd/bus"
 	"herd/bus/batch"
+	"herd/bus/printable"
 )
 
 const (
@@ -128,7 +129,7 @@ func (r *reader) receive() (lines int) {
 
 func (r *reader) receiveOne(m *nats.Msg) {
 	if header := brokerHeader(m.Header); header != "" {
-		r.deny(m.Subject, fmt.Sprintf("dropped a message on %q: its header %s shows that a broker made it", m.Subject, header))
+		r.deny(m.Subject, fmt.Sprintf("dropped a message on %q: its header %s shows that a broker made it", m.Subject, printable.Clip(header, 80)))
 		return
 	}
 	from := r.edges[m.Subject]

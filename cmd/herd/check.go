@@ -5,16 +5,16 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nkeys"
-
-	"herd/bus"
 )
 
 // checker checks the values of variables and flags, and collects all faults. Its
@@ -63,13 +63,15 @@ func (c *checker) address(name, value string) string {
 		return ""
 	}
 	_, port, err := net.SplitHostPort(value)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if err != nil {
+	if err != nil || !isPort(port) {
 		c.fault(name, "%q is not an address such as 127.0.0.1:12000", value)
 	}
 	return value
+}
+
+func isPort(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 16)
+	return err == nil
 }
 
 // portRange checks that n ports, counted up from that of a valid address, exist. what is
@@ -86,43 +88,91 @@ func (c *checker) natsURLs(name, value string) (urls []string) {
 	if value == "" {
 		return nil
 	}
-	entries := strings.Split(value, ",")
-	for i, entry := range entries {
-		full, u, err := parseNATSURL(entry)
+	if c.isQuoted(name, value) {
+		return nil
+	}
+	entries := parseNATSURLs(value)
+	for i, e := range entries {
 		switch {
-		case err != nil:
-			c.fault(name, "entry %d of %d is not a NATS URL such as nats://127.0.0.1:4222; in a user name or password write a comma as %%2C", i+1, len(entries))
-		case u.Scheme != "nats" && u.Scheme != "tls" && u.Scheme != "ws" && u.Scheme != "wss":
-			c.fault(name, "%s: the scheme must be nats, tls, ws or wss", bus.RedactURL(strings.TrimSpace(entry)))
+		case e.err != nil:
+			c.fault(name, "entry %d of %d is not a NATS URL such as nats://127.0.0.1:4222; "+
+				"in a user name or password write a comma as %%2C, / as %%2F, ? as %%3F, # as %%23, %% as %%25, a space as %%20", i+1, len(entries))
+		case e.url.Scheme != "nats" && e.url.Scheme != "tls" && e.url.Scheme != "ws" && e.url.Scheme != "wss":
+			c.fault(name, "%s: the scheme must be nats, tls, ws or wss", e.redacted())
 		default:
-			urls = append(urls, full) // not u.String(), which decodes %2C
+			urls = append(urls, e.full) // not url.String(), which decodes %2C
 		}
 	}
 	return urls
 }
 
-// parseNATSURL parses a URL and adds the scheme if it is missing.
-func parseNATSURL(text string) (full string, u *url.URL, err error) {
-	full = strings.TrimSpace(text)
-	if !strings.Contains(full, "://") {
-		full = "nats://" + full
-	}
-	u, err = url.Parse(full)
-	if err == nil && u.Hostname() == "" {
-		err = errors.New("no host")
-	}
-	return full, u, err
+// natsURL is an entry of HERD_NATS_URL.
+type natsURL struct {
+	full     string // with a scheme
+	complete bool   // the scheme was given
+	url      *url.URL
+	err      error // of url, which is then not valid
 }
 
-// redactNATSURLs is HERD_NATS_URL without secrets.
+// redacted is the URL without secrets.
+func (e natsURL) redacted() string {
+	u := url.URL{Scheme: e.url.Scheme, Host: e.url.Host, Path: e.url.Path, RawPath: e.url.RawPath}
+	if e.url.User != nil {
+		u.User = url.User("xxxxx")
+	}
+	if !e.complete {
+		return strings.TrimPrefix(u.String(), "nats://")
+	}
+	return u.String()
+}
+
+// parseNATSURLs parses a comma-separated list. What may be a part of a password, because
+// of a character that must be escaped in it, is no host: it would be shown and looked up.
+func parseNATSURLs(value string) (entries []natsURL) {
+	for i, text := range strings.Split(value, ",") {
+		var e natsURL
+		e.full = strings.TrimSpace(text)
+		if e.complete = strings.Contains(e.full, "://"); !e.complete {
+			e.full = "nats://" + e.full
+		}
+		e.url, e.err = url.Parse(e.full)
+		switch {
+		case e.err != nil:
+		case e.url.Hostname() == "":
+			e.err = errors.New("no host")
+		case e.url.Port() != "" && !isPort(e.url.Port()):
+			e.err = errors.New("no such port")
+		case strings.Contains(e.url.Path, "@"), e.url.RawQuery != "", e.url.Fragment != "": // behind a /, ? or # in a password
+			e.err = errors.New("more than a host and a path")
+		case i > 0 && !e.complete && e.url.User != nil && entries[i-1].err == nil && entries[i-1].url.User == nil:
+			e.err = errors.New("@ behind a comma") // in a password
+		}
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+// redactNATSURLs is HERD_NATS_URL without secrets. A malformed value is not shown at all.
 func redactNATSURLs(value string) string {
-	entries := strings.Split(value, ",")
-	for _, entry := range entries {
-		if _, _, err := parseNATSURL(entry); err != nil {
+	var urls []string
+	for _, e := range parseNATSURLs(value) {
+		if e.err != nil {
 			return "(malformed)"
 		}
+		urls = append(urls, e.redacted())
 	}
-	return bus.RedactURLs(entries)
+	return strings.Join(urls, ",")
+}
+
+// isQuoted adds a fault if a value is in quotes, which a file for Docker or systemd may
+// keep as a part of it.
+func (c *checker) isQuoted(name, value string) bool {
+	const quotes = "\"'`"
+	if value == "" || !strings.ContainsRune(quotes, rune(value[0])) && !strings.ContainsRune(quotes, rune(value[len(value)-1])) {
+		return false
+	}
+	c.fault(name, "the value begins or ends with a quotation mark: remove the quotes")
+	return true
 }
 
 // file reads a file. It returns nil if path is "", or on a fault.
@@ -131,11 +181,30 @@ func (c *checker) file(name, path string) []byte {
 		return nil
 	}
 	content, err := os.ReadFile(path)
-	if err != nil {
+	var reason *fs.PathError
+	switch {
+	case err == nil:
+		return content
+	case isPath(path) || !errors.As(err, &reason):
 		c.fault(name, "%w", err)
-		return nil
+	default:
+		c.fault(name, "%w (the value is not shown, since it may be a secret: set the path of a file)", reason.Err)
 	}
-	return content
+	return nil
+}
+
+// isPath reports whether a value is plainly a path, and not a secret that was set in its
+// place: something has that path, or could have it, for its directory exists.
+func isPath(value string) bool {
+	if _, err := os.Lstat(value); err == nil {
+		return true
+	}
+	dir := filepath.Dir(value)
+	if dir == "." || dir == "/" {
+		return false
+	}
+	info, err := os.Stat(dir)
+	return err == nil && info.IsDir()
 }
 
 // seed checks that a file holds an nkey seed. A directory is valid here: hasSeeds
@@ -145,6 +214,9 @@ func (c *checker) seed(path string) string {
 		return path
 	}
 	if content := c.file("HERD_NATS_SEED", path); content != nil {
+		if c.isQuoted("HERD_NATS_SEED", strings.TrimSpace(string(content))) {
+			return path
+		}
 		if _, err := nkeys.ParseDecoratedNKey(content); err != nil {
 			c.fault("HERD_NATS_SEED", "%s: %w", path, err)
 		}
@@ -175,13 +247,13 @@ func (c *checker) authority(name, path string) string {
 }
 
 // directory creates a directory if it is missing; "" is valid.
-func (c *checker) directory(name, path string) string {
-	if path != "" {
-		if err := os.MkdirAll(path, 0o700); err != nil {
-			c.fault(name, "%w", err)
-		}
+func (c *checker) directory(name, path string) {
+	if path == "" {
+		return
 	}
-	return path
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		c.fault(name, "%w", err)
+	}
 }
 
 // keyPair loads a certificate and its key. It returns nil if both are unset, or on a
@@ -194,7 +266,11 @@ func (c *checker) keyPair(certName, cert, keyName, key string) *tls.Certificate 
 		c.faults = append(c.faults, fmt.Errorf("%s and %s must be set together", certName, keyName))
 		return nil
 	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
+	certText, keyText := c.file(certName, cert), c.file(keyName, key)
+	if certText == nil || keyText == nil {
+		return nil
+	}
+	pair, err := tls.X509KeyPair(certText, keyText)
 	if err != nil {
 		c.fault(certName, "%w", err)
 		return nil

@@ -16,10 +16,17 @@ func TestNATSURLs(t *testing.T) {
 	}{
 		{value: "", redacted: "(malformed)"}, // never shown
 		{value: "127.0.0.1:4222", urls: []string{"nats://127.0.0.1:4222"}, redacted: "127.0.0.1:4222"},
-		{value: "tls://a, wss://b:1", urls: []string{"tls://a", "wss://b:1"}, redacted: "tls://a, wss://b:1"},
+		{value: "tls://a, wss://b:1", urls: []string{"tls://a", "wss://b:1"}, redacted: "tls://a,wss://b:1"},
 		{value: "nats://u:p%2Cw@a", urls: []string{"nats://u:p%2Cw@a"}, redacted: "nats://xxxxx@a"}, // NATS splits at commas
 		{value: "u:secret@a", urls: []string{"nats://u:secret@a"}, redacted: "xxxxx@a"},
 		{value: "nats://u:secret,word@a", fault: "entry 1 of 2 is not a NATS URL", redacted: "(malformed)"},
+		{value: "u:p@a,u:p@b", urls: []string{"nats://u:p@a", "nats://u:p@b"}, redacted: "xxxxx@a,xxxxx@b"},
+		{value: "nats://u:1,secret@a", fault: "entry 2 of 2 is not a NATS URL", redacted: "(malformed)"},
+		{value: "nats://u:1/secret@a", fault: "entry 1 of 1 is not a NATS URL", redacted: "(malformed)"},
+		{value: "nats://u:1?secret@a", fault: "? as %3F", redacted: "(malformed)"},
+		{value: "nats://u:1#secret@a", fault: "# as %23", redacted: "(malformed)"},
+		{value: "nats://u:70000", fault: "entry 1 of 1 is not a NATS URL", redacted: "(malformed)"},
+		{value: `"nats://u:secret@a"`, fault: "remove the quotes", redacted: "(malformed)"},
 		{value: "http://u:secret@a", fault: "http://xxxxx@a: the scheme must be", redacted: "http://xxxxx@a"},
 	} {
 		var c checker

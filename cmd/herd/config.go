@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -53,11 +52,11 @@ type settings struct {
 	logDir    string
 	opsListen string // "" if unset
 
-	clientTLS *tls.Config // nil if unset
-	limits    node.Limits
-	journal   journalMode
-	dataDir   string
-	repair    time.Duration
+	clientCert *certificate // nil if unset
+	limits     node.Limits
+	journal    journalMode
+	dataDir    string
+	repair     time.Duration
 
 	places       stack.Config // process.placesConfig completes it
 	placesBudget int          // calls a day of the whole herd to each web service, or stack.Unlimited
@@ -97,7 +96,7 @@ func (c *checker) validate(e environment) settings {
 	s := settings{
 		topology: e.Topology, name: e.Name,
 		seed: c.seed(e.NatsSeed), creds: c.creds(e.NatsCreds), ca: c.authority("HERD_NATS_CA", e.NatsCA),
-		logDir: c.directory("HERD_LOG_DIR", e.LogDir), opsListen: e.OpsListen,
+		logDir: e.LogDir, opsListen: e.OpsListen,
 		limits: node.Limits{
 			// A record of the longest line must fit into a message of a nats-server with the
 			// default max_payload, 1 MB.
@@ -126,7 +125,7 @@ func (c *checker) validate(e environment) settings {
 		s.cert, s.key = e.NatsCert, e.NatsKey
 	}
 	if pair := c.keyPair("HERD_TLS_CERT", e.TLSCert, "HERD_TLS_KEY", e.TLSKey); pair != nil {
-		s.clientTLS = &tls.Config{Certificates: []tls.Certificate{*pair}}
+		s.clientCert = newCertificate(e.TLSCert, e.TLSKey, pair)
 	}
 	if s.prefix = bus.Prefix(e.Prefix); !subjectToken.MatchString(e.Prefix) {
 		c.fault("HERD_PREFIX", "%q is not a subject token: use ASCII letters, digits, _ and -", e.Prefix)
@@ -150,7 +149,7 @@ func (c *checker) journal(mode, dir string) (journalMode, string) {
 		if dir == "" {
 			c.fault("HERD_JOURNAL", "%s requires HERD_DATA_DIR", mode)
 		}
-		return m, c.directory("HERD_DATA_DIR", dir)
+		return m, dir
 	default:
 		c.fault("HERD_JOURNAL", "%q is not one of off, ack, sync", mode)
 	}
@@ -170,6 +169,15 @@ func (c *checker) hasSeeds(s settings, users ...string) {
 		if path := s.seedOf(user); path != s.seed {
 			c.seed(path)
 		}
+	}
+}
+
+// makeDirectories creates the directories of a process that runs servers, if they are
+// missing. Other commands create nothing.
+func makeDirectories(c *checker, s settings) {
+	c.directory("HERD_LOG_DIR", s.logDir)
+	if s.journal != journalOff {
+		c.directory("HERD_DATA_DIR", s.dataDir)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kelseyhightower/envconfig"
 
+	"herd/bus/printable"
 	"herd/places/stack"
 )
 
@@ -26,11 +27,11 @@ type environment struct {
 
 	NatsURL    string `split_words:"true" desc:"NATS URLs, comma-separated; default: up embeds a NATS server, serve uses nats://127.0.0.1:4222"`
 	NatsListen string `split_words:"true" default:"127.0.0.1:4222" desc:"up: address of the embedded NATS server; clients without a key can read everything and send requests, but not publish on edges; port 0 chooses a free port"`
-	NatsSeed   string `split_words:"true" desc:"file with this server's nkey seed, or a directory written by bus-config"`
-	NatsCreds  string `split_words:"true" desc:"NATS credentials file"`
-	NatsCA     string `split_words:"true" desc:"file with the CA certificate of the NATS server"`
-	NatsCert   string `split_words:"true" desc:"file with the client certificate for NATS"`
-	NatsKey    string `split_words:"true" desc:"file with the key of that certificate"`
+	NatsSeed   string `split_words:"true" secret:"path" desc:"file with this server's nkey seed, or a directory written by bus-config"`
+	NatsCreds  string `split_words:"true" secret:"path" desc:"NATS credentials file"`
+	NatsCA     string `split_words:"true" secret:"path" desc:"file with the CA certificate of the NATS server"`
+	NatsCert   string `split_words:"true" secret:"path" desc:"file with the client certificate for NATS"`
+	NatsKey    string `split_words:"true" secret:"path" desc:"file with the key of that certificate"`
 	Prefix     string `default:"herd" desc:"first token of every subject"`
 
 	LogLevel  string `split_words:"true" default:"info" desc:"level of the log on standard error: debug, info, warn, error"`
@@ -44,12 +45,12 @@ type environment struct {
 	Places        string `default:"gazetteer" desc:"sources of places, comma-separated, tried in this order: gazetteer (built in, offline), google, google-new, overpass"`
 	PlacesURL     string `split_words:"true" desc:"base URL of the web source in HERD_PLACES, or of several: overpass=https://…,google=https://…; required for overpass; write a comma within a URL as %2C"`
 	PlacesKey     string `split_words:"true" secret:"true" desc:"API key of google and google-new"`
-	PlacesKeyFile string `split_words:"true" desc:"file with that key"`
+	PlacesKeyFile string `split_words:"true" secret:"path" desc:"file with that key"`
 	PlacesBudget  string `split_words:"true" desc:"maximum calls per day of the whole herd to each web source, divided among the servers; default: unlimited"`
 	PlacesRatings string `split_words:"true" default:"off" desc:"on: google-new also returns ratings, prices and opening hours, which makes calls more expensive"`
 
-	TLSCert string `split_words:"true" desc:"file with the certificate of the client port; enables TLS"`
-	TLSKey  string `split_words:"true" desc:"file with the key of that certificate"`
+	TLSCert string `split_words:"true" secret:"path" desc:"file with the certificate of the client port; enables TLS"`
+	TLSKey  string `split_words:"true" secret:"path" desc:"file with the key of that certificate"`
 
 	MaxLine      string `split_words:"true" default:"8192" desc:"maximum length of a client's line in bytes, 64 to 262144"`
 	MaxConns     string `split_words:"true" default:"50000" desc:"maximum client connections of a server; half as many from one address, loopback excepted"`
@@ -89,7 +90,9 @@ var setByKubernetes = regexp.MustCompile(`^HERD_(.*_)?(SERVICE_HOST|SERVICE_PORT
 // variable is one environment variable.
 type variable struct {
 	name, fallback, meaning string
-	secret                  bool
+	// secret is "true" for a secret, and "path" for the path of a file. Somebody may have
+	// set the content of the file instead, which may be a secret.
+	secret string
 }
 
 // variables returns the variables in the order of the fields of environment.
@@ -101,7 +104,7 @@ func variables() (all []variable) {
 	}
 	for line := range strings.Lines(listing.String()) {
 		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
-		all = append(all, variable{f[0], f[1], f[2], f[3] == "true"})
+		all = append(all, variable{f[0], f[1], f[2], f[3]})
 	}
 	return all
 }
@@ -127,14 +130,16 @@ func (v variable) display(value string) string {
 	switch {
 	case value == "":
 		return v.fallback
-	case v.secret:
+	case v.secret == "true":
 		return "set"
+	case v.secret == "path" && !isPath(value):
+		return "(no such file)"
 	case v.name == "HERD_PLACES_URL":
 		return stack.RedactURLs(value)
 	case v.name == "HERD_NATS_URL":
 		return redactNATSURLs(value)
 	}
-	return value
+	return printable.Line(value)
 }
 
 func orDash(s string) string {

@@ -46,7 +46,9 @@ func (h healthcheckCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	reply, err := http.DefaultClient.Do(request)
+	// A transport of its own: the default one would use a proxy of the environment.
+	transport := &http.Transport{DisableKeepAlives: true}
+	reply, err := (&http.Client{Transport: transport}).Do(request)
 	if err != nil {
 		return fmt.Errorf("healthcheck: %w", err)
 	}

@@ -16,19 +16,19 @@ var mayImport = map[string][]string{
 	"cmd/...":     {"cmd/...", "node/...", "bus/...", "places/...", "bus/ratenote"},
 	"compose/...": {},
 
-	"node":         {"node/replica", "node/store", "node/wire", "node/status", "bus", "bus/batch", "bus/topology", "places", "bus/ratenote"},
-	"node/opshttp": {"node", "node/replica", "node/status", "bus", "places", "bus/ratenote"},
+	"node":         {"node/replica", "node/store", "node/wire", "node/status", "bus", "bus/batch", "bus/topology", "bus/printable", "places", "bus/ratenote"},
+	"node/opshttp": {"node", "node/replica", "node/status", "bus", "bus/printable", "places", "bus/ratenote"},
 	"node/replica": {"node/store", "node/wire", "bus/ratenote"},
 	"node/store":   {"node/wire"},
 	"node/wire":    {}, // not even a package of another module, see standardOnly
-	"node/status":  {},
+	"node/status":  {"bus/printable"},
 	"node/journal": {"bus/ratenote"},
 
 	"bus":            {},
 	"bus/topology":   {},
 	"bus/batch":      {"bus"},
 	"bus/access/...": {"bus", "bus/topology", "bus/access/..."},
-	"bus/natsbus":    {"bus", "bus/batch", "bus/ratenote"},
+	"bus/natsbus":    {"bus", "bus/batch", "bus/printable", "bus/ratenote"},
 	"bus/embed":      {"bus/ratenote"},
 	"bus/bustest":    {"bus", "bus/batch", "bus/topology"},
 

@@ -40,8 +40,8 @@ func (l loadCommand) Run(ctx context.Context, c console) error {
 		return usageError{fmt.Errorf("load: %w", err)}
 	}
 	endProgress := func() {}
-	if isTerminal(c.Err) {
-		cfg.Progress, endProgress = showProgress(c.Err)
+	if c.terminal != nil {
+		cfg.Progress, endProgress = showProgress(c.terminal)
 	}
 	report, err := load.Run(ctx, cfg)
 	endProgress()

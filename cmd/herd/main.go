@@ -3,15 +3,21 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
+
+	"herd/bus/printable"
+	"herd/cmd/internal/logwriter"
 )
 
 // Exit statuses.
@@ -41,10 +47,18 @@ type commands struct {
 }
 
 // console is where a command writes: its output to Out, errors and the life-cycle log
-// to Err.
+// to Err. Both escape what is not printable, except line feeds.
 type console struct {
 	Out, Err io.Writer
+	// log is below Err. It never blocks: a standard error that nobody reads costs lines.
+	log *logwriter.Writer
+	// terminal is standard error itself, to show progress on, or nil if that is no
+	// terminal.
+	terminal io.Writer
 }
+
+// logFlush is how long a command waits, when it ends, until its log is written.
+const logFlush = time.Second
 
 // usageError is an invalid command line or environment.
 type usageError struct{ error }
@@ -52,6 +66,8 @@ type usageError struct{ error }
 // run parses args, runs the command until it returns or ctx is cancelled, and returns
 // the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	c := newConsole(stdout, stderr)
+	defer c.log.Flush(logFlush)
 	var helped bool
 	parser := kong.Must(&commands{},
 		kong.Name("herd"),
@@ -60,14 +76,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		kong.Exit(func(int) { helped = true }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(console{stdout, stderr}),
+		kong.Bind(c),
 	)
 	command, err := parser.Parse(args)
 	switch {
 	case helped:
 		return exitOK
 	case err != nil:
-		fmt.Fprintf(stderr, "herd: %v (see herd --help)\n", err)
+		fmt.Fprintf(c.Err, "herd: %v (see herd --help)\n", err)
 		return exitUsage
 	}
 	err = command.Run()
@@ -76,10 +92,26 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &usage):
-		fmt.Fprintln(stderr, "herd:", err)
+		fmt.Fprintln(c.Err, "herd:", err)
 		return exitUsage
 	default:
-		fmt.Fprintln(stderr, "herd:", err)
+		fmt.Fprintln(c.Err, "herd:", err)
 		return exitFailure
 	}
+}
+
+func newConsole(stdout, stderr io.Writer) console {
+	log := logwriter.New(stderr, linesLost)
+	c := console{Out: printable.Writer(stdout), Err: printable.Writer(log), log: log}
+	if isTerminal(stderr) {
+		c.terminal = stderr
+	}
+	return c
+}
+
+// linesLost is the line of the log that says how many lines are missing.
+func linesLost(lines uint64) []byte {
+	var b bytes.Buffer
+	slog.New(slog.NewTextHandler(&b, nil)).Warn("log lines lost: standard error did not accept them", "lines", lines)
+	return b.Bytes()
 }

@@ -22,7 +22,8 @@ type metrics struct {
 	errors   *prometheus.CounterVec
 }
 
-func newMetrics() metrics {
+// newMetrics makes the metrics. logDropped is how many lines of the log were lost.
+func newMetrics(logDropped func() uint64) metrics {
 	m := metrics{
 		registry: prometheus.NewRegistry(),
 		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -38,7 +39,10 @@ func newMetrics() metrics {
 		ConstLabels: prometheus.Labels{"version": version(), "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.calls, m.errors, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	dropped := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "herd_log_lines_dropped_total", Help: "Lines of the log that were lost because standard error did not accept them.",
+	}, func() float64 { return float64(logDropped()) })
+	m.registry.MustRegister(m.calls, m.errors, build, dropped, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,8 +14,11 @@ import (
 func (c *checker) places(e environment) (cfg stack.Config, budget int) {
 	names, err := stack.ParseNames(e.Places)
 	c.faultEach("HERD_PLACES", err)
-	urls, err := stack.ParseURLs(e.PlacesURL, names)
-	c.faultEach("HERD_PLACES_URL", err)
+	var urls map[string]*url.URL
+	if !c.isQuoted("HERD_PLACES_URL", e.PlacesURL) {
+		urls, err = stack.ParseURLs(e.PlacesURL, names)
+		c.faultEach("HERD_PLACES_URL", err)
+	}
 	for _, name := range names {
 		u := urls[name]
 		if u == nil {
@@ -58,6 +62,9 @@ func (c *checker) placesKey(key, file string) string {
 		if content != nil && key == "" {
 			c.fault(name, "%s is empty", file)
 		}
+	}
+	if c.isQuoted(name, key) {
+		return ""
 	}
 	if !placesKeyForm.MatchString(key) {
 		c.fault(name, "the key is malformed: it must be ASCII without white space")

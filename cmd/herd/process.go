@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -34,11 +34,14 @@ import (
 type process struct {
 	settings settings
 	log      *slog.Logger
+	hangups  <-chan os.Signal // each makes the process reload
 	metrics  metrics
 	servers  []server
 	ops      net.Listener // nil if HERD_OPS_LISTEN is off
 	data     *flock.Flock // locks HERD_DATA_DIR; nil without a journal
 	keys     access.Keys  // of the embedded NATS server; nil with an external one
+
+	reloading sync.Mutex // held by reload
 }
 
 type server struct {
@@ -49,11 +52,12 @@ type server struct {
 
 // newProcess opens the client port of each server in names at the address of the same
 // index, and the operator HTTP port at opsAddress, unless that is "".
-func newProcess(s settings, stderr io.Writer, names, addresses []string, opsAddress string) (*process, error) {
+func newProcess(s settings, c console, hangups <-chan os.Signal, names, addresses []string, opsAddress string) (*process, error) {
 	p := &process{
 		settings: s,
-		log:      slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: s.logLevel})),
-		metrics:  newMetrics(),
+		log:      slog.New(slog.NewTextHandler(c.Err, &slog.HandlerOptions{Level: s.logLevel})),
+		hangups:  hangups,
+		metrics:  newMetrics(c.log.Dropped),
 	}
 	if s.journal != journalOff {
 		if err := p.lockData(); err != nil {
@@ -85,8 +89,8 @@ func (p *process) listen(names, addresses []string, opsAddress string) (err erro
 		if err != nil {
 			return fmt.Errorf("client port of %s: %w (choose another with HERD_LISTEN)", name, err)
 		}
-		if p.settings.clientTLS != nil {
-			ln = tls.NewListener(ln, p.settings.clientTLS)
+		if p.settings.clientCert != nil {
+			ln = tls.NewListener(ln, p.settings.clientCert.tlsConfig())
 		}
 		p.servers = append(p.servers, server{name: name, clients: ln})
 	}
@@ -125,6 +129,10 @@ func (p *process) run(ctx context.Context, urls []string, ready func()) error {
 	for _, s := range p.servers {
 		tasks.Go(func() error { return s.node.Run(ctx, s.clients) })
 	}
+	tasks.Go(func() error {
+		p.reloadOnHangup(ctx)
+		return nil
+	})
 	if ready != nil {
 		tasks.Go(func() error {
 			waiting, cancel := context.WithTimeout(ctx, time.Second)
@@ -209,6 +217,9 @@ func (p *process) serveOps() (stop func()) {
 	s := &http.Server{
 		Handler:           opshttp.Handler(ok && tcp.IP.IsLoopback(), p.metrics.registry, nodes...),
 		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      2 * time.Minute, // a profile takes 30 s unless asked otherwise
+		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
 	done := make(chan struct{})

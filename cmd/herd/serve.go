@@ -8,8 +8,9 @@ type serveCommand struct {
 
 // Run runs one server of the herd.
 func (s serveCommand) Run(ctx context.Context, c console) error {
+	hangups := survive()
 	name := s.Name
-	settings, err := loadSettings(func(c *checker, s settings) {
+	settings, err := loadSettings(makeDirectories, func(c *checker, s settings) {
 		if name == "" {
 			name = s.name
 		}
@@ -28,7 +29,7 @@ func (s serveCommand) Run(ctx context.Context, c console) error {
 	if address == "" {
 		address = defaultAddress(clientPort, index)
 	}
-	p, err := newProcess(settings, c.Err, []string{name}, []string{address}, settings.opsAddress(index))
+	p, err := newProcess(settings, c, hangups, []string{name}, []string{address}, settings.opsAddress(index))
 	if err != nil {
 		return err
 	}

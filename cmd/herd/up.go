@@ -11,6 +11,7 @@ import (
 	"herd/bus"
 	"herd/bus/access"
 	"herd/bus/embed"
+	"herd/cmd/internal/logwriter"
 )
 
 type upCommand struct{}
@@ -18,7 +19,8 @@ type upCommand struct{}
 // Run runs all servers of the herd, with an embedded NATS server unless HERD_NATS_URL
 // is set.
 func (upCommand) Run(ctx context.Context, c console) error {
-	s, err := loadSettings(enoughPorts, func(c *checker, s settings) {
+	hangups := survive()
+	s, err := loadSettings(enoughPorts, makeDirectories, func(c *checker, s settings) {
 		if s.graph != nil && len(s.natsURLs) > 0 {
 			c.hasSeeds(s, s.graph.Servers()...)
 		}
@@ -31,7 +33,7 @@ func (upCommand) Run(ctx context.Context, c console) error {
 	for i := range names {
 		addresses[i] = s.clientAddress(i)
 	}
-	p, err := newProcess(s, c.Err, names, addresses, s.opsAddress(0))
+	p, err := newProcess(s, c, hangups, names, addresses, s.opsAddress(0))
 	if err != nil {
 		return err
 	}
@@ -46,7 +48,12 @@ func (upCommand) Run(ctx context.Context, c console) error {
 		urls = []string{nats.URL()}
 	}
 	p.warnPublic()
-	return p.run(ctx, urls, func() { p.printBanner(c.Out, urls) })
+	banner := logwriter.New(c.Out, linesLost) // standard output may be a pipe that nobody reads
+	defer banner.Flush(logFlush)
+	return p.run(ctx, urls, func() {
+		c.log.Flush(logFlush / 10)
+		p.printBanner(banner, urls)
+	})
 }
 
 // embedBus starts a NATS server that restricts each server to its own edges, with keys
@@ -84,7 +91,7 @@ func (p *process) printBanner(out io.Writer, urls []string) {
 	if p.ops != nil {
 		fmt.Fprintf(out, "\nFor operators: http://%s/readyz\n", p.ops.Addr())
 	}
-	if p.settings.clientTLS == nil {
+	if p.settings.clientCert == nil {
 		fmt.Fprintf(out, "\nTry:\n\n%s\n\n", tryLine(p.servers[0].clients.Addr()))
 	}
 }

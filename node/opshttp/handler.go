@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"herd/bus/printable"
 	"herd/node"
 )
 
@@ -34,7 +35,7 @@ func Handler(profiles bool, metrics prometheus.Gatherer, servers ...*node.Node) 
 		}
 		if err := errors.Join(unready...); err != nil {
 			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprintln(w, err)
+			fmt.Fprintln(printable.Writer(w), err) // reasons may have text from outside
 			return
 		}
 		fmt.Fprintln(w, "ready")

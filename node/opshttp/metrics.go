@@ -121,6 +121,7 @@ var serverMetrics = []metric[node.Stats]{
 	serverCounter("herd_reports_total", reportsHelp, outcome("stale"), func(s node.Stats) uint64 { return s.Reports.Stale }),
 	serverCounter("herd_reports_total", reportsHelp, outcome("refused"), func(s node.Stats) uint64 { return s.Reports.Refused }),
 	serverCounter("herd_unsendable_records_total", "Records that were not sent over an edge because they are larger than NATS's max_payload.", nil, func(s node.Stats) uint64 { return s.Unsendable }),
+	serverCounter("herd_traffic_log_lines_dropped_total", "Lines of the traffic log that were lost because the disk did not take them.", nil, func(s node.Stats) uint64 { return s.TrafficLost }),
 	serverGauge("herd_journal_lag_records", "Records that are not in the journal yet.", func(s node.Stats) float64 { return float64(s.JournalRecords) }),
 	serverGauge("herd_journal_lag_seconds", "How long the oldest of them has waited, at most.", func(s node.Stats) float64 { return s.JournalAge.Seconds() }),
 	serverGauge("herd_journal_failing", "Whether the last append to the journal failed.", func(s node.Stats) float64 { return number(s.JournalFails) }),
