@@ -9,12 +9,15 @@ import (
 	"herd/node/wire"
 )
 
-// requestSync begins a comparison of maps if one is due.
+// requestSync begins the comparisons of maps that are due.
 func (n *Node) requestSync() {
-	var peer string
-	var request []byte
-	n.locked(func() { peer, request = n.nextRequest(time.Now()) })
-	if request != nil {
+	for {
+		var peer string
+		var request []byte
+		n.locked(func() { peer, request = n.nextRequest(time.Now()) })
+		if request == nil {
+			return
+		}
 		n.sendSync(bus.SyncRequest, peer, request)
 	}
 }
@@ -61,7 +64,8 @@ func (n *Node) receiveRequest(e int, m bus.Message) {
 	if err != nil {
 		n.log.Debug("repair: request not answered", "edge", m.Peer, "err", err)
 	}
-	n.requestSync() // the request may have shown that the neighbour has more than we
+	signal(n.flood.wake) // a record may fit into a frame and not into a reply
+	n.requestSync()      // the request may have shown that the neighbour has more than we
 }
 
 // receiveReply merges a part of a reply, and sends the next request.

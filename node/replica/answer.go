@@ -145,13 +145,21 @@ func (a *Reply) answerBucket() (err error) {
 	}
 	slices.Sort(a.have)
 	before, shared := len(a.lines), 0
+	d := r.edges[a.edge]
 	r.store.EachInBucket(bucket, func(id store.ID, hash uint64) {
 		if _, known := slices.BinarySearch(a.have, hash); known {
 			shared++
+			d.unsendable.remove(id)
 			return
 		}
 		line := r.store.Line(id)
-		if wire.SyncHeaderSize+len(line)+1 > r.maxMessage { // the bus takes no message of its size
+		switch {
+		case len(line)+1 > r.maxMessage: // the bus takes no message of its size
+			d.unsendable.add(id)
+			return
+		case wire.SyncHeaderSize+len(line)+1 > r.maxMessage: // it fits into a frame only
+			d.enqueue(id)
+			r.floodSeq++
 			return
 		}
 		a.lines = append(append(a.lines, line...), '\n')

@@ -13,7 +13,11 @@ import (
 // A comparison first sends the digests of our groups, and receives those of the buckets
 // in groups that differ. Then it requests the lines of the buckets that differ, a part at
 // a time: the next request follows when the reply to the last one is merged, so no more
-// than replySize is ever in flight.
+// than replySize is in flight on an edge.
+//
+// Comparisons with several neighbours run at the same time, so that none waits for a
+// neighbour that is slow or never ends its replies. Each begins with other buckets: what
+// one has brought by the time the next one requests the same bucket is not sent again.
 
 const (
 	// messageSize is the size at which a message of records or digests is full.
@@ -23,45 +27,83 @@ const (
 	requestSize    = 64 << 10
 )
 
-// comparison is the comparison that runs.
-type comparison struct {
-	edge      int
-	id        uint64
-	reason    string
-	began     time.Time
-	heard     time.Time // when the last reply arrived
-	lossy     bool      // messages of the edge were lost since it began
-	differing []uint16  // buckets yet to be asked for
+// A comparison is given up, to be tried again later, if nothing new has moved for silence,
+// if it takes longer than comparisonTime, or if the neighbour sends more than our map can
+// differ by (allowance). One that moved less than slowest was of no use.
+const (
+	silence        = 2 * time.Second
+	comparisonTime = time.Minute
+	slowest        = 1 << 10 // bytes of news per second
+)
 
-	lines, news, bytes int
+// comparison is a comparison that runs.
+type comparison struct {
+	id     uint64
+	reason string
+	began  time.Time
+	moved  time.Time // when the neighbour last sent anything new
+	lossy  bool      // messages of the edge were lost since it began
+
+	groups    int       // those before this one have been received
+	compared  bool      // all have
+	differing bucketSet // to be requested
+	first     uint16    // the bucket with which requests begin
+	next      int       // how many buckets after it the next request begins
+	requested []uint16  // of the request in flight, in its order
+
+	lines, news      int
+	bytes, newsBytes int // of replies, and of the lines that were news
+	known            int // bytes of lines that were not
 }
 
-// NextRequest begins a comparison if one is due and none runs. It returns the request to
-// send over edge e.
+// bucketSet is a set of buckets.
+type bucketSet [wire.Buckets / 64]uint64
+
+func (s *bucketSet) add(bucket uint16)      { s[bucket/64] |= 1 << (bucket % 64) }
+func (s *bucketSet) remove(bucket uint16)   { s[bucket/64] &^= 1 << (bucket % 64) }
+func (s *bucketSet) has(bucket uint16) bool { return s[bucket/64]&(1<<(bucket%64)) != 0 }
+
+// NextRequest begins a comparison if one is due. It returns the request to send over edge
+// e. Others may be due as well: call it until ok is false.
 func (r *Replica) NextRequest(now time.Time) (e int, request []byte, ok bool) {
-	if c := r.comparison; c != nil {
-		if now.Sub(c.heard) < silence {
-			return 0, nil, false
+	for e, d := range r.edges {
+		if c := d.comparison; c != nil && (now.Sub(c.moved) >= silence || now.Sub(c.began) >= comparisonTime) {
+			r.abandon(e, now)
 		}
-		r.abandon()
-		r.edges[c.edge].sync.schedule(now.Add(firstBackoff), c.reason)
 	}
 	if e = r.dueEdge(now); e < 0 {
 		return 0, nil, false
 	}
-	s := &r.edges[e].sync
+	d := r.edges[e]
 	r.comparisons++
-	r.comparison = &comparison{edge: e, id: r.comparisons, reason: s.reason, began: now, heard: now}
-	s.due = time.Time{}
+	d.comparison = &comparison{
+		id: r.comparisons, reason: d.sync.reason, began: now, moved: now, first: uint16(e * wire.Buckets / len(r.edges)),
+	}
+	d.sync.due = time.Time{}
 	groups := r.store.Groups()
 	body := wire.AppendDigests(nil, &groups)
-	return e, wire.Sync{Kind: wire.RequestGroups, ID: r.comparison.id, Last: true, Body: body}.Append(nil), true
+	return e, wire.Sync{Kind: wire.RequestGroups, ID: d.comparison.id, Last: true, Body: body}.Append(nil), true
 }
 
-// abandon gives up the comparison that runs.
-func (r *Replica) abandon() {
-	r.edges[r.comparison.edge].counts.Abandoned++
-	r.comparison = nil
+// abandon gives up the comparison on edge e, to be tried again: soon if it brought
+// anything, and else after a time that doubles up to Config.Repair.
+func (r *Replica) abandon(e int, now time.Time) {
+	d := r.edges[e]
+	c, s := d.comparison, &d.sync
+	d.comparison = nil
+	d.counts.Abandoned++
+	if c.useful(now) {
+		s.backoff, s.fruitless = firstBackoff, 0
+	} else {
+		r.backOff(s)
+		s.fruitless++
+	}
+	s.schedule(now.Add(s.backoff), c.reason)
+}
+
+// useful reports whether the comparison has brought something for the time that it took.
+func (c *comparison) useful(now time.Time) bool {
+	return float64(c.newsBytes) > slowest*now.Sub(c.began).Seconds()
 }
 
 // ReplyResult is what follows from a reply.
@@ -80,75 +122,106 @@ func (r *Replica) HandleReply(e int, reply []byte, now time.Time) (ReplyResult, 
 	if err != nil {
 		return ReplyResult{}, err
 	}
-	c := r.comparison
-	if c == nil || c.edge != e || c.id != m.ID {
+	d := r.edges[e]
+	c := d.comparison
+	if c == nil || c.id != m.ID {
 		// A reply to a comparison that was given up. Its lines count all the same, for
 		// its sender no longer keeps them for us. They are forwarded to everybody: a
 		// neighbour whose comparison with us runs may have asked before they arrived.
 		if m.Kind == wire.ReplyLines {
-			_, err = r.mergeReply(e, m.Body, direct)
+			_, _, err = r.mergeReply(e, m.Body, direct)
 		}
 		return ReplyResult{}, err
 	}
-	c.heard = now
 	c.bytes += len(reply)
-	r.edges[e].counts.RepairBytes += uint64(len(reply))
-	switch m.Kind {
-	case wire.ReplyBuckets:
-		err = r.handleBuckets(c, m)
-	case wire.ReplyLines:
-		err = r.handleLines(c, m)
-	default:
-		err = fmt.Errorf("message of kind %q is not a reply", m.Kind)
-	}
+	d.counts.RepairBytes += uint64(len(reply))
 	switch {
-	case err != nil:
-		r.abandon()
-		r.edges[e].sync.schedule(now.Add(firstBackoff), c.reason)
-		return ReplyResult{}, err
-	case !m.Last:
-		return ReplyResult{}, nil
-	case len(c.differing) > 0:
-		return ReplyResult{Request: r.requestLines(c)}, nil
+	case len(m.Body) == 0 && !m.Last:
+		err = errors.New("a part of a reply is empty")
+	case m.Kind == wire.ReplyBuckets && !c.compared:
+		err = r.handleBuckets(c, m, now)
+	case m.Kind == wire.ReplyLines && c.compared:
+		err = r.handleLines(e, c, m, now)
+	default:
+		err = fmt.Errorf("message of kind %q is not the reply to our request", m.Kind)
 	}
-	return ReplyResult{Ended: true, Events: r.finish(c, now)}, nil
+	if err != nil {
+		r.abandon(e, now)
+		return ReplyResult{}, err
+	}
+	if !m.Last {
+		return ReplyResult{}, nil
+	}
+	if request := r.requestLines(e, c); request != nil {
+		return ReplyResult{Request: request}, nil
+	}
+	return ReplyResult{Ended: true, Events: d.limited(r.finish(e, now), now)}, nil
 }
 
-// handleBuckets notes which buckets differ.
-func (r *Replica) handleBuckets(c *comparison, m wire.Sync) error {
+// handleBuckets notes which buckets differ. Groups arrive in ascending order, so a reply
+// cannot be longer than all of them.
+func (r *Replica) handleBuckets(c *comparison, m wire.Sync, now time.Time) error {
+	descending := false
 	err := wire.EachGroup(m.Body, func(group byte, theirs *[wire.Groups]uint64) {
+		descending = descending || int(group) < c.groups
+		c.groups = int(group) + 1
 		ours := r.store.Group(group)
 		for i := range theirs {
 			if theirs[i] != ours[i] {
-				c.differing = append(c.differing, uint16(group)<<8|uint16(i))
+				c.differing.add(uint16(group)<<8 | uint16(i))
 			}
 		}
 	})
-	if err == nil && len(c.differing) > wire.Buckets {
-		err = errors.New("more buckets differ than there are")
+	if descending {
+		err = errors.New("the groups of a reply are not in ascending order")
 	}
+	c.moved, c.compared = now, m.Last
 	return err
 }
 
 // handleLines merges lines that we do not have.
-func (r *Replica) handleLines(c *comparison, m wire.Sync) error {
-	news, err := r.mergeReply(c.edge, m.Body, repaired)
+func (r *Replica) handleLines(e int, c *comparison, m wire.Sync, now time.Time) error {
+	news, newsBytes, err := r.mergeReply(e, m.Body, repaired)
 	lines := bytes.Count(m.Body, []byte("\n"))
-	c.news, c.lines = c.news+news, c.lines+lines
-	counts := &r.edges[c.edge].counts
+	c.news, c.lines, c.newsBytes, c.known = c.news+news, c.lines+lines, c.newsBytes+newsBytes, c.known+len(m.Body)-newsBytes
+	counts := &r.edges[e].counts
 	counts.RepairNews += uint64(news)
 	counts.RepairLines += uint64(lines)
+	if news > 0 || m.Last {
+		c.moved = now
+	}
 	if m.Last {
-		c.differing = c.differing[min(int(m.Done), len(c.differing)):]
-		if m.Done == 0 {
+		done := min(int(m.Done), len(c.requested))
+		for _, bucket := range c.requested[done:] { // not answered: to be requested again
+			c.differing.add(bucket)
+			c.next = min(c.next, int(bucket-c.first))
+		}
+		c.requested = c.requested[:0]
+		if done == 0 {
 			err = errors.New("a reply of lines covers no bucket")
 		}
+	}
+	if int64(c.known) > r.allowance() {
+		err = errors.New("the reply has more lines that we have already than a map can hold")
 	}
 	return err
 }
 
-// mergeReply merges the lines of a reply and returns how many were news.
-func (r *Replica) mergeReply(e int, lines []byte, how source) (news int, err error) {
+// allowance bounds the bytes of a comparison that are no news to us: records that we hold,
+// each once, or that older ones of the neighbour stand for.
+func (r *Replica) allowance() int64 { return 2*r.store.Size() + 4*replySize }
+
+// willRequest reports whether a comparison has yet to request a bucket whose record has
+// just changed: then it tells the neighbour of the change.
+func (c *comparison) willRequest(bucket uint16) bool {
+	if !c.compared { // the neighbour may have looked at the bucket before it changed
+		c.differing.add(bucket)
+	}
+	return c.differing.has(bucket)
+}
+
+// mergeReply merges the lines of a reply and returns how many were news, and their bytes.
+func (r *Replica) mergeReply(e int, lines []byte, how source) (news, newsBytes int, err error) {
 	r.store.MergeLines(lines, func(line []byte, id store.ID, outcome store.Outcome, malformed error) {
 		if malformed != nil {
 			err = malformed
@@ -157,16 +230,22 @@ func (r *Replica) mergeReply(e int, lines []byte, how source) (news int, err err
 		r.merged(id, line, outcome, e, how)
 		if outcome == store.News {
 			news++
+			newsBytes += len(line) + 1
 		}
 	})
-	return news, err
+	return news, newsBytes, err
 }
 
-// requestLines is the request for the lines of the next buckets that differ.
-func (r *Replica) requestLines(c *comparison) []byte {
+// requestLines is the request for the lines of the next buckets that differ; nil if none
+// is left.
+func (r *Replica) requestLines(e int, c *comparison) []byte {
 	var body []byte
 	var hashes []uint64
-	for _, bucket := range c.differing[:min(len(c.differing), requestBuckets)] {
+	for ; c.next < wire.Buckets && len(c.requested) < requestBuckets; c.next++ {
+		bucket := c.first + uint16(c.next)
+		if !c.differing.has(bucket) {
+			continue
+		}
 		hashes = hashes[:0]
 		r.store.EachInBucket(bucket, func(_ store.ID, hash uint64) { hashes = append(hashes, hash) })
 		most := min(requestSize, r.frameSize()/2)
@@ -177,20 +256,26 @@ func (r *Replica) requestLines(c *comparison) []byte {
 			break
 		}
 		body = wire.AppendBucket(body, bucket, hashes)
+		c.requested = append(c.requested, bucket)
+		c.differing.remove(bucket)
+	}
+	if len(c.requested) == 0 {
+		return nil
 	}
 	// In the first comparison each side must learn what the other has, so the neighbour is
 	// told to ask back. Later, most differences are records that the flood is delivering:
 	// two servers that always asked back would never stop.
-	askBack := !r.edges[c.edge].sync.synced
+	askBack := !r.edges[e].sync.synced
 	return wire.Sync{Kind: wire.RequestLines, ID: c.id, Last: true, Both: askBack, Body: body}.Append(nil)
 }
 
 // finish ends a comparison: we are in step.
-func (r *Replica) finish(c *comparison, now time.Time) []Event {
-	r.comparison = nil
-	d := r.edges[c.edge]
+func (r *Replica) finish(e int, now time.Time) []Event {
+	d := r.edges[e]
+	c, s := d.comparison, &d.sync
+	d.comparison = nil
 	d.counts.Repairs++
-	s := &d.sync
+	s.fruitless = 0
 	if !c.lossy {
 		s.inStep, s.synced = true, true
 		d.in.repaired() // all messages seen so far arrived before this reply
@@ -199,10 +284,10 @@ func (r *Replica) finish(c *comparison, now time.Time) []Event {
 		s.equal = true
 	}
 	s.latest = r.nextScheduled(now)
-	if c.news > 0 || c.reason != digestsDiffer {
+	if c.news > 0 {
 		s.backoff = 0
 	} else {
-		s.backoff = min(max(2*s.backoff, firstBackoff), r.cfg.Repair)
+		r.backOff(s)
 	}
 	if c.lines == 0 && c.reason != messagesLost { // after a loss, operators want to know that it cost nothing
 		return nil

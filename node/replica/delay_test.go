@@ -165,8 +165,9 @@ func TestDelayedForwarding(t *testing.T) {
 	})
 	t.Run("repaired record is not delayed", func(t *testing.T) { // B may have had it before D came up
 		r := newTriangle()
-		r.edges[toD].sync.inStep = true
-		if news, err := r.mergeReply(toB, []byte(fromB), repaired); news != 1 || err != nil {
+		r.cfg.Repair, r.edges[toE].heartbeat.NoRepair = time.Minute, false
+		r.edges[toD].sync.inStep, r.edges[toE].sync.inStep = true, false
+		if news, _, err := r.mergeReply(toB, []byte(fromB), repaired); news != 1 || err != nil {
 			t.Fatal(news, err)
 		}
 		wantSent(t, r, toD, fromB)

@@ -42,8 +42,9 @@ type edge struct {
 
 	throttle throttle // of events
 
-	clock neighbourClock
-	sync  syncState
+	clock      neighbourClock
+	sync       syncState
+	comparison *comparison // that runs; nil for none
 
 	counts Counts
 }
@@ -52,7 +53,6 @@ type edge struct {
 // only the newest is sent.
 func (d *edge) enqueue(id store.ID) {
 	d.delayed.queue.drop(id)
-	d.unsendable.remove(id)
 	if !d.up {
 		d.backlog.push(id)
 		return
@@ -129,6 +129,7 @@ func (r *Replica) NextFrame(e int, dst []byte) (f Frame) {
 			o.pop(id)
 			f.Data = append(append(f.Data, line...), '\n')
 			f.Lines++
+			d.unsendable.remove(id)
 			d.inFlight.ids = append(d.inFlight.ids, id)
 			d.inFlight.retry.set(id)
 		}

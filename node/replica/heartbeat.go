@@ -134,6 +134,9 @@ func (r *Replica) apply(next transition, e int, newLife bool, now time.Time) (ev
 		d.stopped = true
 		return r.goDown(e, "it stopped")
 	case comeAgain:
+		if c := d.comparison; c != nil && !c.useful(now) { // Ready must not wait for one that restarts again and again
+			d.sync.fruitless++
+		}
 		events = r.goDown(e, "it was restarted")
 	}
 	if newLife && r.cfg.Repair == 0 { // it gets what is news from now on, as it would from a neighbour that did not know it

@@ -47,8 +47,7 @@ type Replica struct {
 	reports    [3]uint64 // reports of clients, by outcome
 	refused    uint64    // reports refused because the map is full
 
-	comparison  *comparison // that runs; nil for none
-	comparisons uint64      // started so far; gives each its ID
+	comparisons uint64 // the ID of the last one that began
 
 	own      ownClock
 	lastTick time.Time
@@ -69,6 +68,7 @@ func New(cfg Config) *Replica {
 		rng:        rand.New(rand.NewPCG(cfg.Epoch^xxhash.Sum64String(cfg.Name), 0)),
 		maxMessage: messageSize, // until SetMaxMessage
 	}
+	r.comparisons = r.rng.Uint64() // not an ID of an earlier run, whose replies may still arrive
 	r.SetTopology(cfg.Topology, time.Time{})
 	return r
 }
@@ -179,7 +179,7 @@ func (r *Replica) merged(id store.ID, line []byte, outcome store.Outcome, from i
 		if d.removed {
 			continue
 		}
-		switch r.forwarding(e, outcome, from, how) {
+		switch r.forwarding(e, line, outcome, from, how) {
 		case forwardNow:
 			d.enqueue(id)
 		case forwardLater:
@@ -212,19 +212,19 @@ const (
 //	the record                  on the edge                              action
 //	stale                       that it came over                        leave: ours is newer and queued or sent
 //	news or duplicate           that it came over                        cancel: the neighbour has it
-//	news by a repair            that is not in step                      leave: a repair of its own will bring it
+//	news by a repair            whose own repair has yet to look at it   leave: that repair brings it
 //	news by the flood           whose neighbour got it from the sender   forward later, if it does not come back
 //	other news                  any                                      forward now
 //	a client's, not news        any                                      forward the winner now if it is delayed: it
 //	                                                                     must leave before the reply to this report
-func (r *Replica) forwarding(e int, outcome store.Outcome, from int, how source) forwarding {
+func (r *Replica) forwarding(e int, line []byte, outcome store.Outcome, from int, how source) forwarding {
 	news := outcome == store.News
 	switch {
 	case e == from && outcome == store.Stale:
 		return leaveAsIs
 	case e == from:
 		return cancelForwarding
-	case news && how == repaired && !r.InStep(e):
+	case news && how == repaired && r.repairWillBring(e, line):
 		return leaveAsIs
 	case news && how == flooded && r.alsoReceives(e, from):
 		return forwardLater
@@ -234,6 +234,20 @@ func (r *Replica) forwarding(e int, outcome store.Outcome, from int, how source)
 		return forwardIfDelayed
 	}
 	return leaveAsIs
+}
+
+// repairWillBring reports whether a comparison on edge e, which is not in step, will tell
+// the neighbour of the record that has just been merged: it begins later, or has yet to
+// request the record's bucket.
+func (r *Replica) repairWillBring(e int, line []byte) bool {
+	d := r.edges[e]
+	switch {
+	case !d.up, d.sync.inStep, !r.repairs(e):
+		return false
+	case d.comparison == nil:
+		return true
+	}
+	return d.comparison.willRequest(store.BucketOf(line))
 }
 
 // FloodSeq numbers the moments at which a record was queued for neighbours. When all

@@ -15,21 +15,21 @@ import (
 //
 // A comparison is due when a neighbour comes up, when messages of it were lost, when its
 // digest stays different on an edge where nothing changes, and at regular intervals. One
-// comparison runs at a time, with one neighbour. What becomes due meanwhile runs once,
-// afterwards.
+// comparison runs at a time on each edge. What becomes due meanwhile runs once, afterwards.
+// A neighbour that has repair off is not compared with.
 
 const (
-	// silence is how long a reply may pause before the comparison is given up, to be
-	// tried again a little later.
-	silence = 2 * time.Second
-	// firstBackoff is the first delay after a comparison that was started for unequal
-	// digests and brought nothing. Each further one doubles it, up to Config.Repair.
+	// firstBackoff is the first delay after a comparison that brought nothing. Each
+	// further one doubles it, up to Config.Repair.
 	firstBackoff = time.Second
 	// GreetingTimeout is how long a neighbour has to answer our first heartbeat before
 	// Ready takes it for down. A neighbour that is not ready itself delays Ready for
 	// unreadyTimeout at most.
 	GreetingTimeout = 500 * time.Millisecond
 	unreadyTimeout  = 3 * time.Second
+	// fruitlessTries is how many comparisons with a neighbour must be given up one after
+	// the other, for lack of anything new, until Ready does not wait for it any more.
+	fruitlessTries = 2
 )
 
 // The reasons for a comparison that make a difference to what follows it.
@@ -51,9 +51,20 @@ type syncState struct {
 	reason  string    // for due
 	latest  time.Time // when to compare at the latest
 	backoff time.Duration
+	// fruitless is how many comparisons were given up since the last one that ended or
+	// brought anything.
+	fruitless int
 
 	ours, theirs uint64 // the digests at the last heartbeat at which they differed
 }
+
+// backOff doubles the delay of the next comparison.
+func (r *Replica) backOff(s *syncState) {
+	s.backoff = min(max(2*s.backoff, firstBackoff), r.cfg.Repair)
+}
+
+// repairs reports whether we and the neighbour at edge e compare maps.
+func (r *Replica) repairs(e int) bool { return r.cfg.Repair > 0 && !r.edges[e].heartbeat.NoRepair }
 
 // schedule makes a comparison due at some time, unless one is due before it.
 func (s *syncState) schedule(at time.Time, reason string) {
@@ -68,18 +79,21 @@ func (s *syncState) schedule(at time.Time, reason string) {
 func (r *Replica) InStep(e int) bool { return r.edges[e].up && r.edges[e].sync.inStep }
 
 // Comparing reports whether a comparison with the neighbour at edge e runs.
-func (r *Replica) Comparing(e int) bool { return r.comparison != nil && r.comparison.edge == e }
+func (r *Replica) Comparing(e int) bool { return r.edges[e].comparison != nil }
 
 // Ready reports whether a server that sent its first heartbeats at greeted is in step
-// with all neighbours that are up. With repair off it always is.
+// with all neighbours that are up. With repair off it always is. It waits for no neighbour
+// that has repair off, or whose replies have brought nothing new for a while.
 func (r *Replica) Ready(now, greeted time.Time) bool {
 	if r.cfg.Repair == 0 {
 		return true
 	}
 	waited := now.Sub(greeted)
-	for _, d := range r.edges {
+	for e, d := range r.edges {
 		theyAreReady := d.heartbeat.Ready
 		switch {
+		case d.removed, !r.repairs(e), d.sync.fruitless >= fruitlessTries:
+			continue
 		case !d.up && waited < GreetingTimeout,
 			d.up && !d.sync.inStep && (theyAreReady || waited < unreadyTimeout),
 			d.up && !theyAreReady && !d.sync.equal && waited < unreadyTimeout:
@@ -92,8 +106,8 @@ func (r *Replica) Ready(now, greeted time.Time) bool {
 // startSync makes the first comparison due on an edge that came up.
 func (r *Replica) startSync(e int, now time.Time) {
 	s := &r.edges[e].sync
-	*s = syncState{}
-	if r.cfg.Repair > 0 {
+	*s = syncState{fruitless: s.fruitless}
+	if r.repairs(e) {
 		s.latest = r.nextScheduled(now)
 		s.schedule(now, cameUp)
 	}
@@ -102,10 +116,12 @@ func (r *Replica) startSync(e int, now time.Time) {
 // stopSync ends the comparison with the neighbour at edge e, if it runs, and makes none
 // due.
 func (r *Replica) stopSync(e int) {
-	r.edges[e].sync = syncState{}
-	if r.Comparing(e) {
-		r.abandon()
+	d := r.edges[e]
+	if d.comparison != nil {
+		d.comparison = nil
+		d.counts.Abandoned++
 	}
+	d.sync = syncState{fruitless: d.sync.fruitless}
 }
 
 // nextScheduled is Config.Repair from now, plus or minus a quarter, so that neighbours do
@@ -121,7 +137,7 @@ func (r *Replica) noteLoss(e int, lost uint64, now time.Time) []Event {
 		return nil
 	}
 	d := r.edges[e]
-	if r.cfg.Repair == 0 {
+	if !r.repairs(e) {
 		d.in.repaired() // they will never arrive
 	}
 	r.Lost(e, now)
@@ -141,48 +157,51 @@ func (d *edge) reportLoss(now time.Time) (events []Event) {
 
 // Lost says that an unknown number of messages on edge e was lost: a comparison is due.
 func (r *Replica) Lost(e int, now time.Time) {
-	if r.cfg.Repair == 0 || !r.edges[e].up {
+	d := r.edges[e]
+	if !d.up {
 		return
 	}
-	s := &r.edges[e].sync
+	s := &d.sync
 	s.inStep, s.equal, s.synced = false, false, false
-	s.schedule(now, messagesLost)
-	if r.Comparing(e) {
-		r.comparison.lossy = true
+	if d.comparison != nil {
+		d.comparison.lossy = true
+	}
+	if r.repairs(e) {
+		s.schedule(now, messagesLost)
 	}
 }
 
 // compareDigests compares the digest in the heartbeat that has just arrived with ours.
 // previous is the heartbeat before it.
 func (r *Replica) compareDigests(e int, previous wire.Heartbeat, now time.Time) {
-	if r.cfg.Repair == 0 {
-		return
-	}
 	d := r.edges[e]
 	s := &d.sync
 	ours, theirs := r.store.Digest(), d.heartbeat.Digest
 	s.equal = ours == theirs
 	switch {
 	case s.equal:
-		s.inStep, s.due, s.backoff = true, time.Time{}, 0
+		s.inStep, s.due, s.backoff, s.fruitless = true, time.Time{}, 0, 0
 		d.in.repaired()
+		d.unsendable.clear()
+	case !r.repairs(e):
 	case ours == s.ours && theirs == s.theirs && previous.Epoch == d.heartbeat.Epoch: // neither has changed, and they differ
 		s.schedule(now.Add(s.backoff), digestsDiffer)
 	}
 	s.ours, s.theirs = ours, theirs
-	if !now.Before(s.latest) {
+	if r.repairs(e) && !now.Before(s.latest) {
 		s.latest = r.nextScheduled(now)
 		s.schedule(now, scheduled)
 	}
 }
 
-// dueEdge is the edge whose comparison has been due for longest; -1 for none.
+// dueEdge is the edge whose comparison has been due for longest, and does not run; -1 for
+// none.
 func (r *Replica) dueEdge(now time.Time) int {
 	best := -1
-	for i := range r.edges {
-		due := r.edges[i].sync.due
-		if r.edges[i].up && !due.IsZero() && !now.Before(due) && (best < 0 || due.Before(r.edges[best].sync.due)) {
-			best = i
+	for e, d := range r.edges {
+		due := d.sync.due
+		if d.up && d.comparison == nil && !due.IsZero() && !now.Before(due) && (best < 0 || due.Before(r.edges[best].sync.due)) {
+			best = e
 		}
 	}
 	return best
@@ -190,7 +209,7 @@ func (r *Replica) dueEdge(now time.Time) int {
 
 // neighbourHasMore says that the neighbour at edge e has records that we do not have.
 func (r *Replica) neighbourHasMore(e int, now time.Time) {
-	if r.edges[e].up {
+	if r.edges[e].up && r.repairs(e) {
 		r.edges[e].sync.schedule(now, hasMoreThanWe)
 	}
 }

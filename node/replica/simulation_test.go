@@ -142,7 +142,7 @@ func (h *herd) heartbeat(i, e int, answer bool) {
 
 // request sends the request of a comparison that is due.
 func (h *herd) request(i int) {
-	if e, request, ok := h.servers[i].NextRequest(h.clock(i)); ok {
+	for e, request, ok := h.servers[i].NextRequest(h.clock(i)); ok; e, request, ok = h.servers[i].NextRequest(h.clock(i)) {
 		h.repaired += len(request)
 		h.send(i, e, simMessage{lane: simRequest, data: request})
 	}
@@ -426,7 +426,6 @@ func (h *herd) describe() string {
 			d := s.edges[e]
 			fmt.Fprintf(&b, "  to S%d: up %v, in step %v, %d queued, sync %+v\n", p, d.up, s.InStep(e), d.queued(), d.sync)
 		}
-		fmt.Fprintf(&b, "  comparison %+v\n", s.comparison)
 	}
 	return b.String()
 }

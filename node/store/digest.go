@@ -33,6 +33,12 @@ type change struct {
 	hash   uint64
 }
 
+// BucketOf is the bucket of a record, given its line.
+func BucketOf(line []byte) uint16 {
+	h, _ := wire.ParseHeader(line) // of a record that was merged
+	return bucketOf(h.Client())
+}
+
 func bucketOf(client []byte) uint16 { return uint16(xxhash.Sum64(client) >> 48) }
 
 // change XORs hash into the digests of a bucket.
