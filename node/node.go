@@ -33,6 +33,9 @@ type Config struct {
 	Journal Journal // nil for none
 	Places  places.Source
 	Log     *slog.Logger
+
+	// Reload makes the process read its files again, and returns what changed.
+	Reload func() (changes []string, err error)
 }
 
 // Limits bound what clients may do. They do not apply to neighbours, or the maps of a

@@ -57,7 +57,7 @@ func (n *Node) Record(client []byte) (line []byte, ok bool) {
 }
 
 // Answer answers requests of tools: bus.Handler. The endpoints are the status as JSON,
-// the edges as a table, and the record of the client whose ID is the request.
+// the edges as a table, the record of the client whose ID is the request, and a reload.
 func (n *Node) Answer(endpoint string, request []byte) (reply []byte, err error) {
 	switch endpoint {
 	case status.Endpoint:
@@ -73,6 +73,12 @@ func (n *Node) Answer(endpoint string, request []byte) (reply []byte, err error)
 			return line, nil
 		}
 		return nil, fmt.Errorf("%w: no client %.80q", bus.ErrUnknown, client)
+	case status.ReloadEndpoint:
+		changes, err := n.cfg.Reload()
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", bus.ErrUnavailable, err)
+		}
+		return []byte(strings.Join(append(changes, "reloaded"), "\n")), nil
 	}
 	return nil, fmt.Errorf("%w: no endpoint %.80q", bus.ErrUnknown, endpoint)
 }

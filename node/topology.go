@@ -11,9 +11,9 @@ import (
 	"herd/node/wire"
 )
 
-// newEdgeTimeout is how long edges that are given up stay while new ones get in step: until
+// NewEdgeTimeout is how long edges that are given up stay while new ones get in step: until
 // then they may be the only path.
-const newEdgeTimeout = 10 * time.Second
+const NewEdgeTimeout = 10 * time.Second
 
 // SetTopology changes the edges of a running server, and returns what it changed, a line
 // each; nothing if the topology is the one that it has. Clients stay connected. If edges are
@@ -79,7 +79,7 @@ func (n *Node) setEdges(t replica.Topology) {
 	n.wakeWriters()
 }
 
-// awaitEdges waits until the edges to peers are in step, for newEdgeTimeout at most or until
+// awaitEdges waits until the edges to peers are in step, for NewEdgeTimeout at most or until
 // ctx ends.
 func (n *Node) awaitEdges(ctx context.Context, peers []string) {
 	const poll = 20 * time.Millisecond
@@ -89,7 +89,7 @@ func (n *Node) awaitEdges(ctx context.Context, peers []string) {
 		e, ok := n.replica.EdgeTo(peer)
 		return !ok || n.replica.InStep(e)
 	}
-	for deadline := time.Now().Add(newEdgeTimeout); time.Now().Before(deadline) && ctx.Err() == nil; {
+	for deadline := time.Now().Add(NewEdgeTimeout); time.Now().Before(deadline) && ctx.Err() == nil; {
 		if !slices.ContainsFunc(peers, func(peer string) bool { return !inStep(peer) }) {
 			return
 		}

@@ -57,6 +57,22 @@ func StartConf(conf string, log *slog.Logger) (*Server, error) {
 	return start(opts, log)
 }
 
+// Reload replaces the configuration of a server that StartConf started, with the text of
+// another one. Clients whose permissions do not change stay connected. The address stays. On
+// an error the old configuration stays.
+func (s *Server) Reload(conf string) error {
+	opts := &server.Options{}
+	err := opts.ProcessConfigString(conf)
+	if err == nil {
+		opts.NoSigs = true
+		err = s.nats.ReloadOptions(opts)
+	}
+	if err != nil {
+		return fmt.Errorf("configure the NATS server: %w", err)
+	}
+	return nil
+}
+
 func start(opts *server.Options, log *slog.Logger) (*Server, error) {
 	opts.NoSigs = true
 	s, err := server.NewServer(opts)

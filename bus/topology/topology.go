@@ -133,6 +133,22 @@ func (g *Graph) unreached() []string {
 	return slices.DeleteFunc(g.Servers(), func(s string) bool { return reached[s] })
 }
 
+// With returns the graph with the servers and edges of both g and other.
+func (g *Graph) With(other *Graph) *Graph {
+	both := &Graph{servers: slices.Clone(g.servers), edges: slices.Clone(g.edges)}
+	for _, s := range other.servers {
+		if !slices.Contains(both.servers, s) {
+			both.servers = append(both.servers, s)
+		}
+	}
+	for _, e := range other.edges {
+		if !both.Adjacent(e.A, e.B) {
+			both.edges = append(both.edges, e)
+		}
+	}
+	return both
+}
+
 // Servers returns the servers in their order.
 func (g *Graph) Servers() []string { return slices.Clone(g.servers) }
 

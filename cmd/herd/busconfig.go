@@ -41,7 +41,7 @@ func (b busConfigCommand) Run(c console) error {
 	if err != nil {
 		return usageError{err}
 	}
-	cfg := keydir.Config{Dir: b.Dir, SplitDir: b.Apart, Rules: s.accessRules(), Brokers: brokers, Command: b.commandLine(s)}
+	cfg := keydir.Config{Dir: b.Dir, SplitDir: b.Apart, Rules: s.accessRules(s.graph), Brokers: brokers, Command: b.commandLine(s)}
 	files, err := keydir.Write(cfg)
 	if err != nil {
 		return fmt.Errorf("bus-config: %w", err)

@@ -232,8 +232,8 @@ func (s settings) busConfig(urls []string, user string) natsbus.Config {
 }
 
 // accessRules is what each user of the bus may do.
-func (s settings) accessRules() access.Rules {
-	return access.NewRules(access.Config{Graph: s.graph, Prefix: s.prefix, Endpoints: status.Endpoints})
+func (s settings) accessRules(g *topology.Graph) access.Rules {
+	return access.NewRules(access.Config{Graph: g, Prefix: s.prefix, Endpoints: status.Endpoints, ServerEndpoints: status.ServerEndpoints})
 }
 
 // seedOf is the file with the seed of a user: the user's file, if HERD_NATS_SEED is a

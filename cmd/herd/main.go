@@ -39,7 +39,8 @@ type commands struct {
 	Serve       serveCommand       `cmd:"" help:"Run one server of the herd, with the NATS server at HERD_NATS_URL."`
 	Topology    topologyCommand    `cmd:"" help:"Check the topology and print it."`
 	BusConfig   busConfigCommand   `cmd:"" help:"Write keys, and a nats-server configuration that restricts each server to its own edges."`
-	Status      statusCommand      `cmd:"" help:"Print the status of the running herd; exit 0 if all edges are in step."`
+	Status      statusCommand      `cmd:"" help:"Print the status of the running herd; exit 0 if it has no problem."`
+	Reload      reloadCommand      `cmd:"" help:"Ask servers to read their topology file, certificates and keys again."`
 	Load        loadCommand        `cmd:"" help:"Run a bounded load against running servers, and check every reply."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Exit 0 if the server at HERD_OPS_LISTEN is ready."`
 	Env         envCommand         `cmd:"" help:"Print every environment variable with its default, its value and its meaning."`

@@ -18,8 +18,8 @@ import (
 	"github.com/gofrs/flock"
 	"golang.org/x/sync/errgroup"
 
-	"herd/bus/access"
 	"herd/bus/natsbus"
+	"herd/bus/topology"
 	"herd/node"
 	"herd/node/journal"
 	"herd/node/opshttp"
@@ -39,14 +39,17 @@ type process struct {
 	servers  []server
 	ops      net.Listener // nil if HERD_OPS_LISTEN is off
 	data     *flock.Flock // locks HERD_DATA_DIR; nil without a journal
-	keys     access.Keys  // of the embedded NATS server; nil with an external one
+	embedded *embeddedBus // nil with an external NATS server
+	whole    bool         // it runs all servers of the herd
 
-	reloading sync.Mutex // held by reload
+	reloading sync.Mutex      // held by reload
+	graph     *topology.Graph // in use; reload changes it
 }
 
 type server struct {
 	name    string
 	clients net.Listener
+	bus     *natsbus.Bus
 	node    *node.Node
 }
 
@@ -55,6 +58,7 @@ type server struct {
 func newProcess(s settings, c console, hangups <-chan os.Signal, names, addresses []string, opsAddress string) (*process, error) {
 	p := &process{
 		settings: s,
+		graph:    s.graph,
 		log:      slog.New(slog.NewTextHandler(c.Err, &slog.HandlerOptions{Level: s.logLevel})),
 		hangups:  hangups,
 		metrics:  newMetrics(c.log.Dropped),
@@ -118,8 +122,11 @@ func (p *process) closeListeners() {
 func (p *process) run(ctx context.Context, urls []string, ready func()) error {
 	source := stack.New(p.placesConfig())
 	epoch := uint64(time.Now().UnixNano())
+	reload := func() ([]string, error) { return p.reload(ctx) }
 	for i := range p.servers {
-		p.servers[i].node = p.newNode(p.servers[i].name, p.servers[i].clients.Addr(), urls, epoch, source)
+		s := &p.servers[i]
+		s.bus = p.newBus(s.name, s.clients.Addr(), urls, epoch)
+		s.node = p.newNode(s.name, s.bus, epoch, source, reload)
 	}
 	limitGarbage()
 	if p.ops != nil {
@@ -176,27 +183,30 @@ func (p *process) placesConfig() stack.Config {
 	return cfg
 }
 
-func (p *process) newNode(name string, clients net.Addr, urls []string, epoch uint64, source places.Source) *node.Node {
+// newBus makes a server's connection to the bus.
+func (p *process) newBus(name string, clients net.Addr, urls []string, epoch uint64) *natsbus.Bus {
 	s := p.settings
-	neighbours := s.graph.Neighbours(name)
-	onBus := s.busConfig(urls, name)
-	if p.keys != nil { // the embedded NATS server: HERD_NATS_* does not apply
-		onBus = natsbus.Config{URLs: urls, Prefix: s.prefix, User: p.keys[name]}
+	cfg := s.busConfig(urls, name)
+	if p.embedded != nil { // HERD_NATS_* does not apply
+		cfg = natsbus.Config{URLs: urls, Prefix: s.prefix, User: p.embedded.keys[name]}
 	}
-	onBus.Server, onBus.Neighbours, onBus.Epoch, onBus.Log = name, neighbours, epoch, p.log.With("node", name)
-	onBus.Service = natsbus.Service{
+	cfg.Server, cfg.Neighbours, cfg.Epoch, cfg.Log = name, s.graph.Neighbours(name), epoch, p.log.With("node", name)
+	cfg.Service = natsbus.Service{
 		Description: "herd server: tracks the locations of mobile clients",
 		Metadata: map[string]string{
-			"server": name, "neighbours": strings.Join(neighbours, " "), "epoch": fmt.Sprint(epoch), "clients": clients.String(),
+			"server": name, "neighbours": strings.Join(cfg.Neighbours, " "), "epoch": fmt.Sprint(epoch), "clients": clients.String(),
 		},
-		Endpoints: status.Endpoints,
+		Endpoints: status.Endpoints, ServerEndpoints: status.ServerEndpoints,
 	}
+	return natsbus.New(cfg)
+}
+
+func (p *process) newNode(name string, bus node.Bus, epoch uint64, source places.Source, reload func() ([]string, error)) *node.Node {
+	s := p.settings
 	cfg := node.Config{
-		Name: name, Neighbours: neighbours, Adjacent: s.graph.Adjacent, Topology: s.graph.Hash(), Epoch: epoch,
+		Name: name, Neighbours: s.graph.Neighbours(name), Adjacent: s.graph.Adjacent, Topology: s.graph.Hash(), Epoch: epoch,
 		Limits: s.limits, Repair: s.repair, LogDir: s.logDir,
-		Bus:    natsbus.New(onBus),
-		Places: source,
-		Log:    p.log,
+		Bus: bus, Places: source, Log: p.log, Reload: reload,
 	}
 	if s.journal != journalOff {
 		cfg.Journal = journal.New(journal.Config{

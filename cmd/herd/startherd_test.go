@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"herd/bus/topology"
+	"herd/node/status"
 )
 
 // herdProcesses is a herd with a process per server, and a nats-server.
@@ -73,11 +74,16 @@ func (h *herdProcesses) awaitSymptom(expression string) {
 	})
 }
 
+// look is the status of the herd now.
+func (h *herdProcesses) look() (status.Herd, error) {
+	return look(context.Background(), settings{graph: h.graph, prefix: "herd", natsURLs: []string{"nats://" + h.brokerAt}}, status.Herd{})
+}
+
 // awaitInStep waits until all edges of all servers are in step.
 func (h *herdProcesses) awaitInStep() {
 	h.t.Helper()
 	eventually(h.t, func() error {
-		herd, err := askHerd(context.Background(), settings{graph: h.graph, prefix: "herd", natsURLs: []string{"nats://" + h.brokerAt}})
+		herd, err := h.look()
 		if err == nil && !herd.InStep() {
 			err = errors.New(herd.Text())
 		}
@@ -89,8 +95,8 @@ func (h *herdProcesses) awaitInStep() {
 func (h *herdProcesses) awaitEqual() {
 	h.t.Helper()
 	eventually(h.t, func() error {
-		herd, err := askHerd(context.Background(), settings{graph: h.graph, prefix: "herd", natsURLs: []string{"nats://" + h.brokerAt}})
-		if err == nil && !herd.Equal() {
+		herd, err := h.look()
+		if err == nil && herd.Maps != status.Equal {
 			err = errors.New(herd.Text())
 		}
 		return err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"herd/bus"
@@ -15,31 +16,33 @@ import (
 )
 
 type statusCommand struct {
-	Wait time.Duration `help:"Maximum time to wait until all edges are in step." placeholder:"30s"`
+	Wait time.Duration `help:"Maximum time to wait until the herd has no problem." placeholder:"30s"`
 	JSON bool          `name:"json" help:"Print JSON."`
 }
 
-var errNotInStep = errors.New("not all servers replied with all their edges in step")
+const (
+	// lookTimeout is how long a look at the herd may take, the connection included. The link
+	// to the broker may be slow.
+	lookTimeout = 5 * time.Second
+	// replyTimeout is how long the other servers have once one has replied, or as long as
+	// that took, if this is longer.
+	replyTimeout = time.Second
+	// restTime is the time between two looks that show whether maps change.
+	restTime = time.Second
+	// pollEvery is how often we look while we wait.
+	pollEvery = 100 * time.Millisecond
+)
 
-// Run prints the status of the running herd.
+// Run prints the status of the running herd. Its error names no problem: they are printed.
 func (s statusCommand) Run(ctx context.Context, c console) error {
 	settings, err := loadSettings(func(c *checker, s settings) { c.hasSeeds(s, access.OpsUser) })
 	if err != nil {
 		return err
 	}
-	var h status.Herd
-	for deadline := time.Now().Add(s.Wait); ; {
-		if h, err = askHerd(ctx, settings); err == nil && h.InStep() || time.Now().After(deadline) || ctx.Err() != nil {
-			break
-		}
-		select {
-		case <-time.After(min(100*time.Millisecond, time.Until(deadline))):
-		case <-ctx.Done():
-		}
-	}
+	h, err := s.await(ctx, settings)
 	switch {
 	case errors.Is(err, bus.ErrDenied):
-		return fmt.Errorf("status: %w (use the operators' key: HERD_NATS_SEED=…/%s%s)", err, access.OpsUser, keydir.SeedExt)
+		return fmt.Errorf("status: %w (use the operators' key: %s)", err, opsKeyExample)
 	case err != nil:
 		return fmt.Errorf("status: %w", err)
 	case s.JSON:
@@ -51,28 +54,61 @@ func (s statusCommand) Run(ctx context.Context, c console) error {
 	default:
 		fmt.Fprint(c.Out, h.Text())
 	}
-	if !h.InStep() {
-		return errNotInStep
+	if !h.Well() {
+		return errors.New("status: the herd has problems: " + strings.Join(h.Problems, "; "))
 	}
 	return nil
 }
 
-// askHerd requests the status of all servers of the topology. It waits at most a second
-// for servers that do not reply.
-func askHerd(ctx context.Context, s settings) (status.Herd, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+// opsKeyExample shows how to set the operators' key.
+const opsKeyExample = "HERD_NATS_SEED=…/" + access.OpsUser + keydir.SeedExt
+
+// await looks at the herd until it has no problem, for s.Wait at most, and returns the last
+// look. Maps that differ may be changing: that takes a second look.
+func (s statusCommand) await(ctx context.Context, settings settings) (h status.Herd, err error) {
+	var base status.Herd // an earlier look, at baseAt
+	var baseAt time.Time
+	for deadline := time.Now().Add(s.Wait); ; {
+		now := time.Now()
+		var earlier status.Herd
+		aged := !baseAt.IsZero() && now.Sub(baseAt) >= restTime
+		if aged {
+			earlier = base
+		}
+		h, err = look(ctx, settings, earlier)
+		well := err == nil && h.Well()
+		compared := h.Maps != status.Changing || aged
+		if ctx.Err() != nil || well && compared || !well && now.After(deadline) {
+			return h, err
+		}
+		if baseAt.IsZero() || aged {
+			base, baseAt = h, now
+		}
+		select {
+		case <-time.After(pollEvery):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// look requests the status of all servers. earlier is an earlier look: see status.Gather.
+// Replies that are not of the server that sent them, or malformed, do not count: anybody may
+// send them on a bus without keys.
+func look(ctx context.Context, s settings, earlier status.Herd) (status.Herd, error) {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	names := s.graph.Servers()
 	var replies []status.Server
-	var malformed error
-	err := natsbus.Ask(ctx, s.busConfig(s.busURLs(), access.OpsUser), "status", func(reply []byte) (more bool) {
+	err := natsbus.Ask(ctx, s.busConfig(s.busURLs(), access.OpsUser), status.Endpoint, func(r natsbus.Reply) (more bool) {
 		var one status.Server
-		if malformed = json.Unmarshal(reply, &one); malformed != nil {
-			malformed = fmt.Errorf("malformed status reply: %w", malformed)
-			return false
+		if json.Unmarshal(r.Data, &one) != nil || one.Server != r.Server {
+			return true
 		}
-		replies = append(replies, one)
-		return len(status.Gather(names, replies).Missing) > 0
+		if replies = append(replies, one); len(replies) == 1 {
+			time.AfterFunc(max(replyTimeout, time.Since(began)), cancel)
+		}
+		return len(status.Gather(names, replies, earlier).Missing) > 0
 	})
-	return status.Gather(names, replies), errors.Join(err, malformed)
+	return status.Gather(names, replies, earlier), err
 }

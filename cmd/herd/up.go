@@ -9,8 +9,6 @@ import (
 	"text/tabwriter"
 
 	"herd/bus"
-	"herd/bus/access"
-	"herd/bus/embed"
 	"herd/cmd/internal/logwriter"
 )
 
@@ -37,15 +35,15 @@ func (upCommand) Run(ctx context.Context, c console) error {
 	if err != nil {
 		return err
 	}
+	p.whole = true
 	urls := s.natsURLs
 	if len(urls) == 0 {
-		nats, err := p.embedBus()
-		if err != nil {
+		if err := p.embedBus(); err != nil {
 			p.closeListeners()
 			return err
 		}
-		defer nats.Shutdown()
-		urls = []string{nats.URL()}
+		defer p.embedded.Shutdown()
+		urls = []string{p.embedded.URL()}
 	}
 	p.warnPublic()
 	banner := logwriter.New(c.Out, linesLost) // standard output may be a pipe that nobody reads
@@ -54,27 +52,6 @@ func (upCommand) Run(ctx context.Context, c console) error {
 		c.log.Flush(logFlush / 10)
 		p.printBanner(banner, urls)
 	})
-}
-
-// embedBus starts a NATS server that restricts each server to its own edges, with keys
-// that exist in memory only. Clients without a key have the permissions of operators.
-func (p *process) embedBus() (*embed.Server, error) {
-	rules := p.settings.accessRules()
-	keys, err := access.NewKeys(rules)
-	if err != nil {
-		return nil, err
-	}
-	public, err := keys.Public()
-	if err != nil {
-		return nil, err
-	}
-	conf := rules.Conf(access.Broker{Listen: p.settings.natsListen, NoAuthUser: access.OpsUser}, public)
-	nats, err := embed.StartConf(conf, p.log)
-	if err != nil {
-		return nil, fmt.Errorf("%w (set HERD_NATS_LISTEN to another address, or HERD_NATS_URL to use a NATS server that is already running)", err)
-	}
-	p.keys = keys
-	return nats, nil
 }
 
 // printBanner prints the addresses of the servers, and a command to try. It is called

@@ -11,8 +11,16 @@ const (
 	Endpoint       = "status" // a Server, as JSON
 )
 
-// Endpoints lists all endpoints.
+// Endpoints lists the endpoints that all servers answer.
 var Endpoints = []string{EdgesEndpoint, RecordEndpoint, Endpoint}
+
+// ReloadEndpoint makes a server read its topology file, certificates and keys again. The reply
+// is what changed, a line each.
+const ReloadEndpoint = "reload"
+
+// ServerEndpoints lists the endpoints that each server has for itself: the subject ends with
+// its name.
+var ServerEndpoints = []string{ReloadEndpoint}
 
 // Server is the state of one server.
 type Server struct {
