@@ -65,9 +65,9 @@ func askHerd(ctx context.Context, s settings) (status.Herd, error) {
 	names := s.graph.Servers()
 	var replies []status.Server
 	var malformed error
-	err := natsbus.Ask(ctx, s.busConfig(s.busURLs(), access.OpsUser), "status", func(reply []byte) (more bool) {
+	err := natsbus.Ask(ctx, s.busConfig(s.busURLs(), access.OpsUser), "status", func(reply natsbus.Reply) (more bool) {
 		var one status.Server
-		if malformed = json.Unmarshal(reply, &one); malformed != nil {
+		if malformed = json.Unmarshal(reply.Data, &one); malformed != nil {
 			malformed = fmt.Errorf("malformed status reply: %w", malformed)
 			return false
 		}
