@@ -28,10 +28,11 @@ const (
 // Lanes is all of them.
 var Lanes = []Lane{Records, Heartbeat, SyncRequest, SyncReply}
 
-// Message is one message between two neighbours.
+// Message is one message between two neighbours. Heartbeats may also come from servers, and
+// go to servers, that are no neighbours.
 type Message struct {
 	Lane Lane
-	Peer string // the neighbour at the other end: receiver when sent, sender when received
+	Peer string // the server at the other end: receiver when sent, sender when received
 
 	// Epoch and Seq are the sender's epoch and the message's number on this edge, which
 	// travel as the headers of Records messages. Both are 0 in a message without them.
@@ -44,8 +45,9 @@ type Message struct {
 // the same time, except that calls of Receive for one neighbour never overlap and keep
 // the order of the messages.
 type Handler interface {
-	// Receive handles a message and owns its data from then on. While it runs, further
-	// messages wait in bounded memory, here or at the broker. When that is full, messages
+	// Receive handles a message and owns its data from then on. It is called for what
+	// neighbours send, and for heartbeats of servers that are no neighbours (strangers), which
+	// have another topology. While it runs, further messages wait in bounded memory, here or at the broker. When that is full, messages
 	// are lost: AsyncError reports ErrSlow, or the connection ends.
 	Receive(Message)
 	// BatchEnd follows Receive once all messages that arrived together have been
@@ -61,8 +63,9 @@ type Handler interface {
 	// error is about no single neighbour.
 	AsyncError(peer string, err error)
 	// Answer returns the reply to a request of a tool at one of the service's endpoints.
-	// Its error is the reply too, as text, with code 404 for ErrUnknown and 400 for any
-	// other. The caller keeps request.
+	// Its error is the reply too, as text, with code 404 for ErrUnknown, 409 for
+	// ErrConflict, 429 for ErrBusy, 503 for ErrUnavailable, and 400 for any other. The
+	// caller keeps request.
 	Answer(endpoint string, request []byte) (reply []byte, err error)
 }
 
@@ -74,7 +77,9 @@ var (
 	// be sent yet, in part or in whole.
 	ErrUncertain = errors.New("bus write timed out or failed; messages may have been sent")
 	// ErrTooLarge: the message was not sent, and never will be.
-	ErrTooLarge  = errors.New("message is larger than the bus allows")
+	ErrTooLarge = errors.New("message is larger than the bus allows")
+	// ErrNoEdge: no message was sent, since one was for a server that is no neighbour.
+	ErrNoEdge    = errors.New("the receiver is no neighbour")
 	ErrNameTaken = errors.New("another process has this server's name on the bus")
 )
 
@@ -84,8 +89,13 @@ var (
 	ErrDenied = errors.New("denied")
 )
 
-// ErrUnknown is an error of Answer: what the request asks for does not exist here.
-var ErrUnknown = errors.New("unknown")
+// Errors of Answer and of natsbus.Request, wrapped or bare.
+var (
+	ErrUnknown     = errors.New("unknown")     // what the request asks for does not exist
+	ErrConflict    = errors.New("conflict")    // it contradicts what is there
+	ErrBusy        = errors.New("busy")        // too much is under way: try again later
+	ErrUnavailable = errors.New("unavailable") // the server cannot do it at present, or does not answer
+)
 
 // Headers of Records messages.
 const (
@@ -124,6 +134,12 @@ func (p Prefix) Event(server, kind, peer string) string {
 // servers answer them.
 func (p Prefix) Endpoint(name string) string { return string(p) + "." + name }
 
+// ServerEndpoint is the subject of requests to one endpoint of one server.
+func (p Prefix) ServerEndpoint(name, server string) string { return p.Endpoint(name) + "." + server }
+
+// Strangers is the subject of the heartbeats to a server, whoever sends them.
+func (p Prefix) Strangers(server string) string { return p.Between(Heartbeat, "*", server) }
+
 // Inbox is the first tokens of one server's inboxes. With the default prefix they begin
 // with NATS's own first token, so that the permissions of tools fit as they are.
 func (p Prefix) Inbox(server string) string {
@@ -135,26 +151,3 @@ func (p Prefix) Inbox(server string) string {
 
 // Connection is the name of a server's connection, as the broker shows it.
 func (p Prefix) Connection(server string) string { return string(p) + "/" + server }
-
-// RedactURL returns a bus URL without its user part, which may be a password or a token.
-func RedactURL(s string) string {
-	scheme, rest, found := strings.Cut(s, "://")
-	if !found {
-		scheme, rest = "", s
-	} else {
-		scheme += "://"
-	}
-	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
-		rest = "xxxxx" + rest[at:]
-	}
-	return scheme + rest
-}
-
-// RedactURLs returns URLs, redacted, as a list.
-func RedactURLs(urls []string) string {
-	shown := make([]string, len(urls))
-	for i, u := range urls {
-		shown[i] = RedactURL(u)
-	}
-	return strings.Join(shown, ",")
-}

@@ -30,6 +30,18 @@ type Bus interface {
 	// or, with peer "", about the server itself. Like Send it does not wait for a
 	// reconnect; while disconnected it returns an error and the event is lost.
 	PublishEvent(kind, peer, text string) error
+
+	// SetNeighbours changes the neighbours, while Run runs or before. It returns when the
+	// bus delivers what new ones send from then on, or soon if it cannot be known. Messages
+	// of former neighbours are not delivered any more, except heartbeats; one that is being
+	// received may still be. Send fails for them with bus.ErrNoEdge, except for heartbeats,
+	// which may be sent to any server. It may be called concurrently.
+	SetNeighbours(names []string)
+
+	// Problem is nil, or the reason why the bus cannot be used in full at present, in one
+	// line that says what to do. A bus that is only disconnected has none. It does not
+	// block.
+	Problem() error
 }
 
 // Journal is what a server needs of a journal. One goroutine uses it.

@@ -63,11 +63,14 @@ type Rules struct {
 // verbs are the requests that every NATS micro service answers.
 var verbs = []string{"PING", "INFO", "STATS"}
 
-// Config describes a herd. All fields are required.
+// Config describes a herd. All fields but ServerEndpoints are required.
 type Config struct {
 	Graph     *topology.Graph
 	Prefix    bus.Prefix
-	Endpoints []string // the request endpoints of every server
+	Endpoints []string // of every server, where all servers answer a request
+
+	// ServerEndpoints are the endpoints of every server where it alone answers.
+	ServerEndpoints []string
 }
 
 // NewRules returns the rules for a herd.
@@ -79,9 +82,14 @@ func NewRules(cfg Config) Rules {
 	for _, endpoint := range cfg.Endpoints {
 		r.Services = append(r.Services, cfg.Prefix.Endpoint(endpoint))
 	}
-	slices.Sort(r.Services)
 	servers := cfg.Graph.Servers()
 	slices.Sort(servers)
+	for _, endpoint := range cfg.ServerEndpoints {
+		for _, name := range servers {
+			r.Services = append(r.Services, cfg.Prefix.ServerEndpoint(endpoint, name))
+		}
+	}
+	slices.Sort(r.Services)
 	for _, name := range servers {
 		r.Users = append(r.Users, cfg.server(name))
 	}
@@ -109,10 +117,13 @@ func (cfg Config) server(name string) User {
 	u.Subscribe = []string{
 		p.Name(name),
 		p.Inbox(name) + ".>",
+		p.Strangers(name), // whose topology is another is told that there is no edge
 	}
 	for _, peer := range u.Neighbours {
 		for _, lane := range []bus.Lane{bus.Records, bus.Heartbeat, bus.SyncRequest} {
 			u.Publish = append(u.Publish, p.Between(lane, name, peer))
+		}
+		for _, lane := range []bus.Lane{bus.Records, bus.SyncRequest} { // Strangers covers heartbeats
 			u.Subscribe = append(u.Subscribe, p.Between(lane, peer, name))
 		}
 		u.Publish = append(u.Publish, p.Inbox(peer)+"."+name+".>")
@@ -123,6 +134,9 @@ func (cfg Config) server(name string) User {
 	}
 	for _, endpoint := range cfg.Endpoints {
 		u.Subscribe = append(u.Subscribe, p.Endpoint(endpoint))
+	}
+	for _, endpoint := range cfg.ServerEndpoints {
+		u.Subscribe = append(u.Subscribe, p.ServerEndpoint(endpoint, name))
 	}
 	slices.Sort(u.Publish)
 	slices.Sort(u.Subscribe)

@@ -124,10 +124,10 @@ func (u *user) denials(t *testing.T) map[string]bool {
 }
 
 // endpoints are the request endpoints of the servers in these tests.
-var endpoints = []string{"edges", "get", "status"}
+var endpoints, serverEndpoints = []string{"edges", "get", "status"}, []string{"reload"}
 
 func rulesOf(g *topology.Graph, prefix bus.Prefix) access.Rules {
-	return access.NewRules(access.Config{Graph: g, Prefix: prefix, Endpoints: endpoints})
+	return access.NewRules(access.Config{Graph: g, Prefix: prefix, Endpoints: endpoints, ServerEndpoints: serverEndpoints})
 }
 
 // rules returns the rules for a topology with the default prefix.

@@ -42,7 +42,8 @@ func matrix(g *topology.Graph, p bus.Prefix, name string) (all []permission) {
 			out := from == name && g.Adjacent(from, to)
 			in := to == name && g.Adjacent(from, to) || name == access.OpsUser
 			for _, kind := range []string{"edge", "beat", "sync"} {
-				add(h+"."+kind+"."+from+"."+to, out, in)
+				// Heartbeats of all servers may be received, those of other topologies too.
+				add(h+"."+kind+"."+from+"."+to, out, in || kind == "beat" && to == name)
 				never(h + "." + kind + "." + from + "." + to + ".more")
 			}
 			add(inbox+"."+to+"."+from+".answer", out, to == name || name == access.OpsUser)
@@ -50,7 +51,11 @@ func matrix(g *topology.Graph, p bus.Prefix, name string) (all []permission) {
 		}
 		add(h+".event."+from+".start", from == name, name == access.OpsUser)
 		add(h+".name."+from, from == name, from == name || name == access.OpsUser)
-		never(h+".name."+from+".x", h+".edge."+from, h+".edge."+from+".Nobody", h+".edge."+from+".*", h+".edge.*."+from, h+".beat.*."+from, h+".sync.*."+from)
+		never(h+".name."+from+".x", h+".edge."+from, h+".edge."+from+".Nobody", h+".edge."+from+".*", h+".edge.*."+from, h+".sync.*."+from)
+		add(h+".beat.*."+from, false, from == name || name == access.OpsUser)
+		never(h+".beat.*", h+".beat.>", h+".beat.*."+from+".more", h+".beat.*.Nobody", h+".beat.Nobody.Nobody")
+		add(h+".reload."+from, name == access.OpsUser, from == name || name == access.OpsUser)
+		never(h + ".reload." + from + ".more")
 		for _, of := range []string{"x", "x.claim", "x.y.z", ">"} { // inboxes that the server creates
 			add(inbox+"."+from+"."+of, false, from == name || name == access.OpsUser)
 		}
@@ -66,6 +71,7 @@ func matrix(g *topology.Graph, p bus.Prefix, name string) (all []permission) {
 		add(h+"."+endpoint, name == access.OpsUser, true)
 		never(h + "." + endpoint + ".more")
 	}
+	never(h+".reload", h+".reload.Nobody", h+".reload.*", h+".reload.>")
 	add("_R_.x.y", isServer, name == access.OpsUser) // replies to tools
 	never(">", "*", "*.>", h+".>", h+".*", h+".*.*", h+".edge.>", h+".name.*", h+".name.>", h+".event.>", h+".event.*", h+".other",
 		"another.edge."+g.Servers()[0]+".B", "_R_", "_INBOX.>", "_INBOX.tool", "_INBOX.tool.x", "_INBOX", inbox+".*", inbox+".Nobody.x",

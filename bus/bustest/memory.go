@@ -4,6 +4,7 @@ package bustest
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -85,12 +86,16 @@ func (n *Network) Tap(do func(subject string, m bus.Message)) {
 type Memory struct {
 	network    *Network
 	server     string
-	neighbours []string
+	neighbours []string // guarded by network.mu
 }
 
 type memoryRun struct {
+	bus     *Memory
 	handler bus.Handler
-	queues  map[string]chan parcel // by sender
+	started *sync.Cond             // there are queues that nobody receives from
+	queues  map[string]chan parcel // by sender; a stranger's has key ""
+	idle    []chan parcel          // of queues: that nobody receives from
+	ended   bool
 }
 
 type parcel struct {
@@ -98,13 +103,20 @@ type parcel struct {
 	message bus.Message
 }
 
+// SetNeighbours is natsbus.Bus.SetNeighbours.
+func (b *Memory) SetNeighbours(names []string) {
+	b.network.mu.Lock()
+	defer b.network.mu.Unlock()
+	b.neighbours = slices.Clone(names)
+}
+
+// Problem is natsbus.Bus.Problem: this bus has none.
+func (b *Memory) Problem() error { return nil }
+
 // Run is natsbus.Bus.Run.
 func (b *Memory) Run(ctx context.Context, h bus.Handler) error {
-	r := &memoryRun{handler: h, queues: map[string]chan parcel{}}
-	for _, peer := range b.neighbours {
-		r.queues[peer] = make(chan parcel, queueMessages)
-	}
 	n := b.network
+	r := &memoryRun{bus: b, handler: h, queues: map[string]chan parcel{}, started: sync.NewCond(&n.mu)}
 	n.mu.Lock()
 	if n.runs == nil {
 		n.runs = map[string]*memoryRun{}
@@ -120,11 +132,17 @@ func (b *Memory) Run(ctx context.Context, h bus.Handler) error {
 	if !down {
 		h.Connected(true)
 	}
+	defer context.AfterFunc(ctx, r.end)()
 	var receiving sync.WaitGroup
-	for _, queue := range r.queues {
-		receiving.Go(func() { r.receive(ctx, queue) })
+	n.mu.Lock()
+	for !r.ended {
+		for _, queue := range r.idle {
+			receiving.Go(func() { r.receive(ctx, queue) })
+		}
+		r.idle = nil
+		r.started.Wait()
 	}
-	<-ctx.Done()
+	n.mu.Unlock()
 	receiving.Wait()
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -132,17 +150,46 @@ func (b *Memory) Run(ctx context.Context, h bus.Handler) error {
 	return nil
 }
 
+func (r *memoryRun) end() {
+	r.bus.network.mu.Lock()
+	defer r.bus.network.mu.Unlock()
+	r.ended = true
+	r.started.Signal()
+}
+
+// queue is the queue of a sender's messages. The network's lock is held.
+func (r *memoryRun) queue(sender string) chan parcel {
+	queue := r.queues[sender]
+	if queue == nil {
+		queue = make(chan parcel, queueMessages)
+		r.queues[sender] = queue
+		r.idle = append(r.idle, queue)
+		r.started.Signal()
+	}
+	return queue
+}
+
 func (r *memoryRun) receive(ctx context.Context, queue chan parcel) {
 	for {
 		select {
 		case p := <-queue:
 			time.Sleep(time.Until(p.due))
-			r.handler.Receive(p.message)
-			r.handler.BatchEnd()
+			if r.bus.accepts(p.message) {
+				r.handler.Receive(p.message)
+				r.handler.BatchEnd()
+			}
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// accepts reports whether a message is received: from neighbours all are, and from
+// others heartbeats.
+func (b *Memory) accepts(m bus.Message) bool {
+	b.network.mu.Lock()
+	defer b.network.mu.Unlock()
+	return m.Lane == bus.Heartbeat || slices.Contains(b.neighbours, m.Peer)
 }
 
 // Send is natsbus.Bus.Send.
@@ -150,35 +197,49 @@ func (b *Memory) Send(ms ...bus.Message) error {
 	b.network.mu.Lock()
 	defer b.network.mu.Unlock()
 	for _, m := range ms {
-		if err := b.send(m); err != nil {
+		if err := b.check(m); err != nil {
 			return err
 		}
+	}
+	for _, m := range ms {
+		b.send(m)
 	}
 	return nil
 }
 
-// send is Send of one message. The network's lock is held.
-func (b *Memory) send(m bus.Message) error {
+// check returns why a message cannot be sent. The network's lock is held.
+func (b *Memory) check(m bus.Message) error {
 	n := b.network
-	if n.down || n.runs[b.server] == nil {
+	switch {
+	case n.down || n.runs[b.server] == nil:
 		return bus.ErrDisconnected
-	}
-	if len(m.Data) > maxData {
+	case m.Lane != bus.Heartbeat && !slices.Contains(b.neighbours, m.Peer):
+		return bus.ErrNoEdge
+	case len(m.Data) > maxData:
 		return bus.ErrTooLarge
 	}
+	return nil
+}
+
+// send is Send of one message that was checked. The network's lock is held.
+func (b *Memory) send(m bus.Message) {
+	n := b.network
 	m.Data = append([]byte(nil), m.Data...)
 	n.tap(bus.Prefix("herd").Between(m.Lane, b.server, m.Peer), m)
 	to := n.runs[m.Peer]
 	if to == nil || n.cut[[2]string{b.server, m.Peer}] {
-		return nil
+		return
+	}
+	sender := b.server
+	if !slices.Contains(to.bus.neighbours, sender) {
+		sender = ""
 	}
 	m.Peer = b.server
 	select {
-	case to.queues[b.server] <- parcel{time.Now().Add(n.delay), m}:
+	case to.queue(sender) <- parcel{time.Now().Add(n.delay), m}:
 	default:
-		go to.handler.AsyncError(b.server, bus.ErrSlow)
+		go to.handler.AsyncError(sender, bus.ErrSlow)
 	}
-	return nil
 }
 
 // MaxData is natsbus.Bus.MaxData.

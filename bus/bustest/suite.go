@@ -19,6 +19,8 @@ type Bus interface {
 	Send(ms ...bus.Message) error
 	MaxData() int
 	PublishEvent(kind, peer, text string) error
+	SetNeighbours(names []string)
+	Problem() error
 }
 
 // Harness is a bus under test. It is started when made.

@@ -44,7 +44,7 @@ func (r *run) reportDue() {
 			r.cfg.Log.Error("event not published", "subject", d.Key, "err", err)
 			continue
 		}
-		r.handler.AsyncError(r.peers[d.Key], err)
+		r.handler.AsyncError(r.edges.Load().peers[d.Key], err)
 	}
 }
 
@@ -55,16 +55,26 @@ var violation = regexp.MustCompile(`Permissions Violation for (Publish|Subscript
 func (r *run) permissionDenied(err error) {
 	match := violation.FindStringSubmatch(err.Error())
 	if match == nil {
-		r.deny("", err.Error())
+		r.deny("", fmt.Sprintf("the broker says %.200q", err))
 		return
 	}
-	subject := match[2]
-	if match[1] == "Subscription" {
-		r.mu.Lock()
-		r.refused[subject] = true
-		r.mu.Unlock()
+	subject, publish := match[2], match[1] == "Publish"
+	if r.isStrangers(subject, publish) {
+		r.cfg.Log.Debug("heartbeats of servers that are no neighbours are not permitted", "subject", subject)
+		return
 	}
+	r.problems.refuse(refusal{publish, subject})
 	r.deny(subject, "the broker says "+match[0])
+}
+
+// isStrangers reports whether a subject is for heartbeats of or to servers that are no
+// neighbours.
+func (r *run) isStrangers(subject string, publish bool) bool {
+	if !publish {
+		return subject == r.cfg.Prefix.Strangers(r.cfg.Server)
+	}
+	ours := strings.TrimSuffix(r.cfg.Prefix.Between(bus.Heartbeat, r.cfg.Server, "*"), "*")
+	return strings.HasPrefix(subject, ours) && r.edges.Load().peers[subject] == ""
 }
 
 // brokerHeader is the header of a message that shows that a broker made it and no

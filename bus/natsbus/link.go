@@ -6,58 +6,51 @@ import (
 	"herd/bus"
 )
 
-// link is the state of the connection, and what the handler knows of it. nats.go's
-// callbacks update it without taking a lock of nats.go's. So the handler learns of a lost
-// connection at once, even while nats.go dials.
+// link is what the handler knows of the connection. nats.go's callbacks update it without
+// taking a lock of nats.go's. So the handler learns of a lost connection at once, whatever
+// else goes on.
 type link struct {
 	handler bus.Handler
-	changed chan struct{} // receives a token when the connection came or went
 
 	// mu is held while the handler's Connected runs, so that its calls are in order.
 	mu       sync.Mutex
-	number   int  // connections so far
-	up       bool // the last one is connected
+	number   int  // connections so far, and attempts
+	up       bool // the last one has not been lost
 	reported bool // the handler knows that it is
 	closed   bool // nothing more is reported
 }
 
-func newLink(h bus.Handler) *link { return &link{handler: h, changed: make(chan struct{}, 1)} }
+func newLink(h bus.Handler) *link { return &link{handler: h} }
 
-// connected notes that there is a new connection. The handler is told by report, once
-// we can receive on it.
-func (l *link) connected() {
+// begin notes that a new connection is being made, and returns its number. The handler is
+// told by report, once we can receive on it.
+func (l *link) begin() (number int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.number++
 	l.up = true
-	l.signal()
+	return l.number
 }
 
-// disconnected notes that the connection was lost, and tells the handler.
-func (l *link) disconnected() {
+// disconnected notes that connection number was lost, and tells the handler.
+func (l *link) disconnected(number int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.number != number {
+		return
+	}
 	l.up = false
 	if l.reported && !l.closed {
 		l.handler.Connected(false)
 	}
 	l.reported = false
-	l.signal()
 }
 
-// signal wakes the receiver of changed. l.mu is held.
-func (l *link) signal() {
-	select {
-	case l.changed <- struct{}{}:
-	default:
-	}
-}
-
-// current is the number of the present connection, and whether there is one.
-func (l *link) current() (number int, up bool) {
+// isReported reports whether the handler knows that there is a connection.
+func (l *link) isReported() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.number, l.up
+	return l.reported
 }
 
 // report tells the handler that connection number is ready, unless it has been lost, or

@@ -13,37 +13,37 @@ func TestLink(t *testing.T) {
 			t.Fatalf("%s: Connected(%v)", when, <-h.connected)
 		}
 	}
-	number := func() int { n, _ := l.current(); return n }
+	number := 0 // of the present connection
 
-	l.disconnected()
+	l.disconnected(number)
 	expectNothing("a first attempt failed")
-	l.connected()
-	first := number()
+	number = l.begin()
+	first := number
 	expectNothing("connected, and not yet ready")
-	l.disconnected()
+	l.disconnected(number)
 	if l.report(first) {
 		t.Error("a connection was reported that had been lost")
 	}
-	l.connected()
+	number = l.begin()
 	if l.report(first) {
 		t.Error("a connection was reported that had been replaced")
 	}
 	expectNothing("lost before it was ready")
-	if !l.report(number()) {
+	if !l.report(number) {
 		t.Error("a connection was not reported")
 	}
 	expect(t, "ready", h.connected, true)
-	if l.report(number()) {
+	if l.report(number) {
 		t.Error("a connection was reported twice")
 	}
-	l.disconnected()
+	l.disconnected(number)
 	expect(t, "lost", h.connected, false)
-	l.disconnected()
+	l.disconnected(number)
 	expectNothing("lost already")
-	l.connected()
-	l.report(number())
+	number = l.begin()
+	l.report(number)
 	expect(t, "ready again", h.connected, true)
 	l.close()
-	l.disconnected()
+	l.disconnected(number)
 	expectNothing("we disconnected ourselves")
 }

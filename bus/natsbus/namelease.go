@@ -29,79 +29,75 @@ const (
 // same rule applies when two processes hold the name after a partition between brokers.
 // Nothing tells them when the partition heals, so a holder publishes "held" regularly.
 type nameLease struct {
-	nc      *nats.Conn
 	subject string
 	epoch   uint64
 	log     *slog.Logger
-	lost    func()         // is called when another process has the name
-	alone   chan *nats.Msg // receives the broker's answer that there is no other subscriber
-	inbox   *nats.Subscription
+	lost    func() // is called when another process has the name
 
 	mu    sync.Mutex
 	state string
 }
 
-func newNameLease(nc *nats.Conn, c Config, lost func()) *nameLease {
-	return &nameLease{
-		nc: nc, subject: c.Prefix.Name(c.Server), epoch: c.Epoch, log: c.Log, lost: lost,
-		alone: make(chan *nats.Msg, 1), state: nameClaimed,
-	}
+func newNameLease(c Config, lost func()) *nameLease {
+	return &nameLease{subject: c.Prefix.Name(c.Server), epoch: c.Epoch, log: c.Log, lost: lost, state: nameClaimed}
 }
 
-// listen subscribes to what others publish about the name.
-func (l *nameLease) listen() (err error) {
-	if _, err = l.nc.Subscribe(l.subject, l.contender); err != nil {
+// acquire returns nil once the name is ours, on a new connection. If it has been ours on an
+// earlier one, it still is: we say so, and whoever has taken it meanwhile answers. It returns
+// an error when the connection is lost, and the cause of ctx when that ends.
+func (l *nameLease) acquire(ctx context.Context, nc *nats.Conn, lost <-chan struct{}) error {
+	if _, err := nc.Subscribe(l.subject, func(m *nats.Msg) { l.contender(nc, m) }); err != nil {
 		return err
+	}
+	if l.held() {
+		l.announce(nc)
+		return nil
 	}
 	// The inbox has one token more than those of tools: rules that let servers
 	// answer tools do not cover it.
-	l.inbox, err = l.nc.ChanSubscribe(l.nc.NewInbox()+".claim", l.alone)
-	return err
-}
-
-// acquire returns nil once the name is ours. It claims it on each connection anew, and
-// returns the cause of ctx when that ends.
-func (l *nameLease) acquire(ctx context.Context, link *link) error {
-	if err := l.listen(); err != nil {
+	alone := make(chan *nats.Msg, 1) // receives the broker's answer that there is no other subscriber
+	inbox, err := nc.ChanSubscribe(nc.NewInbox()+".claim", alone)
+	if err != nil {
+		return err
+	}
+	if err := nc.PublishRequest(l.subject, inbox.Subject, l.word()); err != nil {
 		return err
 	}
 	unanswered := time.NewTimer(claimTimeout)
-	unanswered.Stop()
+	defer unanswered.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-link.changed:
-			unanswered.Stop()
-			if _, up := link.current(); !up {
+		case <-lost:
+			return errLost
+		case m := <-alone:
+			if m.Header.Get("Status") != "503" { // no responders
 				continue
 			}
-			if err := l.nc.PublishRequest(l.subject, l.inbox.Subject, l.word()); err != nil {
-				l.log.Warn("name not claimed", "err", err)
-				continue // the connection is lost, or about to be
-			}
-			unanswered.Reset(claimTimeout)
-		case m := <-l.alone:
-			if m.Header.Get("Status") == "503" { // no responders
-				return l.hold()
-			}
 		case <-unanswered.C:
-			return l.hold()
 		}
+		l.hold()
+		return inbox.Unsubscribe()
 	}
 }
 
 // hold notes that the name is ours.
-func (l *nameLease) hold() error {
+func (l *nameLease) hold() {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.state = nameHeld
-	l.mu.Unlock()
-	return l.inbox.Unsubscribe()
+}
+
+func (l *nameLease) held() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state == nameHeld
 }
 
 // announce publishes our state.
-func (l *nameLease) announce() {
-	if err := l.nc.Publish(l.subject, l.word()); err != nil {
+func (l *nameLease) announce(nc *nats.Conn) {
+	if err := nc.Publish(l.subject, l.word()); err != nil {
 		l.log.Debug("name not announced", "err", err)
 	}
 }
@@ -113,7 +109,7 @@ func (l *nameLease) word() []byte {
 }
 
 // contender handles what another process of our name publishes.
-func (l *nameLease) contender(m *nats.Msg) {
+func (l *nameLease) contender(nc *nats.Conn, m *nats.Msg) {
 	var theirs string
 	var epoch uint64
 	if _, err := fmt.Sscanf(string(m.Data), "%s %d", &theirs, &epoch); err != nil || epoch == l.epoch {
@@ -126,5 +122,5 @@ func (l *nameLease) contender(m *nats.Msg) {
 		l.lost()
 		return
 	}
-	l.announce()
+	l.announce(nc)
 }

@@ -1,5 +1,6 @@
 // Package natsbus is the bus over NATS, with the nats.go client. Each server has one
-// connection, which reconnects without end. All messages arrive on it, in one order.
+// connection, and makes a new one without end when it is lost. All messages arrive on it,
+// in one order.
 //
 // Core NATS delivers at most once. When Send returns nil, the messages were written to
 // the connection; nothing else is known. The receiver finds lost messages by their
@@ -7,14 +8,18 @@
 //
 // # Parts
 //
-// control.go follows the connection. It makes sure that only one process has the server's
-// name (namelease.go), subscribes, tells the handler about connects and disconnects
-// (link.go), and reports what the broker denied (denied.go).
+// control.go makes connections, one after the other, each a nats.Conn that does not
+// reconnect by itself. So all errors that end one are the same to us, and each new one
+// begins with the keys and certificates of that moment (identity.go). brokers.go says which
+// broker is next. connection.go is one connection: it makes sure that only one process has
+// the server's name (namelease.go), subscribes (edges.go), and tells the handler about
+// connects and disconnects (link.go). denied.go reports what the broker denied, and
+// problem.go says what is wrong at present.
 //
 // publisher.go writes messages, and reader.go receives them; socket.go is the
 // connection that both work on, below nats.go.
 //
-// service.go answers requests of tools.
+// service.go answers requests of tools, and tool.go sends them.
 //
 // # Locks
 //
@@ -25,20 +30,19 @@
 //
 // A goroutine that holds reader.mu or socket.mu must not wait for nc.mu. The handler runs
 // with reader.mu held, and it publishes. Therefore the publisher never waits for nc.mu
-// without a limit. nats.go also begins no handshake on a new connection while the
-// goroutine that reads from the old one still runs: TestReconnectWaitsForReader pins that.
+// without a limit. Each connection has a reader of its own, and the next one is not made
+// while the handler still runs for the last.
 //
 // link.mu is held while the handler's Connected runs. So it is taken before the other
-// locks, never after them.
+// locks, never after them. Bus.mu, run.mu and problems.mu are held for moments only.
 package natsbus
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"strings"
+	"sync"
+	"sync/atomic"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
 	"herd/bus"
@@ -66,24 +70,19 @@ type Config struct {
 // Bus is one server's place on the bus. It does nothing before Run.
 type Bus struct {
 	cfg       Config
-	subjects  map[edge]string // on which we publish; not changed
+	edges     atomic.Pointer[edges] // the present ones
 	publisher publisher
-}
+	problems  *problems
 
-// edge is a neighbour, and the kind of message that goes to it or comes from it.
-type edge struct {
-	peer string
-	lane bus.Lane
+	mu       sync.Mutex
+	identity *identity // the last whole one; nil before the first
+	running  *run      // nil while Run does not run
 }
 
 // New makes a Bus. It reads no file and opens no connection.
 func New(cfg Config) *Bus {
-	b := &Bus{cfg: cfg, subjects: map[edge]string{}, publisher: newPublisher()}
-	for _, peer := range cfg.Neighbours {
-		for _, lane := range bus.Lanes {
-			b.subjects[edge{peer, lane}] = cfg.Prefix.Between(lane, cfg.Server, peer)
-		}
-	}
+	b := &Bus{cfg: cfg, publisher: newPublisher(), problems: newProblems()}
+	b.edges.Store(newEdges(cfg, cfg.Neighbours))
 	return b
 }
 
@@ -91,22 +90,18 @@ func New(cfg Config) *Bus {
 // the connection and returns nil. Before it subscribes or publishes to neighbours it
 // makes sure that no other process has this server's name. If one does, it returns
 // bus.ErrNameTaken: at the start, or later, when it reconnects or a broker with that
-// process does.
+// process does. It also returns an error at once if a URL is malformed, or a file of keys
+// cannot be used.
 func (b *Bus) Run(ctx context.Context, h bus.Handler) error {
 	running, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	r := newRun(running, end, b, h)
-	opts, err := r.options()
+	r, err := newRun(running, end, b, h)
 	if err != nil {
 		return err
 	}
+	b.setRunning(r)
+	defer b.setRunning(nil)
 	defer context.AfterFunc(running, r.abortDial)()
-	nc, err := nats.Connect(strings.Join(b.cfg.URLs, ","), opts...)
-	if err != nil {
-		return fmt.Errorf("bus %s: %w", bus.RedactURLs(b.cfg.URLs), err)
-	}
-	r.nc = nc
-	defer r.close()
 	err = r.serve()
 	if ctx.Err() != nil {
 		return nil
@@ -114,13 +109,25 @@ func (b *Bus) Run(ctx context.Context, h bus.Handler) error {
 	return err
 }
 
+func (b *Bus) setRunning(r *run) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.running = r
+}
+
 // Send writes messages to the connection, in their order and in one write, and keeps no
 // hold on their data. It waits a tenth of a second at most for the broker to take them,
 // and no longer for another write that is under way. Its errors say what became of the
-// messages: bus.ErrDisconnected and bus.ErrTooLarge, that none was or will be sent;
-// bus.ErrUncertain, that any of them may have been, or may be yet.
+// messages: bus.ErrDisconnected, bus.ErrTooLarge and bus.ErrNoEdge, that none was or will
+// be sent; bus.ErrUncertain, that any of them may have been, or may be yet.
 func (b *Bus) Send(ms ...bus.Message) error {
-	return b.publisher.publish(func(m bus.Message) string { return b.subjects[edge{m.Peer, m.Lane}] }, ms...)
+	err := b.publisher.publish(b.subject, ms...)
+	if err == nil && b.problems.publishing.Load() {
+		for _, m := range ms {
+			b.problems.try(refusal{true, b.subject(m)})
+		}
+	}
+	return err
 }
 
 // PublishEvent publishes an event for people: one line of text, of a kind and about a
@@ -133,43 +140,3 @@ func (b *Bus) PublishEvent(kind, peer, text string) error {
 // MaxData is how many bytes of data a message may have. It never blocks. The limit may
 // change with the broker, and while connected when the broker announces another one.
 func (b *Bus) MaxData() int { return b.publisher.maxData() }
-
-// peers is the neighbour at the other end, by subject, both ways.
-func (c Config) peers() map[string]string {
-	peers := map[string]string{}
-	for _, peer := range c.Neighbours {
-		for _, lane := range bus.Lanes {
-			peers[c.Prefix.Between(lane, peer, c.Server)] = peer
-			peers[c.Prefix.Between(lane, c.Server, peer)] = peer
-		}
-	}
-	return peers
-}
-
-// credentials is what to show to the broker.
-func (c Config) credentials() (opts []nats.Option, err error) {
-	if c.User != nil {
-		public, err := c.User.PublicKey()
-		if err != nil {
-			return nil, fmt.Errorf("nkey: %w", err)
-		}
-		opts = append(opts, nats.Nkey(public, c.User.Sign))
-	}
-	if c.Seed != "" {
-		nkey, err := nats.NkeyOptionFromSeed(c.Seed)
-		if err != nil {
-			return nil, fmt.Errorf("nkey seed %s: %w", c.Seed, err)
-		}
-		opts = append(opts, nkey)
-	}
-	if c.Creds != "" {
-		opts = append(opts, nats.UserCredentials(c.Creds))
-	}
-	if c.CA != "" {
-		opts = append(opts, nats.RootCAs(c.CA))
-	}
-	if c.Cert != "" {
-		opts = append(opts, nats.ClientCert(c.Cert, c.Key))
-	}
-	return opts, nil
-}

@@ -5,9 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,8 +25,7 @@ import (
 // connect connects as Run does, as far as the data path is concerned.
 func connect(t *testing.T, d nats.CustomDialer, url string, more ...nats.Option) *nats.Conn {
 	t.Helper()
-	opts := append(dataPathOptions(d), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
-	nc, err := nats.Connect(url, append(opts, more...)...)
+	nc, err := nats.Connect(url, append(dataPathOptions(d), more...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,43 +188,6 @@ func TestReadsInOneGoroutine(t *testing.T) {
 	}
 }
 
-// TestReconnectWaitsForReader: nats.go dials again only once the goroutine that reads
-// from the old connection has ended. Otherwise it could shake hands, with its lock held
-// and reads that want reader's lock, while a handler runs that has reader's lock.
-func TestReconnectWaitsForReader(t *testing.T) {
-	t.Parallel()
-	var once sync.Once
-	handling, release := make(chan bool, 1), make(chan struct{})
-	arrived := make(chan *nats.Msg, 1)
-	d := &watchedDialer{onRead: func() {
-		if len(arrived) > 0 {
-			once.Do(func() { // as a handler does
-				handling <- true
-				<-release
-			})
-		}
-	}}
-	b := startFakeBroker(t, nil)
-	nc := connect(t, d, b.url())
-	if _, err := nc.ChanSubscribe("herd.edge.B.A", arrived); err != nil {
-		t.Fatal(err)
-	}
-	if err := nc.FlushTimeout(patience); err != nil {
-		t.Fatal(err)
-	}
-	b.say(b.message("herd.edge.B.A", "x"))
-	expect(t, "the handler", handling, true)
-	if err := nc.ForceReconnect(); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(300 * time.Millisecond) // time in which it must not happen
-	if dialled := d.dialled(); len(dialled) != 1 {
-		t.Errorf("nats.go dialled %v while a handler ran", dialled)
-	}
-	close(release)
-	eventually(t, "a second connection", func() bool { return len(d.dialled()) == 2 && nc.IsConnected() })
-}
-
 // TestReconnectWhileReceiving: a handler that publishes while the connection is lost and
 // made again is not held up by that, nor holds it up.
 func TestReconnectWhileReceiving(t *testing.T) {
@@ -283,9 +243,7 @@ func TestReconnectWhileReceiving(t *testing.T) {
 				t.Fatal(err)
 			}
 			expect(t, "the handler", handling, true)
-			if err := b.publisher.conn.Load().ForceReconnect(); err != nil {
-				t.Fatal(err)
-			}
+			b.publisher.socket.Load().Close()
 			time.Sleep(300 * time.Millisecond) // so that nats.go would be in the middle of it
 			close(release)
 			expect(t, "B", toB.connected, false)
@@ -294,31 +252,10 @@ func TestReconnectWhileReceiving(t *testing.T) {
 	}
 }
 
-// TestDialerMakesAllConnections: nats.go makes every connection with our dialer and passes
-// it the host's name: the first connection, reconnects, and connections to brokers that
-// another broker announced; also with TLS and WebSocket.
+// TestDialerMakesAllConnections: nats.go makes its connection with our dialer, also with
+// TLS and WebSocket, and makes no other: it does not reconnect by itself.
 func TestDialerMakesAllConnections(t *testing.T) {
 	t.Parallel()
-	t.Run("discovered", func(t *testing.T) {
-		t.Parallel()
-		second := startFakeBroker(t, nil)
-		first := startFakeBroker(t, func(b *fakeBroker) { b.info = fmt.Sprintf(`,"connect_urls":[%q]`, second.address) })
-		_, port, err := net.SplitHostPort(first.address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := &watchedDialer{}
-		nc := connect(t, d, "nats://localhost:"+port)
-		eventually(t, "a broker that the first one announced", func() bool { return len(nc.DiscoveredServers()) == 1 })
-		first.hangUp()
-		eventually(t, "a connection to the second broker", func() bool { return nc.ConnectedAddr() == second.address })
-		if got, want := d.dialled(), []string{"localhost:" + port, second.address}; !slices.Equal(got, want) {
-			t.Errorf("dialled %q, want %q", got, want)
-		}
-		if first.connections() != 1 || second.connections() != 1 {
-			t.Errorf("%d and %d connections, want one each", first.connections(), second.connections())
-		}
-	})
 	cert, key, err := bustest.WriteCertificate(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -340,16 +277,20 @@ func TestDialerMakesAllConnections(t *testing.T) {
 			s := startServer(t, tt.options)
 			d := &watchedDialer{}
 			nc := connect(t, d, tt.url(s), tt.more...)
-			if err := nc.ForceReconnect(); err != nil {
+			conns, err := s.Connz(nil)
+			if err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "a second connection", func() bool { return nc.Stats().Reconnects == 1 && nc.IsConnected() })
+			for _, conn := range conns.Conns {
+				s.DisconnectClientByID(conn.Cid)
+			}
+			eventually(t, "the connection is closed for good", nc.IsClosed)
 			varz, err := s.Varz(nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := len(d.dialled()); got != 2 || varz.TotalConnections != 2 {
-				t.Errorf("%d connections were dialled and %d accepted, want 2", got, varz.TotalConnections)
+			if got := len(d.dialled()); got != 1 || varz.TotalConnections != 1 {
+				t.Errorf("%d connections were dialled and %d accepted, want 1", got, varz.TotalConnections)
 			}
 		})
 	}

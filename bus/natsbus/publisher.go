@@ -24,15 +24,14 @@ var errLost = errors.New("the connection was lost")
 
 // publisher writes messages to the present connection.
 //
-// It does not wait for nats.go to reconnect. nats.go holds its lock, which its own
-// PublishMsg needs, while it dials the next broker and shakes hands: for seconds. On a
-// plain connection the publisher writes to the socket itself and needs no lock of
-// nats.go's. That is also cheaper: for each message nats.go wakes its flusher although
-// nothing is left to flush. On an idle server that costs as much as handling a report. Over TLS and WebSocket nats.go has to write. It does so in a goroutine
-// of its own, for which the publisher waits only while the connection lives: nats.go
-// does not dial before that.
+// It does not wait for a lock of nats.go's, which may be held while a broker is stalled. On
+// a plain connection the publisher writes to the socket itself and needs none. That is
+// also cheaper: for each message nats.go wakes its flusher although nothing is left to
+// flush. On an idle server that costs as much as handling a report. Over TLS and WebSocket
+// nats.go has to write. It does so in a goroutine of its own, for which the publisher waits
+// only while the connection lives.
 type publisher struct {
-	conn       atomic.Pointer[nats.Conn] // nil until Run holds the server's name
+	conn       atomic.Pointer[nats.Conn] // the present connection, or one that is closed; nil while there is none that is ready
 	socket     atomic.Pointer[socket]    // of the present connection or the last; nil before the first
 	maxPayload atomic.Int64              // of the present broker or the last; 0 before the first
 	turn       chan struct{}             // holds a token while nats.go publishes, so that messages stay in order
@@ -46,7 +45,7 @@ func (p *publisher) maxData() int {
 	if limit == 0 {
 		limit = defaultMaxPayload
 	}
-	return int(limit) - maxHeader
+	return max(int(limit)-maxHeader, 0)
 }
 
 // publish writes messages in their order and in one write. Its errors are those of
@@ -69,8 +68,12 @@ func (p *publisher) publish(subject func(bus.Message) string, ms ...bus.Message)
 // write writes messages to a corked socket.
 func (p *publisher) write(nc *nats.Conn, s *socket, subject func(bus.Message) string, ms []bus.Message) error {
 	for limit, i := p.maxData(), 0; i < len(ms); i++ {
+		on := subject(ms[i])
+		if on == "" {
+			return fmt.Errorf("%w: %s", bus.ErrNoEdge, ms[i].Peer)
+		}
 		if size := len(ms[i].Data); size > limit {
-			return fmt.Errorf("%w: %d bytes on %s", bus.ErrTooLarge, size, subject(ms[i]))
+			return fmt.Errorf("%w: %d bytes on %s", bus.ErrTooLarge, size, on)
 		}
 	}
 	if !s.plain.Load() {
@@ -84,8 +87,7 @@ func (p *publisher) write(nc *nats.Conn, s *socket, subject func(bus.Message) st
 	return nil
 }
 
-// writeByNATS lets nats.go write messages. When the connection is lost meanwhile they may
-// still leave, on the next one, but before all that is published later.
+// writeByNATS lets nats.go write messages, before all that is published later.
 func (p *publisher) writeByNATS(nc *nats.Conn, s *socket, subject func(bus.Message) string, ms []bus.Message) error {
 	select {
 	case p.turn <- struct{}{}:
@@ -99,20 +101,26 @@ func (p *publisher) writeByNATS(nc *nats.Conn, s *socket, subject func(bus.Messa
 	done := make(chan error, 1)
 	go func() {
 		defer func() { <-p.turn }()
-		for _, m := range messages {
-			if err := nc.PublishMsg(m); err != nil {
-				done <- err
-				return
+		for i, m := range messages {
+			err := nc.PublishMsg(m)
+			if err == nil {
+				continue
 			}
+			if errors.Is(err, nats.ErrMaxPayload) { // nats.go knows a new limit that we do not know yet
+				p.maxPayload.Store(nc.MaxPayload())
+				if i == 0 {
+					done <- fmt.Errorf("%w: %v", bus.ErrTooLarge, err)
+					return
+				}
+			}
+			done <- fmt.Errorf("%w: %v", bus.ErrUncertain, err)
+			return
 		}
 		done <- nil
 	}()
 	select {
 	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("%w: %v", bus.ErrUncertain, err)
-		}
-		return nil
+		return err
 	case <-s.dead:
 		return fmt.Errorf("%w: %v", bus.ErrUncertain, errLost)
 	}

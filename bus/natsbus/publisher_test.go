@@ -130,7 +130,7 @@ func TestAskDenied(t *testing.T) {
 			broker := startFakeBroker(t, func(b *fakeBroker) { b.answer = tt.answer })
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			err := Ask(ctx, fakeConfig(t, broker), "status", func([]byte) bool { return true })
+			err := Ask(ctx, fakeConfig(t, broker), "status", func(Reply) bool { return true })
 			if err == nil || errors.Is(err, bus.ErrDenied) != tt.denied {
 				t.Errorf("Ask = %v, want an error, of ErrDenied: %v", err, tt.denied)
 			}
@@ -139,8 +139,8 @@ func TestAskDenied(t *testing.T) {
 }
 
 // TestPublishByNATS: what nats.go has to write is waited for while the connection lives,
-// and no longer: nats.go may be dialling then, with its lock held. What is published
-// later does not overtake it.
+// and no longer, also when nats.go's lock is held. What is published later does not
+// overtake it.
 func TestPublishByNATS(t *testing.T) {
 	t.Parallel()
 	broker := startFakeBroker(t, nil)

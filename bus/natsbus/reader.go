@@ -42,10 +42,11 @@ const (
 // To be woken for one message costs as much as to handle tens of lines. So on a busy
 // server the goroutine waits before it reads on, while messages gather.
 type reader struct {
-	handler  bus.Handler
-	deny     func(subject, what string)
-	edges    map[string]edge // by subject; not changed
-	messages chan *nats.Msg
+	bus       *Bus
+	strangers string // the subject of the subscription to all heartbeats
+	handler   bus.Handler
+	deny      func(subject, what string)
+	messages  chan *nats.Msg
 
 	mu     sync.Mutex // held while the handler runs
 	closed bool       // the handler is not called any more
@@ -53,15 +54,11 @@ type reader struct {
 	open   openBatch
 }
 
-func newReader(c Config, h bus.Handler, deny func(subject, what string)) *reader {
-	r := &reader{handler: h, deny: deny, edges: map[string]edge{}, messages: make(chan *nats.Msg, readerMessages),
-		load: batch.Meter{Window: coalesceDelay, Busy: busyLines}}
-	for _, peer := range c.Neighbours {
-		for _, lane := range bus.Lanes {
-			r.edges[c.Prefix.Between(lane, peer, c.Server)] = edge{peer, lane}
-		}
+func newReader(b *Bus, h bus.Handler, deny func(subject, what string)) *reader {
+	return &reader{
+		bus: b, strangers: b.cfg.Prefix.Strangers(b.cfg.Server), handler: h, deny: deny,
+		messages: make(chan *nats.Msg, readerMessages), load: batch.Meter{Window: coalesceDelay, Busy: busyLines},
 	}
-	return r
 }
 
 // close returns when the handler does not run, and will not any more.
@@ -71,24 +68,10 @@ func (r *reader) close() {
 	r.closed = true
 }
 
-// discard drops what has come and was not handled. It is called between two connections.
-func (r *reader) discard() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.open.any = false // Connected makes the handler flush
-	for {
-		select {
-		case <-r.messages:
-		default:
-			return
-		}
-	}
-}
-
 // drain hands the handler what the reads of s have brought. It ends the batch if nothing
 // more can be read at once, or if the batch has lasted too long. On a busy server it then
 // waits for coalesceDelay. It is called before each read of s. During a handshake nc.mu is
-// held, but then the channel is empty: Dial has emptied it.
+// held, but then the channel is empty: nothing is subscribed to yet.
 func (r *reader) drain(s *socket) {
 	r.mu.Lock()
 	lines := r.receive()
@@ -132,7 +115,18 @@ func (r *reader) receiveOne(m *nats.Msg) {
 		r.deny(m.Subject, fmt.Sprintf("dropped a message on %q: its header %s shows that a broker made it", m.Subject, printable.Clip(header, 80)))
 		return
 	}
-	from := r.edges[m.Subject]
+	from, neighbour := r.bus.edges.Load().in[m.Subject]
+	// A neighbour's heartbeat comes by two subscriptions. The one that its other messages
+	// come by keeps their order.
+	if m.Sub != nil && m.Sub.Subject == r.strangers {
+		sender := r.bus.cfg.stranger(m.Subject)
+		if neighbour || sender == "" {
+			return
+		}
+		from = edge{sender, bus.Heartbeat}
+	} else if !neighbour {
+		return // not any more
+	}
 	r.handler.Receive(bus.Message{
 		Lane: from.lane, Peer: from.peer, Data: m.Data,
 		Epoch: number(m.Header, bus.EpochHeader), Seq: number(m.Header, bus.SeqHeader),

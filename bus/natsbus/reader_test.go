@@ -78,7 +78,7 @@ func TestReadTogether(t *testing.T) {
 				data := bytes.Repeat([]byte("AT Goloman +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1520023934.918963997\n"), tt.lines)
 				f := &feed{start: time.Now(), pause: tt.pause, size: len(data)}
 				h := &receiver{f: f}
-				r := newReader(Config{Prefix: "herd", Server: "B", Neighbours: []string{"A"}}, h, nil)
+				r := newReader(New(Config{Prefix: "herd", Server: "B", Neighbours: []string{"A"}}), h, nil)
 				s := newSocket(f)
 				s.beforeRead = func() { r.drain(s) }
 				for room := make([]byte, 1<<20); h.messages < messages; { // as nats.go does
@@ -130,36 +130,5 @@ func TestBatchDue(t *testing.T) {
 		if got {
 			b.end(now)
 		}
-	}
-}
-
-// TestDiscard: messages of the last connection that were not handled are dropped, and not
-// handled during the handshake of the next.
-func TestDiscard(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	go func() {
-		if conn, err := ln.Accept(); err == nil {
-			conn.Write([]byte("INFO {}\r\n"))
-			conn.Close()
-		}
-	}()
-	h := newReceiver()
-	r := newRun(t.Context(), nil, New(Config{Prefix: "herd", Server: "B", Neighbours: []string{"A"}}), h)
-	r.reader.messages <- &nats.Msg{Subject: "herd.edge.A.B", Data: []byte("left over")}
-	r.reader.open.any = true
-	conn, err := r.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if n, err := conn.Read(make([]byte, 100)); n == 0 || err != nil {
-		t.Fatal(n, err)
-	}
-	if h.messages > 0 || h.reads > 0 {
-		t.Error("messages of the last connection were handled")
 	}
 }

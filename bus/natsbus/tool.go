@@ -1,0 +1,165 @@
+package natsbus
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"herd/bus"
+)
+
+// Reply is one server's reply to a request.
+type Reply struct {
+	Server string // as the reply says; "" if it does not
+	Data   []byte // of any content: whoever may publish may have sent it
+}
+
+// Ask sends a request to one endpoint of all servers on the bus of cfg and calls take
+// with each reply, until take returns false or ctx ends, which also bounds the time to
+// connect. Its error is bus.ErrDenied if the broker does not accept our credentials or does
+// not permit the request. Of cfg, Server, Neighbours and Service need not be set.
+func Ask(ctx context.Context, cfg Config, endpoint string, take func(Reply) (more bool)) error {
+	return ask(ctx, cfg, cfg.Prefix.Endpoint(endpoint), nil, func(m *nats.Msg) bool {
+		if m.Header.Get("Status") == "503" { // no server is there
+			return false
+		}
+		return take(Reply{m.Header.Get(ServerHeader), m.Data})
+	})
+}
+
+// Request sends a request to one endpoint of one server, and returns the reply. Its error
+// is bus.ErrDenied as that of Ask, the one that the server has answered with, or
+// bus.ErrUnavailable if none of that name answers before ctx ends. Of cfg, Server,
+// Neighbours and Service need not be set.
+func Request(ctx context.Context, cfg Config, endpoint, server string, data []byte) (reply []byte, err error) {
+	answer := fmt.Errorf("%w: %s does not answer", bus.ErrUnavailable, server)
+	failed := ask(ctx, cfg, cfg.Prefix.ServerEndpoint(endpoint, server), data, func(m *nats.Msg) bool {
+		if m.Header.Get("Status") != "503" {
+			reply, answer = m.Data, errorOf(m)
+		}
+		return false
+	})
+	if failed != nil {
+		return nil, failed
+	}
+	return reply, answer
+}
+
+// errorOf is the error that a reply of a micro service is; nil if it is none.
+func errorOf(m *nats.Msg) error {
+	code := m.Header.Get(micro.ErrorCodeHeader)
+	if code == "" {
+		return nil
+	}
+	for _, c := range codes {
+		if c.code == code {
+			return fmt.Errorf("%w: %.200q", c.err, m.Header.Get(micro.ErrorHeader))
+		}
+	}
+	return fmt.Errorf("refused with code %.20q: %.200q", code, m.Header.Get(micro.ErrorHeader))
+}
+
+// ask publishes a request and calls take with all that is received in reply, until take
+// returns false or ctx ends.
+func ask(ctx context.Context, cfg Config, subject string, data []byte, take func(*nats.Msg) (more bool)) error {
+	failed := make(chan error, 1)
+	fail := func(err error) {
+		select {
+		case failed <- askError(cfg, err):
+		default:
+		}
+	}
+	nc, err := connectTool(ctx, cfg,
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { fail(err) }),
+		nats.ClosedHandler(func(nc *nats.Conn) { fail(cmp.Or(nc.LastError(), errLost)) }),
+	)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	inbox := nc.NewInbox()
+	messages := make(chan *nats.Msg, 1024)
+	if _, err := nc.ChanSubscribe(inbox, messages); err != nil {
+		return askError(cfg, err)
+	}
+	if err := nc.PublishRequest(subject, inbox, data); err != nil {
+		return askError(cfg, err)
+	}
+	for {
+		select {
+		case m := <-messages:
+			if !take(m) {
+				return nil
+			}
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// connectTool connects to the first broker of cfg that lets us in. Brokers share the time
+// that ctx leaves.
+func connectTool(ctx context.Context, cfg Config, handlers ...nats.Option) (*nats.Conn, error) {
+	id, err := cfg.identity()
+	if err != nil {
+		return nil, err
+	}
+	var failures []error
+	for i, s := range cfg.URLs {
+		u, err := bus.ParseURL(s)
+		if err != nil {
+			return nil, err
+		}
+		patience := maxPatience
+		if deadline, ok := ctx.Deadline(); ok {
+			patience = time.Until(deadline) / time.Duration(len(cfg.URLs)-i)
+		}
+		if ctx.Err() != nil || patience <= 0 {
+			failures = append(failures, context.Cause(ctx))
+			break
+		}
+		dialer := &toolDialer{ctx: ctx, timeout: patience}
+		nc, err := open(u.String(), slices.Concat(handlers, attempt{url: u.String(), patience: patience}.options(), id.options, []nats.Option{
+			nats.SetCustomDialer(dialer), nats.SkipHostLookup(), nats.NoReconnect(),
+		}))
+		if err == nil {
+			return nc, nil
+		}
+		if dialer.failed != nil {
+			err = dialer.failed
+		}
+		failures = append(failures, err)
+	}
+	return nil, askError(cfg, errors.Join(failures...))
+}
+
+// toolDialer dials until ctx ends.
+type toolDialer struct {
+	ctx     context.Context
+	timeout time.Duration
+	failed  error
+}
+
+func (d *toolDialer) Dial(network, address string) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: d.timeout}
+	conn, err := dialer.DialContext(d.ctx, network, address)
+	d.failed = err
+	return conn, err
+}
+
+// askError is an error of a tool: denied is what the broker refuses us, and no other.
+func askError(cfg Config, err error) error {
+	if unauthorized(err) || errors.Is(err, nats.ErrPermissionViolation) {
+		return fmt.Errorf("%w: %v", bus.ErrDenied, err)
+	}
+	return fmt.Errorf("bus %s: %w", bus.RedactURLs(cfg.URLs), err)
+}

@@ -1,0 +1,63 @@
+package bus
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// ParseURL returns a bus URL in full, with its scheme and port. It refuses URLs whose user
+// part holds characters that end it too early: the rest of a password would then be taken
+// for a host's name, and looked up in the DNS. Its errors show no part of the user part.
+func ParseURL(s string) (*url.URL, error) {
+	scheme, rest := splitScheme(s)
+	if scheme == "" {
+		scheme = "nats://"
+	}
+	u, err := url.Parse(scheme + rest) // whose error quotes what it could not parse, perhaps a password
+	end := strings.IndexAny(rest, "/?#")
+	switch {
+	case end >= 0 && strings.Contains(rest[end:], "@"), err != nil && strings.Contains(rest, "@"):
+		return nil, fmt.Errorf("bus URL %q: malformed before or after the last @; in a user name, password or token write / ? # %% @ and space as %%2F %%3F %%23 %%25 %%40 %%20", RedactURL(s))
+	case err != nil:
+		host, _, _ := strings.Cut(rest, ":") // what follows may be a password without a host
+		return nil, fmt.Errorf("bus URL %q…: malformed; the form is nats://host:port", scheme+host)
+	case u.Hostname() == "":
+		return nil, fmt.Errorf("bus URL %q: it has no host", RedactURL(s))
+	}
+	if u.Port() == "" {
+		port := map[string]string{"ws": "80", "wss": "443"}[u.Scheme]
+		if port == "" {
+			port = "4222"
+		}
+		u.Host = strings.TrimSuffix(u.Host, ":") + ":" + port
+	}
+	return u, nil
+}
+
+// RedactURL returns a bus URL without its user part, which may be a password or a token.
+func RedactURL(s string) string {
+	scheme, rest := splitScheme(s)
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		rest = "xxxxx" + rest[at:]
+	}
+	return scheme + rest
+}
+
+// splitScheme splits off a scheme with its "://"; "" if there is none.
+func splitScheme(s string) (scheme, rest string) {
+	name, rest, found := strings.Cut(s, "://")
+	if !found || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+		return "", s // what looks like one may be part of a password
+	}
+	return name + "://", rest
+}
+
+// RedactURLs returns URLs, redacted, as a list.
+func RedactURLs(urls []string) string {
+	shown := make([]string, len(urls))
+	for i, u := range urls {
+		shown[i] = RedactURL(u)
+	}
+	return strings.Join(shown, ",")
+}
