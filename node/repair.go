@@ -80,7 +80,7 @@ func (n *Node) receiveReply(e int, m bus.Message) {
 		n.sendHeartbeat(e, wire.Heartbeat{}) // the neighbour may wait for us to be in step
 	}
 	if err != nil {
-		n.emit([]replica.Event{{Kind: replica.Mismatch, Peer: m.Peer, Text: "repair: malformed reply: " + err.Error()}})
+		n.log.Debug("repair: malformed reply", "edge", m.Peer, "err", err)
 	}
 	n.emit(result.Events)
 	n.requestSync()

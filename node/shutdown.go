@@ -87,7 +87,7 @@ func (n *Node) handOver(ctx context.Context) error {
 			unconfirmed = n.replica.Unconfirmed(last)
 		}
 		unsent, kept := n.replica.Queued()
-		tooLarge := n.replica.Unsendable()
+		tooLarge := n.replica.Withheld()
 		n.mu.Unlock()
 		progress := !sent && !failed && unsent != before
 		before = unsent

@@ -3,6 +3,7 @@ package topology
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -89,6 +90,13 @@ func TestLoadLists(t *testing.T) {
 	}
 }
 
+func TestLongestName(t *testing.T) {
+	name := strings.Repeat("B", 64)
+	if got := mustLoad(t, "A-"+name).Servers(); !slices.Equal(got, []string{"A", name}) {
+		t.Errorf("servers %q, want A and %q", got, name)
+	}
+}
+
 func TestLoadErrors(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "empty")
 	if err := os.WriteFile(empty, []byte("# nothing\n"), 0o600); err != nil {
@@ -106,6 +114,7 @@ func TestLoadErrors(t *testing.T) {
 		{"A B-C", "a server's name must"},
 		{"A-B,,B-C", `"": a server's name must`},
 		{"", "a server's name must"},
+		{"A-" + strings.Repeat("B", 65), "64 at most"},
 		{"A-A,B.-C", "B.-C"},
 		{"A-A,B.-C", "A-A"},
 		{empty, "no edges"},

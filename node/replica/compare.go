@@ -115,9 +115,19 @@ type ReplyResult struct {
 	Events []Event
 }
 
-// HandleReply handles a reply that arrived over edge e. After an error the comparison is
-// given up, to be tried again.
+// HandleReply handles a reply that arrived over edge e. After an error, which is reported
+// by an event too, the comparison is given up, to be tried again.
 func (r *Replica) HandleReply(e int, reply []byte, now time.Time) (ReplyResult, error) {
+	result, err := r.handleReply(e, reply, now)
+	d := r.edges[e]
+	if err != nil {
+		result.Events = append(result.Events, Event{Mismatch, d.peer, "repair: malformed reply: " + err.Error()})
+	}
+	result.Events = d.limited(result.Events, now)
+	return result, err
+}
+
+func (r *Replica) handleReply(e int, reply []byte, now time.Time) (ReplyResult, error) {
 	m, err := wire.ParseSync(reply)
 	if err != nil {
 		return ReplyResult{}, err
@@ -155,7 +165,7 @@ func (r *Replica) HandleReply(e int, reply []byte, now time.Time) (ReplyResult, 
 	if request := r.requestLines(e, c); request != nil {
 		return ReplyResult{Request: request}, nil
 	}
-	return ReplyResult{Ended: true, Events: d.limited(r.finish(e, now), now)}, nil
+	return ReplyResult{Ended: true, Events: r.finish(e, now)}, nil
 }
 
 // handleBuckets notes which buckets differ. Groups arrive in ascending order, so a reply

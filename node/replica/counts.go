@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"fmt"
 	"time"
 
 	"herd/node/store"
@@ -50,8 +51,17 @@ func (r *Replica) Reports() Reports {
 	return Reports{News: r.reports[store.News], Duplicates: r.reports[store.Duplicate], Stale: r.reports[store.Stale], Refused: r.refused}
 }
 
-// Unsendable is the number of records that were not sent over some edge because the bus
-// takes no message of their size.
+// Withheld is the number of records that neighbours do not have now because the bus takes
+// no message of their size, added up over the edges.
+func (r *Replica) Withheld() (records int) {
+	for _, d := range r.edges {
+		records += d.unsendable.length
+	}
+	return records
+}
+
+// Unsendable is how often a record was dropped from the queue of some edge because the bus
+// takes no message of its size.
 func (r *Replica) Unsendable() (records uint64) {
 	for _, d := range r.edges {
 		records += d.dropped
@@ -63,8 +73,8 @@ func (r *Replica) Unsendable() (records uint64) {
 type EdgeInfo struct {
 	Peer                  string // "" for an edge that was removed
 	Up, InStep, Comparing bool
-	// Problem says in one line why the edge cannot be used, or how the neighbour differs
-	// from us; "" for neither. Refused says that it cannot be used: the neighbour lists no
+	// Problem says in one line why the edge cannot be used or compared, or how the neighbour
+	// differs from us; "" for none of these. Refused says that it cannot be used: the neighbour lists no
 	// edge with us, or its format is not ours.
 	Problem string
 	Refused bool
@@ -89,5 +99,8 @@ func (r *Replica) Edge(e int, now time.Time) EdgeInfo {
 		info.HeartbeatAge = now.Sub(d.heard)
 	}
 	info.Skew, info.SkewKnown = d.clock.skew()
+	if info.Problem == "" && d.sync.fruitless >= fruitlessTries {
+		info.Problem = fmt.Sprintf("%s does not complete our comparisons: %d were given up", d.peer, d.sync.fruitless)
+	}
 	return info
 }

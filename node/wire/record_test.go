@@ -71,6 +71,62 @@ func TestParseRecordMalformed(t *testing.T) {
 	}
 }
 
+// TestBounds: a record, its client and its server's name have a bound each, and the last
+// byte within it counts.
+func TestBounds(t *testing.T) {
+	record := func(server, client, decimals int) string {
+		return "AT " + strings.Repeat("S", server) + " +1.000000000 " + strings.Repeat("c", client) + " +1+1 5." + strings.Repeat("0", decimals)
+	}
+	rest := MaxRecord - len(record(1, 1, 0))
+	for _, tt := range []struct {
+		name                     string
+		server, client, decimals int
+		want                     bool
+	}{
+		{"longest server", MaxServer, 1, 1, true},
+		{"server too long", MaxServer + 1, 1, 1, false},
+		{"longest client", 1, MaxClient, 1, true},
+		{"client too long", 1, MaxClient + 1, 1, false},
+		{"longest record", 1, 1, rest, true},
+		{"record too long", 1, 1, rest + 1, false},
+	} {
+		line := []byte(record(tt.server, tt.client, tt.decimals))
+		if _, err := ParseHeader(line); (err == nil) != tt.want {
+			t.Errorf("%s: ParseHeader = %v, want a record: %v", tt.name, err, tt.want)
+		}
+		if _, err := ParseRecord(line); (err == nil) != tt.want {
+			t.Errorf("%s: ParseRecord = %v, want a record: %v", tt.name, err, tt.want)
+		}
+		c := ParseCommand([]byte("IAMAT " + strings.Repeat("c", tt.client) + " +1+1 5." + strings.Repeat("0", tt.decimals)))
+		if _, r := AppendRecord(nil, strings.Repeat("S", tt.server), c, Instant{6, 0}); r.WithinBounds() != tt.want {
+			t.Errorf("%s: WithinBounds = %v, want %v", tt.name, !tt.want, tt.want)
+		}
+	}
+}
+
+// TestLongestCommand: whatever of its fields is long, a command of 256 KiB, the largest
+// HERD_MAX_LINE, makes a record within the bounds.
+func TestLongestCommand(t *testing.T) {
+	const most = 256 << 10
+	pad := func(format, with string) []byte {
+		return []byte(strings.Replace(format, "_", strings.Repeat(with, most-len(format)+1), 1))
+	}
+	for _, line := range [][]byte{
+		pad("IAMAT c_ +1+1 999999999999999999.999999999", "c"),
+		pad("IAMAT c +1._+1 999999999999999999.999999999", "0"),
+		pad("IAMAT c +1+1 999999999999999999._", "9"),
+	} {
+		c := ParseCommand(line)
+		if len(line) != most || c.Verb != IAmAt {
+			t.Fatalf("%.40q of %d bytes is not a command of %d", line, len(line), most)
+		}
+		record, _ := AppendRecord(nil, strings.Repeat("S", MaxServer), c, Instant{})
+		if _, err := ParseRecord(record); err != nil {
+			t.Errorf("%.40q makes a record of %d bytes: %v", line, len(record), err)
+		}
+	}
+}
+
 // TestCompareRules has a pair of records for each rule of PROTOCOL.md that only this rule
 // decides.
 func TestCompareRules(t *testing.T) {
