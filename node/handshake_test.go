@@ -5,27 +5,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
-	"net"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"herd/bus/bustest"
 )
-
-// tlsListener adds TLS to the connections of a listener.
-type tlsListener struct {
-	net.Listener
-	config *tls.Config
-}
-
-func (l tlsListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return tls.Server(conn, l.config), nil
-}
 
 // TestHandshakeTimeout: a connection that does not complete its TLS handshake is closed
 // after handshakeTimeout, long before the idle timeout. One that does is served.
@@ -42,10 +27,7 @@ func TestHandshakeTimeout(t *testing.T) {
 	roots.AddCert(certificate.Leaf)
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "Solo")
-		h.wrap = func(ln net.Listener) net.Listener {
-			return tlsListener{ln, &tls.Config{Certificates: []tls.Certificate{certificate}}}
-		}
-		pipes := h.start("Solo", 1, nil).ln
+		pipes := h.start("Solo", 1, func(cfg *Config) { cfg.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}} }).ln
 		settle()
 		began := time.Now()
 		silent := pipes.dial(nil)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -84,9 +83,6 @@ func (p *process) listen(names, addresses []string, opsAddress string) (err erro
 		ln, err := net.Listen("tcp", addresses[i])
 		if err != nil {
 			return fmt.Errorf("client port of %s: %w (choose another with HERD_LISTEN)", name, err)
-		}
-		if p.settings.clientTLS != nil {
-			ln = tls.NewListener(ln, p.settings.clientTLS)
 		}
 		p.servers = append(p.servers, server{name: name, clients: ln})
 	}
@@ -185,7 +181,7 @@ func (p *process) newNode(name string, clients net.Addr, urls []string, epoch ui
 	}
 	cfg := node.Config{
 		Name: name, Neighbours: neighbours, Adjacent: s.graph.Adjacent, Topology: s.graph.Hash(), Epoch: epoch,
-		Limits: s.limits, Repair: s.repair, LogDir: s.logDir,
+		Limits: s.limits, Repair: s.repair, LogDir: s.logDir, TLS: s.clientTLS,
 		Bus:    natsbus.New(onBus),
 		Places: source,
 		Log:    p.log,
