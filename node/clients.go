@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -130,6 +131,9 @@ func (n *Node) serve(ctx context.Context, ln net.Listener) error {
 			continue
 		}
 		pause = 0
+		if n.cfg.TLS != nil {
+			conn = tls.Server(patientConn{conn, n.cfg.Limits.Write}, n.cfg.TLS)
+		}
 		ok, first := n.clients.admit(conn)
 		if first {
 			n.log.Warn("connection refused: too many clients", "remote", conn.RemoteAddr().String(), "limit", n.cfg.Limits.Conns)
@@ -155,20 +159,31 @@ func (n *Node) startSession(ctx context.Context, s *session) {
 // small; it closes the connection of any other. panicked is the session's panic, which
 // ends no other session.
 func (n *Node) sessionEnded(ctx context.Context, s *session, parked bool, panicked any) {
-	if panicked != nil {
-		n.panics.Add(1)
-		n.locked(func() { n.merged = nil })
-		n.wakeWriters() // for reports that were merged before
-		n.log.Error("panic in a session: the connection is closed",
-			"client", s.remote, "panic", panicked, "input", s.sample(), "stack", string(debug.Stack()))
-	}
 	if parked {
 		n.startSession(ctx, s)
 		return
 	}
+	if panicked != nil {
+		n.notePanic(s, panicked, s.sample(), debug.Stack())
+	}
+	if panicked := s.drain(); panicked != nil {
+		n.notePanic(s, panicked, s.sample(), debug.Stack())
+	}
 	closeGently(s.conn)
 	s.log("client close", nil)
 	n.clients.remove(s.conn)
+}
+
+// notePanic counts and logs a panic in a session.
+func (n *Node) notePanic(s *session, panicked any, input string, stack []byte) {
+	if l, ok := panicked.(*lookupPanic); ok {
+		panicked, input, stack = l.value, string(l.input), l.stack
+	}
+	n.panics.Add(1)
+	n.locked(func() { n.merged = nil })
+	n.wakeWriters() // for reports that were merged before
+	n.log.Error("panic in a session: the connection is closed",
+		"client", s.remote, "panic", panicked, "input", input, "stack", string(stack))
 }
 
 // closeGently closes conn so that the client gets everything that was written to it,

@@ -28,11 +28,8 @@ type exchange struct {
 	reports []wire.Command // IAMATs that are parsed and not yet merged
 	lines   [][]byte       // theirs
 
-	out     []byte    // replies not yet written
-	ends    []int     // of each reply in out; for the traffic log only
-	replies replies   // in out
-	read    time.Time // when the commands that they answer were read
-	err     error     // of the last reply: the client is gone
+	out replyBatch // not yet written
+	err error      // of the last reply: the client is gone
 
 	// What the replies in out must wait for.
 	floodSeq   uint64
@@ -57,13 +54,13 @@ func (x *exchange) begin(s *session, partial []byte) {
 
 // reset forgets everything but the buffers.
 func (x *exchange) reset() {
-	if cap(x.out) > 2*fullReply {
-		x.out = nil
+	if cap(x.out.text) > 2*fullReply {
+		x.out.text = nil
 	}
 	// One by one: a composite literal would need more stack than an idle session has.
 	x.s, x.err = nil, nil
 	x.reports, x.lines = x.reports[:0], x.lines[:0]
-	x.out, x.ends, x.replies = x.out[:0], x.ends[:0], replies{}
+	x.out.clear()
 	x.floodSeq, x.journalSeq = 0, 0
 }
 
@@ -92,14 +89,14 @@ func (x *exchange) readFrom(conn net.Conn) error {
 // a line too. It returns the number of lines, and the error of the first reply that could
 // not be written.
 func (x *exchange) handle(ctx context.Context, eof bool) (lines int, err error) {
-	x.read = time.Now()
+	x.out.read = time.Now()
 	lines = x.handleLines(ctx)
 	if eof && x.start < x.end && x.err == nil {
 		x.handleLine(ctx, x.rest())
 		x.start = x.end
 	}
 	x.mergeReports()
-	return lines, x.reply(ctx)
+	return lines, x.reply()
 }
 
 // handleLines handles all complete lines, and the beginning of a line that is too long.
@@ -127,7 +124,7 @@ func (x *exchange) handleLines(ctx context.Context) (lines int) {
 		}
 		lines++
 		x.start += length + 1
-		if len(x.out) >= fullReply && x.reply(ctx) != nil {
+		if len(x.out.text) >= fullReply && x.reply() != nil {
 			return lines
 		}
 	}
@@ -145,14 +142,10 @@ func (x *exchange) handleLine(ctx context.Context, line []byte) {
 		}
 	case wire.WhatsAt:
 		x.mergeReports()
-		if x.reply(ctx) != nil { // earlier replies do not wait for a lookup
-			return
-		}
-		x.out = x.s.whatsAt(ctx, x.out, c, line)
-		x.replied(whatsAt)
+		x.whatsAt(ctx, c, line)
 	default:
 		x.mergeReports()
-		x.out = wire.AppendInvalid(x.out, line)
+		x.out.text = wire.AppendInvalid(x.out.text, line)
 		x.replied(invalid)
 	}
 }
@@ -161,17 +154,12 @@ func (x *exchange) handleLine(ctx context.Context, line []byte) {
 func (x *exchange) refuse(line []byte) {
 	x.mergeReports()
 	x.s.log("client in", line)
-	x.out = wire.AppendInvalid(x.out, line)
+	x.out.text = wire.AppendInvalid(x.out.text, line)
 	x.replied(invalid)
 }
 
 // replied notes that out ends with a complete reply.
-func (x *exchange) replied(to command) {
-	x.replies[to]++
-	if x.s.node.traffic != nil {
-		x.ends = append(x.ends, len(x.out))
-	}
-}
+func (x *exchange) replied(to command) { x.out.replied(to, x.s.node.traffic != nil) }
 
 // mergeReports merges the reports that were kept, at one reading of the wall clock, and
 // answers them.
@@ -194,11 +182,11 @@ func (n *Node) merge(x *exchange) []mergedRecord {
 		n.replica.Prefetch(x.reports)
 	}
 	for i, c := range x.reports {
-		out, _, err := n.replica.IAmAt(x.out, c, now)
+		out, _, err := n.replica.IAmAt(x.out.text, c, now)
 		if err == nil {
-			x.out = append(out, '\n')
+			x.out.text = append(out, '\n')
 		} else { // the map is full, or the record would be too long
-			x.out = wire.AppendInvalid(x.out, x.lines[i])
+			x.out.text = wire.AppendInvalid(x.out.text, x.lines[i])
 		}
 		x.replied(iAmAt)
 	}
@@ -211,12 +199,12 @@ func (n *Node) merge(x *exchange) []mergedRecord {
 }
 
 // reply writes the replies once the records that they acknowledge have been flooded and
-// are in the journal.
-func (x *exchange) reply(ctx context.Context) error {
-	if len(x.out) == 0 || x.err != nil {
+// are in the journal. Behind a lookup of places it only queues them then.
+func (x *exchange) reply() error {
+	if len(x.out.text) == 0 || x.err != nil {
 		return x.err
 	}
-	n, conn := x.s.node, x.s.conn
+	n := x.s.node
 	if x.floodSeq > 0 {
 		n.awaitFlood(x.floodSeq, x.advice, &x.waiter)
 		x.floodSeq = 0
@@ -227,18 +215,8 @@ func (x *exchange) reply(ctx context.Context) error {
 		}
 		x.journalSeq = 0
 	}
-	if ctx.Err() == nil { // in a stop, endSessions has set the deadline
-		conn.SetWriteDeadline(time.Now().Add(n.cfg.Limits.Write)) // Write returns its error
-	}
-	if _, x.err = conn.Write(x.out); x.err == nil {
-		n.noteLatency(x.replies, time.Since(x.read))
-	}
-	begin := 0
-	for _, end := range x.ends {
-		x.s.log("client out", x.out[begin:end-1])
-		begin = end
-	}
-	x.replies, x.ends, x.out = replies{}, x.ends[:0], x.out[:0]
+	x.err = x.s.reply(&x.out)
+	x.out.clear()
 	return x.err
 }
 

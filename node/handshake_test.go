@@ -3,49 +3,19 @@ package node
 import (
 	"bufio"
 	"crypto/tls"
-	"crypto/x509"
 	"io"
-	"net"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"herd/bus/bustest"
 )
-
-// tlsListener adds TLS to the connections of a listener.
-type tlsListener struct {
-	net.Listener
-	config *tls.Config
-}
-
-func (l tlsListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return tls.Server(conn, l.config), nil
-}
 
 // TestHandshakeTimeout: a connection that does not complete its TLS handshake is closed
 // after handshakeTimeout, long before the idle timeout. One that does is served.
 func TestHandshakeTimeout(t *testing.T) {
-	certFile, keyFile, err := bustest.WriteCertificate(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(certificate.Leaf)
+	serverTLS, clientTLS := testTLS(t)
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "Solo")
-		h.wrap = func(ln net.Listener) net.Listener {
-			return tlsListener{ln, &tls.Config{Certificates: []tls.Certificate{certificate}}}
-		}
-		pipes := h.start("Solo", 1, nil).ln
+		pipes := h.start("Solo", 1, func(cfg *Config) { cfg.TLS = serverTLS }).ln
 		settle()
 		began := time.Now()
 		silent := pipes.dial(nil)
@@ -56,7 +26,7 @@ func TestHandshakeTimeout(t *testing.T) {
 		if took := time.Since(began); took != handshakeTimeout {
 			t.Errorf("a silent connection was closed after %v, want %v", took, handshakeTimeout)
 		}
-		conn := tls.Client(pipes.dial(nil), &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"})
+		conn := tls.Client(pipes.dial(nil), clientTLS)
 		defer conn.Close()
 		c := &client{t, conn, bufio.NewReader(conn)}
 		if got := c.ask("x"); got != "? x\n" {

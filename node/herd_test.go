@@ -41,7 +41,6 @@ type testHerd struct {
 	network *bustest.Network
 	graph   *topology.Graph
 	servers map[string]*testServer
-	wrap    func(net.Listener) net.Listener // wraps the listeners for clients; nil for none
 }
 
 type testServer struct {
@@ -84,11 +83,7 @@ func (h *testHerd) start(name string, epoch uint64, with func(*Config)) *testSer
 	s := &testServer{node: New(cfg), ln: newPipeListener()}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	var ln net.Listener = s.ln
-	if h.wrap != nil {
-		ln = h.wrap(ln)
-	}
-	go func() { done <- s.node.Run(ctx, ln) }()
+	go func() { done <- s.node.Run(ctx, s.ln) }()
 	s.stop = sync.OnceValue(func() error {
 		cancel()
 		return <-done

@@ -82,13 +82,27 @@ func write(t *testing.T, c net.Conn, text string) {
 // whatever else it had sent, and no further lookup is made for it.
 func TestResetClient(t *testing.T) {
 	t.Parallel()
-	for name, more := range map[string]string{"waiting": "", "with more commands": "x\nWHATSAT kiwi 10 5\ny"} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name, more string
+		halfClose  bool
+	}{
+		{name: "waiting"},
+		{name: "with more commands", more: "x\nWHATSAT kiwi 10 5\ny"},
+		{name: "with more replies than are kept", more: strings.Repeat("x\n", maxQueued)},
+		{name: "after a half-close", more: "x\nWHATSAT kiwi 10 5\ny", halfClose: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			src := newBlockedPlaces()
 			c, ended := sessionTCP(t, src)
-			write(t, c, "IAMAT kiwi +1+1 1\nWHATSAT kiwi 10 5\n"+more)
+			write(t, c, "IAMAT kiwi +1+1 1\nWHATSAT kiwi 10 5\n"+tt.more)
 			<-src.requests
+			if tt.halfClose {
+				if err := c.CloseWrite(); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(2 * resetPoll) // for the session to read the end. If it does not, the test passes all the same
+			}
 			if err := c.SetLinger(0); err != nil { // so that Close resets
 				t.Fatal(err)
 			}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,6 +29,7 @@ type Config struct {
 	Limits     Limits
 	Repair     time.Duration // interval of scheduled comparisons of maps; 0 turns all repair off
 	LogDir     string        // existing directory for the traffic log; "" for none
+	TLS        *tls.Config   // of the connections of clients; nil for plain TCP
 
 	Bus     Bus
 	Journal Journal // nil for none
@@ -45,7 +47,7 @@ type Limits struct {
 	Conns   int           // open connections; half of that from one address that is not loopback
 	Clients int           // clients in the map; reports of further ones are refused
 	Idle    time.Duration // without a complete line
-	Write   time.Duration // for the client to read a reply
+	Write   time.Duration // in which the client takes nothing of a reply
 }
 
 // Node is one server of a herd.

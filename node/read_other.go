@@ -7,5 +7,5 @@ const canReadNonblocking = false
 
 func (x *exchange) readNonblocking(uintptr) (wouldBlock bool, err error) { return true, nil }
 
-// wasReset cannot tell here: a lookup goes on until it has its answer.
-func wasReset(uintptr) bool { return false }
+// hasError cannot tell here: a lookup goes on until it has its answer.
+func hasError(uintptr) bool { return false }

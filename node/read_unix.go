@@ -29,9 +29,9 @@ func (x *exchange) readNonblocking(fd uintptr) (wouldBlock bool, err error) {
 	}
 }
 
-// wasReset reports whether the peer has reset a connection. It does not read, so input
-// stays where it is.
-func wasReset(fd uintptr) bool {
+// hasError reports whether a connection is broken, which it is after a reset. It does not
+// read, so input stays where it is.
+func hasError(fd uintptr) bool {
 	pending, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_ERROR)
 	return err != nil || pending != 0
 }

@@ -43,7 +43,8 @@ type session struct {
 	handshaking bool      // the TLS handshake is not complete
 	active      bool      // this goroutine has handled input: its stack may have grown
 
-	x       *exchange // nil while the session waits
+	x       *exchange   // nil while the session waits
+	later   *replyQueue // nil unless replies wait behind a lookup of places
 	raw     syscall.RawConn
 	readRaw func(fd uintptr) (done bool) // for raw.Read
 	readErr error                        // of readRaw
@@ -104,7 +105,7 @@ func (s *session) run(ctx context.Context) (parked bool) {
 		}
 		s.handshaking = false
 	}
-	for ctx.Err() == nil { // checked after the deadline was set: endSessions sets one, too
+	for ctx.Err() == nil && !s.failed() { // checked after the deadline was set: endSessions sets one, too, and so does a replyQueue
 		err := s.read()
 		if s.timedOut(err) && ctx.Err() == nil {
 			parked = s.active && s.raw != nil
@@ -135,6 +136,9 @@ func (s *session) handshake(ctx context.Context) error {
 func (s *session) handle(ctx context.Context, err error) (over bool) {
 	s.active = true
 	eof := errors.Is(err, io.EOF)
+	if s.later != nil && err != nil && !eof && ctx.Err() == nil {
+		s.later.abort()
+	}
 	lines := 0
 	if s.x != nil {
 		var replyErr error
@@ -154,6 +158,18 @@ func (s *session) handle(ctx context.Context, err error) (over bool) {
 	return err != nil
 }
 
+// failed reports whether replies that waited behind a lookup could not be written.
+func (s *session) failed() bool { return s.later != nil && s.later.failed() }
+
+// drain returns when no replies wait behind a lookup any more. It returns the panic of a
+// lookup.
+func (s *session) drain() (panicked any) {
+	if s.later == nil {
+		return nil
+	}
+	return s.later.drain()
+}
+
 // setReadDeadline sets the deadline for the idle timeout, or for parking if that is
 // earlier. It does nothing while the present deadline is about right: setting it for
 // each command would cost more than the command.
@@ -170,9 +186,22 @@ func (s *session) setReadDeadline(now time.Time) {
 }
 
 // timedOut reports whether a read ended at a deadline, and the client has not been idle
-// for too long.
+// for too long. It is not idle while it waits for a lookup.
 func (s *session) timedOut(err error) bool {
-	return errors.Is(err, os.ErrDeadlineExceeded) && time.Since(s.heard) < s.node.cfg.Limits.Idle
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	now := time.Now()
+	if s.later != nil {
+		busy, over := s.later.busySince(now)
+		if busy.After(s.heard) {
+			s.heard = busy
+		}
+		if over {
+			s.later = nil
+		}
+	}
+	return now.Sub(s.heard) < s.node.cfg.Limits.Idle
 }
 
 // read reads once, behind the incomplete line.

@@ -38,10 +38,8 @@ func (n *Node) shutDown(support context.Context) (err error) {
 // endSessions lets every session finish the commands that it has read, and returns when
 // all have ended. Those that are busy when ctx ends are disconnected.
 func (n *Node) endSessions(ctx context.Context) {
-	until, _ := ctx.Deadline()
 	n.clients.each(func(c net.Conn) {
 		c.SetReadDeadline(time.Now())
-		c.SetWriteDeadline(until)
 	})
 	last := time.AfterFunc(lookupTimeout, n.endLookups)
 	defer last.Stop()

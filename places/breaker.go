@@ -3,69 +3,181 @@ package places
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 )
 
-// maxBackoff is the longest pause that doubling can reach.
-const maxBackoff = 10 * time.Minute
+const (
+	// maxBackoff is the longest pause that doubling a RetryAfter can reach.
+	maxBackoff = 10 * time.Minute
 
-// Breaker is a circuit breaker. An error with RetryAfter opens it: the source is paused until that time has passed.
-// Meanwhile queries fail at once, with the status and message of that error.
+	// A source that leaves maxFailures consecutive queries unanswered is paused, for firstPause and, as long as its probes
+	// fail, for twice the time again, up to maxPause.
+	maxFailures = 3
+	firstPause  = 5 * time.Second
+	maxPause    = time.Minute
+
+	probeTimeout = 5 * time.Second        // of a probe
+	probeWait    = 300 * time.Millisecond // how long the query that became a probe waits for its response
+)
+
+// Breaker is a circuit breaker. It pauses a source that cannot serve queries now. Meanwhile queries fail at once, with the
+// status and message of the error that was the cause.
 //
-// Consecutive pauses double, up to ten minutes, until a query succeeds. A longer RetryAfter is never shortened.
+//   - An error with RetryAfter pauses the source until that time has passed. Consecutive pauses double, up to ten minutes,
+//     until a query succeeds. A longer RetryAfter is never shortened.
+//   - Three consecutive queries without an answer (timeouts and Retryable errors, such as a connection that is refused)
+//     pause it for 5 s. Then one query probes it, in the background: if there is no response within 0.3 s, the query fails
+//     as during the pause. A failed probe doubles the pause, up to a minute. A response ends it.
+//
+// Cancelled queries do not count.
 type Breaker struct {
 	src Source
+	log *slog.Logger
 
 	mu        sync.Mutex
 	openUntil time.Time // src is paused until then
-	cause     *Error    // the error that opened the breaker
+	cause     *Error    // of the pause
 	pauses    int       // since the last success
+	failures  int       // consecutive queries without an answer
+	silent    bool      // the cause is failures: after the pause, only a probe reaches src
+	probing   bool      // a probe is in progress
 }
 
-// NewBreaker returns a source that queries src unless it is paused.
-func NewBreaker(src Source) *Breaker { return &Breaker{src: src} }
+// NewBreaker returns a source that queries src unless it is paused. It logs the first of consecutive pauses.
+func NewBreaker(src Source, log *slog.Logger) *Breaker { return &Breaker{src: src, log: log} }
 
 // Nearby answers q.
 func (b *Breaker) Nearby(ctx context.Context, q Query) ([]byte, error) {
-	if err := b.paused(); err != nil {
+	probe, err := b.admit()
+	switch {
+	case err != nil:
 		return nil, err
+	case probe:
+		return b.probe(ctx, q)
 	}
 	body, err := b.src.Nearby(ctx, q)
-	b.record(err)
+	b.record(err, false)
 	return body, err
 }
 
-// paused returns an error while src is paused, otherwise nil.
-func (b *Breaker) paused() error {
+// admit returns an error while src is paused. probe says that the query must be a probe.
+func (b *Breaker) admit() (probe bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !time.Now().Before(b.openUntil) {
-		return nil
+	switch {
+	case b.probing || time.Now().Before(b.openUntil):
+		return false, b.pausedLocked()
+	case b.silent:
+		b.probing = true
+		return true, nil
 	}
-	return &Error{
-		Status:  b.cause.Status,
-		Message: b.cause.Message + " (paused until " + b.openUntil.UTC().Format("2006-01-02 15:04:05 MST") + ")",
-		Err:     b.cause.Err,
+	return false, nil
+}
+
+// pausedLocked returns the error for queries during a pause, and during the probe after it.
+func (b *Breaker) pausedLocked() *Error {
+	state := "paused, a probe is in progress"
+	if time.Now().Before(b.openUntil) {
+		state = "paused until " + b.openUntil.UTC().Format("2006-01-02 15:04:05 MST")
+	}
+	return &Error{Status: b.cause.Status, Message: b.cause.Message + " (" + state + ")", Err: b.cause.Err}
+}
+
+// probe queries src in the background. The caller gets the response if it comes soon.
+func (b *Breaker) probe(ctx context.Context, q Query) ([]byte, error) {
+	type result struct {
+		body []byte
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
+		defer cancel()
+		body, err := b.src.Nearby(ctx, q)
+		b.record(err, true)
+		done <- result{body, err}
+	}()
+	timer := time.NewTimer(probeWait)
+	defer timer.Stop()
+	select {
+	case r := <-done:
+		return r.body, r.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-timer.C:
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return nil, b.pausedLocked()
 	}
 }
 
-// record opens the breaker if err asks for a pause. It ignores errors of queries that began before a pause and ended
-// during it.
-func (b *Breaker) record(err error) {
+// record notes the outcome of a query that reached src, and pauses src if that is due.
+func (b *Breaker) record(err error, probe bool) {
+	if paused, until := b.note(err, probe); paused {
+		b.log.Warn("places source paused: queries to it fail at once", "until", until.UTC().Format(time.RFC3339), "err", err)
+	}
+}
+
+// note reports whether the first of consecutive pauses begins, and when it ends.
+func (b *Breaker) note(err error, probe bool) (paused bool, until time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
+	if probe {
+		b.probing = false
+	}
 	var e *Error
+	asked := errors.As(err, &e) && e.RetryAfter > 0
 	switch {
 	case err == nil:
-		b.pauses = 0
-	case errors.As(err, &e) && e.RetryAfter > 0 && !now.Before(b.openUntil):
-		pause := e.RetryAfter
-		for range b.pauses {
-			pause = max(e.RetryAfter, min(2*pause, maxBackoff))
+		b.pauses, b.failures, b.silent, b.openUntil = 0, 0, false, time.Time{}
+		return false, time.Time{}
+	case errors.Is(err, context.Canceled):
+		return false, time.Time{}
+	case !probe && (b.silent || now.Before(b.openUntil)): // the query began before the pause
+		return false, time.Time{}
+	case !asked && unanswered(err):
+		if b.failures++; b.failures < maxFailures {
+			return false, time.Time{}
 		}
-		b.pauses++
-		b.openUntil, b.cause = now.Add(pause), e
+	default: // an answer, although an error
+		b.failures = 0
+		if b.silent {
+			b.pauses, b.silent = 0, false
+		}
+		if !asked {
+			return false, time.Time{}
+		}
 	}
+	shortest, longest := firstPause, maxPause
+	if asked {
+		shortest, longest = e.RetryAfter, max(e.RetryAfter, maxBackoff)
+	} else if !b.silent { // the pauses before had another cause
+		b.pauses, b.silent = 0, true
+	}
+	b.cause = clientError(err)
+	b.pauseLocked(now, shortest, longest)
+	return b.pauses == 1, b.openUntil
+}
+
+// pauseLocked begins a pause: the first one is shortest, consecutive ones double up to longest.
+func (b *Breaker) pauseLocked(now time.Time, shortest, longest time.Duration) {
+	pause := shortest
+	for range b.pauses {
+		pause = min(2*pause, longest)
+	}
+	b.pauses++
+	b.openUntil = now.Add(pause)
+}
+
+// unanswered reports whether a query failed without saying anything about the query: the source did not answer in time,
+// the connection broke, or the service failed.
+func unanswered(err error) bool {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Retryable
+	}
+	return errors.Is(err, context.DeadlineExceeded)
 }

@@ -13,7 +13,7 @@ import (
 func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &countingSource{errs: []error{errRetryable, nil}}
-		b := places.NewBreaker(places.NewBudget(src, 3, places.NextUTCMidnight))
+		b := places.NewBreaker(places.NewBudget(src, 3, places.NextUTCMidnight), discard)
 		time.Sleep(14 * time.Hour)
 		for day := int64(1); day <= 2; day++ {
 			for range 9 {

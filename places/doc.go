@@ -15,8 +15,8 @@
 //	Fallback      tries the next source when one fails, within one timeout for all
 //	Singleflight  sends one request for identical concurrent queries
 //	Cache         stores responses, where the service's terms allow it
+//	Breaker       pauses a source whose quota is used up, that is overloaded, or that does not answer
 //	Logged        logs when a source starts to fail and when it recovers
-//	Breaker       pauses a source whose quota is used up, or that is overloaded
 //	Retry         retries failures that are likely to be temporary
 //	RateLimiter   limits the requests per second
 //	Budget        limits the requests per day

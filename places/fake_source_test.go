@@ -3,6 +3,7 @@ package places_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -61,3 +62,5 @@ func eastOfCampus(metres float64) places.Query {
 	q.Lon += metres / 92_000
 	return q
 }
+
+var discard = slog.New(slog.DiscardHandler)

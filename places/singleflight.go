@@ -9,7 +9,8 @@ import (
 // Singleflight removes duplicates among concurrent queries: those with equal cache keys share one call to the source.
 // The call uses the query that arrived first. Queries that arrive before it ends get the same response or error.
 //
-// A call is cancelled when no caller waits for it any more.
+// A call is cancelled when no caller waits for it any more. The cause is why the last one left: an error for which
+// errors.Is is true with context.DeadlineExceeded if its time was over, or context.Canceled.
 type Singleflight struct {
 	src     Source
 	timeout time.Duration
@@ -21,7 +22,7 @@ type Singleflight struct {
 // call is a call to the source that is in progress.
 type call struct {
 	waiters int // guarded by Singleflight.mu
-	cancel  context.CancelFunc
+	cancel  context.CancelCauseFunc
 
 	done chan struct{} // closed once body and err are set
 	body []byte
@@ -42,7 +43,7 @@ func (s *Singleflight) Nearby(ctx context.Context, q Query) ([]byte, error) {
 	case <-c.done:
 		return c.body, c.err
 	case <-ctx.Done():
-		s.leave(key, c)
+		s.leave(key, c, ctx.Err())
 		return nil, ctx.Err()
 	}
 }
@@ -55,11 +56,12 @@ func (s *Singleflight) join(ctx context.Context, key Query, q Query) *call {
 		c.waiters++
 		return c
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout)
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), s.timeout)
+	ctx, cancel := context.WithCancelCause(ctx)
 	c := &call{waiters: 1, cancel: cancel, done: make(chan struct{})}
 	s.calls[key] = c
 	go func() {
-		defer cancel()
+		defer stop()
 		c.body, c.err = s.src.Nearby(ctx, q)
 		s.mu.Lock()
 		s.removeLocked(key, c)
@@ -69,12 +71,12 @@ func (s *Singleflight) join(ctx context.Context, key Query, q Query) *call {
 	return c
 }
 
-// leave cancels and removes a call that no caller waits for any more.
-func (s *Singleflight) leave(key Query, c *call) {
+// leave cancels and removes a call that no caller waits for any more. why is the reason of this caller to leave.
+func (s *Singleflight) leave(key Query, c *call, why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.waiters--; c.waiters == 0 {
-		c.cancel()
+		c.cancel(why)
 		s.removeLocked(key, c)
 	}
 }

@@ -384,7 +384,7 @@ func TestKeyStaysSecret(t *testing.T) {
 
 	c := dial(t, h.addresses[0])
 	c.ask("IAMAT kiwi +34.068930-118.445127 1")
-	for _, trouble := range troubles {
+	fail := func(trouble placestest.Override) {
 		google.OverrideAll(trouble)
 		googleNew.OverrideAll(trouble)
 		object := c.places("kiwi", "10", 5)
@@ -392,6 +392,13 @@ func TestKeyStaysSecret(t *testing.T) {
 			t.Errorf("reply %s, want an error with a message", object)
 		}
 		note(object)
+	}
+	for _, trouble := range troubles {
+		fail(trouble)
+		fail(nil) // a refusal, so that the sources are not paused
+	}
+	for range 4 { // until they are
+		fail(placestest.CloseEarly)
 	}
 	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2"} {
 		reply, err := http.Get(h.ops + path)
@@ -430,7 +437,7 @@ func TestKeyStaysSecret(t *testing.T) {
 		note(string(text))
 	}
 	all := out.String()
-	for _, want := range []string{"places source failed", "herd.edge.A.B", "WHATSAT kiwi 10 5", "/debug/pprof", "REQUEST_DENIED", "[key]", "HERD_PLACES_KEY"} {
+	for _, want := range []string{"places source failed", "places source paused", "herd.edge.A.B", "WHATSAT kiwi 10 5", "/debug/pprof", "REQUEST_DENIED", "[key]", "HERD_PLACES_KEY"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("the collected output has no %q: it is incomplete", want)
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -92,9 +91,6 @@ func (p *process) listen(names, addresses []string, opsAddress string) (err erro
 		ln, err := net.Listen("tcp", addresses[i])
 		if err != nil {
 			return fmt.Errorf("client port of %s: %w (choose another with HERD_LISTEN)", name, err)
-		}
-		if p.settings.clientCert != nil {
-			ln = tls.NewListener(ln, p.settings.clientCert.tlsConfig())
 		}
 		p.servers = append(p.servers, server{name: name, clients: ln})
 	}
@@ -205,7 +201,7 @@ func (p *process) newNode(name string, bus node.Bus, epoch uint64, source places
 	s := p.settings
 	cfg := node.Config{
 		Name: name, Neighbours: s.graph.Neighbours(name), Adjacent: s.graph.Adjacent, Topology: s.graph.Hash(), Epoch: epoch,
-		Limits: s.limits, Repair: s.repair, LogDir: s.logDir,
+		Limits: s.limits, Repair: s.repair, LogDir: s.logDir, TLS: s.clientCert.tlsConfig(),
 		Bus: bus, Places: source, Log: p.log, Reload: reload,
 	}
 	if s.journal != journalOff {

@@ -152,7 +152,11 @@ func newCertificate(certFile, keyFile string, pair *tls.Certificate) *certificat
 	return c
 }
 
+// tlsConfig is nil for no certificate.
 func (c *certificate) tlsConfig() *tls.Config {
+	if c == nil {
+		return nil
+	}
 	return &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current.Load(), nil }}
 }
 

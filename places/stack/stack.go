@@ -107,8 +107,8 @@ func (cfg Config) gazetteer(log *slog.Logger) places.Source {
 
 // webService puts a web service behind the layers that limit the calls to it. A query
 // passes them in the order opposite to the code: concurrent equal queries are joined;
-// answers are cached, if that is allowed; while its quota is used up, the service is not
-// called; transient failures are retried; a rate and a budget limit all calls.
+// answers are cached, if that is allowed; while its quota is used up, or it does not answer,
+// the service is not called; transient failures are retried; a rate and a budget limit all calls.
 func (cfg Config) webService(s Source, log *slog.Logger) places.Source {
 	kind := services[s.Name]
 	source := cfg.observed(s.Name, cfg.client(s))
@@ -119,7 +119,7 @@ func (cfg Config) webService(s Source, log *slog.Logger) places.Source {
 	if s.Name == Overpass {
 		source = overpass.NewExpandingSearch(source)
 	}
-	source = places.NewLogged(places.NewBreaker(source), log)
+	source = places.NewBreaker(places.NewLogged(source, log), log)
 	if s.Name == Overpass {
 		source = places.NewCache(source, places.Query.CacheKey, cacheTTL, cacheSize)
 	}

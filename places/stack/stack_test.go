@@ -1,7 +1,10 @@
 package stack
 
 import (
+	"bytes"
 	"log/slog"
+	"net"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -74,6 +77,47 @@ func TestStack(t *testing.T) {
 		}
 	}
 	counts(Gazetteer, 1, 0)
+}
+
+// TestDeadSource: a service that refuses connections costs no time after some queries, and one log line says that it is
+// off.
+func TestDeadSource(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	var log bytes.Buffer
+	source := New(Config{
+		Sources: []Source{{Overpass, &url.URL{Scheme: "http", Host: ln.Addr().String()}}, {Name: Gazetteer}},
+		Budget:  Unlimited, Log: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	ask := func(i int) (took time.Duration) {
+		campus := campus
+		campus.Radius = 1000 + float64(i) // the cache has no answer
+		began := time.Now()
+		if got := placestest.Nearby(t, source, campus); !strings.Contains(got, "GeoNames") {
+			t.Errorf("answer %s\nwant the gazetteer's", got)
+		}
+		return time.Since(began)
+	}
+	ask(0) // loads the gazetteer
+	var all sync.WaitGroup
+	for i := range 9 {
+		all.Go(func() { ask(1 + i) })
+	}
+	all.Wait()
+	for i := range 20 {
+		if took := ask(10 + i); took > 150*time.Millisecond {
+			t.Errorf("query %d took %v, want none of it for the dead source", i, took)
+		}
+	}
+	for _, line := range []string{"places source failed", "places source paused"} {
+		if n := strings.Count(log.String(), line); n != 1 {
+			t.Errorf("%d lines %q, want 1:\n%s", n, line, log.String())
+		}
+	}
 }
 
 // TestBudgetOfNothing: the last servers of a herd have no share of a small budget.

@@ -71,7 +71,7 @@ type Response struct {
 	Body   []byte
 }
 
-// Do sends r and reads the whole response. If ctx ends, it returns ctx's error. If the service cannot be reached, or its
+// Do sends r and reads the whole response. If ctx ends, it returns ctx's cause. If the service cannot be reached, or its
 // response cannot be read or is too large, it returns a *places.Error that names the service.
 func (c *Client) Do(ctx context.Context, service string, r *http.Request) (Response, error) {
 	r.Header.Set("User-Agent", c.userAgent)
@@ -92,7 +92,7 @@ func (c *Client) Do(ctx context.Context, service string, r *http.Request) (Respo
 
 func (c *Client) networkError(ctx context.Context, message string, err error) error {
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	var urlErr *url.Error
 	if errors.As(err, &urlErr) {
