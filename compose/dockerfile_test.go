@@ -32,7 +32,7 @@ func TestToolchain(t *testing.T) {
 // TestBuildContext checks that .dockerignore lets all packages into the build context.
 func TestBuildContext(t *testing.T) {
 	included := strings.Fields(string(read(t, "../.dockerignore")))
-	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if .Main}}{{$.ImportPath}}{{end}}{{end}}", "../cmd/herd", "./mkdir", "./probe").Output()
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{if .Main}}{{$.ImportPath}}{{end}}{{end}}", "../cmd/herd", "./install", "./mkdir", "./probe").Output()
 	if err != nil {
 		t.Fatal("go list:", err)
 	}

@@ -231,7 +231,7 @@ func (s *stack) checkHardened(t *testing.T, service string) {
 		expect("volumes", mounts, key)
 	default:
 		expect("networks", networks, "bus", "clients")
-		expect("volumes", mounts, service+" on /data, writable true", key)
+		expect("volumes", mounts, service+" on /data, writable true", "files on /files, writable false", key)
 		must(slices.ContainsFunc(c.Config.Env, func(env string) bool {
 			limit, ok := strings.CutPrefix(env, "GOMEMLIMIT=")
 			mib, err := strconv.ParseInt(strings.TrimSuffix(limit, "MiB"), 10, 64)

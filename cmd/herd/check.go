@@ -140,6 +140,8 @@ func parseNATSURLs(value string) (entries []natsURL) {
 		case e.err != nil:
 		case e.url.Hostname() == "":
 			e.err = errors.New("no host")
+		case strings.Contains(e.url.Hostname(), ":") && !strings.HasPrefix(e.url.Host, "["): // url.Parse lets user:password: pass
+			e.err = errors.New("no host")
 		case e.url.Port() != "" && !isPort(e.url.Port()):
 			e.err = errors.New("no such port")
 		case strings.Contains(e.url.Path, "@"), e.url.RawQuery != "", e.url.Fragment != "": // behind a /, ? or # in a password

@@ -301,3 +301,31 @@ func TestClientTLS(t *testing.T) {
 		t.Errorf("reply %q, %v", line, err)
 	}
 }
+
+// TestHealthcheckProxy: the health check asks the server itself, also where the
+// environment has a proxy.
+func TestHealthcheckProxy(t *testing.T) {
+	t.Parallel()
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addresses {
+		ip, ok := a.(*net.IPNet)
+		if !ok || ip.IP.To4() == nil || ip.IP.IsLoopback() {
+			continue // Go uses no proxy for loopback
+		}
+		_, port, _ := strings.Cut(freeAddress(t), ":")
+		env := []string{"HERD_TOPOLOGY=A", "HERD_LISTEN=127.0.0.1:0", "HERD_NATS_LISTEN=127.0.0.1:0", "HERD_OPS_LISTEN=" + net.JoinHostPort(ip.IP.String(), port)}
+		h := start(t, env, "up")
+		h.stdout.await(t, "operators: ")
+		proxy := "http://" + freeAddress(t) // where nothing listens
+		check := start(t, append(env, "http_proxy="+proxy, "HTTP_PROXY="+proxy), "healthcheck")
+		if got := check.status(); got != exitOK {
+			t.Errorf("exit status %d, want 0", got)
+		}
+		h.stop()
+		return
+	}
+	t.Skip("no interface but loopback")
+}

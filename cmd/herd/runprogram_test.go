@@ -41,6 +41,12 @@ func start(t testing.TB, env []string, args ...string) *program {
 // startAs starts the test binary with an environment variable that selects the program.
 func startAs(t testing.TB, what string, env []string, args ...string) *program {
 	t.Helper()
+	return startCommand(t, command(t, what, env, args...))
+}
+
+// command is the command of startAs.
+func command(t testing.TB, what string, env []string, args ...string) *exec.Cmd {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -52,8 +58,19 @@ func startAs(t testing.TB, what string, env []string, args ...string) *program {
 		}
 	}
 	cmd.Env = append(append(cmd.Env, what+"=1"), env...)
+	return cmd
+}
+
+// startCommand starts a command. Its output is collected where it goes nowhere else.
+func startCommand(t testing.TB, cmd *exec.Cmd) *program {
+	t.Helper()
 	p := &program{t: t, cmd: cmd, ended: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	if cmd.Stdout == nil {
+		cmd.Stdout = &p.stdout
+	}
+	if cmd.Stderr == nil {
+		cmd.Stderr = &p.stderr
+	}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

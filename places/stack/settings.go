@@ -138,6 +138,7 @@ func splitURLs(value string) (entries []entry, err error) {
 		// An @ behind the host may belong to a password that a / or ? has cut short.
 		e.url, err = url.Parse(text)
 		malformed := err != nil || e.url.Scheme != "http" && e.url.Scheme != "https" || e.url.Hostname() == "" ||
+			strings.Contains(e.url.Hostname(), ":") && !strings.HasPrefix(e.url.Host, "[") || // user:password: without a host
 			strings.Contains(e.url.Path+e.url.RawQuery+e.url.Fragment, "@")
 		if malformed || e.source == "" && len(items) > 1 {
 			return nil, fmt.Errorf("%s; in a user name or password write a comma as %%2C, / as %%2F, ? as %%3F, # as %%23, @ as %%40", wrongForm(i, len(items)))

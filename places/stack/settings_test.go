@@ -68,6 +68,8 @@ func TestRedactURLs(t *testing.T) {
 		"google=https://u:p@a, overpass=https://u:p%2Cp@b/x": "google=https://xxxxx@a,overpass=https://xxxxx@b/x",
 		"google=https://a?key=secret,overpass=https://b":     "google=https://a,overpass=https://b",
 		"ftp://user:pass@a":                                  "(malformed)",
+		"https://user:pass:/word":                            "(malformed)",
+		"https://[::1]:8080/x":                               "https://[::1]:8080/x",
 	} {
 		if got := RedactURLs(value); got != want {
 			t.Errorf("RedactURLs(%q) = %q, want %q", value, got, want)

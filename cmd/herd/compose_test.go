@@ -1,0 +1,115 @@
+package main
+
+import (
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+)
+
+// composeFile is what the tests need of a file of Docker Compose.
+type composeFile struct {
+	Server   composeService `yaml:"x-server"`
+	Services map[string]composeService
+}
+
+type composeService struct {
+	Environment map[string]string
+	Volumes     []string
+}
+
+func readCompose(t *testing.T, path string) (f composeFile) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(text, &f); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// TestComposeSettings: each variable of the program reaches the servers in containers, or
+// is refused: bus-config, on which the servers depend, gets it by a name that it does not
+// know. .env.example has those that can be set.
+func TestComposeSettings(t *testing.T) {
+	t.Parallel()
+	const fixed = "_IS_FIXED_BY_COMPOSE"
+	example, err := os.ReadFile("../../.env.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := regexp.MustCompile(`(?m)^#(HERD_\w+)=`).FindAllStringSubmatch(string(example), -1)
+	var inExample, canBeSet []string
+	for _, m := range examples {
+		if m[1] != "HERD_IMAGE" {
+			inExample = append(inExample, m[1])
+		}
+	}
+	goloman, riley := readCompose(t, "../../docker-compose.yml"), readCompose(t, "../../compose/riley.yml")
+	server, keys := goloman.Server.Environment, goloman.Services["keys"].Environment
+	for _, v := range variables() {
+		passed := strings.HasPrefix(server[v.name], "${"+v.name+":-")
+		refused := keys[v.name+fixed] == "${"+v.name+":-}"
+		if passed == refused {
+			t.Errorf("%s: passed to the servers %v, refused %v, want one of them", v.name, passed, refused)
+		}
+		if passed {
+			canBeSet = append(canBeSet, v.name)
+		}
+		delete(server, v.name)
+		delete(keys, v.name+fixed)
+	}
+	delete(server, "GOMEMLIMIT")
+	delete(keys, "HERD_TOPOLOGY")
+	delete(keys, "HERD_PREFIX")
+	if rest := slices.Concat(slices.Collect(maps.Keys(server)), slices.Collect(maps.Keys(keys))); len(rest) > 0 {
+		t.Errorf("%q: no such variables", rest)
+	}
+	slices.Sort(inExample)
+	slices.Sort(canBeSet)
+	if d := cmp.Diff(canBeSet, inExample); d != "" {
+		t.Errorf(".env.example (-passed +example):\n%s", d)
+	}
+
+	goloman = readCompose(t, "../../docker-compose.yml")
+	for _, pair := range [][2]map[string]string{
+		{goloman.Server.Environment, riley.Server.Environment},
+		{goloman.Services["keys"].Environment, riley.Services["keys"].Environment},
+	} {
+		pair[0]["HERD_TOPOLOGY"] = "riley"
+		if d := cmp.Diff(pair[0], pair[1]); d != "" {
+			t.Errorf("environment (-docker-compose.yml +riley.yml):\n%s", d)
+		}
+	}
+}
+
+// TestComposeMounts: the containers mount nothing of the checkout, whose files their
+// users may not be able to read.
+func TestComposeMounts(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"../../docker-compose.yml", "../../compose/riley.yml", "../../compose/cluster.yml"} {
+		for name, service := range readCompose(t, path).Services {
+			for _, volume := range service.Volumes {
+				if strings.HasPrefix(volume, ".") || strings.HasPrefix(volume, "/") {
+					t.Errorf("%s: %s mounts %s", path, name, volume)
+				}
+			}
+		}
+	}
+}
+
+// TestFixedByCompose: what the compose files decide is refused with a word.
+func TestFixedByCompose(t *testing.T) {
+	t.Parallel()
+	p := start(t, []string{"HERD_TOPOLOGY_IS_FIXED_BY_COMPOSE=riley", "HERD_LISTEN_IS_FIXED_BY_COMPOSE="}, "bus-config", t.TempDir())
+	if got := p.status(); got != exitUsage || p.stderr.String() != "herd: HERD_TOPOLOGY_IS_FIXED_BY_COMPOSE is not a known variable: herd env lists all\n" {
+		t.Errorf("exit status %d, errors %q", got, p.stderr.String())
+	}
+}
