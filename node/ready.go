@@ -93,6 +93,8 @@ func (n *Node) Ready() error {
 		return fmt.Errorf("%s: stopping", n.cfg.Name)
 	case n.journalFailed:
 		return fmt.Errorf("%s: the journal fails", n.cfg.Name)
+	case n.replica.Unjournalled() > 0 && !n.unsavedSince.IsZero() && time.Since(n.unsavedSince) > journalTimeout:
+		return fmt.Errorf("%s: the journal is slow: records have waited for %v", n.cfg.Name, time.Since(n.unsavedSince).Round(time.Second))
 	case n.bus != connected:
 		return fmt.Errorf("%s: NATS is disconnected", n.cfg.Name)
 	case clock != "":

@@ -192,7 +192,7 @@ func (p *process) newNode(name string, clients net.Addr, urls []string, epoch ui
 	}
 	if s.journal != journalOff {
 		cfg.Journal = journal.New(journal.Config{
-			Dir: filepath.Join(s.dataDir, name), Sync: s.journal == journalSync, Log: p.log.With("node", name),
+			Dir: filepath.Join(s.dataDir, name), Sync: s.journal == journalSync, Prefix: string(s.prefix), Server: name, Log: p.log.With("node", name),
 		})
 	}
 	return node.New(cfg)
