@@ -44,27 +44,29 @@ type Bus interface {
 	Problem() error
 }
 
-// Journal is what a server needs of a journal. One goroutine uses it.
+// Journal is what a server needs of a journal. Append, NeedsCompaction and Compact may be
+// called concurrently, but not two Appends.
 type Journal interface {
 	// Open opens the journal and calls replay with each frame of record lines in it, the
-	// oldest first, before it returns. damage describes what could not be read.
+	// oldest first, before it returns. damage describes what could not be read. After an
+	// error the journal is as it was.
 	// replay must not keep the frame.
 	Open(replay func(frame []byte)) (damage []string, err error)
 
 	// Append returns when all frames are in the journal. After an error any of them may
-	// be. It may block for as long as the disk does, and keeps no reference to the frames
-	// once it has returned nil.
+	// be. It may block for as long as the disk does, and keeps no reference to the frames.
 	Append(frames [][]byte) error
 
 	// NeedsCompaction reports whether the journal has become much larger than the map,
-	// whose size is given in bytes.
+	// whose size is given in bytes, or is damaged.
 	NeedsCompaction(mapSize int64) bool
 
-	// Compact appends the frames that next returns, until it returns none, and then drops
-	// all that was in the journal before. After an error of next or of the disk nothing is
-	// dropped. next may call Append.
+	// Compact writes the frames that next returns, until it returns none, and then drops
+	// all that was in the journal when it was called. After an error of next or of the
+	// disk nothing is dropped. The frames are used until next is called again.
 	Compact(next func() ([][]byte, error)) error
 
-	// Close closes the journal. All that Append has returned nil for is in it.
+	// Close closes the journal, after a Compact that runs. All that Append has returned
+	// nil for is in it.
 	Close() error
 }

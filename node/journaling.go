@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"herd/bus/batch"
@@ -15,8 +16,18 @@ const (
 	// journalTimeout is how long a reply waits for the journal before its connection is
 	// closed without it.
 	journalTimeout = 10 * time.Second
-	journalRetry   = time.Second // after an append that failed
-	compactRetry   = time.Minute // after a compaction that failed, which made the journal larger
+	journalRetry   = time.Second     // after an append that failed
+	compactRetry   = 2 * time.Second // after a compaction that failed
+	// compactNote is the time between two log lines about compactions: a journal of few
+	// clients may need several a second.
+	compactNote = 10 * time.Second
+	// slowJournal is the duration of an append from which the log has a line about it, one
+	// in slowNote.
+	slowJournal = time.Second
+	slowNote    = 10 * time.Second
+	// closeTimeout is how long a stop waits for the journal, even if nothing is left of
+	// stopTimeout.
+	closeTimeout = time.Second
 
 	// Up to journalFrames frames of about frameSize bytes are appended at a time. Few
 	// large frames are best: with sync, each frame costs a wait for the disk. A frame is
@@ -38,19 +49,21 @@ const (
 
 var errNotJournalled = errors.New("the journal does not accept the record")
 
-// journalWriter puts news into the journal. Its goroutine is runJournal.
+// journalWriter puts news into the journal. Its goroutines are writeJournal and
+// compactJournal.
 type journalWriter struct {
 	journal Journal
-	wake    chan struct{} // wakes runJournal; capacity 1
+	wake    chan struct{} // wakes writeJournal; capacity 1
+	grown   chan struct{} // wakes compactJournal; capacity 1
 
-	// Used by runJournal only:
-	batch        batch.Batcher
-	frames       [journalFrames][]byte // buffers
-	compactAfter time.Time             // no compaction before it
+	// Used by writeJournal only:
+	batch     batch.Batcher
+	frames    [journalFrames][]byte // buffers
+	slowNoted time.Time             // when the log last had a line about a slow append
 }
 
 func newJournalWriter(j Journal) *journalWriter {
-	return &journalWriter{journal: j, wake: make(chan struct{}, 1), batch: batch.New(batch.Policy{
+	return &journalWriter{journal: j, wake: make(chan struct{}, 1), grown: make(chan struct{}, 1), batch: batch.New(batch.Policy{
 		MaxDelay: maxBatchDelay, SlowFlush: slowAppend, Full: lingerRecords, MinLinger: minLinger, MaxLinger: maxLinger,
 	})}
 }
@@ -122,8 +135,38 @@ func (n *Node) noteUnsaved(now time.Time) {
 	}
 }
 
-// runJournal puts news into the journal until ctx ends, and then the rest.
+// runJournal puts news into the journal until ctx ends, and then the rest. A disk that
+// does not answer cannot hold up a stop beyond stopTimeout.
 func (n *Node) runJournal(ctx context.Context) error {
+	closed := make(chan error, 1)
+	go func() { closed <- n.writeJournal(ctx) }()
+	select {
+	case err := <-closed:
+		return err
+	case <-ctx.Done():
+	}
+	n.mu.Lock()
+	left := max(closeTimeout, time.Until(n.stopBy))
+	n.mu.Unlock()
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case <-timer.C:
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return fmt.Errorf("journal: %d records are not in it: the disk does not answer", n.replica.Unjournalled())
+	}
+}
+
+// writeJournal puts news into the journal until ctx ends, and then the rest.
+func (n *Node) writeJournal(ctx context.Context) error {
+	compacted := make(chan struct{})
+	go func() {
+		defer close(compacted)
+		n.compactJournal(ctx)
+	}()
 	var retry <-chan time.Time // while the journal fails
 	for {
 		select {
@@ -134,6 +177,7 @@ func (n *Node) runJournal(ctx context.Context) error {
 			n.awaitBatch(ctx)
 		case <-retry:
 		case <-ctx.Done():
+			<-compacted
 			return n.closeJournal()
 		}
 		retry = nil
@@ -141,7 +185,9 @@ func (n *Node) runJournal(ctx context.Context) error {
 			retry = time.After(journalRetry)
 			continue
 		}
-		n.compactJournal(ctx)
+		if n.needsCompaction() {
+			signal(n.journal.grown)
+		}
 	}
 }
 
@@ -188,10 +234,6 @@ func (n *Node) appendNews() error {
 		n.replica.JournalDone(err == nil)
 		n.mu.Unlock()
 	}
-	if err != nil {
-		clear(j.frames[:]) // the journal may still read them
-	}
-
 	n.mu.Lock()
 	failedBefore, waiting := n.journalFailed, 0
 	n.journalFailed = err != nil
@@ -205,7 +247,12 @@ func (n *Node) appendNews() error {
 	}
 	n.mu.Unlock()
 	now := time.Now()
-	j.batch.Flushed(records, waiting, now.Sub(began), now)
+	took := now.Sub(began)
+	j.batch.Flushed(records, waiting, took, now)
+	if took >= slowJournal && now.Sub(j.slowNoted) >= slowNote {
+		j.slowNoted = now
+		n.log.Warn("journal slow, replies wait", "took", took)
+	}
 	switch {
 	case err != nil && !failedBefore:
 		n.emit([]replica.Event{{Kind: kindJournal, Text: fmt.Sprintf("the journal fails, replies wait: %v", err)}})
@@ -231,55 +278,86 @@ func (n *Node) journalFrame(dst []byte, most int) (frame []byte, lines int) {
 	return dst, lines
 }
 
-// compactJournal rewrites the journal when it has become much larger than the map. News
-// is appended meanwhile, so that replies do not wait for it.
-func (n *Node) compactJournal(ctx context.Context) {
-	j := n.journal
+// needsCompaction reports whether the journal should be compacted.
+func (n *Node) needsCompaction() bool {
 	n.mu.Lock()
 	size := n.replica.Map().Size()
 	n.mu.Unlock()
-	began := time.Now()
-	if began.Before(j.compactAfter) || !j.journal.NeedsCompaction(size) {
-		return
-	}
-	var next store.ID
-	err := j.journal.Compact(func() (frames [][]byte, err error) {
-		if err := errors.Join(ctx.Err(), n.appendNews()); err != nil {
-			return nil, err
-		}
-		for len(frames) < compactFrames {
-			var frame []byte
-			if frame, next = n.mapFrame(next); len(frame) == 0 {
-				break
-			}
-			frames = append(frames, frame)
-		}
-		return frames, nil
-	})
-	if ctx.Err() != nil { // a stop: compact in the next run
-		return
-	}
-	if err != nil {
-		j.compactAfter = began.Add(compactRetry)
-		n.emit([]replica.Event{{Kind: kindJournal, Text: fmt.Sprintf("the journal was not compacted: %v", err)}})
-		return
-	}
-	n.log.Info("journal compacted", "took", time.Since(began))
+	return n.journal.journal.NeedsCompaction(size)
 }
 
-// mapFrame is about a frame of the map's lines from a client on, and the first client
-// that it leaves out.
-func (n *Node) mapFrame(id store.ID) (frame []byte, next store.ID) {
-	for len(frame) < frameSize {
-		before := len(frame)
+// compactJournal rewrites the journal whenever it has become much larger than the map, or
+// was damaged, until ctx ends. News is appended meanwhile, so that replies do not wait.
+func (n *Node) compactJournal(ctx context.Context) {
+	var noted time.Time // when the log last had a line
+	failing := false
+	for ctx.Err() == nil {
+		if !n.needsCompaction() {
+			select {
+			case <-n.journal.grown:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		began := time.Now()
+		err := n.journal.journal.Compact(n.snapshot(ctx))
+		now := time.Now()
+		switch {
+		case err != nil && ctx.Err() != nil: // a stop: compact in the next run
+			return
+		case err != nil && !failing:
+			n.emit([]replica.Event{{Kind: kindJournal, Text: fmt.Sprintf("the journal was not compacted: %v", err)}})
+		case err == nil && failing:
+			n.emit([]replica.Event{{Kind: kindJournal, Text: "the journal was compacted"}})
+		}
+		if failing = err != nil; failing {
+			wait(ctx, nil, compactRetry)
+			continue
+		}
+		level := slog.LevelDebug
+		if now.Sub(noted) >= compactNote {
+			level, noted = slog.LevelInfo, now
+		}
+		n.log.Log(ctx, level, "journal compacted", "took", now.Sub(began))
+	}
+}
+
+// snapshot returns a function that returns the map's lines from call to call, in a few
+// frames each: those of all clients that there are at its first call. The frames are valid
+// until the next call.
+func (n *Node) snapshot(ctx context.Context) func() ([][]byte, error) {
+	var buffers [compactFrames][]byte
+	var id, end store.ID
+	begun := false
+	return func() (frames [][]byte, err error) {
+		if !begun {
+			begun = true
+			n.locked(func() { end = store.ID(n.replica.Map().Len()) })
+		}
+		for i := range buffers {
+			if id >= end {
+				break
+			}
+			buffers[i], id = n.mapFrame(buffers[i][:0], id)
+			frames = append(frames, buffers[i])
+		}
+		return frames, ctx.Err()
+	}
+}
+
+// mapFrame appends to dst about a frame of the map's lines from a client on. next is the
+// first client that it leaves out.
+func (n *Node) mapFrame(dst []byte, id store.ID) (frame []byte, next store.ID) {
+	for len(dst) < frameSize {
+		before := len(dst)
 		n.mu.Lock()
-		frame, id = n.replica.Map().AppendLines(frame, id, pieceSize)
+		dst, id = n.replica.Map().AppendLines(dst, id, pieceSize)
 		n.mu.Unlock()
-		if len(frame) == before {
+		if len(dst) == before {
 			break
 		}
 	}
-	return frame, id
+	return dst, id
 }
 
 // closeJournal appends what is left and closes the journal.

@@ -104,6 +104,7 @@ type state struct {
 	journalDamage []string  // what could not be read at the start
 	journalFailed bool      // the last append failed
 	unsavedSince  time.Time // the oldest record that is not in the journal was queued then or later; zero: all are in it
+	stopBy        time.Time // the end of a stop that has begun
 	lingering     bool      // the journal's writer lets records gather; only waiters wake it
 
 	merged []mergedRecord // since the lock was taken, for the trace; see trace.go

@@ -129,6 +129,8 @@ func (n *Node) unready() error {
 		return errors.New("stopping")
 	case n.journalFailed:
 		return errors.New("the journal fails")
+	case n.replica.Unjournalled() > 0 && !n.unsavedSince.IsZero() && time.Since(n.unsavedSince) > journalTimeout:
+		return fmt.Errorf("the journal is slow: records have waited for more than %v", journalTimeout)
 	case kept != nil:
 		return kept
 	case n.bus == disconnected || n.bus == neverConnected && n.ready.isOpen():

@@ -23,7 +23,7 @@ const (
 // the context of the bus and the flood.
 func (n *Node) shutDown(support context.Context) (err error) {
 	n.mu.Lock()
-	n.stopping = true
+	n.stopping, n.stopBy = true, time.Now().Add(stopTimeout)
 	n.mu.Unlock()
 	deadline, cancel := context.WithTimeout(support, stopTimeout)
 	defer cancel()

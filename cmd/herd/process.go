@@ -206,7 +206,7 @@ func (p *process) newNode(name string, bus node.Bus, epoch uint64, source places
 	}
 	if s.journal != journalOff {
 		cfg.Journal = journal.New(journal.Config{
-			Dir: filepath.Join(s.dataDir, name), Sync: s.journal == journalSync, Log: p.log.With("node", name),
+			Dir: filepath.Join(s.dataDir, name), Sync: s.journal == journalSync, Prefix: string(s.prefix), Server: name, Log: p.log.With("node", name),
 		})
 	}
 	return node.New(cfg)

@@ -1,0 +1,176 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+)
+
+// partialName is the file of a snapshot that is not complete.
+const partialName = "snapshot.partial"
+
+// Compact writes the frames that next returns, until it returns none, into a segment: the
+// whole map. When that is on the disk, it drops all that was in the journal when Compact
+// was called. Appends go on meanwhile, into a segment of their own. After an error nothing
+// is dropped, and what was written is removed. next must not call Compact or Close; its
+// frames are used until it is called again.
+func (j *Journal) Compact(next func() ([][]byte, error)) error {
+	j.compaction.Lock()
+	defer j.compaction.Unlock()
+	if err := j.beginCompaction(); err != nil {
+		return err
+	}
+	defer func() {
+		j.mu.Lock()
+		j.compacting = false
+		j.mu.Unlock()
+		j.calm.Broadcast()
+	}()
+	if j.snapshot.number == 0 { // else the manifest is all that is missing
+		snapshot, err := j.divide()
+		if err != nil {
+			return err
+		}
+		if snapshot, err = j.writeSnapshot(snapshot, next); err != nil {
+			return err
+		}
+		j.snapshot = snapshot
+	}
+	return j.adopt()
+}
+
+func (j *Journal) beginCompaction() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.closed || j.file == nil {
+		return errClosed
+	}
+	j.compacting = true
+	return nil
+}
+
+// divide begins a new active segment. The snapshot, whose number lies before it, replaces
+// everything before both.
+func (j *Journal) divide() (snapshot segment, err error) {
+	j.mu.Lock()
+	snapshot.number = j.next
+	active := j.next + 1
+	j.next += 2
+	j.mu.Unlock()
+	f, err := j.create(active)
+	if err != nil {
+		return snapshot, err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return snapshot, j.activate(active, f)
+}
+
+// writeSnapshot writes the file of a snapshot. The disk gets it in pieces: at the end of
+// a large one, all appends would wait.
+func (j *Journal) writeSnapshot(s segment, next func() ([][]byte, error)) (segment, error) {
+	partial := filepath.Join(j.cfg.Dir, partialName)
+	f, err := j.disk.open(partial, createEmpty)
+	if err != nil {
+		return s, err
+	}
+	s, err = j.fillSnapshot(f, s, next)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = j.disk.rename(partial, j.path(s.number))
+	}
+	if err != nil {
+		return s, errors.Join(err, j.disk.remove(partial))
+	}
+	return s, nil
+}
+
+func (j *Journal) fillSnapshot(f file, s segment, next func() ([][]byte, error)) (segment, error) {
+	var buf []byte
+	unsynced := 0
+	for {
+		frames, err := next()
+		if err != nil {
+			return s, err
+		}
+		if len(frames) == 0 {
+			return s, f.Sync()
+		}
+		buf = buf[:0]
+		for _, lines := range frames {
+			buf = appendFrame(buf, frameID{j.id, s.number, uint32(s.frames)}, lines)
+			s.frames++
+		}
+		if _, err := f.WriteAt(buf, s.bytes); err != nil {
+			return s, err
+		}
+		s.bytes += int64(len(buf))
+		if unsynced += len(buf); unsynced >= syncEvery {
+			unsynced = 0
+			if err := f.Sync(); err != nil {
+				return s, err
+			}
+		}
+	}
+}
+
+// adopt makes the snapshot the first segment in use, and removes what was before it. If
+// the manifest may have been replaced, but perhaps not on the disk, both the snapshot and
+// what was before it stay in use, and the next Compact calls adopt again.
+func (j *Journal) adopt() error {
+	first := j.snapshot.number
+	j.mu.Lock()
+	kept := []segment{j.snapshot}
+	for _, g := range j.older {
+		if g.number > first {
+			kept = append(kept, g)
+		}
+	}
+	manifest := state{id: j.id, run: j.run, first: first, prefix: j.cfg.Prefix, server: j.cfg.Server, segments: kept}
+	j.mu.Unlock()
+	if replaced, err := j.writeManifest(manifest); err != nil {
+		if !replaced {
+			j.snapshot = segment{}
+			err = errors.Join(err, j.disk.remove(j.path(first)))
+		}
+		return err
+	}
+
+	j.mu.Lock()
+	var dropped []diskFile
+	files := []diskFile{{number: first, path: j.path(first), bytes: j.snapshot.bytes}}
+	for _, f := range j.files {
+		if f.number > first {
+			files = append(files, f)
+		} else if f.number < first && !f.damaged {
+			dropped = append(dropped, f)
+		}
+	}
+	// Appends may have begun further segments since kept was made.
+	for _, g := range j.older {
+		if g.number > kept[len(kept)-1].number {
+			kept = append(kept, g)
+		}
+	}
+	unlisted := j.unlisted[:0]
+	for _, g := range j.unlisted {
+		if g.number > manifest.segments[len(manifest.segments)-1].number {
+			unlisted = append(unlisted, g)
+		}
+	}
+	old := j.old
+	j.files, j.older, j.unlisted, j.old = files, kept, unlisted, oldStream{}
+	j.urgent, j.snapshot, j.size = false, segment{}, 0
+	for _, f := range files {
+		j.size += f.bytes
+	}
+	j.mu.Unlock()
+	var errs []error
+	for _, f := range dropped {
+		errs = append(errs, j.disk.remove(f.path))
+	}
+	errs = append(errs, j.dropOld(old))
+	if err := errors.Join(errs...); err != nil { // the next start tries again
+		return fmt.Errorf("remove what is no longer needed: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,487 @@
+package journal
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gofrs/flock"
+)
+
+// Open opens the journal, or creates it, and calls take for each frame in it. Damage is
+// not an error: Open uses everything that it can read, and damage describes what is
+// missing or wrong. Damaged files are renamed, and kept. An I/O error, also a lack of
+// room, descriptors or permission, is no damage: Open returns it and leaves the journal as
+// it was. The error is ErrInUse if another process has the journal open.
+func (j *Journal) Open(take func(frame []byte)) (damage []string, err error) {
+	if err := os.MkdirAll(j.cfg.Dir, 0o700); err != nil {
+		return nil, explain(j.cfg.Dir, err)
+	}
+	j.lock = flock.New(filepath.Join(j.cfg.Dir, "lock"))
+	switch locked, err := j.lock.TryLock(); {
+	case err != nil:
+		return nil, explain(j.cfg.Dir, fmt.Errorf("lock: %w", err))
+	case !locked:
+		return nil, fmt.Errorf("%s: %w", j.cfg.Dir, ErrInUse)
+	}
+	r := reading{Journal: j, take: take, tallies: map[uint64]*tally{}}
+	if err = r.read(); err == nil {
+		err = r.begin()
+	}
+	if err != nil {
+		return nil, explain(j.cfg.Dir, errors.Join(err, j.lock.Unlock()))
+	}
+	return r.damage, nil
+}
+
+// reading is what an Open has found.
+type reading struct {
+	*Journal
+	take func(frame []byte)
+
+	names         []string // in the directory
+	manifest, end state    // zero if it is missing or cannot be used
+	manifestText  []byte   // damaged: to be kept
+	endText       []byte   // the same
+	files         []segmentFile
+	tallies       map[uint64]*tally // by segment
+	stream        oldStream
+	damage        []string
+}
+
+// segmentFile is a file of frames.
+type segmentFile struct {
+	diskFile
+	bad     []span
+	own     []uint64          // the segments of this journal of which it has frames
+	foreign map[uint64]uint64 // number of frames of other journals
+}
+
+// tally is what was listed and what was found of a segment.
+type tally struct {
+	listed bool
+	want   segment
+	seen   []uint64 // a bit for each frame
+	found  segment  // up to the last frame that was found
+}
+
+// add adds a frame that ends at an offset.
+func (t *tally) add(number uint32, end int64) {
+	for len(t.seen) <= int(number/64) {
+		t.seen = append(t.seen, 0)
+	}
+	t.seen[number/64] |= 1 << (number % 64)
+	if frames := int64(number) + 1; frames > t.found.frames {
+		t.found.frames, t.found.bytes = frames, end
+	}
+}
+
+// lost is the number of frames that were listed and not found.
+func (t *tally) lost() (n int64) {
+	for i := range t.want.frames {
+		if i/64 >= int64(len(t.seen)) {
+			return n + t.want.frames - i
+		}
+		if t.seen[i/64]&(1<<(i%64)) == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *reading) tally(number uint64) *tally {
+	t := r.tallies[number]
+	if t == nil {
+		t = &tally{want: segment{number: number}, found: segment{number: number}}
+		r.tallies[number] = t
+	}
+	return t
+}
+
+// read reads everything. It changes nothing.
+func (r *reading) read() (err error) {
+	if r.names, err = r.disk.names(r.cfg.Dir); err != nil {
+		return err
+	}
+	if err := r.findFiles(); err != nil {
+		return err
+	}
+	if err := r.readStates(); err != nil {
+		return err
+	}
+	expected := r.manifest.old || r.manifest.id == 0 && slices.Contains(r.names, oldMark)
+	stream, damage, err := r.readOld(expected, r.take)
+	if err != nil {
+		return err
+	}
+	r.stream, r.damage = stream, append(r.damage, damage...)
+	for i := range r.files {
+		if err := r.readSegment(&r.files[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// findFiles finds the files of segments, also those that were set aside.
+func (r *reading) findFiles() error {
+	for _, name := range r.names {
+		rest, ok := strings.CutPrefix(name, "segment-")
+		digits, suffix, isSegment := strings.Cut(rest, ".log")
+		damaged := strings.HasPrefix(suffix, ".damaged")
+		number, err := strconv.ParseUint(digits, 10, 63)
+		if ok && isSegment && err == nil && (suffix == "" || damaged) {
+			r.files = append(r.files, segmentFile{diskFile: diskFile{number: number, path: filepath.Join(r.cfg.Dir, name), damaged: damaged}})
+		}
+	}
+	slices.SortFunc(r.files, func(a, b segmentFile) int {
+		return cmp.Or(cmp.Compare(a.number, b.number), strings.Compare(a.path, b.path))
+	})
+	return nil
+}
+
+// readStates reads the manifest and the end, and decides which journal this is.
+func (r *reading) readStates() error {
+	votes := map[uint64]int{}
+	for _, f := range r.files {
+		if id, err := r.firstID(f.path); err != nil {
+			return err
+		} else if id != 0 {
+			votes[id]++
+		}
+	}
+	read := func(name string, s *state, text *[]byte) error {
+		content, err := r.readFile(name)
+		if err != nil {
+			return err
+		}
+		*s, err = parseState(content)
+		switch {
+		case len(content) == 0: // missing, or just created
+			*s = state{}
+		case errors.Is(err, errNewer):
+			return fmt.Errorf("read %s: %w", name, err)
+		case err != nil:
+			*s, *text = state{}, content
+			r.damage = append(r.damage, fmt.Sprintf("the file %s is damaged", name))
+		default:
+			votes[s.id]++
+		}
+		return nil
+	}
+	if err := errors.Join(read(manifestName, &r.manifest, &r.manifestText), read(endName, &r.end, &r.endText)); err != nil {
+		return err
+	}
+	r.id = r.manifest.id
+	for id, n := range votes {
+		if n > votes[r.id] {
+			r.id = id
+		}
+	}
+	foreign := func(name string, s *state, text *[]byte) {
+		if s.id != 0 && s.id != r.id {
+			*text, _ = r.readFile(name)
+			r.damage = append(r.damage, fmt.Sprintf("the file %s is another journal's (ID %016x, not %016x)", name, s.id, r.id))
+			*s = state{}
+		}
+	}
+	foreign(manifestName, &r.manifest, &r.manifestText)
+	foreign(endName, &r.end, &r.endText)
+	r.compareStates()
+	for _, s := range append(slices.Clone(r.manifest.segments), r.end.segments...) {
+		if t := r.tally(s.number); s.frames >= t.want.frames && s.number >= r.manifest.first {
+			t.want, t.listed = s, true
+		}
+	}
+	return nil
+}
+
+// compareStates reports a manifest and an end that do not belong together, and a
+// manifest that is not this server's.
+func (r *reading) compareStates() {
+	m, e := r.manifest, r.end
+	report := func(text string, args ...any) { r.damage = append(r.damage, fmt.Sprintf(text, args...)) }
+	switch {
+	case m.id == 0 && r.manifestText == nil && (e.id != 0 || r.hasFrames()) && !r.unborn():
+		report("the file %s is missing", manifestName)
+	case m.id != 0 && e.id == 0 && r.endText == nil:
+		report("the file %s is missing: frames may be missing at the end", endName)
+	case m.id != 0 && e.id != 0 && e.run < m.run:
+		report("the file %s is older than the file %s: frames may be missing at the end", endName, manifestName)
+	}
+	if m.id != 0 && r.cfg.Server != "" && (m.prefix != r.cfg.Prefix || m.server != r.cfg.Server) {
+		report("this is the journal of server %q with prefix %q, not of server %q with prefix %q; its records are used", m.server, m.prefix, r.cfg.Server, r.cfg.Prefix)
+	}
+}
+
+// unborn reports whether the journal's first Open was killed before it wrote the manifest.
+func (r *reading) unborn() bool {
+	for _, g := range r.end.segments {
+		if g.frames > 0 {
+			return false
+		}
+	}
+	return r.end.run <= 1 && !r.hasFrames()
+}
+
+// hasFrames reports whether there is a segment that is not empty.
+func (r *reading) hasFrames() bool {
+	return slices.ContainsFunc(r.files, func(f segmentFile) bool { return f.bytes > 0 })
+}
+
+// firstID returns the journal that the first frame of a file belongs to, or 0. It also
+// sees whether the file is empty.
+func (r *reading) firstID(path string) (id uint64, err error) {
+	f, err := r.disk.read(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	w := window{r: f}
+	if err := w.fill(headerSize); err != nil {
+		return 0, fmt.Errorf("read %s: %w", path, err)
+	}
+	for i := range r.files {
+		if r.files[i].path == path {
+			r.files[i].bytes = int64(len(w.rest()))
+		}
+	}
+	if len(w.rest()) < headerSize || segmentFormat.size(w.rest()) == 0 {
+		return 0, nil
+	}
+	return parseHeader(w.rest()).journal, nil
+}
+
+// readSegment reads the frames of a file. One that was set aside and is not in use any
+// more is left alone.
+func (r *reading) readSegment(f *segmentFile) error {
+	if f.damaged && f.number < r.manifest.first {
+		return nil
+	}
+	file, err := r.disk.read(f.path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	f.bad, f.bytes, err = scan(file, segmentFormat, func(frame []byte, offset int64) {
+		r.take(frame[headerSize:])
+		id := parseHeader(frame)
+		if id.journal != r.id {
+			if f.foreign == nil {
+				f.foreign = map[uint64]uint64{}
+			}
+			f.foreign[id.journal]++
+			return
+		}
+		r.tally(id.segment).add(id.number, offset+int64(len(frame)))
+		if !slices.Contains(f.own, id.segment) {
+			f.own = append(f.own, id.segment)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("read %s: %w", f.path, err)
+	}
+	return nil
+}
+
+// begin makes the journal ready for news. Only at its end it touches what was there.
+func (r *reading) begin() (err error) {
+	j := r.Journal
+	if j.id == 0 {
+		var id [8]byte
+		rand.Read(id[:])
+		j.id = little.Uint64(id[:])
+	}
+	j.run = max(r.manifest.run, r.end.run) + 1
+	last := max(r.manifest.first, 1) - 1
+	for _, number := range slices.Sorted(maps.Keys(r.tallies)) {
+		t := r.tallies[number]
+		g := segment{number, max(t.want.frames, t.found.frames), max(t.want.bytes, t.found.bytes)}
+		if last = max(last, number); number >= r.manifest.first && g.frames > 0 {
+			j.older = append(j.older, g)
+		}
+	}
+	for _, f := range r.files {
+		last = max(last, f.number)
+	}
+	j.next = last + 1
+	if err := r.create(); err != nil {
+		return err
+	}
+	r.report()
+	j.urgent = len(r.damage) > 0 || r.stream.found
+	return nil
+}
+
+// create creates the active segment and writes the end and the manifest.
+func (r *reading) create() (err error) {
+	j := r.Journal
+	number := j.next
+	j.next++
+	j.active, j.unlisted = segment{number: number}, j.older
+	if j.file, err = j.disk.open(j.path(number), os.O_CREATE|os.O_EXCL); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, j.file.Close(), j.disk.remove(j.path(number)))
+			if j.end != nil {
+				err = errors.Join(err, j.end.Close())
+			}
+			j.file, j.end = nil, nil
+		}
+	}()
+	for name, text := range map[string][]byte{manifestName: r.manifestText, endName: r.endText} {
+		if text != nil {
+			aside := unusedName(r.names, name+".damaged")
+			if err := j.writeFile(aside, text); err != nil {
+				return err
+			}
+			for i, d := range r.damage {
+				if strings.HasPrefix(d, "the file "+name) {
+					r.damage[i] += "; it is kept as " + aside
+				}
+			}
+		}
+	}
+	end, err := j.disk.open(filepath.Join(j.cfg.Dir, endName), os.O_CREATE)
+	if err != nil {
+		return err
+	}
+	j.end = end
+	if err := errors.Join(j.writeEnd(), j.end.Sync()); err != nil {
+		return err
+	}
+	first := max(r.manifest.first, 1)
+	if _, err := j.writeManifest(state{
+		id: j.id, run: j.run, first: first, prefix: j.cfg.Prefix, server: j.cfg.Server, old: r.stream.found || r.stream.damaged, segments: j.older,
+	}); err != nil {
+		return err
+	}
+	j.unlisted, j.old = nil, r.stream
+	return nil
+}
+
+// report describes the damage of segments, renames the damaged files, and removes what is
+// no longer needed.
+func (r *reading) report() {
+	j := r.Journal
+	j.size = j.old.bytes
+	present := map[uint64]bool{}
+	for i := range r.files {
+		f := &r.files[i]
+		if f.damaged && f.number < r.manifest.first {
+			continue
+		}
+		present[f.number] = true
+		if r.dropped(f) {
+			r.remove(f.path)
+			continue
+		}
+		wrong, keep := r.faults(f)
+		if keep {
+			wrong = append(wrong, r.setAside(f))
+		}
+		if len(wrong) > 0 {
+			r.damage = append(r.damage, fmt.Sprintf("%s: %s", fileName(f.number), strings.Join(wrong, ", ")))
+		}
+		if f.bytes == 0 && !f.damaged {
+			r.remove(f.path)
+			continue
+		}
+		j.files = append(j.files, f.diskFile)
+		j.size += f.bytes
+	}
+	for _, number := range slices.Sorted(maps.Keys(r.tallies)) {
+		t := r.tallies[number]
+		if lost := t.lost(); lost > 0 && !present[number] {
+			r.damage = append(r.damage, fmt.Sprintf("%s is missing: %d of %d frames are lost", fileName(number), lost, t.want.frames))
+		}
+	}
+	for _, name := range []string{partialName, oldGone} {
+		if slices.Contains(r.names, name) {
+			r.remove(filepath.Join(j.cfg.Dir, name))
+		}
+	}
+}
+
+// remove removes what is no longer needed. The next start tries again.
+func (r *reading) remove(path string) {
+	if err := r.disk.removeAll(path); err != nil {
+		r.cfg.Log.Warn("journal: a file that is not needed was not removed", "file", path, "err", err)
+	}
+}
+
+// dropped reports whether a compaction has replaced all that is in a file, and was killed
+// before it could remove it.
+func (r *reading) dropped(f *segmentFile) bool {
+	return f.number < r.manifest.first && !f.damaged && len(f.foreign) == 0 && (len(f.own) > 0 || f.bytes == 0) &&
+		slices.Max(append(f.own, 0)) < r.manifest.first
+}
+
+// faults says what is wrong with a file, and whether it must be kept.
+func (r *reading) faults(f *segmentFile) (wrong []string, keep bool) {
+	t := r.tally(f.number)
+	lost := t.lost()
+	bad := f.bad
+	if t.listed && lost == 0 { // what lies behind the frames that count was never acknowledged
+		bad = slices.DeleteFunc(slices.Clone(bad), func(s span) bool { return s.from >= t.want.bytes })
+	}
+	if lost > 0 {
+		wrong = append(wrong, fmt.Sprintf("%d of %d frames are lost", lost, t.want.frames))
+	}
+	if len(bad) > 0 {
+		wrong = append(wrong, describe(bad))
+	} else if lost > 0 && f.bytes < t.want.bytes {
+		wrong = append(wrong, fmt.Sprintf("it ends at byte %d of %d", f.bytes, t.want.bytes))
+	}
+	for id, n := range f.foreign {
+		wrong = append(wrong, fmt.Sprintf("%d frames are another journal's (ID %016x), their records are used", n, id))
+	}
+	keep = len(wrong) > 0
+	for _, number := range f.own {
+		if number != f.number {
+			wrong = append(wrong, fmt.Sprintf("it has frames of %s, their records are used", fileName(number)))
+		}
+	}
+	return wrong, keep
+}
+
+// setAside renames a damaged file, and says so.
+func (r *reading) setAside(f *segmentFile) string {
+	name := filepath.Base(f.path)
+	if f.damaged {
+		return "it is kept as " + name
+	}
+	aside := unusedName(r.names, name+".damaged")
+	f.damaged = true // also if the renaming fails: it is kept
+	if err := r.disk.rename(f.path, filepath.Join(r.cfg.Dir, aside)); err != nil {
+		return fmt.Sprintf("it is kept under its name: %v", err)
+	}
+	f.path = filepath.Join(r.cfg.Dir, aside)
+	return "it is kept as " + aside
+}
+
+// describe says which parts of a file are no valid frames.
+func describe(bad []span) string {
+	const most = 3
+	var b bytes.Buffer
+	for i, s := range bad[:min(most, len(bad))] {
+		if i > 0 {
+			b.WriteString(" and ")
+		}
+		fmt.Fprintf(&b, "bytes %d to %d", s.from, s.to)
+	}
+	if len(bad) > most {
+		fmt.Fprintf(&b, " and %d more parts", len(bad)-most)
+	}
+	return b.String() + " are unreadable"
+}
