@@ -10,7 +10,7 @@ import (
 // the bus.
 func (p *process) warnPublic() {
 	s := p.settings
-	if p.keys != nil { // the embedded NATS server
+	if p.embedded != nil { // the embedded NATS server
 		if !loopback(s.natsListen) {
 			p.log.Warn("NATS port is public and clients without a key can read all messages: use a broker that requires keys, see herd bus-config",
 				"address", s.natsListen)
