@@ -54,8 +54,12 @@ func (n *Node) awaitInStep(ctx context.Context) {
 }
 
 // inStep reports whether a server that sent its first heartbeats at greeted is in step
-// with all neighbours that are up. While the bus is disconnected, none is.
+// with all neighbours that are up. While the bus is disconnected, none is. A server that
+// the bus keeps off its edges is not in step.
 func (n *Node) inStep(greeted time.Time) bool {
+	if n.cfg.Bus.Problem() != nil {
+		return false
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.bus != connected || n.replica.Ready(time.Now(), greeted)
@@ -83,7 +87,13 @@ func (n *Node) AwaitReady(ctx context.Context) {
 // much, and when it stops.
 func (n *Node) Ready() error {
 	if !n.ready.isOpen() {
+		if err := n.cfg.Bus.Problem(); err != nil {
+			return fmt.Errorf("%s: %w", n.cfg.Name, err)
+		}
 		return fmt.Errorf("%s: not yet in step with its neighbours", n.cfg.Name)
+	}
+	if err := n.cfg.Bus.Problem(); err != nil {
+		return fmt.Errorf("%s: %w", n.cfg.Name, err)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

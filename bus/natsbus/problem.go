@@ -115,7 +115,7 @@ func (p *problems) refuse(r refusal) {
 func (p *problems) try(r refusal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, known := p.refused[r]; known {
+	if stage, known := p.refused[r]; known && stage == standing {
 		p.refused[r] = tried
 	}
 }
