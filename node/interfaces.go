@@ -39,8 +39,8 @@ type Bus interface {
 	SetNeighbours(names []string)
 
 	// Problem is nil, or the reason why the bus cannot be used in full at present, in one
-	// line that says what to do. A bus that is only disconnected has none. It does not
-	// block.
+	// line that says what to do: bus.ErrDenied if some subjects are refused. A bus that is only
+	// disconnected has none. It does not block.
 	Problem() error
 }
 

@@ -348,7 +348,7 @@ func TestMetricsDuringReplay(t *testing.T) {
 	for i := range 1000 {
 		j.lines = append(j.lines, fmt.Sprintf("AT A +1.000000000 kiwi%d +1+1 100", i))
 	}
-	n := New(Config{Name: "A", Limits: generous, Log: discard, Journal: j})
+	n := New(Config{Name: "A", Limits: generous, Bus: (&bustest.Network{}).Bus("A"), Log: discard, Journal: j})
 	done := make(chan error)
 	go func() { done <- n.replayJournal() }()
 	for running := true; running; {

@@ -281,7 +281,7 @@ func TestBrokerMade(t *testing.T) {
 	if got := take(t, "the message with no such header", second.messages); len(got.Data) > 0 {
 		t.Errorf("accepted a message with header %q", got.Data)
 	}
-	const want = `A denied: dropped a message on "herd.edge.A.B": its header "Nats-`
+	const want = `A denied: dropped a message on "herd.edge.A.B": its header Nats-`
 	if text := take(t, "denial", second.trouble); !strings.HasPrefix(text, want) {
 		t.Errorf("trouble %q, want %q", text, want)
 	}

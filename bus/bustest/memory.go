@@ -4,6 +4,7 @@ package bustest
 
 import (
 	"context"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -21,6 +22,9 @@ type Network struct {
 	taps  []func(subject string, m bus.Message)
 	runs  map[string]*memoryRun // by server
 }
+
+// serverName matches the names that a topology may have.
+var serverName = regexp.MustCompile(`^[A-Za-z0-9_]{1,64}$`)
 
 // queueMessages may wait for a slow receiver, of each neighbour; more are lost.
 const queueMessages = 1024
@@ -213,7 +217,7 @@ func (b *Memory) check(m bus.Message) error {
 	switch {
 	case n.down || n.runs[b.server] == nil:
 		return bus.ErrDisconnected
-	case m.Lane != bus.Heartbeat && !slices.Contains(b.neighbours, m.Peer):
+	case !slices.Contains(b.neighbours, m.Peer) && (m.Lane != bus.Heartbeat || !serverName.MatchString(m.Peer)):
 		return bus.ErrNoEdge
 	case len(m.Data) > maxData:
 		return bus.ErrTooLarge

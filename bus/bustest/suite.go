@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -49,6 +51,8 @@ func TestBus(t *testing.T, harness func(t *testing.T) Harness) {
 		"publishes events":              testPublishesEvents,
 		"reports lost messages":         testSlowReceiver,
 		"sends from several goroutines": testConcurrent,
+		"changes neighbours":            testSetNeighbours,
+		"heartbeats of strangers":       testStrangers,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -372,5 +376,77 @@ func testConcurrent(t *testing.T, h Harness) {
 		case <-time.After(patience):
 			t.Fatalf("%v of %d messages each came", next, messages)
 		}
+	}
+}
+
+// testSetNeighbours: new neighbours' messages arrive and former ones' do not, and Send takes
+// messages to present neighbours only; before Run and while it runs.
+func testSetNeighbours(t *testing.T, h Harness) {
+	a, b, c := h.Bus("A", 1, "C"), h.Bus("B", 2, "A"), h.Bus("C", 3, "A")
+	a.SetNeighbours([]string{"B"})
+	toA := start(t, a)
+	toB, toC := start(t, b), start(t, c)
+	to := func(peer string, data string) bus.Message {
+		return bus.Message{Lane: bus.Records, Peer: peer, Data: []byte(data)}
+	}
+	for i, neighbours := range [][]string{{"B"}, {"B", "C"}, {"C"}, {}, {"C", "B"}} {
+		if i > 0 {
+			a.SetNeighbours(neighbours)
+		}
+		for _, peer := range []struct {
+			name string
+			bus  Bus
+			from *recorder
+		}{{"B", b, toB}, {"C", c, toC}} {
+			send(t, peer.bus, to("A", peer.name+fmt.Sprint(i)))
+			send(t, peer.bus, bus.Message{Lane: bus.Heartbeat, Peer: "A"}) // always arrives
+			err := a.Send(to(peer.name, fmt.Sprint(i)))
+			if slices.Contains(neighbours, peer.name) {
+				if err != nil {
+					t.Errorf("Send to %s, which is of %v: %v", peer.name, neighbours, err)
+				}
+				expect(t, peer.from.messages, to("A", fmt.Sprint(i)))
+				expect(t, toA.messages, to(peer.name, peer.name+fmt.Sprint(i)))
+			} else if !errors.Is(err, bus.ErrNoEdge) {
+				t.Errorf("Send to %s, which is not of %v = %v, want ErrNoEdge", peer.name, neighbours, err)
+			}
+			got := <-toA.messages
+			if got.Lane != bus.Heartbeat || got.Peer != peer.name {
+				t.Fatalf("from %s came %v %q, want a heartbeat of %s", got.Peer, got.Lane, got.Data, peer.name)
+			}
+		}
+	}
+	if err := a.Send(to("B", "x"), to("D", "x")); !errors.Is(err, bus.ErrNoEdge) {
+		t.Errorf("Send to a neighbour and a stranger = %v, want ErrNoEdge", err)
+	}
+	send(t, a, to("B", "last"))
+	expect(t, toB.messages, to("A", "last"))
+	if err := a.Problem(); err != nil {
+		t.Errorf("Problem = %v", err)
+	}
+}
+
+// testStrangers: heartbeats, and nothing else, may be sent to any server and arrive from any.
+// Those of neighbours arrive once, in the order of their other messages.
+func testStrangers(t *testing.T, h Harness) {
+	a, b, c := h.Bus("A", 1, "B"), h.Bus("B", 2, "A"), h.Bus("C", 3, "A")
+	start(t, b)
+	toA, toC := start(t, a), start(t, c)
+	send(t, c, bus.Message{Lane: bus.Records, Peer: "A", Data: []byte("no edge")})
+	send(t, c, bus.Message{Lane: bus.Heartbeat, Peer: "A", Data: []byte("hello")})
+	expect(t, toA.messages, bus.Message{Lane: bus.Heartbeat, Peer: "C", Data: []byte("hello")})
+	send(t, a, bus.Message{Lane: bus.Heartbeat, Peer: "C", Data: []byte("no edge")})
+	expect(t, toC.messages, bus.Message{Lane: bus.Heartbeat, Peer: "A", Data: []byte("no edge")})
+	for _, peer := range []string{"", "*", "A.B", "x y", strings.Repeat("x", 65)} {
+		if err := a.Send(bus.Message{Lane: bus.Heartbeat, Peer: peer}); !errors.Is(err, bus.ErrNoEdge) {
+			t.Errorf("Send of a heartbeat to %.20q = %v, want ErrNoEdge", peer, err)
+		}
+	}
+	const messages = 200
+	for i := range messages {
+		send(t, b, bus.Message{Lane: []bus.Lane{bus.Records, bus.Heartbeat}[i%2], Peer: "A", Data: fmt.Append(nil, i)})
+	}
+	for i := range messages {
+		expect(t, toA.messages, bus.Message{Lane: []bus.Lane{bus.Records, bus.Heartbeat}[i%2], Peer: "B", Data: fmt.Append(nil, i)})
 	}
 }

@@ -200,7 +200,18 @@ func (p *stoppable) saw(line string) bool {
 // startServer starts a NATS server on a free port.
 func startServer(t *testing.T, o *server.Options) *server.Server {
 	t.Helper()
-	o.Host, o.Port, o.NoSigs = "127.0.0.1", server.RANDOM_PORT, true
+	return startServerAt(t, "127.0.0.1:-1", o)
+}
+
+// startServerAt starts a NATS server; port -1 is a free one.
+func startServerAt(t *testing.T, address string, o *server.Options) *server.Server {
+	t.Helper()
+	var port string
+	o.NoSigs = true
+	o.Host, port, _ = strings.Cut(address, ":")
+	if _, err := fmt.Sscan(port, &o.Port); err != nil {
+		t.Fatal(err)
+	}
 	s, err := server.NewServer(o)
 	if err != nil {
 		t.Fatal(err)

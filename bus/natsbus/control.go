@@ -1,6 +1,7 @@
 package natsbus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,12 +110,14 @@ func (r *run) connect() (*connection, error) {
 			r.brokers.connected(a.url)
 			return c, nil
 		}
-		r.problems.connectFailed(a.url, reason(err))
+		if why := reason(err); why != "" || c.dialFailed != nil { // a broker does not always get to say why it hangs up
+			r.problems.connectFailed(a.url, why)
+		}
 		r.logConnectError("NATS connection failed, retrying", err)
 	}
 }
 
-// dial makes one attempt to connect.
+// dial makes one attempt to connect. It returns the connection also if it has failed.
 func (r *run) dial(a attempt) (*connection, error) {
 	select {
 	case <-r.anew: // what is read now is new
@@ -131,12 +134,9 @@ func (r *run) dial(a attempt) (*connection, error) {
 		if c.socket != nil {
 			c.socket.Close() // nats.go leaves it open if its handshake failed
 		}
-		if c.dialFailed != nil {
-			err = c.dialFailed // nats.go replaces some of these
-		}
-		return nil, err
+		err = cmp.Or(c.dialFailed, err) // nats.go replaces some of these
 	}
-	return c, nil
+	return c, err
 }
 
 // noteLoss notes why a connection has ended that has lived for a time.

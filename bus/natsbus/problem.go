@@ -115,7 +115,7 @@ func (p *problems) refuse(r refusal) {
 func (p *problems) try(r refusal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, known := p.refused[r]; known {
+	if stage, known := p.refused[r]; known && stage == standing {
 		p.refused[r] = tried
 	}
 }
@@ -161,9 +161,17 @@ func (p *problems) settle(ping func() error) {
 	}
 }
 
+// noPermission is a problem that concerns single subjects. It is a bus.ErrDenied.
+type noPermission string
+
+func (p noPermission) Error() string { return string(p) }
+
+func (p noPermission) Is(target error) bool { return target == bus.ErrDenied }
+
 // Problem is nil, or the reason why the bus cannot be used in full at present, in one line
-// that says what to do. A broker that cannot be reached is no problem in this sense. It
-// does not block, and may be called by several goroutines.
+// that says what to do. It is a bus.ErrDenied if it is about permissions for single subjects. A
+// broker that cannot be reached is no problem in this sense. It does not block, and may be
+// called by several goroutines.
 func (b *Bus) Problem() error {
 	edges, p := b.edges.Load(), b.problems
 	p.mu.Lock()
@@ -186,9 +194,9 @@ func (b *Bus) Problem() error {
 	case p.unheld > 0:
 		return fmt.Errorf("NATS broker %s refuses %d of this server's subscriptions for their number: raise its max_subscriptions, or the account's limit", p.broker, p.unheld)
 	case len(subscribed) > 0:
-		return fmt.Errorf("NATS broker %s refuses %d of this server's subscriptions, such as %s: %s", p.broker, len(subscribed), slices.Min(subscribed), hint)
+		return noPermission(fmt.Sprintf("NATS broker %s refuses %d of this server's subscriptions, such as %s: %s", p.broker, len(subscribed), slices.Min(subscribed), hint))
 	case len(published) > 0:
-		return fmt.Errorf("NATS broker %s refuses what this server publishes on %d subjects, such as %s: %s", p.broker, len(published), slices.Min(published), hint)
+		return noPermission(fmt.Sprintf("NATS broker %s refuses what this server publishes on %d subjects, such as %s: %s", p.broker, len(published), slices.Min(published), hint))
 	case p.noHeaders:
 		return fmt.Errorf("NATS broker %s has no support for message headers: %s", p.broker, headersHint)
 	case p.maxPayload > 0 && p.maxPayload < minPayload:

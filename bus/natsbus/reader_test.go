@@ -3,6 +3,7 @@ package natsbus
 import (
 	"bytes"
 	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,7 +37,18 @@ type receiver struct {
 	f               *feed         // may be nil
 
 	connected chan bool
+	errors    chan error        // may be nil
 	onReceive func(bus.Message) // may be nil
+
+	mu      sync.Mutex
+	handler func(bus.Message) // may be nil
+}
+
+// handle makes h the receiver's handler of messages.
+func (r *receiver) handle(h func(bus.Message)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.handler = h
 }
 
 func newReceiver() *receiver { return &receiver{connected: make(chan bool, 100)} }
@@ -45,6 +57,11 @@ func (r *receiver) Receive(m bus.Message) {
 	r.messages++
 	if r.onReceive != nil {
 		r.onReceive(m)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.handler != nil {
+		r.handler(m)
 	}
 }
 
@@ -55,8 +72,12 @@ func (r *receiver) BatchEnd() {
 	}
 }
 
-func (r *receiver) Connected(up bool)                     { r.connected <- up }
-func (r *receiver) AsyncError(string, error)              {}
+func (r *receiver) Connected(up bool) { r.connected <- up }
+func (r *receiver) AsyncError(_ string, err error) {
+	if r.errors != nil {
+		r.errors <- err
+	}
+}
 func (r *receiver) Answer(string, []byte) ([]byte, error) { return nil, bus.ErrUnknown }
 
 // TestReadTogether: messages that come closely are read together, and wait no longer

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -69,18 +70,13 @@ func (n natsServer) reload() {
 // that was made again has another id.
 func (n natsServer) connections() map[string]int {
 	n.t.Helper()
-	reply, err := http.Get(n.monitor + "/connz?limit=1000")
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	defer reply.Body.Close()
 	var listing struct {
 		Connections []struct {
 			CID  int
 			Name string
 		}
 	}
-	if err := json.NewDecoder(reply.Body).Decode(&listing); err != nil {
+	if err := json.Unmarshal([]byte(n.connz("limit=1000")), &listing); err != nil {
 		n.t.Fatal(err)
 	}
 	numbers := map[string]int{}
@@ -88,6 +84,23 @@ func (n natsServer) connections() map[string]int {
 		numbers[c.Name] = c.CID
 	}
 	return numbers
+}
+
+// subscriptions returns the monitor's list of connections with their subscriptions.
+func (n natsServer) subscriptions() string { return n.connz("subs=true&limit=1000") }
+
+func (n natsServer) connz(query string) string {
+	n.t.Helper()
+	reply, err := http.Get(n.monitor + "/connz?" + query)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	body, err := io.ReadAll(reply.Body)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return string(body)
 }
 
 // freeAddress returns an address that is not in use, for settings where port 0 does not
