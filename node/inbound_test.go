@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"herd/bus"
+	"herd/node/replica"
+	"herd/node/wire"
 )
 
 // TestNeighbourUnreachable: a report while a neighbour is down reaches it when it is up
@@ -123,6 +126,180 @@ func TestMalformedInput(t *testing.T) {
 		time.Sleep(2 * time.Second) // the rest is reported, although no more arrives
 		if next := <-events; !strings.Contains(next, `dropped 501 malformed lines from B, the last: "malformed"`) {
 			t.Errorf("event %q, want the number of lines since the last event", next)
+		}
+	})
+}
+
+// heartbeatOf is the heartbeat of a server that is ready and has an empty map.
+func heartbeatOf(change func(*wire.Heartbeat)) []byte {
+	b := wire.Heartbeat{Epoch: 9, Clock: wire.InstantOf(time.Now()), Format: wire.Format, Ready: true}
+	change(&b)
+	return b.Append(nil)
+}
+
+// TestStranger: the heartbeat of a server that is no neighbour is answered with `noedge`,
+// once a second, for a bounded number of servers, and unless that could go on for ever.
+// Whatever else it sends is dropped.
+func TestStranger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A-B")
+		var mu sync.Mutex
+		answers := map[string][]string{} // by receiver
+		h.network.Tap(func(subject string, m bus.Message) {
+			if to, ok := strings.CutPrefix(subject, "herd.beat.A."); ok && to != "B" {
+				mu.Lock()
+				defer mu.Unlock()
+				answers[to] = append(answers[to], string(m.Data))
+			}
+		})
+		h.startAll()
+		a := h.servers["A"].node
+		sent := func(peer string) []string {
+			mu.Lock()
+			defer mu.Unlock()
+			return answers[peer]
+		}
+		plain := heartbeatOf(func(*wire.Heartbeat) {})
+		for range 5 {
+			a.Receive(bus.Message{Lane: bus.Heartbeat, Peer: "X", Data: plain})
+		}
+		if got := sent("X"); len(got) != 1 || !strings.Contains(got[0], " noedge") || !strings.Contains(got[0], "format=1") {
+			t.Fatalf("answers %q to five heartbeats, want one that says noedge", got)
+		}
+		time.Sleep(strangerEvery)
+		a.Receive(bus.Message{Lane: bus.Heartbeat, Peer: "X", Data: plain})
+		if got := sent("X"); len(got) != 2 {
+			t.Errorf("%d answers after a second, want 2", len(got))
+		}
+		for name, m := range map[string]bus.Message{
+			"Noedge":    {Lane: bus.Heartbeat, Data: heartbeatOf(func(b *wire.Heartbeat) { b.NoEdge = true })},
+			"Bye":       {Lane: bus.Heartbeat, Data: heartbeatOf(func(b *wire.Heartbeat) { b.Bye = true })},
+			"Malformed": {Lane: bus.Heartbeat, Data: []byte("hello")},
+			"Record":    {Lane: bus.Records, Data: []byte("AT X +1.000000000 kiwi +1+1 100")},
+			"Request":   {Lane: bus.SyncRequest, Data: wire.Sync{Kind: wire.RequestGroups}.Append(nil)},
+			"Reply":     {Lane: bus.SyncReply, Data: wire.Sync{Kind: wire.ReplyLines, Body: []byte("AT X +1.000000000 kiwi +1+1 100")}.Append(nil)},
+		} {
+			m.Peer = name
+			a.Receive(m)
+			if got := sent(name); len(got) > 0 {
+				t.Errorf("%s: answered with %q", name, got)
+			}
+		}
+		if got := h.record("A", "kiwi"); got != "?" {
+			t.Errorf("a record of a server that is no neighbour was merged: %q", got)
+		}
+		time.Sleep(strangerEvery)
+		for i := range 2 * maxStrangers {
+			a.Receive(bus.Message{Lane: bus.Heartbeat, Peer: fmt.Sprint("N", i), Data: plain})
+		}
+		mu.Lock()
+		count := len(answers) - 1 // without X
+		mu.Unlock()
+		if count != maxStrangers {
+			t.Errorf("%d servers were answered within a second, want %d", count, maxStrangers)
+		}
+		time.Sleep(strangerEvery)
+		a.Receive(bus.Message{Lane: bus.Heartbeat, Peer: "Y", Data: plain})
+		if len(sent("Y")) != 1 {
+			t.Error("a second later the next server is not answered")
+		}
+	})
+}
+
+// TestTopologiesDiffer: two neighbours exchange records although their topologies differ.
+// Each reports that once, and shows it.
+func TestTopologiesDiffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A-B")
+		var mu sync.Mutex
+		reported := map[string]int{}
+		h.network.Tap(func(subject string, m bus.Message) {
+			if strings.Contains(subject, ".mismatch.") {
+				mu.Lock()
+				defer mu.Unlock()
+				reported[subject]++
+			}
+		})
+		h.start("A", 1, nil)
+		h.start("B", 2, func(cfg *Config) { cfg.Topology++ })
+		settle()
+		want := h.dial("A").ask("IAMAT kiwi +1+1 100")
+		time.Sleep(10 * time.Second)
+		h.wantRecord("kiwi", want)
+		if e := h.servers["A"].node.Stats().Edges[0]; !e.Up || !e.InStep || e.Refused || !strings.HasPrefix(e.Problem, "B has another topology: ") {
+			t.Errorf("the edge is %+v, want it up, in step and with a problem", e)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if reported["herd.event.A.mismatch.B"] != 1 || reported["herd.event.B.mismatch.A"] != 1 {
+			t.Errorf("events %v, want one at each end", reported)
+		}
+	})
+}
+
+// TestEdgesComeAndGo: records flow over an edge that was added while the server runs, with
+// all that was reported before, and not over one that was removed.
+func TestEdgesComeAndGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A-B,B-C,A-C") // the bus has all edges
+		for i, name := range []string{"A", "B", "C"} {
+			h.start(name, uint64(i+1), func(cfg *Config) {
+				cfg.Neighbours = map[string][]string{"A": {"B"}, "B": {"A"}}[name]
+			})
+		}
+		settle()
+		set := func(name string, neighbours ...string) {
+			n := h.servers[name].node
+			n.mu.Lock()
+			events := n.replica.SetTopology(replica.Topology{Neighbours: neighbours, Hash: 5}, time.Now())
+			n.mu.Unlock()
+			n.emit(events)
+		}
+		kiwi := h.dial("A").ask("IAMAT kiwi +1+1 100")
+		settle()
+		set("A", "B", "C")
+		time.Sleep(2 * time.Second)
+		if e := h.servers["A"].node.Stats().Edges[1]; e.Up || !e.Refused {
+			t.Errorf("the edge that A alone lists is %+v, want it refused", e)
+		}
+		set("C", "A")
+		time.Sleep(2 * time.Second)
+		settle()
+		h.wantRecord("kiwi", kiwi)
+		h.wantRecord("emu", h.dial("C").ask("IAMAT emu +1+1 100"))
+		set("A", "C")
+		time.Sleep(2 * time.Second)
+		rhea := h.dial("A").ask("IAMAT rhea +1+1 100")
+		settle()
+		if b, c := h.record("B", "rhea"), h.record("C", "rhea"); b != "?" || c != rhea {
+			t.Errorf("B has %q and C %q, want ? and %q", b, c, rhea)
+		}
+		if edges := h.servers["A"].node.Stats().Edges; len(edges) != 1 || edges[0].Peer != "C" {
+			t.Errorf("A's edges are %+v, want the one to C", edges)
+		}
+		if e := h.servers["B"].node.Stats().Edges[0]; e.Up || !e.Refused {
+			t.Errorf("B's edge to A is %+v, want it refused", e)
+		}
+	})
+}
+
+// TestReportTooLong: a report whose record would be longer than the format allows is an
+// invalid command, and is not stored.
+func TestReportTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newSolo(t, func(cfg *Config) { cfg.Limits.Line = 1 << 20 })
+		settle()
+		c := h.dial("Solo")
+		for _, command := range []string{
+			"IAMAT " + strings.Repeat("x", wire.MaxClient+1) + " +1+1 100",
+			"IAMAT x +1+1 100." + strings.Repeat("0", wire.MaxRecord),
+		} {
+			if got := c.ask(command); got != "? "+command+"\n" {
+				t.Errorf("%.40q… is answered %.40q… of %d bytes, want its copy", command, got, len(got))
+			}
+		}
+		if n := h.servers["Solo"].node.Stats().Records; n != 0 {
+			t.Errorf("%d records are stored", n)
 		}
 	})
 }

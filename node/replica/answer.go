@@ -102,7 +102,7 @@ func (a *Reply) nextBuckets() (message []byte, more bool) {
 
 // nextLines sends the lines that the neighbour does not have.
 func (a *Reply) nextLines() (message []byte, more bool, err error) {
-	room := a.replica.frameSize() - wire.SyncHeaderSize
+	room := max(a.replica.frameSize()-wire.SyncHeaderSize, 1)
 	for len(a.buckets) > 0 && len(a.lines) < room && a.size < replySize {
 		if err := a.answerBucket(); err != nil {
 			return nil, false, err

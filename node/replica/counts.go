@@ -98,6 +98,9 @@ func (r *Replica) Edge(e int, now time.Time) EdgeInfo {
 	if !d.heard.IsZero() {
 		info.HeartbeatAge = now.Sub(d.heard)
 	}
+	if info.Refused && info.HeartbeatAge >= DownAfter { // it is down, whatever it said last
+		info.Refused, info.Problem = false, ""
+	}
 	info.Skew, info.SkewKnown = d.clock.skew()
 	if info.Problem == "" && d.sync.fruitless >= fruitlessTries {
 		info.Problem = fmt.Sprintf("%s does not complete our comparisons: %d were given up", d.peer, d.sync.fruitless)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"herd/node/store"
 	"herd/node/wire"
 )
 
@@ -198,4 +199,19 @@ func TestUnconfirmed(t *testing.T) {
 	}
 	flush(r, 1)
 	check("C is down", 0)
+}
+
+// TestSmallMessages: a bus that takes no message of any size breaks nothing: no record is
+// sent.
+func TestSmallMessages(t *testing.T) {
+	p := newRepairPair(t)
+	mergeLine(t, p.a, "AT A +1.000000000 kiwi +1+1 100")
+	p.a.SetMaxMessage(0)
+	reply, err := p.a.HandleRequest(0, wire.Sync{Kind: wire.RequestLines, Body: wire.AppendBucket(nil, store.BucketOf([]byte("AT A +1.000000000 kiwi +1+1 100")), nil)}.Append(nil), p.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if message, more, err := reply.Next(); more || err != nil || len(message) != wire.SyncHeaderSize {
+		t.Errorf("Next = %q, %v, %v, want a last message without lines", message, more, err)
+	}
 }

@@ -1,8 +1,10 @@
 package replica
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -411,6 +413,354 @@ func TestComparisonTimeout(t *testing.T) {
 	p.settle()
 	if _, ok := p.b.Map().Get(nil, []byte("c1")); !ok {
 		t.Error("the comparison was not tried again")
+	}
+}
+
+// star is A with its neighbours, all up, in step with none, and its records.
+func star(t *testing.T, now time.Time, neighbours ...string) *Replica {
+	r := New(Config{Name: "A", Topology: topologyOf(7, neighbours...), Epoch: 1, Repair: 30 * time.Second})
+	mergeLine(t, r, "AT A +1.000000000 c0 +1+1 100")
+	for e := range neighbours {
+		r.HandleHeartbeat(e, wire.Heartbeat{Epoch: 9, Format: wire.Format, Topology: 7, Digest: 5, Ready: true}, now)
+	}
+	return r
+}
+
+// begin begins the comparisons that are due and returns their IDs, by edge.
+func begin(t *testing.T, r *Replica, now time.Time) map[int]uint64 {
+	t.Helper()
+	ids := map[int]uint64{}
+	for e, request, ok := r.NextRequest(now); ok; e, request, ok = r.NextRequest(now) {
+		m, err := wire.ParseSync(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[e] = m.ID
+	}
+	return ids
+}
+
+// differing is a complete reply to RequestGroups: all buckets of group 0 differ.
+func differing(id uint64) []byte {
+	var digests [wire.Groups]uint64
+	for i := range digests {
+		digests[i] = 5
+	}
+	return wire.Sync{Kind: wire.ReplyBuckets, ID: id, Last: true, Body: wire.AppendGroup(nil, 0, &digests)}.Append(nil)
+}
+
+// TestEndlessReply: a neighbour whose replies do not end delays no comparison with others.
+// Its own is given up, whatever it sends; the next tries become rare, and do not delay
+// Ready.
+func TestEndlessReply(t *testing.T) {
+	known := []byte("AT A +1.000000000 c0 +1+1 100\n")
+	for name, reply := range map[string]func(i int, id uint64) []byte{
+		"silent":      func(int, uint64) []byte { return nil },
+		"empty parts": func(_ int, id uint64) []byte { return wire.Sync{Kind: wire.ReplyLines, ID: id}.Append(nil) },
+		"known lines": func(_ int, id uint64) []byte {
+			return wire.Sync{Kind: wire.ReplyLines, ID: id, Body: known}.Append(nil)
+		},
+		"no progress":  func(_ int, id uint64) []byte { return wire.Sync{Kind: wire.ReplyLines, ID: id, Last: true}.Append(nil) },
+		"groups again": func(_ int, id uint64) []byte { return differing(id) },
+		"little by little": func(i int, id uint64) []byte {
+			return wire.Sync{Kind: wire.ReplyLines, ID: id, Body: fmt.Appendf(nil, "AT B +1.000000000 x%d +1+1 100\n", i)}.Append(nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Unix(1_700_000_000, 0)
+			r := star(t, start, "B", "C")
+			ids := begin(t, r, start)
+			if len(ids) != 2 {
+				t.Fatalf("%d comparisons begin, want one with each neighbour", len(ids))
+			}
+			for range 10 { // C's ends, whatever B does
+				r.HandleReply(1, wire.Sync{Kind: wire.ReplyBuckets, ID: ids[1], Last: true}.Append(nil), start)
+			}
+			if !r.InStep(1) {
+				t.Fatal("not in step with C")
+			}
+			r.HandleReply(0, differing(ids[0]), start)
+			began, ready := 1, time.Duration(0)
+			const long = 10 * time.Minute
+			for i := range int(long / (300 * time.Millisecond)) {
+				now := start.Add(time.Duration(i) * 300 * time.Millisecond)
+				for e, id := range begin(t, r, now) {
+					if e == 0 {
+						ids[0] = id
+						began++
+						r.HandleReply(0, differing(id), now)
+					}
+				}
+				if m := reply(i, ids[0]); m != nil {
+					r.HandleReply(0, m, now)
+				}
+				for e := range 2 {
+					r.HandleHeartbeat(e, wire.Heartbeat{Epoch: 9, Format: wire.Format, Topology: 7, Digest: 5, Ready: true}, now)
+				}
+				if ready == 0 && r.Ready(now, start) {
+					ready = now.Sub(start)
+				}
+			}
+			limit := 7 * time.Second
+			if name == "little by little" { // something moves: the bound is that of the whole comparison
+				limit = 2*comparisonTime + 10*time.Second
+			}
+			if ready == 0 || ready > limit {
+				t.Errorf("ready after %v, want at most %v", ready, limit)
+			}
+			if began < 4 || began > 40 {
+				t.Errorf("%d comparisons in %v, want 4 to 40", began, long)
+			}
+			if r.InStep(0) {
+				t.Error("in step with B")
+			}
+			if info := r.Edge(0, start); !strings.Contains(info.Problem, "B does not complete our comparisons") {
+				t.Errorf("problem %q, want that comparisons are given up", info.Problem)
+			}
+		})
+	}
+}
+
+// TestReplyTooLong: a comparison ends when the neighbour has sent more than our map can
+// differ by.
+func TestReplyTooLong(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	r := star(t, now, "B")
+	id := begin(t, r, now)[0]
+	r.HandleReply(0, differing(id), now)
+	part := wire.Sync{Kind: wire.ReplyLines, ID: id, Body: bytes.Repeat([]byte("AT A +1.000000000 c0 +1+1 100\n"), 1000)}.Append(nil)
+	parts := 0
+	for ; r.Comparing(0); parts++ {
+		if parts > 1000 {
+			t.Fatalf("the comparison goes on after %d bytes", parts*len(part))
+		}
+		r.HandleReply(0, part, now)
+	}
+	if sent := parts * len(part); sent < replySize {
+		t.Errorf("given up after %d bytes, want more than one full reply", sent)
+	}
+}
+
+// TestComparisonsShareTheWork: comparisons with several neighbours run at the same time,
+// and what one brings is not brought again by the others. All neighbours get what they do
+// not have.
+func TestComparisonsShareTheWork(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	names := []string{"B", "C", "D"}
+	a := New(Config{Name: "A", Topology: topologyOf(0, names...), Epoch: 1, Repair: 30 * time.Second})
+	mergeLine(t, a, "AT A +1.000000000 only +1+1 100")
+	others := make([]*Replica, len(names))
+	const records = 20_000
+	for e, name := range names {
+		others[e] = New(Config{Name: name, Topology: topologyOf(0, "A"), Epoch: uint64(e) + 2, Repair: 30 * time.Second})
+		for i := range records {
+			if i%100 != e { // each lacks a few
+				mergeLine(t, others[e], fmt.Sprintf("AT B +1.000000000 client%d +34.068930-118.445127 100", i))
+			}
+		}
+	}
+	for e, o := range others {
+		a.HandleHeartbeat(e, o.Heartbeat(0, now), now)
+		o.HandleHeartbeat(0, a.Heartbeat(e, now), now)
+	}
+	type message struct {
+		e    int
+		data []byte
+	}
+	var requests []message
+	for e, request, ok := a.NextRequest(now); ok; e, request, ok = a.NextRequest(now) {
+		requests = append(requests, message{e, request})
+	}
+	if len(requests) != len(names) {
+		t.Fatalf("%d comparisons begin, want %d", len(requests), len(names))
+	}
+	for len(requests) > 0 { // in turns
+		m := requests[0]
+		requests = requests[1:]
+		reply, err := others[m.e].HandleRequest(0, m.data, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for more := true; more; {
+			var part []byte
+			if part, more, err = reply.Next(); err != nil {
+				t.Fatal(err)
+			}
+			result, err := a.HandleReply(m.e, part, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if result.Request != nil {
+				requests = append(requests, message{m.e, result.Request})
+			}
+		}
+	}
+	var lines uint64
+	queued := 0
+	for e := range names {
+		lines += a.edges[e].counts.RepairLines
+		queued += a.edges[e].queued()
+		if !a.InStep(e) {
+			t.Errorf("not in step with %s", names[e])
+		}
+	}
+	if a.Map().Len() != records+1 {
+		t.Errorf("A has %d records, want %d", a.Map().Len(), records+1)
+	}
+	if lines > records*5/4 {
+		t.Errorf("%d lines for %d records, want each about once", lines, records)
+	}
+	if queued > records/4 {
+		t.Errorf("%d records are queued for neighbours, want few: they have nearly all", queued)
+	}
+	for e, o := range others { // they ask back, or the flood brings it
+		p := &pair{t: t, a: o, b: a, now: now}
+		for _, request, ok := o.NextRequest(now); ok; _, request, ok = o.NextRequest(now) {
+			for request != nil {
+				reply, err := a.HandleRequest(e, request, now)
+				request = nil
+				if err != nil {
+					t.Fatal(err)
+				}
+				for more := true; more; {
+					var part []byte
+					part, more, _ = reply.Next()
+					reply.Sent()
+					result, err := o.HandleReply(0, part, now)
+					if err != nil {
+						t.Fatal(err)
+					}
+					request = result.Request
+				}
+			}
+		}
+		for f := a.NextFrame(e, nil); f.Lines > 0; f = a.NextFrame(e, nil) {
+			a.FrameDone(e, Sent)
+			o.Frame(0, f.Mark, f.Data, p.now)
+		}
+		if o.Map().Digest() != a.Map().Digest() {
+			t.Errorf("%s has %d records, which differ from A's %d", names[e], o.Map().Len(), a.Map().Len())
+		}
+	}
+}
+
+// TestUnsendable: a record that the bus cannot carry delays no other. The comparison ends,
+// the edge is in step, both ends can tell that a record is missing, comparisons become
+// rare, and it is sent once the bus takes it.
+func TestUnsendable(t *testing.T) {
+	p := newRepairPair(t)
+	p.a.SetMaxMessage(4096)
+	p.b.SetMaxMessage(4096)
+	for i := range 100 {
+		mergeLine(t, p.a, fmt.Sprintf("AT A +1.000000000 c%d +1+1 100", i))
+	}
+	large := "AT A +1.000000000 " + strings.Repeat("x", 5000) + " +1+1 100"
+	mergeLine(t, p.a, large)
+	p.heartbeats()
+	p.settle()
+	if p.b.Map().Len() != 100 || !p.b.InStep(0) || !p.b.Ready(p.now.Add(time.Hour), p.now) {
+		t.Errorf("B has %d of 100 records, in step %v", p.b.Map().Len(), p.b.InStep(0))
+	}
+	p.heartbeats()
+	if a, b := p.a.Edge(0, p.now), p.b.Edge(0, p.now); a.Unsendable != 1 || b.TheirUnsendable != 1 || b.Unsendable != 0 {
+		t.Errorf("A counts %d, B counts %d of A and %d of its own, want 1, 1 and 0", a.Unsendable, b.TheirUnsendable, b.Unsendable)
+	}
+	compared := p.b.edges[0].counts.Repairs
+	for range 300 {
+		p.now = p.now.Add(HeartbeatEvery)
+		p.heartbeats()
+		p.settle()
+	}
+	if n := p.b.edges[0].counts.Repairs - compared; n > 40 {
+		t.Errorf("%d comparisons in five minutes, which bring nothing, want 40 at most", n)
+	}
+	p.a.SetMaxMessage(1 << 20)
+	p.b.SetMaxMessage(1 << 20)
+	if got := flush(p.a, 0); got != large+"\n" {
+		t.Errorf("once the bus takes it %d bytes are sent, want the record", len(got))
+	}
+	p.b.Frame(0, wire.Mark{}, []byte(large+"\n"), p.now)
+	p.heartbeats()
+	if a := p.a.Edge(0, p.now); a.Unsendable != 0 || p.a.Withheld() != 0 {
+		t.Errorf("A still counts %d records, and %d over all edges", a.Unsendable, p.a.Withheld())
+	}
+}
+
+// TestFitsIntoFrameOnly: a record that fits into a frame and not into a reply is sent in a
+// frame.
+func TestFitsIntoFrameOnly(t *testing.T) {
+	p := newRepairPair(t)
+	const line = "AT A +1.000000000 kiwi +1+1 100"
+	p.a.SetMaxMessage(len(line) + 1)
+	mergeLine(t, p.a, line)
+	p.heartbeats()
+	p.settle()
+	if got := flush(p.a, 0); got != line+"\n" || p.a.Withheld() != 0 {
+		t.Errorf("sent %q, withheld %d, want the record and 0", got, p.a.Withheld())
+	}
+}
+
+// TestNeighbourWithoutRepair: a neighbour that has repair off is not compared with and does
+// not delay Ready. Records that a repair with others brings are sent to it.
+func TestNeighbourWithoutRepair(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	r := New(Config{Name: "A", Topology: topologyOf(7, "B", "C"), Epoch: 1, Repair: 30 * time.Second})
+	off := wire.Heartbeat{Epoch: 9, Format: wire.Format, Topology: 7, Digest: 5, Ready: true, NoRepair: true}
+	events, _ := r.HandleHeartbeat(0, off, now)
+	if !slices.ContainsFunc(events, func(e Event) bool { return e.Kind == Mismatch && strings.Contains(e.Text, "B has repair off") }) {
+		t.Errorf("events %+v, want a mismatch", events)
+	}
+	off.Epoch++
+	if events, _ = r.HandleHeartbeat(0, off, now); slices.ContainsFunc(events, func(e Event) bool { return e.Kind == Mismatch }) {
+		t.Errorf("events %+v, want no second mismatch", events)
+	}
+	if !r.Ready(now.Add(GreetingTimeout), now) {
+		t.Error("not ready")
+	}
+	for range 200 {
+		now = now.Add(HeartbeatEvery)
+		r.HandleHeartbeat(0, off, now)
+		r.Lost(0, now)
+		if _, _, ok := r.NextRequest(now); ok {
+			t.Fatal("a comparison with a neighbour that has repair off")
+		}
+	}
+	const line = "AT C +1.000000000 c1 +1+1 100"
+	r.mergeReply(1, []byte(line), repaired)
+	if got := flush(r, 0); got != line+"\n" {
+		t.Errorf("sent %q, want the record that a repair has brought", got)
+	}
+	if b := New(Config{Name: "B", Topology: topologyOf(7, "A")}).Heartbeat(0, now); !b.NoRepair {
+		t.Error("with repair off a heartbeat does not say so")
+	}
+}
+
+// TestFormerLife: with repair off, what waited for a neighbour is dropped when it comes
+// back as another process, and sent when it comes back as the same.
+func TestFormerLife(t *testing.T) {
+	for name, tt := range map[string]struct {
+		repair time.Duration
+		epoch  uint64
+		want   bool
+	}{
+		"same process":             {0, theirEpoch, true},
+		"another process":          {0, theirEpoch + 1, false},
+		"repair on, other process": {time.Minute, theirEpoch + 1, true},
+	} {
+		r := New(Config{Name: "A", Topology: topologyOf(7, "B"), Epoch: ourEpoch, Repair: tt.repair})
+		now := time.Unix(1000, 0)
+		r.HandleHeartbeat(0, heartbeatOf(theirEpoch, 0), now)
+		now = now.Add(DownAfter)
+		r.Tick(now)
+		line := report(t, r, "IAMAT kiwi +1+1 100", 101)
+		r.HandleHeartbeat(0, heartbeatOf(tt.epoch, 0), now)
+		if got := flush(r, 0); (got == line+"\n") != tt.want {
+			t.Errorf("%s: sent %q, want the record: %v", name, got, tt.want)
+		}
+		after := report(t, r, "IAMAT emu +1+1 100", 102)
+		if got := flush(r, 0); got != after+"\n" {
+			t.Errorf("%s: sent %q of what is reported later, want %q", name, got, after)
+		}
 	}
 }
 

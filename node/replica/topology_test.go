@@ -146,6 +146,9 @@ func TestProblem(t *testing.T) {
 		if info.Problem != tt.problem || info.Refused != tt.refused || info.Up != tt.up || reply != tt.up {
 			t.Errorf("problem %q, refused %v, up %v, reply %v, want %q, %v, %v", info.Problem, info.Refused, info.Up, reply, tt.problem, tt.refused, tt.up)
 		}
+		if later := r.Edge(0, now.Add(DownAfter)); later.Refused || tt.refused && later.Problem != "" {
+			t.Errorf("silent for %v: problem %q, refused %v, want it only down", DownAfter, later.Problem, later.Refused)
+		}
 		reported := slices.ContainsFunc(events, func(e Event) bool { return e.Kind == Mismatch && e.Text == tt.problem })
 		if reported != (tt.problem != "") {
 			t.Errorf("problem %q: events %+v", tt.problem, events)
