@@ -1,7 +1,9 @@
 package node
 
 import (
+	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
@@ -64,6 +66,75 @@ func TestLimits(t *testing.T) {
 			first.conn.Close()
 			settle()
 			h.dial("Solo").ask("x")
+		})
+		synctest.Test(t, func(t *testing.T) { // clients that come and go are logged once a second
+			var log logBuffer
+			h := newSolo(t, func(cfg *Config) {
+				cfg.Limits.Conns = 1
+				cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+			})
+			settle()
+			for range 500 {
+				c := h.dial("Solo")
+				h.wantClosed(h.dial("Solo"))
+				c.conn.Close()
+				time.Sleep(10 * time.Millisecond)
+			}
+			time.Sleep(2 * time.Second)
+			lines, refused := 0, 0
+			for line := range strings.Lines(log.String()) {
+				if _, n, ok := strings.Cut(line, "connections refused: too many clients\" node=Solo connections="); ok {
+					lines++
+					var count int
+					fmt.Sscan(n, &count)
+					refused += count
+				}
+			}
+			if lines > 7 || refused != 500 {
+				t.Errorf("%d lines for %d of 500 connections that were refused in 5 s", lines, refused)
+			}
+		})
+	})
+	t.Run("file descriptors", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var log logBuffer
+			h := newSolo(t, func(cfg *Config) {
+				cfg.Limits.Files = 2
+				cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+			})
+			settle()
+			open := []*client{h.dial("Solo"), h.dial("Solo")}
+			for range 20 { // the next one waits until another has gone
+				waiting := make(chan *client)
+				go func() { waiting <- h.dial("Solo") }()
+				settle()
+				select {
+				case <-waiting:
+					t.Fatal("a third connection was accepted")
+				default:
+				}
+				if got := open[0].ask("x"); got != "? x\n" {
+					t.Fatalf("reply %q", got)
+				}
+				open[0].conn.Close()
+				open = []*client{open[1], <-waiting}
+			}
+			time.Sleep(2 * shortageOver)
+			if n := strings.Count(log.String(), "clients wait for file descriptors"); n != 1 {
+				t.Errorf("%d lines say that clients wait, want 1:\n%s", n, log.String())
+			}
+			open[0].conn.Close()
+			settle()
+			open[0] = h.dial("Solo")
+			time.Sleep(2 * shortageOver)
+			if !strings.Contains(log.String(), "clients no longer wait") {
+				t.Errorf("no line says that clients no longer wait:\n%s", log.String())
+			}
+			stopped := make(chan error)
+			go func() { stopped <- h.servers["Solo"].stop() }()
+			if err := <-stopped; err != nil {
+				t.Errorf("Run = %v", err)
+			}
 		})
 	})
 	t.Run("connections of one address", func(t *testing.T) {

@@ -54,6 +54,7 @@ func newProcess(s settings, stderr io.Writer, names, addresses []string, opsAddr
 		log:      slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: s.logLevel})),
 		metrics:  newMetrics(),
 	}
+	p.settings.limits.Files = s.limitConns(p.log, len(names))
 	if s.journal != journalOff {
 		if err := p.lockData(); err != nil {
 			return nil, err
