@@ -1,11 +1,13 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -172,5 +174,50 @@ func TestLimits(t *testing.T) {
 				t.Errorf("the reply to a known client is %q, want a record", got)
 			}
 		})
+	})
+}
+
+// failingListener is out of file descriptors for a number of calls.
+type failingListener struct {
+	net.Listener
+	failures *int // still to come
+}
+
+func (l failingListener) Accept() (net.Conn, error) {
+	if *l.failures > 0 {
+		*l.failures--
+		return nil, syscall.EMFILE
+	}
+	return l.Listener.Accept()
+}
+
+// TestAcceptFails: a server that is out of file descriptors tries again after a growing
+// pause, and logs one line.
+func TestAcceptFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logBuffer
+		failures := 10
+		n := New(Config{
+			Name: "Solo", Epoch: 1, Limits: generous, Bus: newTestHerd(t, "Solo").network.Bus("Solo"), Places: noPlaces{},
+			Log: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		ln := newPipeListener()
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- n.Run(ctx, failingListener{ln, &failures}) }()
+		began := time.Now()
+		conn := ln.dial(nil)
+		defer conn.Close()
+		if took := time.Since(began); took < 3*time.Second || took > 5*time.Second {
+			t.Errorf("a connection was accepted after %v, want 10 pauses of 5 ms to a second", took)
+		}
+		time.Sleep(2 * shortageOver)
+		if text := log.String(); strings.Count(text, "clients wait for file descriptors") != 1 || !strings.Contains(text, "clients no longer wait for file descriptors\" node=Solo waits=10 ") {
+			t.Errorf("the log does not say once that clients wait, and how often they did:\n%s", text)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("Run = %v", err)
+		}
 	})
 }
