@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net"
 	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
+
+	"herd/bus/ratenote"
 )
 
 const (
@@ -28,37 +31,46 @@ type clients struct {
 	limits  Limits
 	running sync.WaitGroup // sessions
 
+	refusals ratenote.Limiter // connections
+	closed   chan struct{}    // tells serve that one was closed; capacity 1
+
 	mu       sync.Mutex // guards what follows; no other lock is taken while it is held
 	open     map[net.Conn]struct{}
 	byHost   map[string]int // number of open ones, by remote host; without loopback
-	refusing bool           // the last one was refused: further ones are not logged
 	accepted uint64
 	refused  uint64
 }
 
 func newClients(l Limits) clients {
-	return clients{limits: l, open: map[net.Conn]struct{}{}, byHost: map[string]int{}}
+	if l.Files == 0 {
+		l.Files = math.MaxInt
+	}
+	return clients{limits: l, closed: make(chan struct{}, 1), open: map[net.Conn]struct{}{}, byHost: map[string]int{}}
 }
 
-// admit counts conn as open if the limits allow. first says that it is the first that
-// was refused after one that was not.
-func (c *clients) admit(conn net.Conn) (ok, first bool) {
+// admit counts conn as open if the limits allow.
+func (c *clients) admit(conn net.Conn) (ok bool) {
 	host, limited := limitedHost(conn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	full := len(c.open) >= c.limits.Conns || limited && c.byHost[host] >= max(1, c.limits.Conns/2)
-	first = full && !c.refusing
-	c.refusing = full
-	if full {
+	most := min(c.limits.Conns, c.limits.Files)
+	if len(c.open) >= c.limits.Conns || limited && c.byHost[host] >= max(1, most/2) {
 		c.refused++
-		return false, first
+		return false
 	}
 	c.accepted++
 	c.open[conn] = struct{}{}
 	if limited {
 		c.byHost[host]++
 	}
-	return true, false
+	return true
+}
+
+// hasFile reports whether there is a file descriptor for one more connection.
+func (c *clients) hasFile() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.open) < c.limits.Files
 }
 
 // remove counts conn as closed.
@@ -66,6 +78,7 @@ func (c *clients) remove(conn net.Conn) {
 	host, limited := limitedHost(conn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer signal(c.closed)
 	delete(c.open, conn)
 	if limited {
 		if c.byHost[host]--; c.byHost[host] == 0 {
@@ -113,8 +126,17 @@ func (n *Node) serve(ctx context.Context, ln net.Listener) error {
 	}
 	n.log.Info("listening", "clients", ln.Addr().String(), "neighbours", n.cfg.Neighbours)
 
+	short := newShortage(n.log)
+	defer short.end()
 	var pause time.Duration
 	for {
+		for !n.clients.hasFile() && ctx.Err() == nil { // the kernel lets clients wait
+			short.note(fmt.Errorf("too many open files: there is room for %d client connections", n.clients.limits.Files))
+			select {
+			case <-n.clients.closed:
+			case <-ctx.Done():
+			}
+		}
 		conn, err := ln.Accept()
 		switch {
 		case ctx.Err() != nil:
@@ -126,7 +148,7 @@ func (n *Node) serve(ctx context.Context, ln net.Listener) error {
 			return fmt.Errorf("accept: %w", err)
 		case err != nil: // out of file descriptors, or the client has gone already: back off
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			n.log.Warn("accept failed", "err", err, "pause", pause)
+			short.note(err)
 			wait(ctx, nil, pause)
 			continue
 		}
@@ -134,11 +156,9 @@ func (n *Node) serve(ctx context.Context, ln net.Listener) error {
 		if n.cfg.TLS != nil {
 			conn = tls.Server(patientConn{conn, n.cfg.Limits.Write}, n.cfg.TLS)
 		}
-		ok, first := n.clients.admit(conn)
-		if first {
-			n.log.Warn("connection refused: too many clients", "remote", conn.RemoteAddr().String(), "limit", n.cfg.Limits.Conns)
-		}
-		if !ok {
+		if !n.clients.admit(conn) {
+			n.clients.refusals.Note("", conn.RemoteAddr().String(), 1)
+			n.reportRepeated()
 			conn.Close()
 			continue
 		}

@@ -1,9 +1,13 @@
 package node
 
 import (
+	"context"
+	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,6 +69,75 @@ func TestLimits(t *testing.T) {
 			settle()
 			h.dial("Solo").ask("x")
 		})
+		synctest.Test(t, func(t *testing.T) { // clients that come and go are logged once a second
+			var log logBuffer
+			h := newSolo(t, func(cfg *Config) {
+				cfg.Limits.Conns = 1
+				cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+			})
+			settle()
+			for range 500 {
+				c := h.dial("Solo")
+				h.wantClosed(h.dial("Solo"))
+				c.conn.Close()
+				time.Sleep(10 * time.Millisecond)
+			}
+			time.Sleep(2 * time.Second)
+			lines, refused := 0, 0
+			for line := range strings.Lines(log.String()) {
+				if _, n, ok := strings.Cut(line, "connections refused: too many clients\" node=Solo connections="); ok {
+					lines++
+					var count int
+					fmt.Sscan(n, &count)
+					refused += count
+				}
+			}
+			if lines > 7 || refused != 500 {
+				t.Errorf("%d lines for %d of 500 connections that were refused in 5 s", lines, refused)
+			}
+		})
+	})
+	t.Run("file descriptors", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var log logBuffer
+			h := newSolo(t, func(cfg *Config) {
+				cfg.Limits.Files = 2
+				cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+			})
+			settle()
+			open := []*client{h.dial("Solo"), h.dial("Solo")}
+			for range 20 { // the next one waits until another has gone
+				waiting := make(chan *client)
+				go func() { waiting <- h.dial("Solo") }()
+				settle()
+				select {
+				case <-waiting:
+					t.Fatal("a third connection was accepted")
+				default:
+				}
+				if got := open[0].ask("x"); got != "? x\n" {
+					t.Fatalf("reply %q", got)
+				}
+				open[0].conn.Close()
+				open = []*client{open[1], <-waiting}
+			}
+			time.Sleep(2 * shortageOver)
+			if n := strings.Count(log.String(), "clients wait for file descriptors"); n != 1 {
+				t.Errorf("%d lines say that clients wait, want 1:\n%s", n, log.String())
+			}
+			open[0].conn.Close()
+			settle()
+			open[0] = h.dial("Solo")
+			time.Sleep(2 * shortageOver)
+			if !strings.Contains(log.String(), "clients no longer wait") {
+				t.Errorf("no line says that clients no longer wait:\n%s", log.String())
+			}
+			stopped := make(chan error)
+			go func() { stopped <- h.servers["Solo"].stop() }()
+			if err := <-stopped; err != nil {
+				t.Errorf("Run = %v", err)
+			}
+		})
 	})
 	t.Run("connections of one address", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -101,5 +174,50 @@ func TestLimits(t *testing.T) {
 				t.Errorf("the reply to a known client is %q, want a record", got)
 			}
 		})
+	})
+}
+
+// failingListener is out of file descriptors for a number of calls.
+type failingListener struct {
+	net.Listener
+	failures *int // still to come
+}
+
+func (l failingListener) Accept() (net.Conn, error) {
+	if *l.failures > 0 {
+		*l.failures--
+		return nil, syscall.EMFILE
+	}
+	return l.Listener.Accept()
+}
+
+// TestAcceptFails: a server that is out of file descriptors tries again after a growing
+// pause, and logs one line.
+func TestAcceptFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logBuffer
+		failures := 10
+		n := New(Config{
+			Name: "Solo", Epoch: 1, Limits: generous, Bus: newTestHerd(t, "Solo").network.Bus("Solo"), Places: noPlaces{},
+			Log: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		ln := newPipeListener()
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- n.Run(ctx, failingListener{ln, &failures}) }()
+		began := time.Now()
+		conn := ln.dial(nil)
+		defer conn.Close()
+		if took := time.Since(began); took < 3*time.Second || took > 5*time.Second {
+			t.Errorf("a connection was accepted after %v, want 10 pauses of 5 ms to a second", took)
+		}
+		time.Sleep(2 * shortageOver)
+		if text := log.String(); strings.Count(text, "clients wait for file descriptors") != 1 || !strings.Contains(text, "clients no longer wait for file descriptors\" node=Solo waits=10 ") {
+			t.Errorf("the log does not say once that clients wait, and how often they did:\n%s", text)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("Run = %v", err)
+		}
 	})
 }

@@ -45,6 +45,7 @@ type Config struct {
 type Limits struct {
 	Line    int           // bytes of a line, without its LF
 	Conns   int           // open connections; half of that from one address that is not loopback
+	Files   int           // open connections that the process has file descriptors for: further clients wait; 0 for no limit
 	Clients int           // clients in the map; reports of further ones are refused
 	Idle    time.Duration // without a complete line
 	Write   time.Duration // in which the client takes nothing of a reply

@@ -4,6 +4,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -14,7 +16,15 @@ import (
 // asProgram is an environment variable: with it, the test binary is herd.
 const asProgram = "TEST_AS_PROGRAM"
 
+// openFiles is an environment variable: the limit of open files of the program.
+const openFiles = "TEST_OPEN_FILES"
+
 func TestMain(m *testing.M) {
+	if limit, err := strconv.ParseUint(os.Getenv(openFiles), 10, 64); err == nil {
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: limit, Max: limit}); err != nil {
+			panic(err)
+		}
+	}
 	if os.Getenv(asProgram) != "" {
 		main()
 	}

@@ -62,6 +62,7 @@ func newProcess(s settings, c console, hangups <-chan os.Signal, names, addresse
 		hangups:  hangups,
 		metrics:  newMetrics(c.log.Dropped),
 	}
+	p.settings.limits.Files = s.limitConns(p.log, len(names))
 	if s.journal != journalOff {
 		if err := p.lockData(); err != nil {
 			return nil, err
