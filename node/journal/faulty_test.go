@@ -116,6 +116,23 @@ func (f *faultyFile) Sync() error {
 	return f.disk.do("sync", f.name)
 }
 
+// quickDisk is a disk that is not waited for.
+func quickDisk() *faultyDisk {
+	return &faultyDisk{disk: osDisk{}, before: func(string) error { return nil }}
+}
+
+// openQuick is open with a quickDisk.
+func openQuick(t *testing.T, dir string) (j *Journal, lines, damage []string) {
+	t.Helper()
+	j = newJournal(dir)
+	j.disk = quickDisk()
+	lines, damage, err := replay(j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j, lines, damage
+}
+
 var diskErrors = []error{syscall.ENOSPC, syscall.EIO, syscall.EMFILE, syscall.EACCES, syscall.EROFS}
 
 // written makes a journal with a snapshot and three segments, and returns its lines.
@@ -238,7 +255,7 @@ func runWithFailure(t *testing.T, sync bool, failure error, at int) (more bool) 
 	dir := t.TempDir()
 	snapshot, lines := frames(0, 20)
 	want := slices.Clone(lines)
-	j, _, _ := open(t, dir)
+	j, _, _ := openQuick(t, dir)
 	if err := j.Append(snapshot); err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +266,7 @@ func runWithFailure(t *testing.T, sync bool, failure error, at int) (more bool) 
 	count, failed := -1, ""
 	j = newJournal(dir)
 	j.cfg.Sync = sync
-	disk := &faultyDisk{disk: osDisk{}, before: func(string) error { return nil }}
+	disk := quickDisk()
 	j.disk = disk
 	if _, _, err := replay(j); err != nil {
 		t.Fatal(err)
@@ -306,7 +323,8 @@ func runWithFailure(t *testing.T, sync bool, failure error, at int) (more bool) 
 	if err := j.lock.Unlock(); err != nil {
 		t.Fatal(err)
 	}
-	_, lines, damage := open(t, dir)
+	j, lines, damage := openQuick(t, dir)
+	j.Close()
 	for _, line := range want {
 		if !slices.Contains(lines, line) {
 			t.Errorf("%s failed: %q is lost", failed, line)
