@@ -58,13 +58,14 @@ type Journal interface {
 	Append(frames [][]byte) error
 
 	// NeedsCompaction reports whether the journal has become much larger than the map,
-	// whose size is given in bytes, or is damaged.
+	// whose size is given in bytes, or is damaged. Then Compact must be called: Append may
+	// wait for it.
 	NeedsCompaction(mapSize int64) bool
 
 	// Compact writes the frames that next returns, until it returns none, and then drops
-	// all that was in the journal when it was called. After an error of next or of the
-	// disk nothing is dropped. The frames are used until next is called again.
-	Compact(next func() ([][]byte, error)) error
+	// all that was in the journal when it was called. After an error, such as that of a
+	// cancelled ctx, nothing is dropped. The frames are used until next is called again.
+	Compact(ctx context.Context, next func() [][]byte) error
 
 	// Close closes the journal, after a Compact that runs. All that Append has returned
 	// nil for is in it.

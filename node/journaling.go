@@ -178,6 +178,7 @@ func (n *Node) writeJournal(ctx context.Context) error {
 		case <-retry:
 		case <-ctx.Done():
 			<-compacted
+			n.journal.journal.Compact(ctx, nil) // it fails, so that the last append waits for none
 			return n.closeJournal()
 		}
 		retry = nil
@@ -291,45 +292,51 @@ func (n *Node) needsCompaction() bool {
 func (n *Node) compactJournal(ctx context.Context) {
 	var noted time.Time // when the log last had a line
 	failing := false
-	for ctx.Err() == nil {
-		if !n.needsCompaction() {
-			select {
-			case <-n.journal.grown:
-			case <-ctx.Done():
+	for {
+		var retry <-chan time.Time
+		if n.needsCompaction() {
+			began := time.Now()
+			err := n.journal.journal.Compact(ctx, n.snapshot())
+			now := time.Now()
+			switch {
+			case err != nil && ctx.Err() != nil: // a stop: compact in the next run
+				return
+			case err != nil && !failing:
+				n.emit([]replica.Event{{Kind: kindJournal, Text: fmt.Sprintf("the journal was not compacted: %v", err)}})
+			case err == nil && failing:
+				n.emit([]replica.Event{{Kind: kindJournal, Text: "the journal was compacted"}})
 			}
-			continue
+			if failing = err != nil; failing {
+				retry = time.After(compactRetry)
+			} else {
+				level := slog.LevelDebug
+				if now.Sub(noted) >= compactNote {
+					level, noted = slog.LevelInfo, now
+				}
+				n.log.Log(ctx, level, "journal compacted", "took", now.Sub(began))
+			}
 		}
-		began := time.Now()
-		err := n.journal.journal.Compact(n.snapshot(ctx))
-		now := time.Now()
-		switch {
-		case err != nil && ctx.Err() != nil: // a stop: compact in the next run
+		grown := n.journal.grown
+		if retry != nil {
+			grown = nil
+		}
+		select {
+		case <-grown:
+		case <-retry:
+		case <-ctx.Done():
 			return
-		case err != nil && !failing:
-			n.emit([]replica.Event{{Kind: kindJournal, Text: fmt.Sprintf("the journal was not compacted: %v", err)}})
-		case err == nil && failing:
-			n.emit([]replica.Event{{Kind: kindJournal, Text: "the journal was compacted"}})
 		}
-		if failing = err != nil; failing {
-			wait(ctx, nil, compactRetry)
-			continue
-		}
-		level := slog.LevelDebug
-		if now.Sub(noted) >= compactNote {
-			level, noted = slog.LevelInfo, now
-		}
-		n.log.Log(ctx, level, "journal compacted", "took", now.Sub(began))
 	}
 }
 
 // snapshot returns a function that returns the map's lines from call to call, in a few
 // frames each: those of all clients that there are at its first call. The frames are valid
 // until the next call.
-func (n *Node) snapshot(ctx context.Context) func() ([][]byte, error) {
+func (n *Node) snapshot() func() [][]byte {
 	var buffers [compactFrames][]byte
 	var id, end store.ID
 	begun := false
-	return func() (frames [][]byte, err error) {
+	return func() (frames [][]byte) {
 		if !begun {
 			begun = true
 			n.locked(func() { end = store.ID(n.replica.Map().Len()) })
@@ -341,7 +348,7 @@ func (n *Node) snapshot(ctx context.Context) func() ([][]byte, error) {
 			buffers[i], id = n.mapFrame(buffers[i][:0], id)
 			frames = append(frames, buffers[i])
 		}
-		return frames, ctx.Err()
+		return frames
 	}
 }
 

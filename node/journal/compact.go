@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -11,42 +12,39 @@ const partialName = "snapshot.partial"
 
 // Compact writes the frames that next returns, until it returns none, into a segment: the
 // whole map. When that is on the disk, it drops all that was in the journal when Compact
-// was called. Appends go on meanwhile, into a segment of their own. After an error nothing
-// is dropped, and what was written is removed. next must not call Compact or Close; its
-// frames are used until it is called again.
-func (j *Journal) Compact(next func() ([][]byte, error)) error {
+// was called. Appends go on meanwhile, into a segment of their own. After an error, such
+// as that of a cancelled ctx, nothing is dropped, and what was written is removed. next
+// must not call Compact or Close; its frames are used until it is called again.
+func (j *Journal) Compact(ctx context.Context, next func() [][]byte) (err error) {
 	j.compaction.Lock()
 	defer j.compaction.Unlock()
-	if err := j.beginCompaction(); err != nil {
-		return err
-	}
+	j.mu.Lock()
+	j.compacting = true
+	closed := j.closed || j.file == nil
+	j.mu.Unlock()
 	defer func() {
 		j.mu.Lock()
-		j.compacting = false
+		j.compacting, j.due, j.failed = false, false, err != nil
 		j.mu.Unlock()
 		j.calm.Broadcast()
 	}()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if closed {
+		return errClosed
+	}
 	if j.snapshot.number == 0 { // else the manifest is all that is missing
 		snapshot, err := j.divide()
 		if err != nil {
 			return err
 		}
-		if snapshot, err = j.writeSnapshot(snapshot, next); err != nil {
+		if snapshot, err = j.writeSnapshot(ctx, snapshot, next); err != nil {
 			return err
 		}
 		j.snapshot = snapshot
 	}
 	return j.adopt()
-}
-
-func (j *Journal) beginCompaction() error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.closed || j.file == nil {
-		return errClosed
-	}
-	j.compacting = true
-	return nil
 }
 
 // divide begins a new active segment. The snapshot, whose number lies before it, replaces
@@ -68,13 +66,13 @@ func (j *Journal) divide() (snapshot segment, err error) {
 
 // writeSnapshot writes the file of a snapshot. The disk gets it in pieces: at the end of
 // a large one, all appends would wait.
-func (j *Journal) writeSnapshot(s segment, next func() ([][]byte, error)) (segment, error) {
+func (j *Journal) writeSnapshot(ctx context.Context, s segment, next func() [][]byte) (segment, error) {
 	partial := filepath.Join(j.cfg.Dir, partialName)
 	f, err := j.disk.open(partial, createEmpty)
 	if err != nil {
 		return s, err
 	}
-	s, err = j.fillSnapshot(f, s, next)
+	s, err = j.fillSnapshot(ctx, f, s, next)
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = j.disk.rename(partial, j.path(s.number))
 	}
@@ -84,12 +82,12 @@ func (j *Journal) writeSnapshot(s segment, next func() ([][]byte, error)) (segme
 	return s, nil
 }
 
-func (j *Journal) fillSnapshot(f file, s segment, next func() ([][]byte, error)) (segment, error) {
+func (j *Journal) fillSnapshot(ctx context.Context, f file, s segment, next func() [][]byte) (segment, error) {
 	var buf []byte
 	unsynced := 0
 	for {
-		frames, err := next()
-		if err != nil {
+		frames := next()
+		if err := ctx.Err(); err != nil {
 			return s, err
 		}
 		if len(frames) == 0 {

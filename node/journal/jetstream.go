@@ -167,8 +167,7 @@ func (j *Journal) readBlock(path string, number int, others []int, take func(seq
 	defer f.Close()
 	var hashes []hash.Hash64
 	for _, n := range append([]int{number}, others...) {
-		key := sha256.Sum256(fmt.Appendf(nil, "%s-%d", oldSubject, n))
-		h, err := highwayhash.New64(key[:])
+		h, err := highwayhash.New64(oldKey(n))
 		if err != nil {
 			return nil, 0, err
 		}
@@ -187,6 +186,12 @@ func (j *Journal) readBlock(path string, number int, others []int, take func(seq
 		err = fmt.Errorf("read %s: %w", path, err)
 	}
 	return bad, size, err
+}
+
+// oldKey is the key of the hashes in a block.
+func oldKey(block int) []byte {
+	key := sha256.Sum256(fmt.Appendf(nil, "%s-%d", oldSubject, block))
+	return key[:]
 }
 
 // oldFormat is the format of a block whose hash is one of these. The one that was right

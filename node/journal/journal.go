@@ -22,7 +22,7 @@ import (
 
 const (
 	// A journal is compacted when it is larger than limitBase + limitTimes * the map. If
-	// it reaches hardTimes that during a compaction, appends wait for the compaction.
+	// it reaches hardTimes that, appends wait for the compaction.
 	limitBase  = 1 << 20
 	limitTimes = 3
 	hardTimes  = 2
@@ -76,7 +76,9 @@ type Journal struct {
 	urgent   bool       // compact whatever the size
 	snapshot segment    // written by a compaction whose manifest failed; number 0: none
 
+	due        bool // NeedsCompaction was true, so that a Compact will come
 	compacting bool
+	failed     bool // the last Compact failed
 
 	// Buffers:
 	frames, text []byte
@@ -99,13 +101,14 @@ func New(cfg Config) *Journal {
 }
 
 // Append returns when all frames are in the journal, and keeps no reference to them. It
-// takes as long as the disk does. After an error none of them counts as appended: the
+// takes as long as the disk does, and waits for a compaction when the journal has grown
+// far beyond its limit, unless the last one has failed. After an error none of them counts as appended: the
 // next Append overwrites them, or begins another file if it is the file that failed. So
 // the caller may try again for as long as it likes.
 func (j *Journal) Append(frames [][]byte) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for j.compacting && j.size+j.active.bytes > hardTimes*j.limit {
+	for (j.due || j.compacting) && j.size+j.active.bytes > hardTimes*j.limit {
 		j.calm.Wait()
 	}
 	if j.closed {
@@ -214,7 +217,9 @@ func (j *Journal) NeedsCompaction(mapSize int64) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.limit = limitBase + limitTimes*mapSize
-	return j.urgent || j.size+j.active.bytes > j.limit || len(j.files) > maxFiles
+	needed := j.urgent || j.size+j.active.bytes > j.limit || len(j.files) > maxFiles
+	j.due = needed && !j.failed
+	return needed
 }
 
 // Close closes the journal, after a Compact that runs. Everything that Append has returned

@@ -158,7 +158,7 @@ func (r *reading) readStates() error {
 			votes[id]++
 		}
 	}
-	read := func(name string, s *state, text *[]byte) error {
+	read := func(name string, isManifest bool, s *state, text *[]byte) error {
 		content, err := r.readFile(name)
 		if err != nil {
 			return err
@@ -169,7 +169,7 @@ func (r *reading) readStates() error {
 			*s = state{}
 		case errors.Is(err, errNewer):
 			return fmt.Errorf("read %s: %w", name, err)
-		case err != nil:
+		case err != nil || isManifest != (s.first > 0): // or they were exchanged
 			*s, *text = state{}, content
 			r.damage = append(r.damage, fmt.Sprintf("the file %s is damaged", name))
 		default:
@@ -177,7 +177,7 @@ func (r *reading) readStates() error {
 		}
 		return nil
 	}
-	if err := errors.Join(read(manifestName, &r.manifest, &r.manifestText), read(endName, &r.end, &r.endText)); err != nil {
+	if err := errors.Join(read(manifestName, true, &r.manifest, &r.manifestText), read(endName, false, &r.end, &r.endText)); err != nil {
 		return err
 	}
 	r.id = r.manifest.id
