@@ -105,7 +105,7 @@ func TestStatus(t *testing.T) {
 	}
 
 	env = append(env, "HERD_TOPOLOGY=Goloman-Hands,Hands-Nobody")
-	if text := ask(exitFailure); !strings.Contains(text, "2 of 3 servers, NOT all edges in step") {
+	if text := ask(exitFailure); !strings.Contains(text, "5 of 6 servers, NOT all edges in step") {
 		t.Errorf("status with a server missing:\n%s", text)
 	}
 	h.stop()
@@ -147,7 +147,10 @@ func TestOpsOnAllInterfaces(t *testing.T) {
 func TestNotReady(t *testing.T) {
 	t.Parallel()
 	p := start(t, append([]string{"HERD_NATS_URL=nats://127.0.0.1:1"}, anyPorts...), "serve", "Welsh")
-	p.stderr.await(t, `msg=ready`)
+	p.stderr.await(t, `msg="not ready" .*reason="NATS is disconnected`)
+	if contains(p.stderr.String(), "msg=ready") == nil {
+		t.Error("the log says ready without NATS")
+	}
 	p.stop()
 
 	up := startUp(t, "A-B", "HERD_NATS_URL=nats://127.0.0.1:1")

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"herd/bus"
@@ -55,10 +54,12 @@ func (s statusCommand) Run(ctx context.Context, c console) error {
 		fmt.Fprint(c.Out, h.Text())
 	}
 	if !h.Well() {
-		return errors.New("status: the herd has problems: " + strings.Join(h.Problems, "; "))
+		return errProblems
 	}
 	return nil
 }
+
+var errProblems = errors.New("status: the herd has problems")
 
 // opsKeyExample shows how to set the operators' key.
 const opsKeyExample = "HERD_NATS_SEED=…/" + access.OpsUser + keydir.SeedExt
