@@ -54,7 +54,6 @@ func newProcess(s settings, stderr io.Writer, names, addresses []string, opsAddr
 		log:      slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: s.logLevel})),
 		metrics:  newMetrics(),
 	}
-	p.settings.limits.Files = s.limitConns(p.log, len(names))
 	if s.journal != journalOff {
 		if err := p.lockData(); err != nil {
 			return nil, err
@@ -110,6 +109,7 @@ func (p *process) closeListeners() {
 // fails. It calls ready, if not nil, when all are ready, or after a second.
 func (p *process) run(ctx context.Context, urls []string, ready func()) error {
 	source := stack.New(p.placesConfig())
+	p.settings.limits.Files = p.settings.limitConns(p.log, len(p.servers))
 	epoch := uint64(time.Now().UnixNano())
 	for i := range p.servers {
 		p.servers[i].node = p.newNode(p.servers[i].name, p.servers[i].clients.Addr(), urls, epoch, source)
