@@ -168,6 +168,9 @@ func (x *exchange) mergeReports() {
 		return
 	}
 	n := x.s.node
+	if x.s.later != nil {
+		x.s.later.findRecords(x.reports)
+	}
 	merged := n.merge(x)
 	n.traceMerged(merged, "record from client", "client", x.s.remote)
 	x.reports, x.lines = x.reports[:0], x.lines[:0]

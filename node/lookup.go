@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
@@ -25,17 +26,23 @@ const (
 	resetPoll = 100 * time.Millisecond
 )
 
-// lookup is a WHATSAT for which a source of places is asked.
+// lookup is a WHATSAT that waits: for the server to get ready, and for a source of places.
 type lookup struct {
-	node   *Node
-	line   []byte // the command, for logs
-	query  places.Query
-	reply  replyBatch // its text is the record's line; run adds the places
-	ctx    context.Context
-	cancel context.CancelFunc
+	node    *Node
+	line    []byte          // the command
+	command wire.Command    // of line
+	reply   replyBatch      // empty until run has ended
+	serving context.Context // the session's
+	early   bool            // it came before the server was ready: its record is found later
+	ctx     context.Context // from begin on
+	cancel  context.CancelFunc
 
 	done     chan struct{} // closed when run has ended
 	panicked *lookupPanic
+
+	mu     sync.Mutex // guards what follows; Node.mu is taken while it is held
+	found  bool
+	record []byte // if found: the client's; nil if it is unknown
 }
 
 // lookupPanic is the panic of a lookup, in the goroutine that made it.
@@ -51,7 +58,18 @@ func (l *lookup) begin(now time.Time) {
 	l.ctx, l.cancel = context.WithDeadline(l.node.lookups, now.Add(whatsAtTimeout))
 }
 
-// run completes the reply.
+// find finds the client's record: that of now, unless it was found before.
+func (l *lookup) find() (record []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.found {
+		l.found = true
+		l.record, _ = l.node.Record(l.command.Client)
+	}
+	return l.record
+}
+
+// run makes the reply.
 func (l *lookup) run() {
 	defer func() {
 		if p := recover(); p != nil {
@@ -60,62 +78,77 @@ func (l *lookup) run() {
 		l.cancel()
 		close(l.done)
 	}()
+	l.awaitReady()
 	b := &l.reply
-	b.text = places.AppendResponse(l.ctx, b.text, l.node.cfg.Places, l.query)
+	b.text = l.node.appendWhatsAt(l.ctx, b.text, l.find(), l.command, l.line)
 	b.replied(whatsAt, l.node.traffic != nil)
+}
+
+// awaitReady waits until the server is ready, unless it stops first.
+func (l *lookup) awaitReady() {
+	if l.node.ready.isOpen() {
+		return
+	}
+	timer := time.NewTimer(readyTimeout)
+	defer timer.Stop()
+	select {
+	case <-l.node.ready.opened:
+	case <-timer.C:
+	case <-l.serving.Done():
+	case <-l.ctx.Done():
+	}
+}
+
+// appendWhatsAt appends the reply to a WHATSAT. record is nil if the client is unknown.
+func (n *Node) appendWhatsAt(ctx context.Context, out, record []byte, c wire.Command, line []byte) []byte {
+	if record == nil {
+		return wire.AppendInvalid(out, line)
+	}
+	r, err := wire.ParseRecord(record)
+	if err != nil {
+		panic("the map holds a line that is not a record: " + string(record)) // only parsed records are stored
+	}
+	lat, lon := r.Position()
+	out = append(append(out, record...), '\n')
+	return places.AppendResponse(ctx, out, n.cfg.Places, places.Query{Lat: lat, Lon: lon, Radius: c.Radius * 1000, Bound: c.Bound})
 }
 
 // whatsAt answers a WHATSAT, or lets a lookup do it. The record is that of now: reports
 // behind it do not change the reply. Earlier replies do not wait for a lookup.
 func (x *exchange) whatsAt(ctx context.Context, c wire.Command, line []byte) {
 	n := x.s.node
-	began := time.Now()
-	if !n.ready.isOpen() {
-		if x.reply() != nil {
+	var record []byte
+	ready := n.ready.isOpen()
+	if ready {
+		record, _ = n.Record(c.Client)
+		if record == nil || c.Radius == 0 || c.Bound == 0 { // no source is asked
+			x.out.text = n.appendWhatsAt(ctx, x.out.text, record, c, line)
+			x.replied(whatsAt)
 			return
 		}
-		wait(ctx, n.ready.opened, readyTimeout)
-	}
-	stored, ok := n.Record(c.Client)
-	if !ok {
-		x.out.text = wire.AppendInvalid(x.out.text, line)
-		x.replied(whatsAt)
-		return
-	}
-	record, err := wire.ParseRecord(stored)
-	if err != nil {
-		panic("the map holds a line that is not a record: " + string(stored)) // only parsed records are stored
-	}
-	lat, lon := record.Position()
-	q := places.Query{Lat: lat, Lon: lon, Radius: c.Radius * 1000, Bound: c.Bound}
-	if q.Empty() {
-		x.out.text = append(append(x.out.text, stored...), '\n')
-		x.out.text = places.AppendResponse(ctx, x.out.text, n.cfg.Places, q)
-		x.replied(whatsAt)
-		return
 	}
 	if x.reply() != nil {
 		return
 	}
-	l := &lookup{node: n, line: bytes.Clone(line), query: q, done: make(chan struct{})}
+	l := &lookup{node: n, line: bytes.Clone(line), serving: ctx, done: make(chan struct{}), early: !ready, found: ready, record: record}
+	l.command = wire.ParseCommand(l.line)
+	l.reply.read = x.out.read
 	if x.s.later != nil {
 		var queued bool
-		l.reply = replyBatch{text: append(stored, '\n'), read: x.out.read}
 		if queued, x.err = x.s.later.addLookup(l); queued || x.err != nil {
 			return
 		}
 		x.s.later = nil
 	}
-	x.lookUp(l, stored, began)
+	x.lookUp(l)
 }
 
 // lookUp begins a lookup. Its reply is the next one. It is in out if the source is fast;
 // else it is left to a replyQueue.
-func (x *exchange) lookUp(l *lookup, stored []byte, began time.Time) {
-	l.reply = x.out // is empty; its buffer may be large
-	l.reply.text = append(append(l.reply.text, stored...), '\n')
+func (x *exchange) lookUp(l *lookup) {
+	l.reply = x.out // it is empty; its buffer may be large
 	x.out = replyBatch{read: l.reply.read}
-	l.begin(began)
+	l.begin(time.Now())
 	go l.run()
 	timer := x.waiter.timer
 	timer.Reset(lookupGrace)

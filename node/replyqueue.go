@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"herd/node/wire"
 )
 
 const (
@@ -46,7 +48,12 @@ type queuedReplies struct {
 	replies replyBatch
 }
 
-func (r queuedReplies) size() int { return len(r.replies.text) + queuedCost }
+func (r queuedReplies) size() int {
+	if r.lookup != nil {
+		return 2*len(r.lookup.line) + queuedCost // it may hold the record, too, which is about as long
+	}
+	return len(r.replies.text) + queuedCost
+}
 
 // newReplyQueue makes the queue of a session that begins with a lookup in progress.
 func newReplyQueue(s *session, first *lookup) *replyQueue {
@@ -173,7 +180,28 @@ func (q *replyQueue) addReplies(b *replyBatch) (queued bool, err error) {
 // addLookup queues a lookup, which has not begun. It reports false if all that was queued
 // has been written.
 func (q *replyQueue) addLookup(l *lookup) (queued bool, err error) {
-	return q.add(func() { q.appendLocked(queuedReplies{lookup: l, replies: l.reply}) })
+	return q.add(func() { q.appendLocked(queuedReplies{lookup: l}) })
+}
+
+// findRecords makes lookups that wait for the server to get ready find the records of the
+// clients of reports. The reports are behind them, and will be merged next.
+func (q *replyQueue) findRecords(reports []wire.Command) {
+	q.mu.Lock()
+	var lookups []*lookup
+	if q.lookup != nil && q.lookup.early {
+		lookups = append(lookups, q.lookup)
+	}
+	for _, r := range q.waiting {
+		if r.lookup != nil && r.lookup.early {
+			lookups = append(lookups, r.lookup)
+		}
+	}
+	q.mu.Unlock()
+	for _, l := range lookups {
+		if slices.ContainsFunc(reports, func(c wire.Command) bool { return bytes.Equal(c.Client, l.command.Client) }) {
+			l.find()
+		}
+	}
 }
 
 func (q *replyQueue) appendLocked(r queuedReplies) {

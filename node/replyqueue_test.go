@@ -1,16 +1,19 @@
 package node
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"herd/node/wire"
 	"herd/places"
 )
 
@@ -62,6 +65,44 @@ func TestReportBehindLookup(t *testing.T) {
 		}
 		if got := c.ask("y"); got != "? y\n" {
 			t.Errorf("reply %q, when nothing waits any more", got)
+		}
+	})
+}
+
+// TestReportBehindEarlyLookup: a WHATSAT waits until the server is ready. Reports behind it
+// do not, and do not change its reply; records that come from neighbours meanwhile do.
+func TestReportBehindEarlyLookup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := New(Config{Name: "Solo", Limits: generous, Places: noPlaces{}, Log: discard})
+		merge := func(report string) { // as if a neighbour had sent it
+			n.locked(func() { n.replica.IAmAt(nil, wire.ParseCommand([]byte(report)), time.Now()) })
+		}
+		merge("IAMAT kiwi +1+1 1")
+		began := time.Now()
+		ours, theirs := net.Pipe()
+		defer ours.Close()
+		n.startSession(t.Context(), newSession(n, theirs))
+		c := &client{t, ours, bufio.NewReader(ours)}
+		c.send("WHATSAT kiwi 10 5\nWHATSAT emu 0 0\nWHATSAT tui 10 5\nIAMAT kiwi +2+2 2\nIAMAT tui +2+2 2\n")
+		time.Sleep(2 * lookupGrace)
+		settle()
+		merge("IAMAT emu +3+3 3")
+		if record, _ := n.Record([]byte("kiwi")); !strings.Contains(string(record), "+2+2 2") {
+			t.Errorf("the record is %q, want that of the report behind the WHATSAT", record)
+		}
+		time.Sleep(time.Second)
+		n.ready.open()
+		var got strings.Builder
+		for range 17 {
+			got.WriteString(c.line())
+		}
+		want := "AT Solo D kiwi +1+1 1\n" + noPlacesJSON + "AT Solo D emu +3+3 3\n" + noPlacesJSON +
+			"? WHATSAT tui 10 5\nAT Solo D kiwi +2+2 2\nAT Solo D tui +2+2 2\n"
+		if got := difference.ReplaceAllString(got.String(), "AT Solo D "); got != want {
+			t.Errorf("replies\n%s\nwant\n%s", got, want)
+		}
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("the replies took %v", took)
 		}
 	})
 }

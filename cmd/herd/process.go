@@ -62,7 +62,6 @@ func newProcess(s settings, c console, hangups <-chan os.Signal, names, addresse
 		hangups:  hangups,
 		metrics:  newMetrics(c.log.Dropped),
 	}
-	p.settings.limits.Files = s.limitConns(p.log, len(names))
 	if s.journal != journalOff {
 		if err := p.lockData(); err != nil {
 			return nil, err
@@ -118,6 +117,7 @@ func (p *process) closeListeners() {
 // fails. It calls ready, if not nil, when all are ready, or after a second.
 func (p *process) run(ctx context.Context, urls []string, ready func()) error {
 	source := stack.New(p.placesConfig())
+	p.settings.limits.Files = p.settings.limitConns(p.log, len(p.servers))
 	epoch := uint64(time.Now().UnixNano())
 	reload := func() ([]string, error) { return p.reload(ctx) }
 	for i := range p.servers {
