@@ -159,7 +159,7 @@ func (r *Replica) FrameDone(e int, result SendResult) {
 		d.counts.frameOut(len(d.inFlight.ids), d.inFlight.bytes)
 	}
 	for _, id := range d.inFlight.ids {
-		if d.inFlight.retry.clear(id) && result != Sent && !d.removed {
+		if d.inFlight.retry.clear(id) && result != Sent {
 			d.enqueue(id)
 		}
 	}

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -460,6 +461,7 @@ func TestEndlessReply(t *testing.T) {
 		"known lines": func(_ int, id uint64) []byte {
 			return wire.Sync{Kind: wire.ReplyLines, ID: id, Body: known}.Append(nil)
 		},
+		"empty groups": func(_ int, id uint64) []byte { return wire.Sync{Kind: wire.ReplyBuckets, ID: id}.Append(nil) },
 		"no progress":  func(_ int, id uint64) []byte { return wire.Sync{Kind: wire.ReplyLines, ID: id, Last: true}.Append(nil) },
 		"groups again": func(_ int, id uint64) []byte { return differing(id) },
 		"little by little": func(i int, id uint64) []byte {
@@ -479,7 +481,12 @@ func TestEndlessReply(t *testing.T) {
 			if !r.InStep(1) {
 				t.Fatal("not in step with C")
 			}
-			r.HandleReply(0, differing(ids[0]), start)
+			groups := func(now time.Time) {
+				if name != "empty groups" {
+					r.HandleReply(0, differing(ids[0]), now)
+				}
+			}
+			groups(start)
 			began, ready := 1, time.Duration(0)
 			const long = 10 * time.Minute
 			for i := range int(long / (300 * time.Millisecond)) {
@@ -488,7 +495,7 @@ func TestEndlessReply(t *testing.T) {
 					if e == 0 {
 						ids[0] = id
 						began++
-						r.HandleReply(0, differing(id), now)
+						groups(now)
 					}
 				}
 				if m := reply(i, ids[0]); m != nil {
@@ -519,6 +526,25 @@ func TestEndlessReply(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRestartsAgain: a neighbour that restarts again and again, before its comparison ends,
+// does not delay Ready for ever.
+func TestRestartsAgain(t *testing.T) {
+	start := time.Unix(1_700_000_000, 0)
+	r := star(t, start, "B")
+	for i := range 10 {
+		now := start.Add(time.Duration(i) * HeartbeatEvery)
+		r.HandleHeartbeat(0, wire.Heartbeat{Epoch: uint64(9 + i), Format: wire.Format, Topology: 7, Digest: 5, Ready: true}, now)
+		begin(t, r, now)
+		if r.Ready(now, start) {
+			if i < fruitlessTries {
+				t.Errorf("ready after %d restarts", i)
+			}
+			return
+		}
+	}
+	t.Error("not ready after ten restarts")
 }
 
 // TestReplyTooLong: a comparison ends when the neighbour has sent more than our map can
@@ -671,19 +697,90 @@ func TestUnsendable(t *testing.T) {
 		p.heartbeats()
 		p.settle()
 	}
-	if n := p.b.edges[0].counts.Repairs - compared; n > 40 {
-		t.Errorf("%d comparisons in five minutes, which bring nothing, want 40 at most", n)
+	if n := p.b.edges[0].counts.Repairs - compared; n > 20 {
+		t.Errorf("%d comparisons in five minutes, which bring nothing, want 20 at most", n)
 	}
 	p.a.SetMaxMessage(1 << 20)
 	p.b.SetMaxMessage(1 << 20)
 	if got := flush(p.a, 0); got != large+"\n" {
 		t.Errorf("once the bus takes it %d bytes are sent, want the record", len(got))
 	}
-	p.b.Frame(0, wire.Mark{}, []byte(large+"\n"), p.now)
-	p.heartbeats()
 	if a := p.a.Edge(0, p.now); a.Unsendable != 0 || p.a.Withheld() != 0 {
 		t.Errorf("A still counts %d records, and %d over all edges", a.Unsendable, p.a.Withheld())
 	}
+}
+
+// TestUnsendableArrivesOtherwise: a record that the bus cannot carry does not count any more
+// once the neighbour has it, or has sent a newer one.
+func TestUnsendableArrivesOtherwise(t *testing.T) {
+	large := "AT A +1.000000000 " + strings.Repeat("x", 5000) + " +1+1 100"
+	for name, arrive := range map[string]func(p *pair){
+		"equal maps":       func(p *pair) { mergeLine(t, p.b, large) },
+		"newer from there": func(p *pair) { p.a.Frame(0, wire.Mark{}, []byte(large+"0\n"), p.now) },
+		"a hash of it": func(p *pair) {
+			mergeLine(t, p.b, large)
+			hash := []uint64{xxhash.Sum64String(large)}
+			request := wire.Sync{Kind: wire.RequestLines, Body: wire.AppendBucket(nil, store.BucketOf([]byte(large)), hash)}.Append(nil)
+			reply, err := p.a.HandleRequest(0, request, p.now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			reply.Next()
+			if n := p.a.Withheld(); n != 0 {
+				t.Errorf("%d records count after the neighbour has shown that it has them", n)
+			}
+		},
+	} {
+		p := newRepairPair(t)
+		p.a.SetMaxMessage(4096)
+		p.heartbeats()
+		report(t, p.a, "IAMAT "+strings.Repeat("x", 5000)+" +1+1 100", 101)
+		flush(p.a, 0)
+		if p.a.Withheld() != 1 {
+			t.Fatalf("%s: %d records count at the beginning, want 1", name, p.a.Withheld())
+		}
+		arrive(p)
+		p.heartbeats()
+		if n := p.a.Withheld(); n != 0 {
+			t.Errorf("%s: %d records count", name, n)
+		}
+	}
+}
+
+// TestRepairedDuringComparison: while a comparison with C runs, one with B brings a record
+// of a bucket that has been compared with C already, or is being compared. C gets it all
+// the same.
+func TestRepairedDuringComparison(t *testing.T) {
+	const line = "AT B +1.000000000 kiwi +1+1 100"
+	bucket := store.BucketOf([]byte(line))
+	now := time.Unix(1_700_000_000, 0)
+	t.Run("after C has shown that the group is equal", func(t *testing.T) {
+		r := star(t, now, "B", "C")
+		id := begin(t, r, now)[1]
+		r.mergeReply(0, []byte(line), repaired)
+		result, err := r.HandleReply(1, wire.Sync{Kind: wire.ReplyBuckets, ID: id, Last: true}.Append(nil), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.edges[1].queued() == 0 && !bytes.Contains(result.Request, binary.BigEndian.AppendUint64(nil, xxhash.Sum64String(line))) {
+			t.Errorf("the record is neither queued for C nor in the next request %q", result.Request)
+		}
+	})
+	t.Run("after the bucket was requested", func(t *testing.T) {
+		r := star(t, now, "B", "C")
+		id := begin(t, r, now)[1]
+		digests := [wire.Groups]uint64{}
+		digests[bucket&0xff] = 5
+		body := wire.AppendGroup(nil, byte(bucket>>8), &digests)
+		result, err := r.HandleReply(1, wire.Sync{Kind: wire.ReplyBuckets, ID: id, Last: true, Body: body}.Append(nil), now)
+		if err != nil || result.Request == nil {
+			t.Fatal(result, err)
+		}
+		r.mergeReply(0, []byte(line), repaired)
+		if r.edges[1].queued() != 1 {
+			t.Error("the record is not queued for C")
+		}
+	})
 }
 
 // TestFitsIntoFrameOnly: a record that fits into a frame and not into a reply is sent in a

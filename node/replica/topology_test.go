@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -200,6 +201,18 @@ func TestEventsAreLimited(t *testing.T) {
 	events := r.Tick(now)
 	if len(events) != 1 || !strings.HasPrefix(events[0].Text, "B is up") || !strings.HasSuffix(events[0].Text, "events before it were left out") {
 		t.Errorf("at rest: %+v, want the last event, with how many were left out", events)
+	}
+	now = now.Add(time.Minute)
+	var all []Event
+	for i := range eventBurst + 3 {
+		all = append(all, Event{Up, "B", fmt.Sprint(i)})
+	}
+	d := r.edges[0]
+	if got := d.limited(all, now); len(got) != eventBurst {
+		t.Errorf("%d of %d events at once, want %d", len(got), len(all), eventBurst)
+	}
+	if got := d.leftOut(now.Add(eventEvery)); len(got) != 1 || got[0].Text != "22; 2 events before it were left out" {
+		t.Errorf("a second later %v, want the last event and the number of the two before it", got)
 	}
 	now = now.Add(time.Minute)
 	if events, _ := r.HandleHeartbeat(0, heartbeatOf(theirEpoch+2000, 0), now); len(events) != 2 {
