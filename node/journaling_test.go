@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -65,18 +66,14 @@ func (j *fakeJournal) NeedsCompaction(int64) bool {
 	return len(j.lines) > 100
 }
 
-func (j *fakeJournal) Compact(next func() ([][]byte, error)) error {
+func (j *fakeJournal) Compact(ctx context.Context, next func() [][]byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	j.mu.Lock()
 	before := len(j.lines)
 	j.mu.Unlock()
-	for {
-		frames, err := next()
-		if err != nil {
-			return err
-		}
-		if len(frames) == 0 {
-			break
-		}
+	for frames := next(); len(frames) > 0; frames = next() {
 		if err := j.Append(frames); err != nil {
 			return err
 		}
@@ -368,13 +365,14 @@ func TestMetricsDuringReplay(t *testing.T) {
 	}
 }
 
-// compactedOnce is a journal that is compacted once.
-type compactedOnce struct {
+// slowCompaction is a journal whose compaction takes 20 s.
+type slowCompaction struct {
 	*fakeJournal
 	compacting chan struct{} // closed when the compaction begins
+	compacted  chan struct{} // closed when it has ended
 }
 
-func (j *compactedOnce) NeedsCompaction(int64) bool {
+func (j *slowCompaction) NeedsCompaction(int64) bool {
 	select {
 	case <-j.compacting:
 		return false
@@ -383,30 +381,21 @@ func (j *compactedOnce) NeedsCompaction(int64) bool {
 	}
 }
 
-// slowCompaction is a journal whose compaction takes 20 s. It calls next each second.
-type slowCompaction struct {
-	compactedOnce
-	compacted chan struct{} // closed when the compaction has ended
-}
-
-func (j *slowCompaction) Compact(next func() ([][]byte, error)) error {
-	close(j.compacting)
-	for range 20 {
-		time.Sleep(time.Second)
-		if err := j.fakeJournal.Compact(func() ([][]byte, error) { _, err := next(); return nil, err }); err != nil {
-			return err
-		}
+func (j *slowCompaction) Compact(ctx context.Context, next func() [][]byte) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-	close(j.compacted)
-	return nil
+	close(j.compacting)
+	time.Sleep(20 * time.Second)
+	defer close(j.compacted)
+	return j.fakeJournal.Compact(ctx, next)
 }
 
-// TestRepliesDuringCompaction: a long compaction delays a reply by no more than the time
-// between two calls of next.
+// TestRepliesDuringCompaction: a long compaction delays no reply.
 func TestRepliesDuringCompaction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "Solo")
-		j := &slowCompaction{compactedOnce{&fakeJournal{}, make(chan struct{})}, make(chan struct{})}
+		j := &slowCompaction{&fakeJournal{}, make(chan struct{}), make(chan struct{})}
 		h.start("Solo", 1, withJournal(j)).node.AwaitReady(t.Context())
 		c := h.dial("Solo")
 		for i := range 102 {
@@ -416,12 +405,13 @@ func TestRepliesDuringCompaction(t *testing.T) {
 		for i := range 5 {
 			began := time.Now()
 			reply := c.ask(fmt.Sprintf("IAMAT emu +1+1 %d", 100+i))
-			if took := time.Since(began); took > time.Second {
-				t.Errorf("reply %d took %v, want at most a second", i, took)
+			if took := time.Since(began); took > maxBatchDelay {
+				t.Errorf("reply %d took %v, want at most %v", i, took, maxBatchDelay)
 			}
 			if !j.has(reply) {
 				t.Errorf("reply %d left before its record was in the journal", i)
 			}
+			time.Sleep(time.Second)
 		}
 		select {
 		case <-j.compacted:
@@ -432,29 +422,29 @@ func TestRepliesDuringCompaction(t *testing.T) {
 	})
 }
 
-// failingCompaction is a journal whose append fails once, when next is called for the
-// first time in a compaction.
+// failingCompaction is a journal that is damaged, and whose first compactions fail.
 type failingCompaction struct {
-	compactedOnce
-	resume chan struct{} // the compaction waits until it is closed
-	err    error         // of Compact
+	*fakeJournal
+	failures int
+	tried    []time.Time
 }
 
-func (j *failingCompaction) Compact(next func() ([][]byte, error)) error {
-	close(j.compacting)
-	<-j.resume
-	j.set(errors.New("disk full"), nil)
-	j.err = j.fakeJournal.Compact(func() ([][]byte, error) {
-		frames, err := next()
-		j.set(nil, nil)
-		return frames, err
-	})
-	return j.err
+func (j *failingCompaction) NeedsCompaction(int64) bool { return len(j.tried) <= j.failures }
+
+func (j *failingCompaction) Compact(ctx context.Context, next func() [][]byte) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	j.tried = append(j.tried, time.Now())
+	if len(j.tried) <= j.failures {
+		return errors.New("disk full")
+	}
+	return j.fakeJournal.Compact(ctx, next)
 }
 
-// TestCompactionFails: if news cannot be appended during a compaction, the compaction
-// fails, so nothing of the old journal is dropped. An event reports it, and the append is
-// retried.
+// TestCompactionFails: a damaged journal is compacted soon after the start, without news.
+// A compaction that fails is retried each few seconds, also while news arrives. One event
+// reports the failure, and one its end.
 func TestCompactionFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "Solo")
@@ -464,36 +454,70 @@ func TestCompactionFails(t *testing.T) {
 				events <- string(m.Data)
 			}
 		})
-		j := &failingCompaction{compactedOnce: compactedOnce{&fakeJournal{}, make(chan struct{})}, resume: make(chan struct{})}
+		j := &failingCompaction{fakeJournal: &fakeJournal{}, failures: 3}
+		began := time.Now()
 		h.start("Solo", 1, withJournal(j)).node.AwaitReady(t.Context())
 		c := h.dial("Solo")
-		emu := c.ask("IAMAT emu +1+1 1")
-		for i := range 100 {
+		for i := range 20 {
 			c.ask(fmt.Sprintf("IAMAT kiwi +1+1 %d", 100+i))
+			time.Sleep(compactRetry / 4)
 		}
-		<-j.compacting
-		before := j.length()
-		c.send("IAMAT rhea +1+1 1\n")
-		settle()
-		close(j.resume)
-		rhea := c.line()
-		settle()
-		if j.err == nil || !strings.Contains(j.err.Error(), "disk full") {
-			t.Fatalf("Compact = %v, want disk full", j.err)
+		time.Sleep(time.Minute)
+		if len(j.tried) != j.failures+1 || j.tried[0].Sub(began) > time.Second || j.tried[3].Sub(j.tried[0]) != 3*compactRetry {
+			t.Errorf("compactions at %v, want at once and then %d more, each %v", j.tried, j.failures, compactRetry)
 		}
-		if !j.has(emu) || j.length() != before+1 {
-			t.Errorf("after a failed compaction the journal has %d lines, want the %d before it and one more", j.length(), before)
-		}
-		if !j.has(rhea) {
-			t.Error("a reply left before its record was in the journal")
-		}
+		close(events)
 		var got []string
-		for len(events) > 0 {
-			got = append(got, <-events)
+		for text := range events {
+			got = append(got, text)
 		}
-		if !strings.Contains(strings.Join(got, "\n"), "the journal was not compacted: disk full") {
-			t.Errorf("events %q, want one for the compaction", got)
+		if len(got) != 1 || !strings.Contains(got[0], "the journal was compacted") { // the first came before the bus
+			t.Errorf("events %q, want one for the end of the failure", got)
 		}
+	})
+}
+
+// TestHungJournal: while the disk does not answer, the server is not ready once replies
+// have waited for too long. A stop ends in time, and Run returns how many records are not
+// in the journal. Nothing is wrong when the disk answers again.
+func TestHungJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "Solo")
+		j := &fakeJournal{}
+		n := h.start("Solo", 1, withJournal(j)).node
+		n.AwaitReady(t.Context())
+		hang := func() (resume func()) {
+			hold := make(chan struct{})
+			j.set(nil, hold)
+			h.dial("Solo").send("IAMAT kiwi +1+1 100\n")
+			time.Sleep(journalTimeout - time.Second)
+			if err := n.Ready(); err != nil {
+				t.Errorf("Ready = %v while replies may still come", err)
+			}
+			time.Sleep(2 * time.Second)
+			if err := n.Ready(); err == nil || !strings.Contains(err.Error(), "the journal is slow") {
+				t.Errorf("Ready = %v after %v, want that the journal is slow", err, journalTimeout+time.Second)
+			}
+			return func() { j.set(nil, nil); close(hold); settle() }
+		}
+		hang()()
+		if err := n.Ready(); err != nil || !j.has(h.record("Solo", "kiwi")) {
+			t.Errorf("Ready = %v when the disk answers again, record in the journal: %v", err, j.has(h.record("Solo", "kiwi")))
+		}
+		h.dial("Solo").ask("IAMAT kiwi +1+1 101")
+		hold := make(chan struct{})
+		j.set(nil, hold)
+		h.dial("Solo").send("IAMAT emu +1+1 100\n")
+		settle()
+		began := time.Now()
+		err := h.servers["Solo"].stop()
+		if err == nil || !strings.Contains(err.Error(), "1 records are not in it: the disk does not answer") {
+			t.Errorf("Run = %v, want an error with the number of records", err)
+		}
+		if took := time.Since(began); took > stopTimeout+closeTimeout {
+			t.Errorf("the stop took %v, want at most %v", took, stopTimeout+closeTimeout)
+		}
+		close(hold)
 	})
 }
 

@@ -1,28 +1,41 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"herd/bus/embed"
 	"herd/bus/topology"
 )
 
 // TestJournalSurvivesKill: all servers and the bus are killed at once under load. After a
-// restart, every server holds every record whose reply a client had read.
+// restart, every server holds every record whose reply a client had read. Records that
+// are large make the servers compact their journals several times a second.
 func TestJournalSurvivesKill(t *testing.T) {
-	for _, kind := range []string{"ack", "sync"} {
-		t.Run(kind, func(t *testing.T) {
+	for _, c := range []struct {
+		kind             string
+		clients, padding int // of each of five writers; of each client's name
+		reports          int // of each writer before the kill
+		compacted        bool
+	}{
+		{"ack", 50, 0, 100, false}, {"sync", 50, 0, 100, false}, {"ack", 5, 4000, 400, true}, {"sync", 5, 4000, 400, true},
+	} {
+		t.Run(fmt.Sprintf("%s compacted=%v", c.kind, c.compacted), func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			start := func() (upHerd, []*client) {
-				h := startUp(t, "goloman", "HERD_JOURNAL="+kind, "HERD_DATA_DIR="+dir)
+				h := startUp(t, "goloman", "HERD_JOURNAL="+c.kind, "HERD_DATA_DIR="+dir, "HERD_LOG_LEVEL=debug")
 				var clients []*client
 				for _, address := range h.addresses {
 					clients = append(clients, dial(t, address))
@@ -35,16 +48,15 @@ func TestJournalSurvivesKill(t *testing.T) {
 				checkSurvived(t, h, latest)
 				var mu sync.Mutex
 				var writers sync.WaitGroup
-				const reports = 100 // of each writer before the kill
 				enough := make(chan error, len(clients))
-				for i, c := range clients {
+				for i, writer := range clients {
 					writers.Go(func() {
 						for n := 0; ; n++ {
-							id := fmt.Sprintf("s%d.c%d", i, n%50)
-							fmt.Fprintf(c.conn, "IAMAT %s +1+1 %d.%09d\n", id, 1_700_000_000+round, n)
-							reply, err := c.r.ReadString('\n')
+							id := fmt.Sprintf("s%d.c%d.%s", i, n%c.clients, strings.Repeat("x", c.padding))
+							fmt.Fprintf(writer.conn, "IAMAT %s +1+1 %d.%09d\n", id, 1_700_000_000+round, n)
+							reply, err := writer.r.ReadString('\n')
 							if err != nil { // expected after the kill, too early before
-								if n <= reports {
+								if n <= c.reports {
 									enough <- err
 								}
 								return
@@ -52,7 +64,7 @@ func TestJournalSurvivesKill(t *testing.T) {
 							mu.Lock()
 							latest[id] = strings.TrimSuffix(reply, "\n")
 							mu.Unlock()
-							if n == reports {
+							if n == c.reports {
 								enough <- nil
 							}
 						}
@@ -66,6 +78,13 @@ func TestJournalSurvivesKill(t *testing.T) {
 				h.signal(syscall.SIGKILL)
 				h.status()
 				writers.Wait()
+				log := h.stderr.String()
+				if got := strings.Count(log, `msg="journal compacted"`); c.compacted != (got > 0) {
+					t.Errorf("%d compactions before the kill", got)
+				}
+				if strings.Contains(log, "journal damaged") {
+					t.Errorf("a kill has damaged a journal:\n%s", log)
+				}
 			}
 			h, _ := start()
 			checkSurvived(t, h, latest)
@@ -117,18 +136,132 @@ func TestJournalDirectory(t *testing.T) {
 	h = startUp(t, "Solo", env...)
 	awaitAgreement(t, "kiwi", record, h.addresses...)
 	h.stop()
-	blocks, err := filepath.Glob(filepath.Join(dir, "Solo", "stream", "jetstream", "*", "streams", "*", "msgs", "*.blk"))
-	if err != nil || len(blocks) == 0 {
-		t.Fatalf("no blocks of a journal: %v", err)
-	}
-	for _, b := range blocks {
-		if err := os.Truncate(b, 10); err != nil {
+	for _, name := range journalFiles(t, dir, "Solo") {
+		if err := os.Truncate(name, 10); err != nil {
 			t.Fatal(err)
 		}
 	}
 	h = startUp(t, "Solo", env...)
 	h.stderr.await(t, `journal damaged`)
 	dial(t, h.addresses[0]).ask("IAMAT kiwi +1+1 101")
+	h.stop()
+}
+
+// journalFiles returns the files of a server's journal that have content.
+func journalFiles(t *testing.T, dir, server string) (names []string) {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(dir, server, "segment-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range all {
+		if info, err := os.Stat(name); err != nil {
+			t.Fatal(err)
+		} else if info.Size() > 0 {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		t.Fatal("the journal has no files with content")
+	}
+	return names
+}
+
+// TestFlippedBit: one flipped bit in a journal costs one frame at most. The damaged file
+// is kept, whole, and named in the log. The same after a kill and after a stop.
+func TestFlippedBit(t *testing.T) {
+	for _, killed := range []bool{true, false} {
+		t.Run(fmt.Sprint("killed=", killed), func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			env := []string{"HERD_JOURNAL=ack", "HERD_DATA_DIR=" + dir}
+			h := startUp(t, "Solo", env...)
+			const clients = 5000
+			var reports strings.Builder
+			for i := range clients {
+				fmt.Fprintf(&reports, "IAMAT kiwi%d +1+1 100\n", i)
+			}
+			c := dial(t, h.addresses[0])
+			go io.WriteString(c.conn, reports.String())
+			for range clients {
+				c.line()
+			}
+			if killed {
+				h.kill()
+			} else {
+				h.stop()
+			}
+			name := journalFiles(t, dir, "Solo")[0]
+			content, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			content[len(content)/2] ^= 1
+			if err := os.WriteFile(name, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			h = startUp(t, "Solo", env...)
+			kept := h.stderr.await(t, `msg="journal damaged".* of \d+ frames are lost.* kept as (segment-\S+damaged)`)[1]
+			records, err := strconv.Atoi(h.stderr.await(t, `msg="journal read".* records=(\d+)`)[1])
+			if err != nil || records >= clients || records < clients-2500 {
+				t.Errorf("%d of %d records were read, want all but those of one frame", records, clients)
+			}
+			h.stderr.await(t, `msg="journal compacted"`)
+			h.stop()
+			if left, err := os.ReadFile(filepath.Join(dir, "Solo", kept)); err != nil || !bytes.Equal(left, content) {
+				t.Errorf("%s has %d bytes, %v, want the %d of the damaged file", kept, len(left), err, len(content))
+			}
+			h = startUp(t, "Solo", env...)
+			if log := h.stderr.String(); strings.Contains(log, "journal damaged") || !strings.Contains(log, fmt.Sprint("records=", records)) {
+				t.Errorf("after the compaction:\n%s", log)
+			}
+			h.stop()
+		})
+	}
+}
+
+// TestStartWithoutDescriptors: a start without enough file descriptors ends with 1, or
+// works. It takes nothing from the journal.
+func TestStartWithoutDescriptors(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	env := []string{"HERD_JOURNAL=ack", "HERD_DATA_DIR=" + dir}
+	h := startUp(t, "Solo", env...)
+	record := dial(t, h.addresses[0]).ask("IAMAT kiwi +1+1 100")
+	h.stop()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := 0
+	for limit := 5; limit < 20; limit++ {
+		cmd := exec.Command("sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" up`, limit), self)
+		cmd.Env = append(append(append(os.Environ(), asProgram+"=1", "HERD_TOPOLOGY=Solo"), anyPorts...), env...)
+		var stderr output
+		cmd.Stderr = &stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		select {
+		case <-ended:
+			if failed++; strings.Contains(stderr.String(), "damage") {
+				t.Errorf("with %d descriptors: %s", limit, stderr.String())
+			}
+		case <-time.After(time.Second):
+			cmd.Process.Kill()
+			<-ended
+		}
+	}
+	if failed == 0 {
+		t.Error("no start failed")
+	}
+	h = startUp(t, "Solo", env...)
+	awaitAgreement(t, "kiwi", record, h.addresses...)
+	if log := h.stderr.String(); strings.Contains(log, "damage") {
+		t.Error(log)
+	}
 	h.stop()
 }
 

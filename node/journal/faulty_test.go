@@ -336,3 +336,57 @@ func runWithFailure(t *testing.T, sync bool, failure error, at int) (more bool) 
 	}
 	return failed != ""
 }
+
+// TestRetriesDoNotGrow: however long a disk fails, retries do not make the journal larger.
+// It works when the disk does.
+func TestRetriesDoNotGrow(t *testing.T) {
+	for _, tt := range []struct {
+		operation string
+		err       error
+	}{{"write segment", syscall.ENOSPC}, {"write segment", syscall.EIO}, {"sync segment", syscall.EIO}, {"write end", syscall.EIO}, {"truncate", syscall.EIO}} {
+		t.Run(fmt.Sprint(tt.operation, " ", tt.err), func(t *testing.T) {
+			dir := t.TempDir()
+			j := newJournal(dir)
+			j.cfg.Sync = true
+			disk := quickDisk()
+			j.disk = disk
+			if _, err := j.Open(nil); err != nil {
+				t.Fatal(err)
+			}
+			first, want := frames(0, 10)
+			if err := j.Append(first); err != nil {
+				t.Fatal(err)
+			}
+			before := size(t, dir)
+			disk.before = func(operation string) error {
+				if strings.HasPrefix(operation, tt.operation) {
+					return tt.err
+				}
+				if tt.operation == "truncate" && strings.HasPrefix(operation, "write segment") {
+					return syscall.ENOSPC
+				}
+				return nil
+			}
+			failed, _ := frames(100, 200)
+			for range 100 {
+				if err := j.Append(failed); err == nil {
+					t.Fatal("Append = nil, want an error")
+				}
+			}
+			if after := size(t, dir); after > before+30_000 { // what was written of two attempts
+				t.Errorf("%d bytes before, %d after 100 attempts", before, after)
+			}
+			disk.before = func(string) error { return nil }
+			second, more := frames(10, 12)
+			if err := j.Append(second); err != nil {
+				t.Fatal(err)
+			}
+			j.Close()
+			j, lines, damage := openQuick(t, dir)
+			defer j.Close()
+			if lines = slices.DeleteFunc(lines, func(line string) bool { return !slices.Contains(want, line) && !slices.Contains(more, line) }); !slices.Equal(lines, append(want, more...)) || len(damage) > 0 {
+				t.Errorf("%d lines, damage %q, want %d and none", len(lines), damage, len(want)+len(more))
+			}
+		})
+	}
+}
