@@ -62,18 +62,18 @@ func (n *Node) inStep(greeted time.Time) bool {
 	problem := n.cfg.Bus.Problem()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.keptOff(problem) != nil {
+	if up, why := n.keptOff(problem); up == 0 && why != nil {
 		return false
 	}
 	return n.bus != connected || n.replica.Ready(time.Now(), greeted)
 }
 
-// keptOff is why this server cannot use its edges, nil if it can use one: the bus has a
-// problem, or no neighbour agrees on an edge with it. Missing permissions may be meant for
-// one edge, which a new topology leaves out. So they count only while no edge is up. The
-// lock is held.
-func (n *Node) keptOff(problem error) error {
-	up, refused := 0, ""
+// keptOff is the number of edges that are up, and why this server is kept off its edges, nil
+// if it is not: the bus has a problem, or no neighbour agrees on an edge with it. Missing
+// permissions may be meant for one edge, which a new topology leaves out. So they count only
+// while no edge is up. The lock is held.
+func (n *Node) keptOff(problem error) (up int, why error) {
+	refused := ""
 	for _, i := range n.edgeInfos(time.Now()) {
 		switch {
 		case i.Up:
@@ -84,11 +84,11 @@ func (n *Node) keptOff(problem error) error {
 	}
 	switch {
 	case problem != nil && (up == 0 || !errors.Is(problem, bus.ErrDenied)):
-		return problem
+		return up, problem
 	case up == 0 && refused != "":
-		return errors.New(refused)
+		return up, errors.New(refused)
 	}
-	return nil
+	return up, nil
 }
 
 func (n *Node) records() int {
@@ -123,7 +123,8 @@ func (n *Node) unready() error {
 	problem := n.cfg.Bus.Problem()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	kept, clock := n.keptOff(problem), n.replica.ClockProblem()
+	_, kept := n.keptOff(problem)
+	clock := n.replica.ClockProblem()
 	switch {
 	case n.stopping:
 		return errors.New("stopping")
