@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -48,12 +49,22 @@ func (f tree) write(t *testing.T, dir string) {
 	}
 }
 
-// linesOf are the lines of the valid frames in a file of this package.
-func linesOf(content []byte) (lines []string) {
-	scan(bytes.NewReader(content), segmentFormat, func(frame []byte, _ int64) {
-		lines = append(lines, strings.Split(strings.TrimSuffix(string(frame[headerSize:]), "\n"), "\n")...)
-	})
-	return lines
+// originalFrame is a frame of a file that is not damaged.
+type originalFrame struct {
+	file  string
+	bytes []byte
+	lines []string
+}
+
+// framesOf are the frames of a journal's segments. The journal must not be damaged.
+func framesOf(files tree) (all []originalFrame) {
+	for _, name := range segmentNames(files) {
+		scan(bytes.NewReader(files[name]), segmentFormat, func(frame []byte, _ int64) {
+			lines := strings.Split(strings.TrimSuffix(string(frame[headerSize:]), "\n"), "\n")
+			all = append(all, originalFrame{name, bytes.Clone(frame), lines})
+		})
+	}
+	return all
 }
 
 // randomJournal writes a journal of several segments, as a clean stop or a kill leaves
@@ -161,11 +172,10 @@ func TestRandomDamage(t *testing.T) {
 			t.Parallel()
 			rng := rand.New(rand.NewPCG(1, 2))
 			var files, other tree
-			var want []string
 			lost, refused := 0, 0
 			for i := range *damages {
 				if i%1000 == 0 {
-					files, want = randomJournal(t, rng, "kiwi", killed)
+					files, _ = randomJournal(t, rng, "kiwi", killed)
 					other, _ = randomJournal(t, rng, "emu", false)
 				}
 				damaged := tree{}
@@ -180,13 +190,13 @@ func TestRandomDamage(t *testing.T) {
 					}
 				})
 				var what []string
-				for range 1 + rng.IntN(3)*rng.IntN(2) {
+				for range min(i%1000, 1+rng.IntN(3)*rng.IntN(2)) { // none at first
 					if d := randomDamage(rng, damaged, other, names); d != "none" {
 						what = append(what, d)
 					}
 					names = slices.DeleteFunc(names, func(name string) bool { return damaged[name] == nil })
 				}
-				l, ok := openDamaged(t, files, damaged, want, strings.Join(what, ", "))
+				l, ok := openDamaged(t, framesOf(files), framesOf(other), damaged, strings.Join(what, ", "))
 				if lost += l; !ok {
 					refused++
 				}
@@ -194,15 +204,15 @@ func TestRandomDamage(t *testing.T) {
 					return
 				}
 			}
-			t.Logf("%d damages: %d starts refused, %d lines lost, all reported", *damages, refused, lost)
+			t.Logf("%d damages: %d starts refused, %d frames lost, all reported", *damages, refused, lost)
 		})
 	}
 }
 
 // openDamaged opens a journal with damaged files. It checks that all that is intact is
-// read, that the damage is reported, and that the journal works on. It returns the number
-// of lines that are lost.
-func openDamaged(t *testing.T, files, damaged tree, want []string, what string) (lost int, ok bool) {
+// read, that what is lost is reported, and that the journal works on. It returns the number
+// of frames that are lost.
+func openDamaged(t *testing.T, own, other []originalFrame, damaged tree, what string) (lost int, ok bool) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "damage")
 	if err != nil {
@@ -221,32 +231,42 @@ func openDamaged(t *testing.T, files, damaged tree, want []string, what string) 
 	for _, line := range lines {
 		read[line] = true
 	}
-	for name, content := range damaged { // also what is behind a damage, and what was foreign
-		if !strings.HasPrefix(name, "segment-") && name != manifestName && name != endName {
-			continue
-		}
-		if strings.HasPrefix(name, "segment-") {
-			for _, line := range linesOf(content) {
-				if !read[line] {
-					t.Errorf("%s: %q is intact in %s and was not read; damage %q", what, line, name, damage)
-					return 0, true
-				}
+	intact := func(f originalFrame) bool {
+		for _, name := range segmentNames(damaged) {
+			if bytes.Contains(damaged[name], f.bytes) {
+				return true
 			}
 		}
+		return false
 	}
 	all := strings.Join(damage, "\n")
 	unsure := regexp.MustCompile(`the file (manifest|end) is`).MatchString(all)
-	for _, name := range segmentNames(files) {
-		for _, line := range linesOf(files[name]) {
-			if read[line] {
-				continue
-			}
+	for _, f := range own {
+		switch {
+		case read[f.lines[0]]:
+		case intact(f):
+			t.Errorf("%s: a frame of %s is intact and was not read; damage %q", what, f.file, damage)
+			return lost, true
+		case len(damage) == 0 || !unsure && !strings.Contains(all, f.file):
+			t.Errorf("%s: silent loss of a frame of %s; damage %q", what, f.file, damage)
+			return lost, true
+		default:
 			lost++
-			if !strings.Contains(all, name) && !unsure || len(damage) == 0 {
-				t.Errorf("%s: silent loss of %q in %s; damage %q", what, line, name, damage)
-				return lost, true
-			}
 		}
+	}
+	for _, f := range other {
+		if !read[f.lines[0]] && intact(f) {
+			t.Errorf("%s: a frame of another journal is intact and was not read; damage %q", what, damage)
+			return lost, true
+		}
+	}
+	reported := 0
+	for _, match := range regexp.MustCompile(`(\d+) of \d+ frames are lost`).FindAllStringSubmatch(all, -1) {
+		n, _ := strconv.Atoi(match[1])
+		reported += n
+	}
+	if !unsure && reported != lost {
+		t.Errorf("%s: %d frames are lost, %d are reported: %q", what, lost, reported, damage)
 	}
 	if what == "" && len(damage) > 0 {
 		t.Errorf("nothing is damaged, but damage %q is reported", damage)

@@ -343,7 +343,11 @@ func TestRetriesDoNotGrow(t *testing.T) {
 	for _, tt := range []struct {
 		operation string
 		err       error
-	}{{"write segment", syscall.ENOSPC}, {"write segment", syscall.EIO}, {"sync segment", syscall.EIO}, {"write end", syscall.EIO}, {"truncate", syscall.EIO}} {
+		same      bool // appending goes on in the same segment
+	}{
+		{"write segment", syscall.ENOSPC, true}, {"write segment", syscall.EIO, false}, {"sync segment", syscall.EIO, false},
+		{"write end", syscall.EIO, false}, {"truncate", syscall.EIO, false},
+	} {
 		t.Run(fmt.Sprint(tt.operation, " ", tt.err), func(t *testing.T) {
 			dir := t.TempDir()
 			j := newJournal(dir)
@@ -380,6 +384,9 @@ func TestRetriesDoNotGrow(t *testing.T) {
 			second, more := frames(10, 12)
 			if err := j.Append(second); err != nil {
 				t.Fatal(err)
+			}
+			if same := j.active.number == 1; same != tt.same {
+				t.Errorf("appending goes on in segment %d", j.active.number)
 			}
 			j.Close()
 			j, lines, damage := openQuick(t, dir)

@@ -33,6 +33,7 @@ func (j *Journal) Open(take func(frame []byte)) (damage []string, err error) {
 		return nil, fmt.Errorf("%s: %w", j.cfg.Dir, ErrInUse)
 	}
 	r := reading{Journal: j, take: take, tallies: map[uint64]*tally{}}
+	r.manifest.name, r.end.name = manifestName, endName
 	if err = r.read(); err == nil {
 		err = r.begin()
 	}
@@ -48,13 +49,19 @@ type reading struct {
 	take func(frame []byte)
 
 	names         []string // in the directory
-	manifest, end state    // zero if it is missing or cannot be used
-	manifestText  []byte   // damaged: to be kept
-	endText       []byte   // the same
+	manifest, end stateFile
 	files         []segmentFile
 	tallies       map[uint64]*tally // by segment
 	stream        oldStream
 	damage        []string
+}
+
+// stateFile is the manifest or the end.
+type stateFile struct {
+	state          // zero if the file is missing or cannot be used
+	name    string // of the file
+	content []byte
+	wrong   string // why it cannot be used
 }
 
 // segmentFile is a file of frames.
@@ -151,34 +158,21 @@ func (r *reading) findFiles() error {
 // readStates reads the manifest and the end, and decides which journal this is.
 func (r *reading) readStates() error {
 	votes := map[uint64]int{}
-	for _, f := range r.files {
-		if id, err := r.firstID(f.path); err != nil {
+	for i := range r.files {
+		if id, err := r.peek(&r.files[i]); err != nil {
 			return err
 		} else if id != 0 {
 			votes[id]++
 		}
 	}
-	read := func(name string, isManifest bool, s *state, text *[]byte) error {
-		content, err := r.readFile(name)
-		if err != nil {
+	both := []*stateFile{&r.manifest, &r.end}
+	for _, s := range both {
+		if err := r.readState(s); err != nil {
 			return err
 		}
-		*s, err = parseState(content)
-		switch {
-		case len(content) == 0: // missing, or just created
-			*s = state{}
-		case errors.Is(err, errNewer):
-			return fmt.Errorf("read %s: %w", name, err)
-		case err != nil || isManifest != (s.first > 0): // or they were exchanged
-			*s, *text = state{}, content
-			r.damage = append(r.damage, fmt.Sprintf("the file %s is damaged", name))
-		default:
+		if s.id != 0 {
 			votes[s.id]++
 		}
-		return nil
-	}
-	if err := errors.Join(read(manifestName, true, &r.manifest, &r.manifestText), read(endName, false, &r.end, &r.endText)); err != nil {
-		return err
 	}
 	r.id = r.manifest.id
 	for id, n := range votes {
@@ -186,20 +180,32 @@ func (r *reading) readStates() error {
 			r.id = id
 		}
 	}
-	foreign := func(name string, s *state, text *[]byte) {
+	for _, s := range both {
 		if s.id != 0 && s.id != r.id {
-			*text, _ = r.readFile(name)
-			r.damage = append(r.damage, fmt.Sprintf("the file %s is another journal's (ID %016x, not %016x)", name, s.id, r.id))
-			*s = state{}
+			s.wrong = fmt.Sprintf("is another journal's (ID %016x, not %016x)", s.id, r.id)
+			s.state = state{}
 		}
 	}
-	foreign(manifestName, &r.manifest, &r.manifestText)
-	foreign(endName, &r.end, &r.endText)
 	r.compareStates()
 	for _, s := range append(slices.Clone(r.manifest.segments), r.end.segments...) {
 		if t := r.tally(s.number); s.frames >= t.want.frames && s.number >= r.manifest.first {
 			t.want, t.listed = s, true
 		}
+	}
+	return nil
+}
+
+func (r *reading) readState(s *stateFile) (err error) {
+	s.content, err = r.readFile(s.name)
+	if err != nil || len(s.content) == 0 { // missing, or just created
+		return err
+	}
+	s.state, err = parseState(s.content)
+	switch {
+	case errors.Is(err, errNewer):
+		return fmt.Errorf("read %s: %w", s.name, err)
+	case err != nil || (s == &r.manifest) != (s.first > 0): // or the two were exchanged
+		s.state, s.wrong = state{}, "is damaged"
 	}
 	return nil
 }
@@ -210,9 +216,9 @@ func (r *reading) compareStates() {
 	m, e := r.manifest, r.end
 	report := func(text string, args ...any) { r.damage = append(r.damage, fmt.Sprintf(text, args...)) }
 	switch {
-	case m.id == 0 && r.manifestText == nil && (e.id != 0 || r.hasFrames()) && !r.unborn():
+	case m.id == 0 && m.wrong == "" && (e.id != 0 || r.hasFrames()) && !r.unborn():
 		report("the file %s is missing", manifestName)
-	case m.id != 0 && e.id == 0 && r.endText == nil:
+	case m.id != 0 && e.id == 0 && e.wrong == "":
 		report("the file %s is missing: frames may be missing at the end", endName)
 	case m.id != 0 && e.id != 0 && e.run < m.run:
 		report("the file %s is older than the file %s: frames may be missing at the end", endName, manifestName)
@@ -237,23 +243,19 @@ func (r *reading) hasFrames() bool {
 	return slices.ContainsFunc(r.files, func(f segmentFile) bool { return f.bytes > 0 })
 }
 
-// firstID returns the journal that the first frame of a file belongs to, or 0. It also
-// sees whether the file is empty.
-func (r *reading) firstID(path string) (id uint64, err error) {
-	f, err := r.disk.read(path)
+// peek returns the journal that the first frame of a file belongs to, or 0. It also sees
+// whether the file is empty.
+func (r *reading) peek(f *segmentFile) (id uint64, err error) {
+	file, err := r.disk.read(f.path)
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
-	w := window{r: f}
+	defer file.Close()
+	w := window{r: file}
 	if err := w.fill(headerSize); err != nil {
-		return 0, fmt.Errorf("read %s: %w", path, err)
+		return 0, fmt.Errorf("read %s: %w", f.path, err)
 	}
-	for i := range r.files {
-		if r.files[i].path == path {
-			r.files[i].bytes = int64(len(w.rest()))
-		}
-	}
+	f.bytes = int64(len(w.rest()))
 	if len(w.rest()) < headerSize || segmentFormat.size(w.rest()) == 0 {
 		return 0, nil
 	}
@@ -339,18 +341,8 @@ func (r *reading) create() (err error) {
 			j.file, j.end = nil, nil
 		}
 	}()
-	for name, text := range map[string][]byte{manifestName: r.manifestText, endName: r.endText} {
-		if text != nil {
-			aside := unusedName(r.names, name+".damaged")
-			if err := j.writeFile(aside, text); err != nil {
-				return err
-			}
-			for i, d := range r.damage {
-				if strings.HasPrefix(d, "the file "+name) {
-					r.damage[i] += "; it is kept as " + aside
-				}
-			}
-		}
+	if err := r.keepStates(); err != nil {
+		return err
 	}
 	end, err := j.disk.open(filepath.Join(j.cfg.Dir, endName), os.O_CREATE)
 	if err != nil {
@@ -367,6 +359,21 @@ func (r *reading) create() (err error) {
 		return err
 	}
 	j.unlisted, j.old = nil, r.stream
+	return nil
+}
+
+// keepStates copies a manifest and an end that cannot be used: they will be overwritten.
+func (r *reading) keepStates() error {
+	for _, s := range []*stateFile{&r.manifest, &r.end} {
+		if s.wrong == "" {
+			continue
+		}
+		aside := s.name + ".damaged" // replaced by the next one that is damaged
+		if err := r.writeFile(aside, s.content); err != nil {
+			return err
+		}
+		r.damage = append(r.damage, fmt.Sprintf("the file %s %s; it is kept as %s", s.name, s.wrong, aside))
+	}
 	return nil
 }
 
