@@ -277,10 +277,14 @@ func TestPanicInQueuedLookup(t *testing.T) {
 			settle()
 			c := h.dial("Solo")
 			record := c.ask("IAMAT kiwi +1+1 1")
+			began := time.Now()
 			c.send("WHATSAT kiwi 10 5\nx\nWHATSAT kiwi 10 6\ny\n")
 			want := []string{"", record + "{}\n\n? x\n"}[at-1]
 			if got, err := io.ReadAll(c.r); string(got) != want || err != nil {
 				t.Errorf("call %d panics: replies %q, %v, want %q and the end", at, got, err, want)
+			}
+			if took := time.Since(began); took != time.Duration(at)*time.Second {
+				t.Errorf("call %d panics: the connection was closed after %v", at, took)
 			}
 			settle()
 			if s := h.servers["Solo"].node.Stats(); s.Panics != 1 || s.Clients != 0 {

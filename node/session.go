@@ -18,7 +18,7 @@ const handshakeTimeout = 10 * time.Second
 const parkAfter = time.Second / 2
 
 // session is one client's connection. It belongs to one goroutine at a time, so it has
-// no lock. It waits for input and enforces the idle timeout; what a read brings is
+// no lock; that of a replyQueue uses only what never changes. It waits for input and enforces the idle timeout; what a read brings is
 // handled by an exchange.
 //
 // Most clients are idle most of the time, so an idle session is small: 3.2 KB of heap and
