@@ -24,6 +24,9 @@ const (
 	// that reloads its rules takes subscriptions away and does not give them back; and how
 	// often we announce that our name is ours.
 	refreshEvery = 5 * time.Second
+	// payloadRefreshes of refreshEvery is how often we look whether a broker that takes less
+	// than the usual takes more now.
+	payloadRefreshes = 3
 	// edgesTimeout is how long SetNeighbours waits for the broker.
 	edgesTimeout = 2 * time.Second
 )
@@ -141,7 +144,7 @@ func (c *connection) serve() error {
 		}
 		return err
 	}
-	began := time.Now()
+	began, refreshed := time.Now(), 0
 	refresh, poll := time.NewTicker(refreshEvery), time.NewTicker(pollEvery)
 	defer refresh.Stop()
 	defer poll.Stop()
@@ -156,7 +159,11 @@ func (c *connection) serve() error {
 		case <-c.edgesNew:
 			c.applyEdges()
 		case <-refresh.C:
+			refreshed++
 			if c.problems.missing() > 0 && c.roomForSubscriptions() {
+				return nil
+			}
+			if refreshed%payloadRefreshes == 0 && c.nc.MaxPayload() < defaultMaxPayload && c.takesMore() {
 				return nil
 			}
 			c.resubscribe()

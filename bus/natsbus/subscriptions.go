@@ -76,32 +76,3 @@ func (c *connection) resubscribe() {
 		}
 	}
 }
-
-// roomForSubscriptions reports whether the broker would take as many subscriptions as we
-// have, of which it has refused some for their number, on a new connection. It does not
-// say which it has refused, and limits may apply to new connections only. So another
-// connection tries, that nothing depends on.
-func (c *connection) roomForSubscriptions() bool {
-	id, _ := c.current()
-	if id == nil {
-		return false
-	}
-	opts := append(append(c.attempt.options(), id.options...),
-		nats.NoReconnect(),
-		nats.Name(c.cfg.Prefix.Connection(c.cfg.Server)),
-		nats.CustomInboxPrefix(c.cfg.Prefix.Inbox(c.cfg.Server)),
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), // LastError says it
-	)
-	nc, err := open(c.url, opts)
-	if err != nil {
-		return false
-	}
-	defer nc.Close()
-	messages := make(chan *nats.Msg, 1)
-	for range c.nc.NumSubscriptions() {
-		if _, err := nc.ChanSubscribe(nc.NewInbox(), messages); err != nil {
-			break
-		}
-	}
-	return nc.FlushTimeout(pollEvery) == nil && nc.LastError() == nil
-}

@@ -1,0 +1,48 @@
+package natsbus
+
+import "github.com/nats-io/nats.go"
+
+// Some limits of a broker are known only to a connection that is made after they were
+// changed. So while one is in the way, another connection looks from time to time whether
+// it still is. Nothing depends on that one.
+
+// roomForSubscriptions reports whether the broker would take as many subscriptions as we
+// have, of which it has refused some for their number. It does not say which.
+func (c *connection) roomForSubscriptions() bool {
+	return c.probe(func(nc *nats.Conn) bool {
+		messages := make(chan *nats.Msg, 1)
+		for range c.nc.NumSubscriptions() {
+			if _, err := nc.ChanSubscribe(nc.NewInbox(), messages); err != nil {
+				return false
+			}
+		}
+		return nc.FlushTimeout(pollEvery) == nil && nc.LastError() == nil
+	})
+}
+
+// takesMore reports whether the broker takes larger messages than we know of. It does not
+// announce another max_payload.
+func (c *connection) takesMore() bool {
+	return c.probe(func(nc *nats.Conn) bool { return nc.MaxPayload() > c.nc.MaxPayload() })
+}
+
+// probe makes another connection to the same broker, and returns what look says of it;
+// false if there is none.
+func (c *connection) probe(look func(*nats.Conn) bool) bool {
+	id, _ := c.current()
+	if id == nil {
+		return false
+	}
+	opts := append(append(c.attempt.options(), id.options...),
+		nats.NoReconnect(),
+		nats.Name(c.cfg.Prefix.Connection(c.cfg.Server)),
+		nats.CustomInboxPrefix(c.cfg.Prefix.Inbox(c.cfg.Server)),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), // LastError says it
+	)
+	nc, err := open(c.url, opts)
+	if err != nil {
+		return false
+	}
+	defer nc.Close()
+	return look(nc)
+}
