@@ -62,9 +62,10 @@ func TestPipeNotRead(t *testing.T) {
 	defer pipe.Close()
 	w := New(pipe, note)
 	const lines = 40_000
-	padding := strings.Repeat("x", 100)
-	for n := range lines {
-		fmt.Fprintf(w, "%d %s\n", n, padding)
+	padding := strings.Repeat("x", 200)
+	line := func(n uint64) string { return fmt.Sprintf("%d %s\n", n, padding[:n%200]) } // a short one may fit where a long one does not
+	for n := range uint64(lines) {
+		io.WriteString(w, line(n))
 	}
 	if began := time.Now(); true {
 		if w.Flush(10 * time.Millisecond); time.Since(began) > 10*time.Second {
@@ -82,19 +83,19 @@ func TestPipeNotRead(t *testing.T) {
 		close(done)
 	}()
 	w.Flush(time.Minute)
-	fmt.Fprintf(w, "%d %s\n", lines, padding)
+	io.WriteString(w, line(lines))
 	w.Flush(time.Minute)
 	pipe.Close()
 	<-done
 	next := uint64(0)
-	for line := range strings.Lines(got.String()) {
+	for got := range strings.Lines(got.String()) {
 		var n uint64
-		if _, err := fmt.Sscanf(line, "lost %d\n", &n); err == nil {
+		if _, err := fmt.Sscanf(got, "lost %d\n", &n); err == nil {
 			next += n
 			continue
 		}
-		if _, err := fmt.Sscanf(line, "%d "+padding+"\n", &n); err != nil || n != next {
-			t.Fatalf("line %.20q, want line %d", line, next)
+		if got != line(next) {
+			t.Fatalf("line %.20q, want line %d", got, next)
 		}
 		next++
 	}
