@@ -18,9 +18,10 @@ var longFaults = flag.Bool("long", false, "TestFaults: try every fault of both h
 type fault struct {
 	name    string
 	lasts   time.Duration
+	prepare func(*herdProcesses) // before the herd starts; nil for nothing. It may skip the test
 	begin   func(*herdProcesses)
 	heal    func(*herdProcesses)
-	symptom string // a regular expression for a log message that shows that the fault had an effect
+	symptom string // a regular expression for a log message that shows that the fault had an effect; "" for none
 }
 
 // healWithin is the time after a heal within which the herd must be in step and every
@@ -62,6 +63,11 @@ var inShort = map[string]bool{
 	"riley: Bernard stopped for 10s":          true,
 	"riley: Juzang killed, back after 1s":     true,
 	"riley: link Juzang-Campbell lost for 5s": true,
+
+	"goloman: Hands' disk full for 5s":                 true,
+	"goloman: flushes of Hands take 2s for 10s":        true,
+	"goloman: the topology lacks Goloman-Hands for 5s": true,
+	"riley: broker with a max_payload of 4 KB for 5s":  true,
 }
 
 // faultsOf returns all faults of a herd.
@@ -79,29 +85,35 @@ func faultsOf(g *topology.Graph) (faults []fault) {
 			if lasts < replica.DownAfter {
 				symptom = fmt.Sprintf("messages of %s were lost", b)
 			}
-			faults = append(faults, fault{fmt.Sprintf("link %s-%s lost for %v", a, b, lasts), lasts, sever(true), sever(false), symptom})
+			faults = append(faults, fault{fmt.Sprintf("link %s-%s lost for %v", a, b, lasts), lasts, nil, sever(true), sever(false), symptom})
 		}
 	}
 	for _, name := range g.Servers() {
 		faults = append(faults,
-			fault{name + " cut off for 5s", 5 * time.Second,
+			fault{name + " cut off for 5s", 5 * time.Second, nil,
 				func(h *herdProcesses) { h.relays[name].freeze() }, func(h *herdProcesses) { h.relays[name].thaw() }, "neighbour down.* edge=" + name},
-			fault{name + " stopped for 10s", 10 * time.Second,
+			fault{name + " stopped for 10s", 10 * time.Second, nil,
 				func(h *herdProcesses) { h.servers[name].signal(syscall.SIGSTOP) }, func(h *herdProcesses) { h.servers[name].signal(syscall.SIGCONT) }, "neighbour down.* edge=" + name},
-			fault{name + " killed, back after 1s", time.Second,
+			fault{name + " killed, back after 1s", time.Second, nil,
 				func(h *herdProcesses) { h.servers[name].kill() }, func(h *herdProcesses) { h.serve(name) }, "neighbour down.* edge=" + name},
 		)
 	}
+	faults = append(faults, diskFaults(g.Servers()[1])...)
+	faults = append(faults, configurationFaults(g.Edges()[0])...)
 	return append(faults,
-		fault{"broker killed, back after 2s", 2 * time.Second,
+		fault{"broker killed, back after 2s", 2 * time.Second, nil,
 			func(h *herdProcesses) { h.broker.kill() }, func(h *herdProcesses) { h.startBroker(h.brokerAt) }, "NATS disconnected"},
-		fault{"broker stopped for 5s", 5 * time.Second,
+		fault{"broker stopped for 5s", 5 * time.Second, nil,
 			func(h *herdProcesses) { h.broker.signal(syscall.SIGSTOP) }, func(h *herdProcesses) { h.broker.signal(syscall.SIGCONT) }, "neighbour down"},
 	)
 }
 
 func (f fault) run(t *testing.T, spec string, g *topology.Graph) {
-	h := startProcesses(t, spec, g, true)
+	h := newProcesses(t, spec, g)
+	if f.prepare != nil {
+		f.prepare(h)
+	}
+	h.startAll(true)
 	load := startFaultLoad(t, h.addresses)
 	load.awaitReports(500)
 
@@ -125,7 +137,9 @@ func (f fault) run(t *testing.T, spec string, g *topology.Graph) {
 		slowest = max(slowest, <-caughtUp)
 	}
 	lasted, reports := load.stop()
-	h.awaitSymptom(f.symptom)
+	if f.symptom != "" {
+		h.awaitSymptom(f.symptom)
+	}
 
 	h.awaitEqual()
 	lost, of := load.lost(h.addresses)

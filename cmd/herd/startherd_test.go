@@ -14,34 +14,51 @@ import (
 
 // herdProcesses is a herd with a process per server, and a nats-server.
 type herdProcesses struct {
-	t         testing.TB
-	spec      string // of the graph
-	graph     *topology.Graph
-	broker    *program
-	brokerAt  string
-	relays    map[string]*relay // between a server and the broker; nil for a direct connection
-	servers   map[string]*program
-	addresses map[string]string // clients'
+	t          testing.TB
+	spec       string // of the graph
+	graph      *topology.Graph
+	broker     *program
+	brokerAt   string
+	brokerConf string              // file with the broker's configuration; "" for none
+	relays     map[string]*relay   // between a server and the broker; nil for a direct connection
+	env        map[string][]string // further variables of a server
+	servers    map[string]*program
+	addresses  map[string]string // clients'
 }
 
 func startProcesses(t testing.TB, spec string, g *topology.Graph, relayed bool) *herdProcesses {
 	t.Helper()
-	h := &herdProcesses{t: t, spec: spec, graph: g, relays: map[string]*relay{}, servers: map[string]*program{}, addresses: map[string]string{}}
+	h := newProcesses(t, spec, g)
+	h.startAll(relayed)
+	return h
+}
+
+// newProcesses is a herd that does not run yet.
+func newProcesses(t testing.TB, spec string, g *topology.Graph) *herdProcesses {
+	return &herdProcesses{t: t, spec: spec, graph: g, relays: map[string]*relay{}, env: map[string][]string{}, servers: map[string]*program{}, addresses: map[string]string{}}
+}
+
+// startAll starts the broker and all servers, and waits until they are in step.
+func (h *herdProcesses) startAll(relayed bool) {
+	h.t.Helper()
 	h.startBroker("127.0.0.1:-1")
-	for _, name := range g.Servers() {
+	for _, name := range h.graph.Servers() {
 		if relayed {
-			h.relays[name] = startRelay(t, h.brokerAt)
+			h.relays[name] = startRelay(h.t, h.brokerAt)
 		}
 		h.serve(name)
 	}
 	h.awaitInStep()
-	return h
 }
 
 func (h *herdProcesses) startBroker(address string) {
 	h.t.Helper()
 	host, port, _ := strings.Cut(address, ":")
-	h.broker = startAs(h.t, asBroker, nil, "-a", host, "-p", port)
+	args := []string{"-a", host, "-p", port}
+	if h.brokerConf != "" {
+		args = append(args, "-c", h.brokerConf)
+	}
+	h.broker = startAs(h.t, asBroker, nil, args...)
 	h.brokerAt = h.broker.stderr.await(h.t, `Listening for client connections on (\S+)`)[1]
 }
 
@@ -56,7 +73,7 @@ func (h *herdProcesses) serve(name string) {
 		bus = r.url()
 	}
 	env := []string{"HERD_TOPOLOGY=" + h.spec, "HERD_NATS_URL=" + bus, "HERD_OPS_LISTEN=off", "HERD_LISTEN=" + listen}
-	h.servers[name] = start(h.t, env, "serve", name)
+	h.servers[name] = start(h.t, append(env, h.env[name]...), "serve", name)
 	h.addresses[name] = h.servers[name].stderr.await(h.t, `msg=listening .*clients=(\S+)`)[1]
 }
 
