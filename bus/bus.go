@@ -83,6 +83,9 @@ var (
 	ErrNameTaken = errors.New("another process has this server's name on the bus")
 )
 
+// ErrDegraded is in a bus's problem if messages cross all edges all the same, late.
+var ErrDegraded = errors.New("the bus works, but slowly")
+
 // Errors of AsyncError, wrapped, beside others.
 var (
 	ErrSlow   = errors.New("messages were lost: they arrived faster than they were received")

@@ -39,8 +39,8 @@ type Bus interface {
 	SetNeighbours(names []string)
 
 	// Problem is nil, or the reason why the bus cannot be used in full at present, in one
-	// line that says what to do. A bus that is only disconnected has none. It does not
-	// block.
+	// line that says what to do. It is bus.ErrDegraded if records reach neighbours all the
+	// same. A bus that is only disconnected has none. It does not block.
 	Problem() error
 }
 

@@ -2,10 +2,12 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
+	"herd/bus"
 	"herd/node/wire"
 )
 
@@ -57,7 +59,7 @@ func (n *Node) awaitInStep(ctx context.Context) {
 // with all neighbours that are up. While the bus is disconnected, none is. A server that
 // the bus keeps off its edges is not in step.
 func (n *Node) inStep(greeted time.Time) bool {
-	if n.cfg.Bus.Problem() != nil {
+	if err := n.cfg.Bus.Problem(); err != nil && !errors.Is(err, bus.ErrDegraded) {
 		return false
 	}
 	n.mu.Lock()

@@ -162,8 +162,9 @@ func (p *problems) settle(ping func() error) {
 }
 
 // Problem is nil, or the reason why the bus cannot be used in full at present, in one line
-// that says what to do. A broker that cannot be reached is no problem in this sense. It
-// does not block, and may be called by several goroutines.
+// that says what to do. It is bus.ErrDegraded if everything still arrives. A broker that
+// cannot be reached is no problem in this sense. Problem does not block, and may be called
+// by several goroutines.
 func (b *Bus) Problem() error {
 	edges, p := b.edges.Load(), b.problems
 	p.mu.Lock()
@@ -190,7 +191,7 @@ func (b *Bus) Problem() error {
 	case len(published) > 0:
 		return fmt.Errorf("NATS broker %s refuses what this server publishes on %d subjects, such as %s: %s", p.broker, len(published), slices.Min(published), hint)
 	case p.noHeaders:
-		return fmt.Errorf("NATS broker %s has no support for message headers: %s", p.broker, headersHint)
+		return fmt.Errorf("%w: NATS broker %s has no support for message headers; %s", bus.ErrDegraded, p.broker, headersHint)
 	case p.maxPayload > 0 && p.maxPayload < minPayload:
 		return fmt.Errorf("NATS broker %s has a max_payload of %d bytes, too small for records: raise it to 1048576", p.broker, p.maxPayload)
 	}
