@@ -1,6 +1,10 @@
 package bus
 
-import "testing"
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
 
 func TestRedactURL(t *testing.T) {
 	for url, want := range map[string]string{
@@ -35,6 +39,56 @@ func TestSubjects(t *testing.T) {
 	} {
 		if got != want {
 			t.Errorf("subject %q, want %q", got, want)
+		}
+	}
+}
+
+// secrets are passwords and tokens with every character that has a meaning in a URL or a
+// list of them.
+var secrets = []string{"zqa", "zqa@zqb", "zqa/zqb", "12/34@zqb", "zqa#zqb", "12#zqb", "zqa?zqb", "100%zqb", "zqa zqb", "zqa://zqb", "zqa:zqb", "[zqa", "zqaé", "zqa%40zqb", "zqa,zqb", "zqa\tzqb", `zqa"zqb`, "\x1b[zqa"}
+
+// TestParseURLSecrets: whatever stands in a URL's user part, none of it becomes a host or
+// path, and no error and no redacted URL shows it.
+func TestParseURLSecrets(t *testing.T) {
+	for _, secret := range secrets {
+		for _, format := range []string{"nats://me:%s@host:4222", "tls://%s@host", "me:%s@host:4222", "nats://me:%s@host:x", "%s@host", "ws://me:%s@host/path"} {
+			s := fmt.Sprintf(format, secret)
+			u, err := ParseURL(s)
+			shown := RedactURL(s)
+			if err != nil {
+				shown += err.Error()
+			} else {
+				shown += u.Host + u.Path + u.RawQuery + u.Fragment
+				if u.Hostname() != "host" {
+					t.Errorf("ParseURL(%q) has host %q", s, u.Host)
+				}
+				if again, err := ParseURL(u.String()); err != nil || again.User.String() != u.User.String() {
+					t.Errorf("ParseURL(%q) reads as %v, %v", u, again, err)
+				}
+			}
+			if strings.Contains(shown, "zq") || strings.Contains(shown, "\x1b") {
+				t.Errorf("%q shows its secret: %q", s, shown)
+			}
+		}
+	}
+}
+
+func TestParseURL(t *testing.T) {
+	for s, want := range map[string]string{
+		"nats://127.0.0.1:4222":     "nats://127.0.0.1:4222",
+		"127.0.0.1":                 "nats://127.0.0.1:4222",
+		"tls://me:p%2Fw@host":       "tls://me:p%2Fw@host:4222",
+		"wss://host/path":           "wss://host:443/path",
+		"ws://[::1]":                "ws://[::1]:80",
+		"nats://tok%40en@host:4223": "nats://tok%40en@host:4223",
+	} {
+		if u, err := ParseURL(s); err != nil || u.String() != want {
+			t.Errorf("ParseURL(%q) = %v, %v, want %q", s, u, err, want)
+		}
+	}
+	for _, s := range []string{"", "nats://", "nats://:4222", "nats://me:12/34@host", "nats://me:12#34@host", "nats://host:x", "http://host:4222", "nats://me:pw@host:4222/?x=a@b"} {
+		if u, err := ParseURL(s); err == nil {
+			t.Errorf("ParseURL(%q) = %v, want an error", s, u)
 		}
 	}
 }

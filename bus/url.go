@@ -3,6 +3,7 @@ package bus
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -19,6 +20,8 @@ func ParseURL(s string) (*url.URL, error) {
 	switch {
 	case end >= 0 && strings.Contains(rest[end:], "@"), err != nil && strings.Contains(rest, "@"):
 		return nil, fmt.Errorf("bus URL %q: malformed before or after the last @; in a user name, password or token write / ? # %% @ and space as %%2F %%3F %%23 %%25 %%40 %%20", RedactURL(s))
+	case scheme == "nats://" && strings.Contains(rest, "://"):
+		return nil, fmt.Errorf("bus URL %q: it must begin with nats://, tls://, ws:// or wss://", RedactURL(s))
 	case err != nil:
 		host, _, _ := strings.Cut(rest, ":") // what follows may be a password without a host
 		return nil, fmt.Errorf("bus URL %q…: malformed; the form is nats://host:port", scheme+host)
@@ -44,10 +47,12 @@ func RedactURL(s string) string {
 	return scheme + rest
 }
 
-// splitScheme splits off a scheme with its "://"; "" if there is none.
+var schemes = []string{"nats", "tls", "ws", "wss"}
+
+// splitScheme splits off a scheme with its "://"; "" if there is none that we know.
 func splitScheme(s string) (scheme, rest string) {
 	name, rest, found := strings.Cut(s, "://")
-	if !found || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+	if !found || !slices.Contains(schemes, strings.ToLower(name)) {
 		return "", s // what looks like one may be part of a password
 	}
 	return name + "://", rest

@@ -2,6 +2,7 @@ package access_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -36,10 +37,16 @@ func (m *member) Answer(string, []byte) ([]byte, error) { return []byte("status 
 
 func (b *broker) join(name string, epoch uint64, neighbours ...string) *member {
 	b.t.Helper()
+	return b.joinAs(name, name, epoch, neighbours...)
+}
+
+// joinAs is join with the key of a user.
+func (b *broker) joinAs(name, user string, epoch uint64, neighbours ...string) *member {
+	b.t.Helper()
 	m := &member{name: name, ended: make(chan error, 1), ready: make(chan bool, 100), messages: make(chan bus.Message, 1000), trouble: make(chan string, 1000)}
 	m.Bus = natsbus.New(natsbus.Config{
-		URLs: []string{b.url}, Prefix: "herd", Server: name, Neighbours: neighbours, Epoch: epoch, User: b.keys[name],
-		Service: natsbus.Service{Endpoints: []string{"status"}},
+		URLs: []string{b.url}, Prefix: "herd", Server: name, Neighbours: neighbours, Epoch: epoch, User: b.keys[user],
+		Service: natsbus.Service{Endpoints: []string{"status"}, ServerEndpoints: serverEndpoints},
 		Log:     slog.New(slog.NewTextHandler(b.t.Output(), nil)).With("node", name),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -258,6 +265,56 @@ func TestDenied(t *testing.T) {
 		if counted += times; reports > messages/10 {
 			t.Fatalf("%d reports of %d denials", reports, counted)
 		}
+	}
+}
+
+// TestOthersKey: a server with the key of another, a neighbour or not, has a problem that
+// says so, and gets no message. Servers with their own keys have none.
+func TestOthersKey(t *testing.T) {
+	t.Parallel()
+	b, second, third := startServers(t)
+	for _, user := range []string{"B", "C"} {
+		wrong := b.joinAs("A", user, 1, "B")
+		for until := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+			if err := wrong.Problem(); err != nil && strings.Contains(err.Error(), "check that the key is this server's own") {
+				break
+			}
+			if time.Now().After(until) {
+				t.Fatalf("A with the key of %s: Problem = %v", user, wrong.Problem())
+			}
+		}
+		time.Sleep(6 * time.Second) // longer than it takes to be refused again
+		if wrong.Problem() == nil {
+			t.Errorf("A with the key of %s has no problem any more", user)
+		}
+	}
+	for _, m := range []*member{second, third} {
+		if err := m.Problem(); err != nil {
+			t.Errorf("%s: Problem = %v", m.name, err)
+		}
+	}
+}
+
+// TestRequestToOne: an operator, and no server, may send a request to one server, which
+// alone answers.
+func TestRequestToOne(t *testing.T) {
+	t.Parallel()
+	b, _, _ := startServers(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	request := func(user string) error {
+		cfg := natsbus.Config{URLs: []string{b.url}, Prefix: "herd", User: b.keys[user]}
+		reply, err := natsbus.Request(ctx, cfg, "reload", "C", nil)
+		if err == nil && string(reply) != "status of C" {
+			t.Errorf("C has not answered, but %q", reply)
+		}
+		return err
+	}
+	if err := request(access.OpsUser); err != nil {
+		t.Errorf("request of an operator: %v", err)
+	}
+	if err := request("B"); !errors.Is(err, bus.ErrDenied) {
+		t.Errorf("request of a server: %v, want ErrDenied", err)
 	}
 }
 

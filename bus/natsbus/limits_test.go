@@ -3,6 +3,7 @@ package natsbus
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -112,4 +113,129 @@ func TestEndedAgainAndAgain(t *testing.T) {
 	if got := problem(b); got != "" {
 		t.Errorf("Problem = %q after a connection that lasts", got)
 	}
+}
+
+// TestBrokerPauses: a broker, or a link, that takes and gives nothing for ten seconds, in one
+// direction or both, and then goes on, ends no server. What was sent and not received is
+// told by the connection that was lost meanwhile, or arrives; and then all works as before.
+func TestBrokerPauses(t *testing.T) {
+	t.Parallel()
+	for name, which := range map[string][2]bool{"to the broker": {true, false}, "from the broker": {false, true}, "both": {true, true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t, &server.Options{})
+			link := newPausable(t, s.Addr().String())
+			a := New(Config{URLs: []string{link.url}, Prefix: "herd", Server: "A", Neighbours: []string{"B"}, Epoch: 1, Log: testLog(t)})
+			b := New(Config{URLs: []string{s.ClientURL()}, Prefix: "herd", Server: "B", Neighbours: []string{"A"}, Epoch: 2, Log: testLog(t)})
+			p := pair{a: a, b: b, toA: newReceiver(), toB: newReceiver()}
+			var mu sync.Mutex
+			arrived := map[uint64]bool{}
+			p.toB.onReceive = func(m bus.Message) {
+				mu.Lock()
+				defer mu.Unlock()
+				arrived[m.Seq] = true
+			}
+			start(t, a, p.toA)
+			start(t, b, p.toB)
+			expect(t, "A", p.toA.connected, true)
+			expect(t, "B", p.toB.connected, true)
+			var accepted []uint64
+			next := uint64(0)
+			sendFor := func(d time.Duration) {
+				for until := time.Now().Add(d); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
+					next++
+					began := time.Now()
+					if a.Send(bus.Message{Lane: bus.Records, Peer: "B", Epoch: 1, Seq: next, Data: []byte("x")}) == nil {
+						accepted = append(accepted, next)
+					}
+					if took := time.Since(began); took > writeTimeout+time.Second {
+						t.Errorf("Send took %v", took)
+					}
+				}
+			}
+			sendFor(100 * time.Millisecond)
+			link.pause(which)
+			sendFor(10 * time.Second)
+			link.pause([2]bool{})
+			lost := len(p.toA.connected) > 0
+			eventually(t, "a message", func() bool {
+				sendFor(50 * time.Millisecond)
+				lost = lost || len(p.toA.connected) > 0
+				mu.Lock()
+				defer mu.Unlock()
+				return arrived[next]
+			})
+			mu.Lock()
+			defer mu.Unlock()
+			for _, seq := range accepted {
+				if !arrived[seq] && !lost {
+					t.Errorf("message %d was lost, and nothing says so", seq)
+				}
+			}
+			t.Logf("%d of %d accepted, %d arrived; the connection was lost: %v", len(accepted), next, len(arrived), lost)
+		})
+	}
+}
+
+// pausable is a link to a broker that can be stopped in each direction.
+type pausable struct {
+	url string
+
+	mu      sync.Mutex
+	flow    *sync.Cond
+	stopped [2]bool // to the broker, from the broker
+}
+
+func newPausable(t *testing.T, target string) *pausable {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &pausable{url: "nats://" + ln.Addr().String()}
+	p.flow = sync.NewCond(&p.mu)
+	t.Cleanup(func() {
+		ln.Close()
+		p.pause([2]bool{})
+	})
+	pump := func(direction int, from, to net.Conn) {
+		defer from.Close()
+		defer to.Close()
+		for b := make([]byte, 64<<10); ; {
+			n, err := from.Read(b)
+			if err != nil {
+				return
+			}
+			p.mu.Lock()
+			for p.stopped[direction] {
+				p.flow.Wait()
+			}
+			p.mu.Unlock()
+			if _, err := to.Write(b[:n]); err != nil {
+				return
+			}
+		}
+	}
+	go func() {
+		for {
+			near, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", target)
+			if err != nil {
+				near.Close()
+				continue
+			}
+			go pump(0, near, far)
+			go pump(1, far, near)
+		}
+	}()
+	return p
+}
+
+func (p *pausable) pause(which [2]bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = which
+	p.flow.Broadcast()
 }
