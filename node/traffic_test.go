@@ -117,6 +117,12 @@ func TestTrafficLogMoved(t *testing.T) {
 	expect(file+".1", "A one", "A two")
 	expect(file, "A three")
 
+	must(os.Rename(file, file+".2"))
+	must(os.WriteFile(file, nil, 0o600)) // as logrotate does
+	log.writeNow("three b")
+	expect(file+".2", "A three")
+	expect(file, "A three b")
+
 	must(os.RemoveAll(dir))
 	log.writeNow("four")
 	expect(file, "A four")
