@@ -96,7 +96,9 @@ func (r *Replica) abandon(e int, now time.Time) {
 		s.backoff, s.fruitless = firstBackoff, 0
 	} else {
 		r.backOff(s)
-		s.fruitless++
+		if now.Sub(r.resumed) >= DownAfter { // else it may have been we who did not run
+			s.fruitless++
+		}
 	}
 	s.schedule(now.Add(s.backoff), c.reason)
 }

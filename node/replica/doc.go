@@ -26,7 +26,14 @@
 // What was lost on the way is found by sequence numbers (sequence.go) and by digests in
 // heartbeats (heartbeat.go). Repair then compares the two maps and transfers the
 // differences: schedule.go decides when, compare.go is the side that asks, answer.go the
-// side that answers. A repaired record is news like any other.
+// side that answers. A repaired record is news like any other. Comparisons with several
+// neighbours run at the same time; each is bounded in time and bytes.
+//
+// # Topology
+//
+// The graph may change while a server runs, and two neighbours may have different graphs
+// for a while (topology.go). An edge works when both its ends list it and their formats
+// agree. Any other difference is reported once and changes only which records are delayed.
 //
 // A Replica is not safe for concurrent use. The server holds a lock around it, and never
 // across I/O.

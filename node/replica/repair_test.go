@@ -547,6 +547,28 @@ func TestRestartsAgain(t *testing.T) {
 	t.Error("not ready after ten restarts")
 }
 
+// TestSuspendedDuringComparison: that nothing moved while this process was suspended is not
+// held against the neighbour.
+func TestSuspendedDuringComparison(t *testing.T) {
+	for name, suspended := range map[string]bool{"running": false, "suspended": true} {
+		now := time.Unix(1_700_000_000, 0)
+		r := star(t, now, "B")
+		r.Tick(now)
+		begin(t, r, now)
+		for range 5 {
+			now = now.Add(HeartbeatEvery / 2)
+			if !suspended {
+				r.Tick(now)
+			}
+		}
+		r.Tick(now)
+		begin(t, r, now)
+		if got, want := r.edges[0].sync.fruitless, map[bool]int{false: 1, true: 0}[suspended]; got != want {
+			t.Errorf("%s: %d comparisons count as fruitless, want %d", name, got, want)
+		}
+	}
+}
+
 // TestReplyTooLong: a comparison ends when the neighbour has sent more than our map can
 // differ by.
 func TestReplyTooLong(t *testing.T) {
