@@ -188,9 +188,6 @@ func (j *Journal) activate(number uint64, f file) error {
 	j.retire()
 	j.active, j.file = segment{number: number}, f
 	err := j.writeEnd()
-	if err == nil && j.cfg.Sync {
-		err = j.end.Sync()
-	}
 	j.broken = err != nil
 	return err
 }
