@@ -21,11 +21,13 @@ import (
 )
 
 const (
-	// A journal is compacted when it is larger than limitBase + limitTimes * the map. If
-	// it reaches hardTimes that, appends wait for the compaction.
+	// A journal is compacted when it is larger than limitBase + limitTimes * the map. Above
+	// waitBase + waitTimes * the map, appends wait for the compaction. Between them is room
+	// for what arrives while a busy disk takes the snapshot.
 	limitBase  = 1 << 20
 	limitTimes = 3
-	hardTimes  = 2
+	waitBase   = 8 << 20
+	waitTimes  = 6
 
 	segmentSize = 64 << 20 // from here on a new segment is begun
 	maxFiles    = 100      // a journal of more files is compacted: each start begins one
@@ -72,7 +74,7 @@ type Journal struct {
 	files    []diskFile // the files of older, and others that belong to the journal
 	old      oldStream  // the stream of an older version, while it is in use
 	size     int64      // bytes of files and old
-	limit    int64      // of the last NeedsCompaction
+	mapSize  int64      // as last given to NeedsCompaction
 	urgent   bool       // compact whatever the size
 	snapshot segment    // written by a compaction whose manifest failed; number 0: none
 
@@ -95,7 +97,7 @@ type diskFile struct {
 
 // New makes a Journal. It does no I/O.
 func New(cfg Config) *Journal {
-	j := &Journal{cfg: cfg, disk: osDisk{}, limit: limitBase}
+	j := &Journal{cfg: cfg, disk: osDisk{}}
 	j.calm.L = &j.mu
 	return j
 }
@@ -108,7 +110,7 @@ func New(cfg Config) *Journal {
 func (j *Journal) Append(frames [][]byte) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for (j.due || j.compacting) && j.size+j.active.bytes > hardTimes*j.limit {
+	for (j.due || j.compacting) && j.size+j.active.bytes > waitBase+waitTimes*j.mapSize {
 		j.calm.Wait()
 	}
 	if j.closed {
@@ -186,9 +188,6 @@ func (j *Journal) activate(number uint64, f file) error {
 	j.retire()
 	j.active, j.file = segment{number: number}, f
 	err := j.writeEnd()
-	if err == nil && j.cfg.Sync {
-		err = j.end.Sync()
-	}
 	j.broken = err != nil
 	return err
 }
@@ -216,8 +215,8 @@ func (j *Journal) retire() {
 func (j *Journal) NeedsCompaction(mapSize int64) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.limit = limitBase + limitTimes*mapSize
-	needed := j.urgent || j.size+j.active.bytes > j.limit || len(j.files) > maxFiles
+	j.mapSize = mapSize
+	needed := j.urgent || j.size+j.active.bytes > limitBase+limitTimes*mapSize || len(j.files) > maxFiles
 	j.due = needed && !j.failed
 	return needed
 }
