@@ -45,9 +45,9 @@ func TestSlowReader(t *testing.T) {
 	if _, known := unacknowledged(mustPair(t)); !known {
 		t.Skip("the kernel does not tell what a client has taken")
 	}
-	// At this rate our kernel learns about every 0.8 s that the client has taken something,
-	// and makes room for more about every 2 s.
-	const limit, piece, pause = 1200 * time.Millisecond, 2 << 10, 50 * time.Millisecond
+	// At this rate our kernel learns about every 1.6 s that the client has taken something,
+	// and makes room for more about every 4 s.
+	const limit, perSecond = 3 * time.Second, 20 << 10
 	serverTLS, clientTLS := testTLS(t)
 	for name, secure := range map[string]bool{"plain": false, "TLS": true} {
 		t.Run(name, func(t *testing.T) {
@@ -70,12 +70,14 @@ func TestSlowReader(t *testing.T) {
 			}
 			failed := make(chan error, 1)
 			go func() { failed <- s.write(&replyBatch{text: make([]byte, 32<<20)}) }() // more than the kernel keeps
-			began := time.Now()
-			for time.Since(began) < 5*limit {
-				if _, err := io.ReadFull(client, make([]byte, piece)); err != nil {
+			began, got := time.Now(), 0
+			for time.Since(began) < 3*limit {
+				due := int(time.Since(began).Seconds()*perSecond) - got // the rate does not depend on the machine's load
+				got += due
+				if _, err := io.ReadFull(client, make([]byte, due)); err != nil {
 					t.Fatalf("after %v: %v", time.Since(began), err)
 				}
-				time.Sleep(pause)
+				time.Sleep(50 * time.Millisecond)
 			}
 			select {
 			case err := <-failed:
