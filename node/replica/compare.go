@@ -255,7 +255,12 @@ func (r *Replica) requestLines(e int, c *comparison) []byte {
 	var hashes []uint64
 	for ; c.next < wire.Buckets && len(c.requested) < requestBuckets; c.next++ {
 		bucket := c.first + uint16(c.next)
-		if !c.differing.has(bucket) {
+		switch {
+		case c.differing.has(bucket):
+		case bucket%64 == 0 && c.differing[bucket/64] == 0:
+			c.next += 63 // none of this word
+			continue
+		default:
 			continue
 		}
 		hashes = hashes[:0]
