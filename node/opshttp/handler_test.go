@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"herd/bus/bustest"
 	"herd/node"
 )
 
@@ -24,7 +25,7 @@ func TestReadyz(t *testing.T) {
 		t.Errorf("no servers: %d %q, want 200 ready", reply.Code, reply.Body)
 	}
 	stopped := func(name string) *node.Node {
-		return node.New(node.Config{Name: name, Log: slog.New(slog.DiscardHandler)})
+		return node.New(node.Config{Name: name, Bus: (&bustest.Network{}).Bus(name), Log: slog.New(slog.DiscardHandler)})
 	}
 	reply := get(Handler(false, prometheus.NewRegistry(), stopped("A"), stopped("B")), "/readyz")
 	want := "A: not yet in step with its neighbours\nB: not yet in step with its neighbours\n"
@@ -37,7 +38,7 @@ func TestReadyz(t *testing.T) {
 // Prometheus.
 func TestMetrics(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(Metrics(node.New(node.Config{Name: "A", Neighbours: []string{"B"}, Log: slog.New(slog.DiscardHandler)})))
+	registry.MustRegister(Metrics(node.New(node.Config{Name: "A", Neighbours: []string{"B"}, Bus: (&bustest.Network{}).Bus("A", "B"), Log: slog.New(slog.DiscardHandler)})))
 	reply := get(Handler(false, registry), "/metrics")
 	if reply.Code != http.StatusOK {
 		t.Fatalf("/metrics: %d %s", reply.Code, reply.Body)
