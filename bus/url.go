@@ -11,7 +11,7 @@ import (
 // part holds characters that end it too early: the rest of a password would then be taken
 // for a host's name, and looked up in the DNS. Its errors show no part of the user part.
 func ParseURL(s string) (*url.URL, error) {
-	scheme, rest := splitScheme(s)
+	scheme, rest := splitScheme(s, schemes...)
 	if scheme == "" {
 		scheme = "nats://"
 	}
@@ -40,20 +40,25 @@ func ParseURL(s string) (*url.URL, error) {
 
 // RedactURL returns a bus URL without its user part, which may be a password or a token.
 func RedactURL(s string) string {
-	scheme, rest := splitScheme(s)
+	scheme, rest := splitScheme(s, slices.Concat(schemes, otherSchemes)...)
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
 		rest = "xxxxx" + rest[at:]
 	}
 	return scheme + rest
 }
 
-var schemes = []string{"nats", "tls", "ws", "wss"}
+// The schemes of bus URLs, and others that people write by mistake. What else looks like one
+// may be part of a password.
+var (
+	schemes      = []string{"nats", "tls", "ws", "wss"}
+	otherSchemes = []string{"http", "https", "tcp", "ssl", "mqtt"}
+)
 
-// splitScheme splits off a scheme with its "://"; "" if there is none that we know.
-func splitScheme(s string) (scheme, rest string) {
+// splitScheme splits off a scheme with its "://"; "" if there is none of those known.
+func splitScheme(s string, known ...string) (scheme, rest string) {
 	name, rest, found := strings.Cut(s, "://")
-	if !found || !slices.Contains(schemes, strings.ToLower(name)) {
-		return "", s // what looks like one may be part of a password
+	if !found || !slices.Contains(known, strings.ToLower(name)) {
+		return "", s
 	}
 	return name + "://", rest
 }

@@ -68,6 +68,17 @@ func TestAdvertised(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
+	tried := make(chan bool, 100)
+	go func() {
+		for {
+			conn, err := silent.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			tried <- true
+		}
+	}()
 	cluster := func(name, advertise string, routes ...string) *server.Options {
 		return &server.Options{
 			ServerName: name, ClientAdvertise: advertise, Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: -1},
@@ -81,10 +92,13 @@ func TestAdvertised(t *testing.T) {
 	h := newReceiver()
 	start(t, b, h)
 	expect(t, "connected", h.connected, true)
-	time.Sleep(2 * pollEvery)             // in which it is advertised
-	restart(t, first, cluster("one", "")) // in a moment, in which the silent one is tried
-	began := time.Now()
+	time.Sleep(2 * pollEvery) // in which it is advertised
+	address := first.Addr().String()
+	first.Shutdown()
 	expect(t, "disconnected", h.connected, false)
+	expect(t, "the silent one is tried", tried, true)
+	startServerAt(t, address, cluster("one", ""))
+	began := time.Now()
 	expect(t, "connected", h.connected, true)
 	if took := time.Since(began); took > time.Second {
 		t.Errorf("connected again after %v", took)

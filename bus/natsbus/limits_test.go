@@ -115,12 +115,12 @@ func TestEndedAgainAndAgain(t *testing.T) {
 	}
 }
 
-// TestBrokerPauses: a broker, or a link, that takes and gives nothing for ten seconds, in one
-// direction or both, and then goes on, ends no server. What was sent and not received is
+// TestBrokerPauses: a broker or a link that carries nothing in one direction for ten seconds,
+// and then goes on, ends no server. What was sent and not received is
 // told by the connection that was lost meanwhile, or arrives; and then all works as before.
 func TestBrokerPauses(t *testing.T) {
 	t.Parallel()
-	for name, which := range map[string][2]bool{"to the broker": {true, false}, "from the broker": {false, true}, "both": {true, true}} {
+	for name, which := range map[string][2]bool{"to the broker": {true, false}, "from the broker": {false, true}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t, &server.Options{})

@@ -3,11 +3,13 @@ package natsbus
 import (
 	"bytes"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 
 	"herd/bus"
@@ -116,6 +118,35 @@ func TestReadTogether(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestReaderAccepts: what neighbours send is handled, and of others heartbeats. Messages of
+// former neighbours may still be under way when their subscriptions have ended.
+func TestReaderAccepts(t *testing.T) {
+	h := newReceiver()
+	var got []bus.Message
+	h.onReceive = func(m bus.Message) { got = append(got, m) }
+	b := New(Config{Prefix: "herd", Server: "A", Neighbours: []string{"B", "C"}})
+	b.SetNeighbours([]string{"B"})
+	r := newReader(b, h, nil)
+	own := func(subject string) *nats.Msg {
+		return &nats.Msg{Subject: subject, Sub: &nats.Subscription{Subject: subject}}
+	}
+	wild := func(subject string) *nats.Msg {
+		return &nats.Msg{Subject: subject, Sub: &nats.Subscription{Subject: "herd.beat.*.A"}}
+	}
+	for _, m := range []*nats.Msg{
+		own("herd.edge.B.A"), own("herd.edge.C.A"), own("herd.beat.B.A"), wild("herd.beat.B.A"), own("herd.beat.C.A"), wild("herd.beat.C.A"),
+		wild("herd.beat.A.A"), wild("herd.beat.D-.A"), wild("herd.beat." + strings.Repeat("x", 65) + ".A"), wild("herd.beat.x_9.A"),
+	} {
+		r.receiveOne(m)
+	}
+	want := []bus.Message{
+		{Lane: bus.Records, Peer: "B"}, {Lane: bus.Heartbeat, Peer: "B"}, {Lane: bus.Heartbeat, Peer: "C"}, {Lane: bus.Heartbeat, Peer: "x_9"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

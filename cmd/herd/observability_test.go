@@ -102,7 +102,7 @@ func TestService(t *testing.T) {
 		}
 		endpoints = append(endpoints, e.Name+" "+e.Subject)
 	}
-	if want := []string{"edges herd.edges", "get herd.get", "status herd.status"}; !slices.Equal(endpoints, want) {
+	if want := []string{"edges herd.edges", "get herd.get", "reload herd.reload." + about["server"], "status herd.status"}; !slices.Equal(endpoints, want) {
 		t.Errorf("endpoints %v, want %v", endpoints, want)
 	}
 	var stats micro.Stats
@@ -183,7 +183,7 @@ func TestEvents(t *testing.T) {
 	publish("herd.edge.B.A", "junk", nil)
 	awaitEvent("A.mismatch.B", `dropped 1 malformed lines from B, the last: "junk"`)
 	publish("herd.edge.B.A", record, nats.Header{"Nats-Sequence": {"1"}})
-	awaitEvent("A.denied.B", `denied: dropped a message on "herd.edge.B.A": its header "Nats-Sequence" shows that a broker made it`)
+	awaitEvent("A.denied.B", `denied: dropped a message on "herd.edge.B.A": its header Nats-Sequence shows that a broker made it`)
 	ahead := fmt.Sprintf("clock=%d.000000000", time.Now().Unix()+100)
 	publish("herd.beat.B.A", regexp.MustCompile(`clock=\S+`).ReplaceAllString(string(beat.Data), ahead), nil)
 	awaitEvent("A.clock.B", `the clock of B differs from ours by 1m\S+s`)
