@@ -23,6 +23,9 @@ func (n *Node) Status() status.Server {
 	if err := n.Ready(); err != nil {
 		s.Ready, s.Why = false, err.Error()
 	}
+	if err := n.cfg.Bus.Problem(); err != nil {
+		s.Bus = err.Error()
+	}
 	s.Clients, _, _ = n.clients.counts()
 	n.mu.Lock()
 	defer n.mu.Unlock()

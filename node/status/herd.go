@@ -133,6 +133,9 @@ func (h Herd) findProblems() (problems []string) {
 		if !s.Ready {
 			problem("not ready: %s", s.Why)
 		}
+		if s.Bus != "" && !strings.HasSuffix(s.Why, s.Bus) {
+			problem("%s: %s", s.Server, s.Bus)
+		}
 	}
 	for _, s := range h.Servers {
 		for _, e := range s.Edges {

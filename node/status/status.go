@@ -30,6 +30,7 @@ type Server struct {
 	Clock    time.Time `json:"clock"`    // its clock when it returned this
 	Ready    bool      `json:"ready"`
 	Why      string    `json:"why,omitempty"` // reason for not being ready
+	Bus      string    `json:"bus,omitempty"` // why it cannot use the bus in full
 	Records  int       `json:"records"`       // clients in its map
 	Digest   string    `json:"digest"`        // of the records: equal for equal maps
 	Clients  int       `json:"clients"`       // open connections
