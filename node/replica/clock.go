@@ -67,9 +67,9 @@ func (r *Replica) noteClock(d *edge, now time.Time) []Event {
 	c.warned = skew.Abs() > clockWarn
 	switch {
 	case c.warned && !warned:
-		text := fmt.Sprintf("the clock of %s is %s ours", d.peer, offset(skew))
-		if v := r.judgeClocks(noEdge); skew.Abs() > clockUnready {
-			text += v.verdict()
+		text := fmt.Sprintf("the clock of %s differs from ours by %s", d.peer, offset(skew))
+		if skew.Abs() > clockUnready {
+			text += r.judgeClocks(noEdge).verdict()
 		}
 		return []Event{{Clock, d.peer, text}}
 	case warned && !c.warned:
@@ -132,18 +132,16 @@ func (v clockVote) verdict() string {
 	return ": one of the two is off"
 }
 
-// offset says where a clock is that is ahead by d: its sentence goes on with whose it is
-// compared with.
-func offset(d time.Duration) string {
+// offset is how far a clock is ahead, for people; negative if it is behind.
+func offset(ahead time.Duration) string {
 	const most = 100 * 365 * 24 * time.Hour
-	direction := "ahead of"
-	if d < 0 {
-		direction = "behind"
+	switch {
+	case ahead > most:
+		return "more than 100 years"
+	case ahead < -most:
+		return "more than -100 years"
 	}
-	if d = d.Abs(); d > most {
-		return "more than 100 years " + direction
-	}
-	return fmt.Sprintf("%v %s", d.Round(time.Millisecond), direction)
+	return ahead.Round(time.Millisecond).String()
 }
 
 // noteOwnClock judges our own clock and reports when that changes.
@@ -171,7 +169,7 @@ func (r *Replica) noteOwnClock(now time.Time) (events []Event) {
 }
 
 func (r *Replica) leadText() string {
-	return fmt.Sprintf("the clock of %s, ours, was set back: receipts are %s it; restart the server once the clock is right", r.cfg.Name, offset(r.own.lead))
+	return fmt.Sprintf("the clock of %s, ours, was set back: receipts are %s ahead of it; restart the server once the clock is right", r.cfg.Name, offset(r.own.lead))
 }
 
 func (r *Replica) offText(v clockVote) string {
@@ -179,7 +177,7 @@ func (r *Replica) offText(v clockVote) string {
 	var theirs []string
 	for _, d := range v.differing[:min(len(v.differing), most)] {
 		skew, _ := d.clock.skew()
-		theirs = append(theirs, fmt.Sprintf("%s is %s it", d.peer, offset(skew)))
+		theirs = append(theirs, fmt.Sprintf("that of %s differs by %s", d.peer, offset(skew)))
 	}
 	return fmt.Sprintf("the clock of %s, ours, is off: it agrees with %d of %d neighbours; %s", r.cfg.Name, v.Agree, v.Known, strings.Join(theirs, ", "))
 }

@@ -141,7 +141,7 @@ func TestClockVerdict(t *testing.T) {
 			}
 		}
 	}
-	const want = "the clock of D is more than 100 years ahead of ours: it is off, ours agrees with 2 of 3 neighbours"
+	const want = "the clock of D differs from ours by more than 100 years: it is off, ours agrees with 2 of 3 neighbours"
 	if text != want {
 		t.Errorf("event %q, want %q", text, want)
 	}
