@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 )
 
 // partialName is the file of a snapshot that is not complete.
@@ -19,7 +20,7 @@ func (j *Journal) Compact(ctx context.Context, next func() [][]byte) (err error)
 	j.compaction.Lock()
 	defer j.compaction.Unlock()
 	j.mu.Lock()
-	j.compacting = true
+	j.compacting, j.compacted = true, time.Now()
 	closed := j.closed || j.file == nil
 	j.mu.Unlock()
 	defer func() {

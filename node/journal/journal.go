@@ -16,16 +16,22 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/gofrs/flock"
 )
 
 const (
-	// A journal is compacted when it is larger than limitBase + limitTimes * the map. Above
+	// A journal is compacted when it is larger than limitBase + limitTimes * the map, but
+	// only every limitEvery unless it is larger than busyBase + busyTimes * the map: each
+	// compaction waits for the disk a few times, and on a busy disk appends wait with it. Above
 	// waitBase + waitTimes * the map, appends wait for the compaction. Between them is room
 	// for what arrives while a busy disk takes the snapshot.
 	limitBase  = 1 << 20
 	limitTimes = 3
+	limitEvery = time.Second / 2
+	busyBase   = 4 << 20
+	busyTimes  = 4
 	waitBase   = 8 << 20
 	waitTimes  = 6
 
@@ -78,7 +84,8 @@ type Journal struct {
 	urgent   bool       // compact whatever the size
 	snapshot segment    // written by a compaction whose manifest failed; number 0: none
 
-	due        bool // NeedsCompaction was true, so that a Compact will come
+	compacted  time.Time // when the last Compact began
+	due        bool      // NeedsCompaction was true, so that a Compact will come
 	compacting bool
 	failed     bool // the last Compact failed
 
@@ -216,7 +223,9 @@ func (j *Journal) NeedsCompaction(mapSize int64) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.mapSize = mapSize
-	needed := j.urgent || j.size+j.active.bytes > limitBase+limitTimes*mapSize || len(j.files) > maxFiles
+	size := j.size + j.active.bytes
+	needed := j.urgent || len(j.files) > maxFiles || size > busyBase+busyTimes*mapSize ||
+		size > limitBase+limitTimes*mapSize && time.Since(j.compacted) >= limitEvery
 	j.due = needed && !j.failed
 	return needed
 }

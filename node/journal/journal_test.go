@@ -185,15 +185,21 @@ func TestCompactFails(t *testing.T) {
 func TestNeedsCompaction(t *testing.T) {
 	for _, tt := range []struct {
 		size, mapSize int64
+		recent        bool // the last compaction began just now
 		urgent, want  bool
 	}{
-		{limitBase, 0, false, false}, {limitBase + 1, 0, false, true}, {limitBase + 1, 1, false, false},
-		{5 << 30, 1 << 30, false, true}, {0, 0, true, true},
+		{limitBase, 0, false, false, false}, {limitBase + 1, 0, false, false, true}, {limitBase + 1, 1, false, false, false},
+		{5 << 30, 1 << 30, false, false, true}, {0, 0, false, true, true},
+		{limitBase + 1, 0, true, false, false}, {busyBase, 0, true, false, false}, {busyBase + 1, 0, true, false, true},
+		{0, 0, true, true, true},
 	} {
 		j := New(Config{})
+		if tt.recent {
+			j.compacted = time.Now()
+		}
 		j.size, j.active.bytes, j.urgent = tt.size/2, tt.size-tt.size/2, tt.urgent
 		if got := j.NeedsCompaction(tt.mapSize); got != tt.want {
-			t.Errorf("journal of %d bytes, map of %d, urgent %v: NeedsCompaction = %v, want %v", tt.size, tt.mapSize, tt.urgent, got, tt.want)
+			t.Errorf("journal of %d bytes, map of %d, recently compacted %v, urgent %v: NeedsCompaction = %v, want %v", tt.size, tt.mapSize, tt.recent, tt.urgent, got, tt.want)
 		}
 	}
 }
