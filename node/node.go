@@ -54,7 +54,8 @@ type Limits struct {
 // Node is one server of a herd.
 //
 // Lock order: topologyChange, the flood's token (flood.go), then Node.mu, then the lock of a
-// ratenote.Limiter in the replica. No other two locks are held at the same time.
+// ratenote.Limiter in the replica. A lookup's lock is taken before Node.mu. No other two locks
+// are held at the same time.
 type Node struct {
 	cfg Config
 	log *slog.Logger

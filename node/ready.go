@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"herd/bus"
+	"herd/node/replica"
 	"herd/node/wire"
 )
 
@@ -62,7 +63,7 @@ func (n *Node) inStep(greeted time.Time) bool {
 	problem := n.cfg.Bus.Problem()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if up, why := n.keptOff(problem); up == 0 && why != nil {
+	if up, why := n.keptOff(problem); up == 0 && why != nil && len(n.replica.Topology().Neighbours) > 0 {
 		return false
 	}
 	return n.bus != connected || n.replica.Ready(time.Now(), greeted)
@@ -139,10 +140,15 @@ func (n *Node) unready() error {
 	case !n.ready.isOpen():
 		return n.notInStep()
 	case clock != "":
-		return errors.New(clock)
+		return clockError(clock)
 	}
 	return nil
 }
+
+// clockError says that our clock is off. Its text has numbers that change all the time.
+type clockError string
+
+func (e clockError) Error() string { return string(e) }
 
 // notInStep names the neighbours that a server is not in step with that is not ready yet.
 // The lock is held.
@@ -163,20 +169,23 @@ func (n *Node) notInStep() error {
 type readinessLog struct {
 	began  time.Time // of the server
 	logged bool
-	reason string // "" for ready
+	kind   string // of the reason; "" for ready
 }
 
 // noteReadiness logs that the server became ready, or why it is not. So the log says ready
 // when /readyz does.
 func (n *Node) noteReadiness(now time.Time) {
-	l, reason := &n.readiness, ""
+	l, reason, kind := &n.readiness, "", ""
 	if err := n.unready(); err != nil {
 		reason = err.Error()
+		if kind = reason; errors.As(err, new(clockError)) {
+			kind = "clock"
+		}
 	}
-	if l.logged && l.reason == reason {
+	if l.logged && l.kind == kind || !l.logged && kind != "" && now.Sub(l.began) < replica.HeartbeatEvery { // a start takes a moment
 		return
 	}
-	l.logged, l.reason = true, reason
+	l.logged, l.kind = true, kind
 	if reason == "" {
 		n.log.Info("ready", "after", now.Sub(l.began), "records", n.records())
 	} else {

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"herd/bus"
 	"herd/node/replica"
+	"herd/node/wire"
 )
 
 // TestReadyWhenDisconnected: a server that has been ready is unready while NATS is
@@ -102,6 +104,79 @@ func TestFailedStart(t *testing.T) {
 		}
 		if text := log.String(); strings.Contains(text, "ready") || strings.Contains(text, "listening") {
 			t.Errorf("the log says\n%s", text)
+		}
+	})
+}
+
+// limitedBus is a bus with a problem.
+type limitedBus struct {
+	Bus
+	problem error
+}
+
+func (b limitedBus) Problem() error { return b.problem }
+
+// TestBusProblem: a problem of the bus is why a server is not ready. It holds WHATSAT back
+// only where it keeps the server off all edges. Permissions for single subjects count only
+// while no edge is up.
+func TestBusProblem(t *testing.T) {
+	limit, denied := errors.New("the broker has a limit"), fmt.Errorf("%w: some subjects", bus.ErrDenied)
+	for _, tt := range []struct {
+		name, topology string
+		start          []string
+		problem        error
+		ready          string // of A; "" for ready
+		open           bool   // WHATSAT is answered
+	}{
+		{"no edge up", "A-B", []string{"A"}, limit, "A: the broker has a limit", false},
+		{"an edge up", "A-B", []string{"A", "B"}, limit, "A: the broker has a limit", true},
+		{"denied, no edge up", "A-B", []string{"A"}, denied, "A: denied: some subjects", false},
+		{"denied, an edge up", "A-B", []string{"A", "B"}, denied, "", true},
+		{"no neighbours", "A", []string{"A"}, limit, "A: the broker has a limit", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newTestHerd(t, tt.topology)
+				for i, name := range tt.start {
+					h.start(name, uint64(i+1), func(cfg *Config) {
+						if name == "A" {
+							cfg.Bus = limitedBus{cfg.Bus, tt.problem}
+						}
+					})
+				}
+				time.Sleep(5 * time.Second)
+				a := h.servers["A"].node
+				got := ""
+				if err := a.Ready(); err != nil {
+					got = err.Error()
+				}
+				if got != tt.ready || a.ready.isOpen() != tt.open {
+					t.Errorf("Ready = %q, WHATSAT is answered: %v; want %q, %v", got, a.ready.isOpen(), tt.ready, tt.open)
+				}
+			})
+		})
+	}
+}
+
+// TestReadinessLog: the log says ready, and not ready, when that changes, and not again and
+// again while a clock is off by more and more.
+func TestReadinessLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A-B")
+		var log logBuffer
+		h.start("A", 1, func(cfg *Config) { cfg.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+		h.start("B", 2, nil)
+		time.Sleep(2 * time.Second)
+		if text := log.String(); strings.Count(text, "msg=ready") != 1 || strings.Contains(text, "not ready") {
+			t.Errorf("the log of a start:\n%s", text)
+		}
+		a := h.servers["A"].node
+		a.locked(func() {
+			a.replica.IAmAt(nil, wire.ParseCommand([]byte("IAMAT kiwi +1+1 100")), time.Now().Add(time.Hour))
+		}) // the clock was an hour ahead
+		time.Sleep(10 * time.Second)
+		if text := log.String(); strings.Count(text, `msg="not ready"`) != 1 {
+			t.Errorf("the log of a clock that was set back has %d lines, want one:\n%s", strings.Count(text, `msg="not ready"`), text)
 		}
 	})
 }

@@ -17,9 +17,10 @@ const handshakeTimeout = 10 * time.Second
 // parkAfter is how long a client must be silent for its session to park.
 const parkAfter = time.Second / 2
 
-// session is one client's connection. It belongs to one goroutine at a time, so it has
-// no lock; that of a replyQueue uses only what never changes. It waits for input and enforces the idle timeout; what a read brings is
-// handled by an exchange.
+// session is one client's connection. It belongs to one goroutine at a time, so it has no
+// lock. The goroutine of a replyQueue uses only those of its fields that never change. A
+// session waits for input and enforces the idle timeout; an exchange handles what a read
+// brings.
 //
 // Most clients are idle most of the time, so an idle session is small: 3.2 KB of heap and
 // stack, instead of 8.0 KB without these two (DESIGN.md, "Techniques"):

@@ -57,7 +57,7 @@ func (n *Node) endSessions(ctx context.Context) {
 // handOver returns when everything that was news until now has been written to the
 // neighbours that are up, and they have confirmed that they merged it. What arrives
 // meanwhile is forwarded, and not waited for. It is an error if that takes longer than
-// ctx.
+// ctx, or if no neighbour agrees on an edge with us.
 func (n *Node) handOver(ctx context.Context) error {
 	const retry = 20 * time.Millisecond
 	n.mu.Lock()
@@ -86,6 +86,7 @@ func (n *Node) handOver(ctx context.Context) error {
 		}
 		unsent, kept := n.replica.Queued()
 		tooLarge := n.replica.Withheld()
+		_, refused := n.keptOff(nil)
 		n.mu.Unlock()
 		progress := !sent && !failed && unsent != before
 		before = unsent
@@ -93,6 +94,9 @@ func (n *Node) handOver(ctx context.Context) error {
 		case sent && unconfirmed == 0:
 			if tooLarge > 0 {
 				return fmt.Errorf("%d records were too large for the bus", tooLarge)
+			}
+			if kept > 0 && refused != nil { // they will not be there when it comes back, either
+				return fmt.Errorf("%d records were not handed over: %w", kept, refused)
 			}
 			if kept > 0 {
 				n.log.Warn("records not handed over: the neighbours that need them are down", "records", kept)

@@ -78,6 +78,8 @@ type EdgeInfo struct {
 	// edge with us, or its format is not ours.
 	Problem string
 	Refused bool
+	// SameTopology says that the neighbour's last heartbeat had the hash of our topology.
+	SameTopology bool
 	// Records that cannot cross the edge now, because they are larger than the messages
 	// that the bus takes: ours, and the neighbour's by its last heartbeat.
 	Unsendable, TheirUnsendable int
@@ -93,7 +95,8 @@ func (r *Replica) Edge(e int, now time.Time) EdgeInfo {
 	d := r.edges[e]
 	info := EdgeInfo{
 		Peer: r.Peer(e), Up: d.up, InStep: r.InStep(e), Comparing: r.Comparing(e), Problem: d.problem(), Refused: d.difference.refused(),
-		Unsendable: d.unsendable.length, TheirUnsendable: d.heartbeat.Unsendable, Queued: d.queued(), HeartbeatAge: -1, Counts: d.counts,
+		SameTopology: !d.heard.IsZero() && d.heartbeat.Topology == r.topology.Hash,
+		Unsendable:   d.unsendable.length, TheirUnsendable: d.heartbeat.Unsendable, Queued: d.queued(), HeartbeatAge: -1, Counts: d.counts,
 	}
 	if !d.heard.IsZero() {
 		info.HeartbeatAge = now.Sub(d.heard)

@@ -60,6 +60,15 @@ func Gather(names []string, replies []Server, earlier Herd) Herd {
 			h.Missing = append(h.Missing, name)
 		}
 	}
+	// A neighbour that does not reply may have been killed a moment ago.
+	for i := range h.Servers {
+		s := &h.Servers[i]
+		s.Edges = slices.Clone(s.Edges)
+		for k := range s.Edges {
+			e := &s.Edges[k]
+			e.InStep = e.InStep && !slices.Contains(h.Missing, e.Peer)
+		}
+	}
 	h.Maps = h.compareMaps(earlier)
 	h.Problems = h.findProblems()
 	return h
