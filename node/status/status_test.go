@@ -42,6 +42,9 @@ func TestHerdText(t *testing.T) {
 		"A       yes       2        ff      0        B (no reply)\n" +
 		"B       no reply                            \n" +
 		"\nproblem: B does not reply\n1 of 2 servers, NOT all edges in step, not known whether maps are equal\n"
+	if killed.Servers[0].Edges[0].InStep {
+		t.Error("the edge to a server that does not reply is in step")
+	}
 	if got := killed.Text(); got != broken {
 		t.Errorf("Text = \n%s, want\n%s", got, broken)
 	}
