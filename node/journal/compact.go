@@ -80,6 +80,10 @@ func (j *Journal) writeSnapshot(ctx context.Context, s segment, next func() [][]
 	if err != nil {
 		return s, errors.Join(err, j.disk.remove(partial))
 	}
+	// The manifest must not be on the disk before the name of the snapshot.
+	if err := j.disk.syncDir(j.cfg.Dir); err != nil {
+		return s, errors.Join(err, j.disk.remove(j.path(s.number)))
+	}
 	return s, nil
 }
 
