@@ -14,8 +14,9 @@ const partialName = "snapshot.partial"
 // Compact writes the frames that next returns, until it returns none, into a segment: the
 // whole map. When that is on the disk, it drops all that was in the journal when Compact
 // was called. Appends go on meanwhile, into a segment of their own. After an error, such
-// as that of a cancelled ctx, nothing is dropped, and what was written is removed. next
-// must not call Compact or Close; its frames are used until it is called again.
+// as that of a cancelled ctx, nothing is dropped, what was written is removed, and no
+// Append waits until a Compact has succeeded. next must not call Compact or Close; its
+// frames are used until it is called again.
 func (j *Journal) Compact(ctx context.Context, next func() [][]byte) (err error) {
 	j.compaction.Lock()
 	defer j.compaction.Unlock()
