@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -149,18 +150,15 @@ func (j *Journal) adopt() error {
 			dropped = append(dropped, f)
 		}
 	}
-	// Appends may have begun further segments since kept was made.
+	// Appends may have retired further segments since kept was made. Their numbers may be
+	// lower: divide takes one before it creates the file, and an append may be quicker.
+	var unlisted []segment
 	for _, g := range j.older {
-		if g.number > kept[len(kept)-1].number {
-			kept = append(kept, g)
-		}
-	}
-	unlisted := j.unlisted[:0]
-	for _, g := range j.unlisted {
-		if g.number > manifest.segments[len(manifest.segments)-1].number {
+		if g.number > first && !slices.Contains(manifest.segments, g) {
 			unlisted = append(unlisted, g)
 		}
 	}
+	kept = append(kept, unlisted...)
 	old := j.old
 	j.files, j.older, j.unlisted, j.old = files, kept, unlisted, oldStream{}
 	j.urgent, j.snapshot, j.size = false, segment{}, 0

@@ -494,3 +494,67 @@ func TestSnapshotName(t *testing.T) {
 		t.Errorf("operations %q, want a sync of the directory between the two renames", operations)
 	}
 }
+
+// TestRotateDuringCompaction: appends begin segments while a compaction creates its own
+// and while it replaces the manifest. When any of them is missing, a start reports it.
+func TestRotateDuringCompaction(t *testing.T) {
+	dir := t.TempDir()
+	j, _, _ := openQuick(t, dir)
+	appended := 0
+	rotate := func() { // as after a write that failed
+		j.broken = true
+		all, _ := frames(appended, appended+1)
+		if err := j.Append(all); err != nil {
+			t.Error(err)
+		}
+		appended++
+	}
+	rotate()
+	creating, replacing := 0, 0
+	divided := fmt.Sprint("open ", fileName(j.next+1))
+	j.disk.(*faultyDisk).before = func(operation string) error {
+		switch operation {
+		case divided:
+			if creating++; creating == 1 {
+				rotate()
+			}
+		case "open manifest.new":
+			all, _ := frames(appended, appended+1) // into the compaction's own segment
+			if err := j.Append(all); err != nil {
+				t.Error(err)
+			}
+			appended++
+		case "rename manifest.new":
+			replacing++
+			rotate()
+		}
+		return nil
+	}
+	if err := j.Compact(t.Context(), parts([][]byte{[]byte("the map\n")})); err != nil {
+		t.Fatal(err)
+	}
+	if creating != 1 || replacing != 1 {
+		t.Fatalf("%d and %d rotations: this test shows nothing", creating, replacing)
+	}
+	rotate()
+	j.Close()
+	files := readTree(t, dir)
+	names := segmentNames(files)
+	if len(names) < 5 {
+		t.Fatalf("only segments %q", names)
+	}
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			files.write(t, dir)
+			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+			j, _, damage := openQuick(t, dir)
+			j.Close()
+			if len(damage) != 1 || !strings.Contains(damage[0], name+" is missing") {
+				t.Errorf("damage %q, want that it is missing", damage)
+			}
+		})
+	}
+}
