@@ -290,7 +290,7 @@ func (n *Node) needsCompaction() bool {
 // was damaged, until ctx ends. News is appended meanwhile, so that replies do not wait.
 func (n *Node) compactJournal(ctx context.Context) {
 	defer n.journal.journal.Compact(ctx, nil) // it fails: from now on no append waits for a compaction
-	var noted time.Time // when the log last had a line
+	var noted time.Time                       // when the log last had a line
 	failing := false
 	for {
 		var retry <-chan time.Time
