@@ -64,7 +64,8 @@ type Journal interface {
 
 	// Compact writes the frames that next returns, until it returns none, and then drops
 	// all that was in the journal when it was called. After an error, such as that of a
-	// cancelled ctx, nothing is dropped. The frames are used until next is called again.
+	// cancelled ctx, nothing is dropped, and no Append waits until a Compact has succeeded.
+	// The frames are used until next is called again.
 	Compact(ctx context.Context, next func() [][]byte) error
 
 	// Close closes the journal, after a Compact that runs. All that Append has returned

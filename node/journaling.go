@@ -178,7 +178,6 @@ func (n *Node) writeJournal(ctx context.Context) error {
 		case <-retry:
 		case <-ctx.Done():
 			<-compacted
-			n.journal.journal.Compact(ctx, nil) // it fails, so that the last append waits for none
 			return n.closeJournal()
 		}
 		retry = nil
@@ -290,7 +289,8 @@ func (n *Node) needsCompaction() bool {
 // compactJournal rewrites the journal whenever it has become much larger than the map, or
 // was damaged, until ctx ends. News is appended meanwhile, so that replies do not wait.
 func (n *Node) compactJournal(ctx context.Context) {
-	var noted time.Time // when the log last had a line
+	defer n.journal.journal.Compact(ctx, nil) // it fails: from now on no append waits for a compaction
+	var noted time.Time                       // when the log last had a line
 	failing := false
 	for {
 		var retry <-chan time.Time

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"herd/bus"
 	"herd/bus/bustest"
+	"herd/node/journal"
 )
 
 // fakeJournal is a journal in memory that can be made to fail or to block.
@@ -482,6 +484,58 @@ func TestCompactionFails(t *testing.T) {
 		if failed > 1 || worked != 1 { // the first may be too early for the bus
 			t.Errorf("%d events for the failure, %d for its end, want one each", failed, worked)
 		}
+	})
+}
+
+// TestAppendAfterCompactions: an append that waits for a compaction does not wait any more
+// when compactJournal has ended, and none waits afterwards.
+func TestAppendAfterCompactions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := journal.New(journal.Config{Dir: t.TempDir(), Log: discard})
+		n := New(Config{Name: "A", Limits: generous, Bus: (&bustest.Network{}).Bus("A"), Log: discard, Journal: j})
+		if err := n.replayJournal(); err != nil {
+			t.Fatal(err)
+		}
+		defer j.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			n.compactJournal(ctx)
+		}()
+		synctest.Wait()
+		frame := [][]byte{bytes.Repeat([]byte("AT A +1.000000000 kiwi +1+1 100\n"), 10_000)}
+		for range 40 { // more than 12 MB
+			if err := j.Append(frame); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// As if compactJournal chose the end of ctx over grown.
+		if !n.needsCompaction() {
+			t.Fatal("the journal is not compacted: this test shows nothing")
+		}
+		appended := make(chan error, 1)
+		go func() { appended <- j.Append(frame) }()
+		synctest.Wait()
+		if len(appended) > 0 {
+			t.Fatal("the append does not wait: this test shows nothing")
+		}
+		cancel()
+		<-ended
+		synctest.Wait()
+		for range 2 {
+			if len(appended) == 0 {
+				t.Error("the append waits after the last compaction")
+				j.Compact(ctx, nil) // so that the test ends
+			}
+			if err := <-appended; err != nil {
+				t.Error(err)
+			}
+			n.needsCompaction()
+			go func() { appended <- j.Append(frame) }()
+			synctest.Wait()
+		}
+		<-appended
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -14,8 +15,9 @@ const partialName = "snapshot.partial"
 // Compact writes the frames that next returns, until it returns none, into a segment: the
 // whole map. When that is on the disk, it drops all that was in the journal when Compact
 // was called. Appends go on meanwhile, into a segment of their own. After an error, such
-// as that of a cancelled ctx, nothing is dropped, and what was written is removed. next
-// must not call Compact or Close; its frames are used until it is called again.
+// as that of a cancelled ctx, nothing is dropped, what was written is removed, and no
+// Append waits until a Compact has succeeded. next must not call Compact or Close; its
+// frames are used until it is called again.
 func (j *Journal) Compact(ctx context.Context, next func() [][]byte) (err error) {
 	j.compaction.Lock()
 	defer j.compaction.Unlock()
@@ -79,6 +81,10 @@ func (j *Journal) writeSnapshot(ctx context.Context, s segment, next func() [][]
 	}
 	if err != nil {
 		return s, errors.Join(err, j.disk.remove(partial))
+	}
+	// The manifest must not be on the disk before the name of the snapshot.
+	if err := j.disk.syncDir(j.cfg.Dir); err != nil {
+		return s, errors.Join(err, j.disk.remove(j.path(s.number)))
 	}
 	return s, nil
 }
@@ -144,18 +150,15 @@ func (j *Journal) adopt() error {
 			dropped = append(dropped, f)
 		}
 	}
-	// Appends may have begun further segments since kept was made.
+	// Appends may have retired further segments since kept was made. Their numbers may be
+	// lower: divide takes one before it creates the file, and an append may be quicker.
+	var unlisted []segment
 	for _, g := range j.older {
-		if g.number > kept[len(kept)-1].number {
-			kept = append(kept, g)
-		}
-	}
-	unlisted := j.unlisted[:0]
-	for _, g := range j.unlisted {
-		if g.number > manifest.segments[len(manifest.segments)-1].number {
+		if g.number > first && !slices.Contains(manifest.segments, g) {
 			unlisted = append(unlisted, g)
 		}
 	}
+	kept = append(kept, unlisted...)
 	old := j.old
 	j.files, j.older, j.unlisted, j.old = files, kept, unlisted, oldStream{}
 	j.urgent, j.snapshot, j.size = false, segment{}, 0

@@ -67,7 +67,7 @@ type Journal struct {
 	compaction sync.Mutex // held during Compact and Close
 
 	mu       sync.Mutex
-	calm     sync.Cond // a compaction has ended
+	calm     sync.Cond // a compaction has ended, or NeedsCompaction was called
 	closed   bool
 	id, run  uint64
 	next     uint64     // the number of the next segment
@@ -111,9 +111,9 @@ func New(cfg Config) *Journal {
 
 // Append returns when all frames are in the journal, and keeps no reference to them. It
 // takes as long as the disk does, and waits for a compaction when the journal has grown
-// far beyond its limit, unless the last one has failed. After an error none of them counts as appended: the
-// next Append overwrites them, or begins another file if it is the file that failed. So
-// the caller may try again for as long as it likes.
+// far beyond its limit, unless the last one has failed. After an error none of them counts
+// as appended: the next Append overwrites them, or begins another file if it is the file
+// that failed. So the caller may try again for as long as it likes.
 func (j *Journal) Append(frames [][]byte) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -227,6 +227,7 @@ func (j *Journal) NeedsCompaction(mapSize int64) bool {
 	needed := j.urgent || len(j.files) > maxFiles || size > busyBase+busyTimes*mapSize ||
 		size > limitBase+limitTimes*mapSize && time.Since(j.compacted) >= limitEvery
 	j.due = needed && !j.failed
+	j.calm.Broadcast() // a larger map may leave enough room
 	return needed
 }
 

@@ -277,6 +277,42 @@ func TestSegments(t *testing.T) {
 	}
 }
 
+// TestAppendWaits: an append that waits for a compaction goes on when none is needed any
+// more, or when there is enough room because the map has grown.
+func TestAppendWaits(t *testing.T) {
+	const size = waitBase + 1
+	for name, mapSize := range map[string]int64{"not needed": 1 << 30, "more room": (size - busyBase - 1) / busyTimes} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				j, _, _ := openQuick(t, t.TempDir())
+				defer j.Close()
+				j.size = size
+				if !j.NeedsCompaction(0) {
+					t.Fatal("NeedsCompaction = false")
+				}
+				done := make(chan error, 1)
+				go func() {
+					all, _ := frames(0, 1)
+					done <- j.Append(all)
+				}()
+				synctest.Wait()
+				if len(done) > 0 {
+					t.Fatal("Append does not wait")
+				}
+				j.NeedsCompaction(mapSize)
+				synctest.Wait()
+				if len(done) == 0 {
+					t.Error("Append waits")
+					j.Compact(t.Context(), parts()) // so that the test ends
+				}
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
 // TestOtherServer: the records of another server's journal are used, and Open says whose
 // it is, once.
 func TestOtherServer(t *testing.T) {

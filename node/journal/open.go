@@ -383,6 +383,7 @@ func (r *reading) report() {
 	j := r.Journal
 	j.size = j.old.bytes
 	present := map[uint64]bool{}
+	var leftovers []diskFile
 	for i := range r.files {
 		f := &r.files[i]
 		if f.damaged && f.number < r.manifest.first {
@@ -390,7 +391,7 @@ func (r *reading) report() {
 		}
 		present[f.number] = true
 		if r.dropped(f) {
-			r.remove(f.path)
+			leftovers = append(leftovers, f.diskFile)
 			continue
 		}
 		wrong, keep := r.faults(f)
@@ -413,6 +414,15 @@ func (r *reading) report() {
 			r.damage = append(r.damage, fmt.Sprintf("%s is missing: %d of %d frames are lost", fileName(number), lost, t.want.frames))
 		}
 	}
+	for _, f := range leftovers {
+		if len(r.damage) == 0 || f.bytes == 0 {
+			r.remove(f.path)
+			continue
+		}
+		// What is lost of the snapshot may be in it. The next compaction drops it.
+		j.files = append(j.files, f)
+		j.size += f.bytes
+	}
 	for _, name := range []string{partialName, oldGone} {
 		if slices.Contains(r.names, name) {
 			r.remove(filepath.Join(j.cfg.Dir, name))
@@ -427,8 +437,8 @@ func (r *reading) remove(path string) {
 	}
 }
 
-// dropped reports whether a compaction has replaced all that is in a file, and was killed
-// before it could remove it.
+// dropped reports whether a compaction has replaced all that is in a file, and has not
+// removed it: it was killed, or failed to.
 func (r *reading) dropped(f *segmentFile) bool {
 	return f.number < r.manifest.first && !f.damaged && len(f.foreign) == 0 && (len(f.own) > 0 || f.bytes == 0) &&
 		slices.Max(append(f.own, 0)) < r.manifest.first
