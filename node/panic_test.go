@@ -41,12 +41,20 @@ func (l *logBuffer) String() string {
 }
 
 // TestPanicInSession: a panic closes the connection whose input caused it, with a log
-// line and a count. Other connections are served.
+// line and a count. Other connections are served. It makes no difference that a query of
+// places runs in a goroutine of its source.
 func TestPanicInSession(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { testPanicInSession(t, panickyPlaces{}) })
+	t.Run("shared", func(t *testing.T) {
+		testPanicInSession(t, places.NewSingleflight(panickyPlaces{}, time.Minute, discard))
+	})
+}
+
+func testPanicInSession(t *testing.T, source places.Source) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logBuffer
 		h := newSolo(t, func(cfg *Config) {
-			cfg.Places = panickyPlaces{}
+			cfg.Places = source
 			cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
 		})
 		settle()
@@ -69,7 +77,7 @@ func TestPanicInSession(t *testing.T) {
 		if s := h.servers["Solo"].node.Stats(); s.Panics != 1 || s.Clients != 1 {
 			t.Errorf("%d panics, %d clients, want 1 of each", s.Panics, s.Clients)
 		}
-		for _, want := range []string{"no places", `WHATSAT kiwi 10 5`, "lookup.go"} {
+		for _, want := range []string{"no places", `WHATSAT kiwi 10 5`, "panickyPlaces"} {
 			if !strings.Contains(log.String(), want) {
 				t.Errorf("the log does not contain %q:\n%s", want, log.String())
 			}

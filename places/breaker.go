@@ -31,7 +31,8 @@ const (
 //     pause it for 5 s. Then one query probes it, in the background: if there is no response within 0.3 s, the query fails
 //     as during the pause. A failed probe doubles the pause, up to a minute. A response ends it.
 //
-// Cancelled queries do not count.
+// Cancelled queries do not count. A query in which the source panics counts as one without an answer. The panic goes on in
+// the goroutine of the caller.
 type Breaker struct {
 	src Source
 	log *slog.Logger
@@ -45,7 +46,11 @@ type Breaker struct {
 	probing   bool      // a probe is in progress
 }
 
-// NewBreaker returns a source that queries src unless it is paused. It logs the first of consecutive pauses.
+// errPanicked is the error of a query that did not return.
+var errPanicked = &Error{Status: StatusUnknownError, Message: "the places source failed", Err: errors.New("it panicked"), Retryable: true}
+
+// NewBreaker returns a source that queries src unless it is paused. It logs the first of consecutive pauses, and a panic
+// in a probe that no caller waits for any more.
 func NewBreaker(src Source, log *slog.Logger) *Breaker { return &Breaker{src: src, log: log} }
 
 // Nearby answers q.
@@ -57,9 +62,14 @@ func (b *Breaker) Nearby(ctx context.Context, q Query) ([]byte, error) {
 	case probe:
 		return b.probe(ctx, q)
 	}
-	body, err := b.src.Nearby(ctx, q)
-	b.record(err, false)
-	return body, err
+	return b.query(ctx, q, false)
+}
+
+// query queries src and records the outcome, also if src panics.
+func (b *Breaker) query(ctx context.Context, q Query, probe bool) (body []byte, err error) {
+	err = errPanicked // unless src returns
+	defer func() { b.record(err, probe) }()
+	return b.src.Nearby(ctx, q)
 }
 
 // admit returns an error while src is paused. probe says that the query must be a probe.
@@ -87,23 +97,23 @@ func (b *Breaker) pausedLocked() *Error {
 
 // probe queries src in the background. The caller gets the response if it comes soon.
 func (b *Breaker) probe(ctx context.Context, q Query) ([]byte, error) {
-	type result struct {
-		body []byte
-		err  error
-	}
-	done := make(chan result, 1)
+	done, left := make(chan outcome), make(chan struct{})
+	defer close(left)
 	go func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
 		defer cancel()
-		body, err := b.src.Nearby(ctx, q)
-		b.record(err, true)
-		done <- result{body, err}
+		o := catch(func() ([]byte, error) { return b.query(ctx, q, true) })
+		select {
+		case done <- o:
+		case <-left:
+			o.logUnseen(b.log, q)
+		}
 	}()
 	timer := time.NewTimer(probeWait)
 	defer timer.Stop()
 	select {
-	case r := <-done:
-		return r.body, r.err
+	case o := <-done:
+		return o.result()
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	case <-timer.C:

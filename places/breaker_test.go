@@ -195,7 +195,7 @@ func TestBreakerBehindSingleflight(t *testing.T) {
 			return nil, context.Cause(ctx) // as places/internal/web does
 		})
 		f := places.NewFallback(8*time.Second,
-			places.NamedSource{Name: "a", Source: places.NewSingleflight(places.NewBreaker(hanging, discard), 9*time.Second)},
+			places.NamedSource{Name: "a", Source: places.NewSingleflight(places.NewBreaker(hanging, discard), 9*time.Second, discard)},
 			places.NamedSource{Name: "b", Source: fixedSource("{b}", nil)})
 		ask := func(ctx context.Context) (took time.Duration) {
 			began := time.Now()
@@ -216,5 +216,46 @@ func TestBreakerBehindSingleflight(t *testing.T) {
 		if took := ask(t.Context()); took != 0 {
 			t.Errorf("a query after three timeouts took %v, want none of it for the silent source", took)
 		}
+	})
+}
+
+// A panic in a probe goes on in its caller and ends the probe: the next one comes after a pause. If the caller has left, it
+// is logged. Panics of other queries count as failures, too.
+func TestBreakerPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		delay, calls := time.Duration(0), 0
+		src := sourceFunc(func(context.Context, places.Query) ([]byte, error) {
+			calls++
+			time.Sleep(delay)
+			panic("deliberate")
+		})
+		b := places.NewBreaker(src, slog.New(slog.NewTextHandler(&log, nil)))
+		query := func(wantPanic string, wantCalls int) {
+			t.Helper()
+			if got := awaitPanic(t.Context(), b); !strings.HasPrefix(got, wantPanic) || wantPanic == "" && got != "" || calls != wantCalls {
+				t.Fatalf("panic %q after %d calls, want %q after %d", got, calls, wantPanic, wantCalls)
+			}
+		}
+		for n := range 3 {
+			query("deliberate", n+1)
+		}
+		query("", 3) // paused
+		time.Sleep(5 * time.Second)
+		query("deliberate", 4) // a probe
+		query("", 4)           // paused, for twice the time
+		time.Sleep(10 * time.Second)
+		delay = time.Second
+		query("", 5) // a probe that the caller does not wait for
+		if strings.Contains(log.String(), "deliberate") {
+			t.Errorf("panics that callers got are logged: %s", log.String())
+		}
+		time.Sleep(time.Second)
+		if !strings.Contains(log.String(), "panic=deliberate") || !strings.Contains(log.String(), "breaker_test.go") {
+			t.Errorf("the log has %q, want the panic and its stack", log.String())
+		}
+		time.Sleep(20 * time.Second)
+		delay = 0
+		query("deliberate", 6)
 	})
 }

@@ -17,7 +17,7 @@ import (
 func TestCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &countingSource{delay: time.Second, errs: []error{errRetryable, nil}}
-		c := places.NewSingleflight(places.NewCache(src, places.Query.CacheKey, time.Hour, 1<<20), time.Minute)
+		c := places.NewSingleflight(places.NewCache(src, places.Query.CacheKey, time.Hour, 1<<20), time.Minute, discard)
 		if _, err := c.Nearby(t.Context(), campus); !errors.Is(err, errRetryable) {
 			t.Errorf("Nearby = %v, want %v", err, errRetryable)
 		}

@@ -1,8 +1,12 @@
 package places_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -15,7 +19,7 @@ import (
 func TestSingleflight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &countingSource{delay: time.Second}
-		s := places.NewSingleflight(src, time.Minute)
+		s := places.NewSingleflight(src, time.Minute, discard)
 		bound, radius := campus, campus
 		bound.Bound++
 		radius.Radius++
@@ -44,7 +48,7 @@ func TestSingleflight(t *testing.T) {
 func TestSingleflightError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &countingSource{delay: time.Second, errs: []error{errRetryable}}
-		s := places.NewSingleflight(src, time.Minute)
+		s := places.NewSingleflight(src, time.Minute, discard)
 		var wg sync.WaitGroup
 		for range 3 {
 			wg.Go(func() {
@@ -73,7 +77,7 @@ func TestSingleflightCancel(t *testing.T) {
 				return nil, ctx.Err()
 			}
 		})
-		s := places.NewSingleflight(src, time.Hour)
+		s := places.NewSingleflight(src, time.Hour, discard)
 		first, cancelFirst := context.WithCancel(t.Context())
 		second, cancelSecond := context.WithCancel(t.Context())
 		defer cancelSecond()
@@ -112,10 +116,56 @@ func TestSingleflightCancel(t *testing.T) {
 // A call ends after the timeout, even if its callers have no deadline.
 func TestSingleflightTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := places.NewSingleflight(&countingSource{delay: time.Hour}, 5*time.Second)
+		s := places.NewSingleflight(&countingSource{delay: time.Hour}, 5*time.Second, discard)
 		start := time.Now()
 		if _, err := s.Nearby(t.Context(), campus); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 5*time.Second {
 			t.Errorf("Nearby = %v after %v, want a timeout after 5s", err, time.Since(start))
+		}
+	})
+}
+
+// awaitPanic makes a query and returns the text of its panic; "" if it returns.
+func awaitPanic(ctx context.Context, src places.Source) (text string) {
+	defer func() {
+		if p := recover(); p != nil {
+			text = fmt.Sprint(p)
+		}
+	}()
+	src.Nearby(ctx, campus)
+	return ""
+}
+
+// panicking is a source that panics after a second.
+var panicking = sourceFunc(func(context.Context, places.Query) ([]byte, error) {
+	time.Sleep(time.Second)
+	panic("deliberate")
+})
+
+// All callers of a call get its panic, with the stack of the source. If none waits, it is logged.
+func TestSingleflightPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		s := places.NewSingleflight(panicking, time.Minute, slog.New(slog.NewTextHandler(&log, nil)))
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				if got := awaitPanic(t.Context(), s); !strings.HasPrefix(got, "deliberate") || !strings.Contains(got, "singleflight_test.go") {
+					t.Errorf("a caller got the panic %q, want the source's, with its stack", got)
+				}
+			})
+		}
+		wg.Wait()
+		if got := awaitPanic(t.Context(), s); got == "" || log.Len() != 0 {
+			t.Errorf("a later query has panic %q, log %q; want a panic and nothing", got, log.String())
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
+		defer cancel()
+		if got := awaitPanic(ctx, s); got != "" {
+			t.Errorf("a caller that left got the panic %q", got)
+		}
+		time.Sleep(time.Second)
+		if !strings.Contains(log.String(), "panic=deliberate") || !strings.Contains(log.String(), "singleflight_test.go") {
+			t.Errorf("the log has %q, want the panic and its stack", log.String())
 		}
 	})
 }

@@ -123,7 +123,7 @@ func (cfg Config) webService(s Source, log *slog.Logger) places.Source {
 	if s.Name == Overpass {
 		source = places.NewCache(source, places.Query.CacheKey, cacheTTL, cacheSize)
 	}
-	return places.NewSingleflight(source, sourceTimeout)
+	return places.NewSingleflight(source, sourceTimeout, log)
 }
 
 // client returns the source that calls a web service.
