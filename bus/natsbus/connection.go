@@ -98,7 +98,7 @@ func (c *connection) Dial(network, address string) (net.Conn, error) {
 		return nil, err
 	}
 	s := newSocket(conn)
-	s.beforeRead = func() { c.reader.drain(s) }
+	s.beforeRead, s.shaking = func() { c.reader.drain(s) }, true
 	c.socket = s
 	c.handshaking.Store(s)
 	if c.ctx.Err() != nil { // abortDial may have come too early for s

@@ -130,6 +130,9 @@ func (r *run) dial(a attempt) (*connection, error) {
 	c := newConnection(r, a)
 	c.nc, err = open(a.url, c.options(id))
 	r.handshaking.Store(nil)
+	if c.socket != nil {
+		c.socket.handshakeDone()
+	}
 	if err != nil {
 		if c.socket != nil {
 			c.socket.Close() // nats.go leaves it open if its handshake failed

@@ -41,7 +41,11 @@ type socket struct {
 	// WebSocket around it.
 	plain atomic.Bool
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	// shaking is whether the handshake is under way. Then a write that fails ends nothing: a
+	// broker that accepts no more connections says so and hangs up, at once. nats.go would
+	// return the error of its write. So the next read tells it what the broker said.
+	shaking bool
 	corks   int
 	buffer  []byte
 	stalled bool  // writeStalled is writing the buffer
@@ -49,6 +53,13 @@ type socket struct {
 }
 
 func newSocket(conn net.Conn) *socket { return &socket{Conn: conn, dead: make(chan struct{})} }
+
+// handshakeDone notes that the handshake is over.
+func (s *socket) handshakeDone() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shaking = false
+}
 
 // Read reads. An error of it ends the connection for writers, too, at once and not when
 // nats.go learns of it.
@@ -157,7 +168,7 @@ func (s *socket) flush() error {
 		s.stalled = true
 		go s.writeStalled()
 		return errStalled
-	case err != nil:
+	case err != nil && !s.shaking:
 		s.fail(err)
 		return err
 	}
