@@ -42,11 +42,12 @@ func (n *Node) SetTopology(ctx context.Context, t replica.Topology) (changes []s
 		n.setEdges(both)
 		n.awaitEdges(waiting, removed, func(i replica.EdgeInfo) bool { return !i.Up || i.SameTopology })
 	}
+	surprised := slices.DeleteFunc(slices.Clone(removed), n.hasSameTopology) // the others remove the edge, too
 	if ctx.Err() != nil || !n.setEdges(t) {
 		n.log.Warn("topology not changed: the server stops", "added", added, "removed", removed)
 		return nil
 	}
-	for _, peer := range removed { // so that they need not wait for our silence
+	for _, peer := range surprised { // so that they need not wait for our silence
 		n.refuseEdge(peer)
 	}
 	n.log.Info("topology changed", "neighbours", t.Neighbours, "added", added, "removed", removed)
@@ -99,6 +100,14 @@ func (n *Node) setEdges(t replica.Topology) bool {
 	n.sendHeartbeats(wire.Heartbeat{Answer: true})
 	n.wakeWriters()
 	return true
+}
+
+// hasSameTopology reports whether a neighbour has the topology that we have.
+func (n *Node) hasSameTopology(peer string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	e, ok := n.replica.EdgeTo(peer)
+	return ok && n.replica.Edge(e, time.Now()).SameTopology
 }
 
 // refuseEdge tells a server that we list no edge to it.

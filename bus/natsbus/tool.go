@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"herd/bus"
+	"herd/bus/printable"
 )
 
 // Reply is one server's reply to a request.
@@ -60,10 +62,11 @@ func errorOf(m *nats.Msg) error {
 	}
 	for _, c := range codes {
 		if c.code == code {
-			return fmt.Errorf("%w: %.200q", c.err, m.Header.Get(micro.ErrorHeader))
+			text := strings.TrimPrefix(m.Header.Get(micro.ErrorHeader), c.err.Error()+": ")
+			return fmt.Errorf("%w: %s", c.err, printable.Clip(text, 500))
 		}
 	}
-	return fmt.Errorf("refused with code %.20q: %.200q", code, m.Header.Get(micro.ErrorHeader))
+	return fmt.Errorf("refused with code %.20q: %s", code, printable.Clip(m.Header.Get(micro.ErrorHeader), 500))
 }
 
 // ask publishes a request and calls take with all that is received in reply, until take
