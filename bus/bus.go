@@ -78,7 +78,8 @@ var (
 	ErrUncertain = errors.New("bus write timed out or failed; messages may have been sent")
 	// ErrTooLarge: the message was not sent, and never will be.
 	ErrTooLarge = errors.New("message is larger than the bus allows")
-	// ErrNoEdge: no message was sent, since one was for a server that is no neighbour.
+	// ErrNoEdge: the messages to servers that are no neighbours were not sent, and never will
+	// be. The others of the same call were sent, as after a nil error.
 	ErrNoEdge    = errors.New("the receiver is no neighbour")
 	ErrNameTaken = errors.New("another process has this server's name on the bus")
 )

@@ -18,7 +18,8 @@ type Bus interface {
 	// A nil error means that they were written: the bus delivers at most once, and does
 	// not say so when it loses a message. After bus.ErrDisconnected and bus.ErrTooLarge
 	// nothing was sent. After bus.ErrUncertain any of the messages may have been sent,
-	// or may still be sent. Send blocks for a tenth of a second at most, not for a reconnect. It may be
+	// or may still be sent. After bus.ErrNoEdge those to servers that are no neighbours were
+	// left out, and all others were written, as after nil. Send blocks for a tenth of a second at most, not for a reconnect. It may be
 	// called concurrently, and keeps no reference to the messages' data.
 	Send(messages ...bus.Message) error
 
@@ -34,7 +35,7 @@ type Bus interface {
 	// SetNeighbours changes the neighbours, while Run runs or before. It returns when the
 	// bus delivers what new ones send from then on, or soon if it cannot be known. Messages
 	// of former neighbours are not delivered any more, except heartbeats; one that is being
-	// received may still be. Send fails for them with bus.ErrNoEdge, except for heartbeats,
+	// received may still be. Send leaves out what is for them, with bus.ErrNoEdge, except for heartbeats,
 	// which may be sent to any server. It may be called concurrently.
 	SetNeighbours(names []string)
 

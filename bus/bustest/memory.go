@@ -200,15 +200,22 @@ func (b *Memory) accepts(m bus.Message) bool {
 func (b *Memory) Send(ms ...bus.Message) error {
 	b.network.mu.Lock()
 	defer b.network.mu.Unlock()
+	var noEdge error
+	var send []bus.Message
 	for _, m := range ms {
-		if err := b.check(m); err != nil {
+		switch err := b.check(m); err {
+		case nil:
+			send = append(send, m)
+		case bus.ErrNoEdge:
+			noEdge = err
+		default:
 			return err
 		}
 	}
-	for _, m := range ms {
+	for _, m := range send {
 		b.send(m)
 	}
-	return nil
+	return noEdge
 }
 
 // check returns why a message cannot be sent. The network's lock is held.

@@ -416,8 +416,18 @@ func testSetNeighbours(t *testing.T, h Harness) {
 			}
 		}
 	}
-	if err := a.Send(to("B", "x"), to("D", "x")); !errors.Is(err, bus.ErrNoEdge) {
-		t.Errorf("Send to a neighbour and a stranger = %v, want ErrNoEdge", err)
+	if err := a.Send(to("B", "first"), to("D", "x"), to("C", "second"), to("D", "x"), to("B", "third")); !errors.Is(err, bus.ErrNoEdge) {
+		t.Errorf("Send to neighbours and a stranger = %v, want ErrNoEdge", err)
+	}
+	expect(t, toB.messages, to("A", "first")) // what is for neighbours leaves
+	expect(t, toB.messages, to("A", "third"))
+	expect(t, toC.messages, to("A", "second"))
+	tooLarge := to("B", string(make([]byte, 2*a.MaxData())))
+	if err := a.Send(to("D", "x"), to("B", "x"), tooLarge); !errors.Is(err, bus.ErrTooLarge) {
+		t.Errorf("Send to a neighbour and a stranger, of more than MaxData = %v, want ErrTooLarge", err)
+	}
+	if err := a.Send(to("D", "x")); !errors.Is(err, bus.ErrNoEdge) {
+		t.Errorf("Send to a stranger = %v, want ErrNoEdge", err)
 	}
 	send(t, a, to("B", "last"))
 	expect(t, toB.messages, to("A", "last"))

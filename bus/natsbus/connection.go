@@ -29,6 +29,9 @@ const (
 	payloadRefreshes = 3
 	// edgesTimeout is how long SetNeighbours waits for the broker.
 	edgesTimeout = 2 * time.Second
+	// answerTimeout is how long a connection that is to be made anew stays for the replies to
+	// requests. A reload of the topology, of all, takes longest: 10 s and some.
+	answerTimeout = 15 * time.Second
 )
 
 // connection is one connection to a broker. It is not made anew when it is lost.
@@ -38,6 +41,10 @@ type connection struct {
 	number int // of link
 	nc     *nats.Conn
 	reader *reader
+
+	identity  *identity     // that it was made with
+	answering atomic.Int32  // requests that are being answered
+	answered  chan struct{} // receives a token when they all have their replies
 
 	socket     *socket       // nil until it was dialled
 	dialFailed error         // why it was not
@@ -51,7 +58,7 @@ type connection struct {
 func newConnection(r *run, a attempt) *connection {
 	return &connection{
 		run: r, attempt: a, number: r.link.begin(), reader: newReader(r.Bus, r.handler, r.deny),
-		lost: make(chan struct{}), subscriptions: map[string]*nats.Subscription{},
+		answered: make(chan struct{}, 1), lost: make(chan struct{}), subscriptions: map[string]*nats.Subscription{},
 	}
 }
 
@@ -148,6 +155,9 @@ func (c *connection) serve() error {
 	refresh, poll := time.NewTicker(refreshEvery), time.NewTicker(pollEvery)
 	defer refresh.Stop()
 	defer poll.Stop()
+	var anew <-chan time.Time    // ends the wait for replies; nil while the connection is to stay
+	probed := make(chan bool, 1) // what a probe has found
+	probing := false
 	for {
 		select {
 		case <-c.ctx.Done():
@@ -155,18 +165,32 @@ func (c *connection) serve() error {
 		case <-c.lost:
 			return nil
 		case <-c.anew:
+			if c.answering.Load() == 0 {
+				return nil
+			}
+			if anew == nil {
+				anew = time.After(answerTimeout)
+			}
+		case <-c.answered:
+			if anew != nil && c.answering.Load() == 0 {
+				return nil
+			}
+		case <-anew:
 			return nil
+		case better := <-probed:
+			if probing = false; better {
+				return nil
+			}
 		case <-c.edgesNew:
 			c.applyEdges()
 		case <-refresh.C:
 			refreshed++
-			if c.problems.missing() > 0 && c.roomForSubscriptions() {
-				return nil
-			}
-			if refreshed%payloadRefreshes == 0 && c.nc.MaxPayload() < defaultMaxPayload && c.takesMore() {
-				return nil
+			if look := c.doubted(refreshed%payloadRefreshes == 0); look != nil && !probing {
+				probing = true
+				go func() { probed <- c.probe(look) }()
 			}
 			c.resubscribe()
+			c.republish()
 			c.name.announce(c.nc)
 		case <-poll.C:
 			c.publisher.maxPayload.Store(c.nc.MaxPayload())

@@ -137,9 +137,11 @@ func (r *run) dial(a attempt) (*connection, error) {
 		if c.socket != nil {
 			c.socket.Close() // nats.go leaves it open if its handshake failed
 		}
-		err = cmp.Or(c.dialFailed, err) // nats.go replaces some of these
+		return c, cmp.Or(c.dialFailed, err) // nats.go replaces some of these
 	}
-	return c, err
+	c.identity = id
+	r.setUsed(id)
+	return c, nil
 }
 
 // noteLoss notes why a connection has ended that has lived for a time.
@@ -159,7 +161,7 @@ func (r *run) noteLoss(c *connection, lived time.Duration) {
 	r.logConnectError("NATS disconnected", err)
 }
 
-// reconnect makes the connection anew, soon.
+// reconnect makes the connection anew once no request is being answered.
 func (r *run) reconnect() { signal(r.anew) }
 
 // awaitEdges makes the subscriptions those of the present edges. It returns when that is

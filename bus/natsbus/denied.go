@@ -73,8 +73,12 @@ func (r *run) isStrangers(subject string, publish bool) bool {
 	if !publish {
 		return subject == r.cfg.Prefix.Strangers(r.cfg.Server)
 	}
-	ours := strings.TrimSuffix(r.cfg.Prefix.Between(bus.Heartbeat, r.cfg.Server, "*"), "*")
-	return strings.HasPrefix(subject, ours) && r.edges.Load().peers[subject] == ""
+	return strings.HasPrefix(subject, r.heartbeats()) && r.edges.Load().peers[subject] == ""
+}
+
+// heartbeats is what the subjects of our heartbeats begin with.
+func (r *run) heartbeats() string {
+	return strings.TrimSuffix(r.cfg.Prefix.Between(bus.Heartbeat, r.cfg.Server, "*"), "*")
 }
 
 // brokerHeader is the header of a message that shows that a broker made it and no

@@ -72,7 +72,7 @@ func isServerName(s string) bool {
 // former ones unsubscribed. While connected it returns once the broker has the
 // subscriptions, or after two seconds at most. Messages of former neighbours are not
 // delivered any more, except heartbeats; one that is being received may still be. Send
-// fails for them with bus.ErrNoEdge, except for heartbeats. It may be called by several
+// leaves out what is for them, with bus.ErrNoEdge, except for heartbeats. It may be called by several
 // goroutines, but not by one in which the handler runs.
 func (b *Bus) SetNeighbours(names []string) {
 	b.mu.Lock()

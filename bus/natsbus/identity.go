@@ -2,6 +2,7 @@ package natsbus
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -120,27 +121,37 @@ func checkCredentials(creds []byte) error {
 // current is the identity to connect with: what the files hold now. If they cannot be used
 // it is what they held last, or nil, with the reason.
 func (b *Bus) current() (*identity, error) {
+	id, err := b.cfg.identity() // may take long: the lock is not held
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	id, err := b.cfg.identity()
 	if err == nil {
 		b.identity = id
 	}
 	return b.identity, err
 }
 
-// Reload reads the files of keys and certificates again. If they have changed, a running
-// bus connects anew with them, as after a lost connection, and keeps its server's name.
-// After an error, which names the file, the former ones stay in use. It may be called by
-// several goroutines.
-func (b *Bus) Reload() (changed bool, err error) {
+// setUsed notes the identity that a new connection was made with.
+func (b *Bus) setUsed(id *identity) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	id, err := b.cfg.identity()
+	b.used = id
+}
+
+// Reload reads the files of keys and certificates again. changed is whether they differ
+// from what the present connection was made with. Then a running bus connects anew with
+// them, as after a lost connection, and keeps its server's name. It does so once the
+// requests of tools that it is answering have their replies, or after answerTimeout: one
+// of them may be the request that led to this call. After an error, which names the file,
+// the former ones stay in use. It may be called by several goroutines.
+func (b *Bus) Reload() (changed bool, err error) {
+	id, err := b.cfg.identity() // may take long: the lock is not held
 	if err != nil {
 		return false, err
 	}
-	changed = b.identity != nil && b.identity.digest != id.digest
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	was := cmp.Or(b.used, b.identity)
+	changed = was != nil && was.digest != id.digest
 	b.identity = id
 	if changed && b.running != nil {
 		b.running.reconnect()

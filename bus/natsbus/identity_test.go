@@ -3,6 +3,7 @@ package natsbus
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 
 	"herd/bus"
 	"herd/bus/bustest"
@@ -190,32 +192,10 @@ func TestReloadWhileRefused(t *testing.T) {
 // what it has not accepted it has refused.
 func TestReloadKeepsMessages(t *testing.T) {
 	t.Parallel()
-	users := []interface {
-		PublicKey() (string, error)
-		Seed() ([]byte, error)
-	}{newUser(t), newUser(t)}
-	var nkeys []*server.NkeyUser
-	for _, u := range users {
-		public, err := u.PublicKey()
-		if err != nil {
-			t.Fatal(err)
-		}
-		nkeys = append(nkeys, &server.NkeyUser{Nkey: public})
-	}
-	s := startServer(t, &server.Options{Nkeys: nkeys})
-	file := filepath.Join(t.TempDir(), "seed")
-	write := func(i int) {
-		seed, err := users[i].Seed()
-		if err == nil {
-			err = os.WriteFile(file, seed, 0o600)
-		}
-		if err != nil {
-			t.Error(err)
-		}
-	}
-	write(0)
+	f := newSeedFile(t)
+	s := startServer(t, &server.Options{Nkeys: f.nkeys})
 	member := func(server, peer string) *Bus {
-		return New(Config{URLs: []string{s.ClientURL()}, Prefix: "herd", Server: server, Neighbours: []string{peer}, Epoch: 1, Seed: file, Log: testLog(t)})
+		return New(Config{URLs: []string{s.ClientURL()}, Prefix: "herd", Server: server, Neighbours: []string{peer}, Epoch: 1, Seed: f.file, Log: testLog(t)})
 	}
 	a, b := member("A", "B"), member("B", "A")
 	toA, toB := newReceiver(), newReceiver()
@@ -227,7 +207,7 @@ func TestReloadKeepsMessages(t *testing.T) {
 	expect(t, "A", toA.connected, true)
 	accepted, refused := 0, 0
 	for i := range 20 {
-		write((i + 1) % 2)
+		f.write(t, (i+1)%2)
 		if changed, err := a.Reload(); !changed || err != nil {
 			t.Errorf("Reload = %v, %v", changed, err)
 		}
@@ -249,4 +229,114 @@ func TestReloadKeepsMessages(t *testing.T) {
 	for i := range accepted {
 		expect(t, "a message", arrived, uint64(i+1))
 	}
+}
+
+// TestReloadAfterProbe: a key that was changed is used from Reload on, also if the bus has
+// made other connections since the change, to look at the broker's limits.
+func TestReloadAfterProbe(t *testing.T) {
+	t.Parallel()
+	f := newSeedFile(t)
+	s := startServer(t, &server.Options{Nkeys: f.nkeys, MaxSubs: 4})
+	b := New(Config{URLs: []string{s.ClientURL()}, Prefix: "herd", Server: "A", Neighbours: []string{"B"}, Epoch: 1, Seed: f.file, Log: testLog(t)})
+	h := newReceiver()
+	start(t, b, h)
+	expect(t, "connected", h.connected, true)
+	f.write(t, 1)
+	before := connections(t, s)
+	eventually(t, "a probe", func() bool { return connections(t, s) > before })
+	if changed, err := b.Reload(); !changed || err != nil {
+		t.Errorf("Reload of another key = %v, %v", changed, err)
+	}
+	expect(t, "disconnected", h.connected, false)
+	expect(t, "connected", h.connected, true)
+	if changed, err := b.Reload(); changed || err != nil {
+		t.Errorf("Reload of the same key = %v, %v", changed, err)
+	}
+}
+
+// TestReloadReplies: the request that leads to Reload has its reply before the connection
+// is made anew, however long the reply takes; and meanwhile the bus works.
+func TestReloadReplies(t *testing.T) {
+	t.Parallel()
+	f := newSeedFile(t)
+	s := startServer(t, &server.Options{Nkeys: f.nkeys})
+	b := New(Config{
+		URLs: []string{s.ClientURL()}, Prefix: "herd", Server: "A", Epoch: 1, Seed: f.file, Log: testLog(t),
+		Service: Service{ServerEndpoints: []string{"reload"}},
+	})
+	h := newReceiver()
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	var rounds int
+	go func() {
+		done <- b.Run(ctx, answerer{h, func(string, []byte) ([]byte, error) {
+			rounds++
+			f.write(t, rounds%2)
+			if changed, err := b.Reload(); !changed || err != nil {
+				t.Errorf("Reload = %v, %v", changed, err)
+			}
+			began := time.Now()
+			b.SetNeighbours([]string{"B", fmt.Sprint("C", rounds)})
+			if took := time.Since(began); took > edgesTimeout/2 {
+				t.Errorf("SetNeighbours took %v", took)
+			}
+			time.Sleep(time.Duration(rounds%3) * 50 * time.Millisecond)
+			return fmt.Append(nil, rounds), nil
+		}})
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-done
+	})
+	expect(t, "connected", h.connected, true)
+	nc, err := nats.Connect(s.ClientURL(), nats.Nkey(f.nkeys[0].Nkey, f.users[0].Sign))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	for i := range 20 {
+		reply, err := nc.Request("herd.reload.A", nil, patience)
+		if err != nil || string(reply.Data) != fmt.Sprint(i+1) {
+			t.Fatalf("round %d: %v, %v", i, reply, err)
+		}
+		expect(t, "disconnected", h.connected, false)
+		expect(t, "connected", h.connected, true)
+	}
+}
+
+// seedFile is a file with the seed of one of two users.
+type seedFile struct {
+	file  string
+	users []nkeys.KeyPair
+	nkeys []*server.NkeyUser // both
+}
+
+func newSeedFile(t *testing.T) *seedFile {
+	f := &seedFile{file: filepath.Join(t.TempDir(), "seed"), users: []nkeys.KeyPair{newUser(t), newUser(t)}}
+	for _, user := range f.users {
+		f.nkeys = append(f.nkeys, &server.NkeyUser{Nkey: publicKey(t, user)})
+	}
+	f.write(t, 0)
+	return f
+}
+
+// write makes user i the file's.
+func (f *seedFile) write(t *testing.T, i int) {
+	seed, err := f.users[i].Seed()
+	if err == nil {
+		err = os.WriteFile(f.file, seed, 0o600)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// connections is how many a server has had.
+func connections(t *testing.T, s *server.Server) uint64 {
+	t.Helper()
+	v, err := s.Varz(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v.TotalConnections
 }

@@ -39,6 +39,7 @@ package natsbus
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -75,7 +76,8 @@ type Bus struct {
 	problems  *problems
 
 	mu       sync.Mutex
-	identity *identity // the last whole one; nil before the first
+	identity *identity // the last that could be read; nil before the first
+	used     *identity // of the present connection or the last; nil before the first
 	running  *run      // nil while Run does not run
 }
 
@@ -118,11 +120,12 @@ func (b *Bus) setRunning(r *run) {
 // Send writes messages to the connection, in their order and in one write, and keeps no
 // hold on their data. It waits a tenth of a second at most for the broker to take them,
 // and no longer for another write that is under way. Its errors say what became of the
-// messages: bus.ErrDisconnected, bus.ErrTooLarge and bus.ErrNoEdge, that none was or will
-// be sent; bus.ErrUncertain, that any of them may have been, or may be yet.
+// messages: bus.ErrDisconnected and bus.ErrTooLarge, that none was or will be sent;
+// bus.ErrUncertain, that any of them may have been, or may be yet; bus.ErrNoEdge, that
+// those to servers that are no neighbours were left out, and all others were written.
 func (b *Bus) Send(ms ...bus.Message) error {
 	err := b.publisher.publish(b.subject, ms...)
-	if err == nil && b.problems.publishing.Load() {
+	if (err == nil || errors.Is(err, bus.ErrNoEdge)) && b.problems.publishing.Load() {
 		for _, m := range ms {
 			b.problems.try(refusal{true, b.subject(m)})
 		}

@@ -6,34 +6,39 @@ import "github.com/nats-io/nats.go"
 // changed. So while one is in the way, another connection looks from time to time whether
 // it still is. Nothing depends on that one.
 
+// doubted is the question whether a limit that is in our way still is, for probe; nil if
+// none is. payload is whether to ask for a larger max_payload, too.
+func (c *connection) doubted(payload bool) func(*nats.Conn) bool {
+	switch {
+	case c.problems.missing() > 0:
+		return c.roomForSubscriptions
+	case payload && c.nc.MaxPayload() < defaultMaxPayload:
+		return c.takesMore
+	}
+	return nil
+}
+
 // roomForSubscriptions reports whether the broker would take as many subscriptions as we
 // have, of which it has refused some for their number. It does not say which.
-func (c *connection) roomForSubscriptions() bool {
-	return c.probe(func(nc *nats.Conn) bool {
-		messages := make(chan *nats.Msg, 1)
-		for range c.nc.NumSubscriptions() {
-			if _, err := nc.ChanSubscribe(nc.NewInbox(), messages); err != nil {
-				return false
-			}
+func (c *connection) roomForSubscriptions(nc *nats.Conn) bool {
+	messages := make(chan *nats.Msg, 1)
+	for range c.nc.NumSubscriptions() {
+		if _, err := nc.ChanSubscribe(nc.NewInbox(), messages); err != nil {
+			return false
 		}
-		return nc.FlushTimeout(pollEvery) == nil && nc.LastError() == nil
-	})
+	}
+	return nc.FlushTimeout(pollEvery) == nil && nc.LastError() == nil
 }
 
 // takesMore reports whether the broker takes larger messages than we know of. It does not
 // announce another max_payload.
-func (c *connection) takesMore() bool {
-	return c.probe(func(nc *nats.Conn) bool { return nc.MaxPayload() > c.nc.MaxPayload() })
-}
+func (c *connection) takesMore(nc *nats.Conn) bool { return nc.MaxPayload() > c.nc.MaxPayload() }
 
-// probe makes another connection to the same broker, and returns what look says of it;
-// false if there is none.
+// probe makes another connection to the same broker, with the same keys, and returns what
+// look says of it; false if there is none. That may take as long as an attempt to connect:
+// it runs in a goroutine of its own.
 func (c *connection) probe(look func(*nats.Conn) bool) bool {
-	id, _ := c.current()
-	if id == nil {
-		return false
-	}
-	opts := append(append(c.attempt.options(), id.options...),
+	opts := append(append(c.attempt.options(), c.identity.options...),
 		nats.NoReconnect(),
 		nats.Name(c.cfg.Prefix.Connection(c.cfg.Server)),
 		nats.CustomInboxPrefix(c.cfg.Prefix.Inbox(c.cfg.Server)),

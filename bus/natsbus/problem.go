@@ -14,9 +14,11 @@ import (
 	"herd/bus"
 )
 
-// minPayload is the least max_payload of a broker with which ordinary records, of some
-// hundred bytes, and heartbeats can be sent.
-const minPayload = 1024
+// minPayload is the least max_payload of a broker with which a server can do all its work.
+// Of the messages that cannot be made smaller, the largest is one of a comparison of maps:
+// its header of 14 bytes, and the 2,049 of the digests of a group (wire.SyncHeaderSize and
+// wire.GroupSize, which this package may not import; TestMinPayload compares).
+const minPayload = 14 + 2049 + maxHeader
 
 // problems is what keeps the bus from being used in full. Problem reads it.
 type problems struct {
@@ -134,6 +136,27 @@ func (p *problems) refusedSubscriptions() (subjects []string) {
 	return subjects
 }
 
+// refusedPublishing are the subjects on which nothing has been published again since that
+// was refused.
+func (p *problems) refusedPublishing() (subjects []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for r, stage := range p.refused {
+		if r.publish && stage == standing {
+			subjects = append(subjects, r.subject)
+		}
+	}
+	slices.Sort(subjects)
+	return subjects
+}
+
+// forget ends a refusal that nobody will try again.
+func (p *problems) forget(r refusal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.refused, r)
+}
+
 // settle ends the refusals that have passed, and makes those that were tried pass if ping
 // succeeds. It is to be called once a second.
 func (p *problems) settle(ping func() error) {
@@ -200,7 +223,7 @@ func (b *Bus) Problem() error {
 	case p.noHeaders:
 		return fmt.Errorf("NATS broker %s has no support for message headers: %s", p.broker, headersHint)
 	case p.maxPayload > 0 && p.maxPayload < minPayload:
-		return fmt.Errorf("NATS broker %s has a max_payload of %d bytes, too small for records: raise it to 1048576", p.broker, p.maxPayload)
+		return fmt.Errorf("NATS broker %s has a max_payload of %d bytes, too small for comparisons of maps, which need %d, and for large records: raise it to 1048576", p.broker, p.maxPayload, minPayload)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"herd/bus"
+	"herd/node/wire"
 )
 
 // logText is what was logged.
@@ -99,7 +100,8 @@ func TestProblemLimits(t *testing.T) {
 		"connections":         {server.Options{MaxConn: -1}, "raise its max_connections", "raise its max_connections"},
 		"control line":        {server.Options{MaxControlLine: 64}, "max_control_line", "max_control_line"},
 		"smaller controlline": {server.Options{MaxControlLine: 400}, "", ""},
-		"payload":             {server.Options{MaxPayload: 1000, MaxPending: 64 << 20}, "max_payload of 1000 bytes", ""},
+		"payload":             {server.Options{MaxPayload: minPayload - 1, MaxPending: 64 << 20}, "max_payload of 2190 bytes", ""},
+		"smaller payload":     {server.Options{MaxPayload: minPayload, MaxPending: 64 << 20}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -126,6 +128,14 @@ func TestProblemLimits(t *testing.T) {
 				t.Errorf("Problem = %q", got)
 			}
 		})
+	}
+}
+
+// TestMinPayload: with the least max_payload, the messages of a comparison of maps fit.
+func TestMinPayload(t *testing.T) {
+	t.Parallel()
+	if got, want := minPayload-maxHeader, wire.SyncHeaderSize+wire.GroupSize; got != want {
+		t.Errorf("minPayload leaves %d bytes for data, want %d", got, want)
 	}
 }
 
@@ -238,6 +248,30 @@ func TestProblemDenied(t *testing.T) {
 				t.Errorf("Problem = %q, want %q", got, tt.want)
 			}
 		}
+	}
+
+	// Records are not sent again and again. Their refusal stands while the broker has it, and
+	// ends soon after, although nobody sends any.
+	reload(&server.SubjectPermission{Deny: []string{"herd.edge.A.B", "herd.sync.A.B", "herd.event.>"}}, nil)
+	for _, lane := range []bus.Lane{bus.Records, bus.SyncRequest} {
+		if err := b.Send(bus.Message{Lane: lane, Peer: "B", Data: []byte("x")}); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := b.PublishEvent("up", "B", "x"); err != nil {
+		t.Error(err)
+	}
+	const refused = "refuses what this server publishes on 2 subjects, such as herd.edge.A.B"
+	eventually(t, "the refusals", func() bool { return strings.Contains(problem(b), refused) })
+	for until := time.Now().Add(refreshEvery + 3*pollEvery); time.Now().Before(until); time.Sleep(pollEvery / 2) {
+		if got := problem(b); !strings.Contains(got, refused) {
+			t.Errorf("Problem = %q, want %q", got, refused)
+		}
+	}
+	reload(nil, nil)
+	eventually(t, "no problem any more", func() bool { return b.Problem() == nil && !b.problems.publishing.Load() })
+	if len(h.connected) > 0 {
+		t.Error("the connection was lost, and with it the refusals")
 	}
 	for len(h.errors) > 0 {
 		if err := <-h.errors; strings.Contains(err.Error(), "Stranger") || strings.Contains(err.Error(), "*") {

@@ -68,23 +68,25 @@ func (p *publisher) publish(subject func(bus.Message) string, ms ...bus.Message)
 // write writes messages to a corked socket.
 func (p *publisher) write(nc *nats.Conn, s *socket, subject func(bus.Message) string, ms []bus.Message) error {
 	for limit, i := p.maxData(), 0; i < len(ms); i++ {
-		on := subject(ms[i])
-		if on == "" {
-			return fmt.Errorf("%w: %s", bus.ErrNoEdge, ms[i].Peer)
-		}
-		if size := len(ms[i].Data); size > limit {
-			return fmt.Errorf("%w: %d bytes on %s", bus.ErrTooLarge, size, on)
+		if size := len(ms[i].Data); size > limit && subject(ms[i]) != "" {
+			return fmt.Errorf("%w: %d bytes on %s", bus.ErrTooLarge, size, subject(ms[i]))
 		}
 	}
 	if !s.plain.Load() {
 		return p.writeByNATS(nc, s, subject, ms)
 	}
+	var noEdge error
 	for _, m := range ms {
-		if err := s.writeMessage(subject(m), m); err != nil {
+		on := subject(m)
+		if on == "" {
+			noEdge = errNoEdge(m)
+			continue
+		}
+		if err := s.writeMessage(on, m); err != nil {
 			return fmt.Errorf("%w: %v", bus.ErrUncertain, err)
 		}
 	}
-	return nil
+	return noEdge
 }
 
 // writeByNATS lets nats.go write messages, before all that is published later.
@@ -94,9 +96,14 @@ func (p *publisher) writeByNATS(nc *nats.Conn, s *socket, subject func(bus.Messa
 	case <-s.dead:
 		return fmt.Errorf("%w: %v", bus.ErrDisconnected, errLost)
 	}
-	messages := make([]*nats.Msg, len(ms))
-	for i, m := range ms {
-		messages[i] = newMessage(subject(m), m)
+	var noEdge error
+	messages := make([]*nats.Msg, 0, len(ms))
+	for _, m := range ms {
+		if on := subject(m); on != "" {
+			messages = append(messages, newMessage(on, m))
+		} else {
+			noEdge = errNoEdge(m)
+		}
 	}
 	done := make(chan error, 1)
 	go func() {
@@ -116,7 +123,7 @@ func (p *publisher) writeByNATS(nc *nats.Conn, s *socket, subject func(bus.Messa
 			done <- fmt.Errorf("%w: %v", bus.ErrUncertain, err)
 			return
 		}
-		done <- nil
+		done <- noEdge
 	}()
 	select {
 	case err := <-done:
@@ -125,6 +132,9 @@ func (p *publisher) writeByNATS(nc *nats.Conn, s *socket, subject func(bus.Messa
 		return fmt.Errorf("%w: %v", bus.ErrUncertain, errLost)
 	}
 }
+
+// errNoEdge says that a message was left out.
+func errNoEdge(m bus.Message) error { return fmt.Errorf("%w: %s", bus.ErrNoEdge, m.Peer) }
 
 // newMessage is m for nats.go, with data of its own.
 func newMessage(subject string, m bus.Message) *nats.Msg {

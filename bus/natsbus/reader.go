@@ -127,6 +127,9 @@ func (r *reader) receiveOne(m *nats.Msg) {
 	} else if !neighbour {
 		return // not any more
 	}
+	if len(m.Data) == 0 && len(m.Header) == 0 && from.lane != bus.Heartbeat {
+		return // a neighbour tries whether it may publish: connection.republish
+	}
 	r.handler.Receive(bus.Message{
 		Lane: from.lane, Peer: from.peer, Data: m.Data,
 		Epoch: number(m.Header, bus.EpochHeader), Seq: number(m.Header, bus.SeqHeader),

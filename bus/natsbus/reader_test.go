@@ -121,8 +121,8 @@ func TestReadTogether(t *testing.T) {
 	}
 }
 
-// TestReaderAccepts: what neighbours send is handled, and of others heartbeats. Messages of
-// former neighbours may still be under way when their subscriptions have ended.
+// TestReaderAccepts: what neighbours send is handled, and of others heartbeats. An empty
+// message, with which a neighbour tries whether it may publish, is not. Messages of former neighbours may still be under way when their subscriptions have ended.
 func TestReaderAccepts(t *testing.T) {
 	h := newReceiver()
 	var got []bus.Message
@@ -136,14 +136,16 @@ func TestReaderAccepts(t *testing.T) {
 	wild := func(subject string) *nats.Msg {
 		return &nats.Msg{Subject: subject, Sub: &nats.Subscription{Subject: "herd.beat.*.A"}}
 	}
+	records := own("herd.edge.B.A")
+	records.Data = []byte("x")
 	for _, m := range []*nats.Msg{
-		own("herd.edge.B.A"), own("herd.edge.C.A"), own("herd.beat.B.A"), wild("herd.beat.B.A"), own("herd.beat.C.A"), wild("herd.beat.C.A"),
+		records, own("herd.edge.B.A"), own("herd.sync.B.A"), own("herd.edge.C.A"), own("herd.beat.B.A"), wild("herd.beat.B.A"), own("herd.beat.C.A"), wild("herd.beat.C.A"),
 		wild("herd.beat.A.A"), wild("herd.beat.D-.A"), wild("herd.beat." + strings.Repeat("x", 65) + ".A"), wild("herd.beat.x_9.A"),
 	} {
 		r.receiveOne(m)
 	}
 	want := []bus.Message{
-		{Lane: bus.Records, Peer: "B"}, {Lane: bus.Heartbeat, Peer: "B"}, {Lane: bus.Heartbeat, Peer: "C"}, {Lane: bus.Heartbeat, Peer: "x_9"},
+		{Lane: bus.Records, Peer: "B", Data: []byte("x")}, {Lane: bus.Heartbeat, Peer: "B"}, {Lane: bus.Heartbeat, Peer: "C"}, {Lane: bus.Heartbeat, Peer: "x_9"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -74,16 +74,22 @@ func (c *connection) addService() error {
 // respond answers one request. An error is answered in the form that micro services
 // have for it: in headers, with its code, which is 400 for those that have none, and as
 // text.
-func (r *run) respond(endpoint string, request micro.Request) error {
-	from := micro.WithHeaders(micro.Headers{ServerHeader: {r.cfg.Server}})
-	reply, err := r.handler.Answer(endpoint, request.Data())
+func (c *connection) respond(endpoint string, request micro.Request) error {
+	c.answering.Add(1)
+	defer func() {
+		if c.answering.Add(-1) == 0 {
+			signal(c.answered)
+		}
+	}()
+	from := micro.WithHeaders(micro.Headers{ServerHeader: {c.cfg.Server}})
+	reply, err := c.handler.Answer(endpoint, request.Data())
 	if err == nil {
 		return request.Respond(reply, from)
 	}
 	code := "400"
-	for _, c := range codes {
-		if errors.Is(err, c.err) {
-			code = c.code
+	for _, known := range codes {
+		if errors.Is(err, known.err) {
+			code = known.code
 		}
 	}
 	return request.Error(code, err.Error(), []byte(err.Error()), from)

@@ -2,6 +2,7 @@ package natsbus
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 )
@@ -73,6 +74,28 @@ func (c *connection) resubscribe() {
 		c.unsubscribe(old)
 		if err := c.subscribe(subject); err != nil {
 			c.cfg.Log.Warn("not subscribed", "err", err)
+		}
+	}
+}
+
+// republish tries again what the broker refused to publish and what nobody has tried
+// since, for records and requests may not be due for long. On the edges it sends an empty
+// message, which neighbours ignore (reader.receiveOne). Other subjects, such as those of
+// events and replies, are forgotten: the next refusal brings them back.
+func (c *connection) republish() {
+	edges, name := c.edges.Load(), c.cfg.Prefix.Name(c.cfg.Server)
+	for _, subject := range c.problems.refusedPublishing() {
+		r := refusal{true, subject}
+		switch {
+		case subject == name: // announce publishes it
+			c.problems.try(r)
+		case edges.peers[subject] == "":
+			c.problems.forget(r)
+		case !strings.HasPrefix(subject, c.heartbeats()): // those are sent each second
+			c.problems.try(r)
+			if err := c.nc.Publish(subject, nil); err != nil {
+				c.cfg.Log.Debug("not published", "subject", subject, "err", err)
+			}
 		}
 	}
 }
