@@ -289,8 +289,10 @@ func (n *Node) needsCompaction() bool {
 // compactJournal rewrites the journal whenever it has become much larger than the map, or
 // was damaged, until ctx ends. News is appended meanwhile, so that replies do not wait.
 func (n *Node) compactJournal(ctx context.Context) {
-	defer n.journal.journal.Compact(ctx, nil) // it fails: from now on no append waits for a compaction
-	var noted time.Time                       // when the log last had a line
+	// The last one fails, so that no append waits for another: the writer may ask for one at
+	// any time.
+	defer n.journal.journal.Compact(ctx, nil)
+	var noted time.Time // when the log last had a line
 	failing := false
 	for {
 		var retry <-chan time.Time

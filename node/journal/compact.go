@@ -3,7 +3,7 @@ package journal
 import (
 	"context"
 	"errors"
-	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"time"
@@ -118,8 +118,8 @@ func (j *Journal) fillSnapshot(ctx context.Context, f file, s segment, next func
 	}
 }
 
-// adopt makes the snapshot the first segment in use, and removes what was before it. If
-// the manifest may have been replaced, but perhaps not on the disk, both the snapshot and
+// adopt makes the snapshot the first segment in use, and removes what was before it; if it
+// cannot remove it, that is no error. If the manifest may have been replaced, but perhaps not on the disk, both the snapshot and
 // what was before it stay in use, and the next Compact calls adopt again.
 func (j *Journal) adopt() error {
 	first := j.snapshot.number
@@ -159,20 +159,38 @@ func (j *Journal) adopt() error {
 		}
 	}
 	kept = append(kept, unlisted...)
-	old := j.old
-	j.files, j.older, j.unlisted, j.old = files, kept, unlisted, oldStream{}
+	j.files, j.older, j.unlisted = files, kept, unlisted
 	j.urgent, j.snapshot, j.size = false, segment{}, 0
 	for _, f := range files {
 		j.size += f.bytes
 	}
 	j.mu.Unlock()
-	var errs []error
-	for _, f := range dropped {
-		errs = append(errs, j.disk.remove(f.path))
-	}
-	errs = append(errs, j.dropOld(old))
-	if err := errors.Join(errs...); err != nil { // the next start tries again
-		return fmt.Errorf("remove what is no longer needed: %w", err)
-	}
+	j.removeObsolete(dropped)
 	return nil
+}
+
+// removeObsolete removes what a snapshot has replaced. What cannot be removed is left to
+// the next compaction or start: the journal does not count it any more.
+func (j *Journal) removeObsolete(dropped []diskFile) {
+	for _, f := range dropped {
+		j.obsolete = append(j.obsolete, f.path)
+	}
+	var errs []error
+	j.obsolete = slices.DeleteFunc(j.obsolete, func(path string) bool {
+		err := j.disk.remove(path)
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			return true
+		}
+		errs = append(errs, err)
+		return false
+	})
+	if err := j.dropOld(j.old); err != nil {
+		errs = append(errs, err)
+		j.old.bytes = 0
+	} else {
+		j.old = oldStream{}
+	}
+	if len(errs) > 0 {
+		j.cfg.Log.Warn("journal: files that are not needed were not removed, the next compaction tries again", "errors", len(errs), "err", errs[0])
+	}
 }

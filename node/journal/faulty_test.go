@@ -1,8 +1,10 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -555,6 +557,62 @@ func TestRotateDuringCompaction(t *testing.T) {
 			if len(damage) != 1 || !strings.Contains(damage[0], name+" is missing") {
 				t.Errorf("damage %q, want that it is missing", damage)
 			}
+		})
+	}
+}
+
+// TestRemovalFails: a compaction that cannot remove what it has replaced has succeeded. The
+// next one tries again.
+func TestRemovalFails(t *testing.T) {
+	for _, operation := range []string{"remove " + fileName(1), "rename stream", "remove stream", "remove last"} {
+		t.Run(operation, func(t *testing.T) {
+			dir := t.TempDir()
+			readTree(t, filepath.Join("testdata", "jetstream", "clean")).write(t, dir)
+			var log bytes.Buffer
+			j, _, _ := openQuick(t, dir)
+			j.cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+			all, _ := frames(0, 10)
+			if err := j.Append(all); err != nil {
+				t.Fatal(err)
+			}
+			failing, failed := true, 0
+			j.disk.(*faultyDisk).before = func(o string) error {
+				if failing && strings.HasPrefix(o, operation) {
+					failed++
+					return syscall.EIO
+				}
+				return nil
+			}
+			obsolete := func() (names []string) {
+				for name := range readTree(t, dir) {
+					if name == fileName(1) || name == oldMark || strings.HasPrefix(name, oldName) {
+						names = append(names, name)
+					}
+				}
+				return names
+			}
+			for range 2 {
+				if err := j.Compact(t.Context(), parts([][]byte{[]byte("the map\n")})); err != nil || j.failed {
+					t.Errorf("Compact = %v, failed %v, want success", err, j.failed)
+				}
+				if j.NeedsCompaction(0) {
+					t.Error("it needs a compaction at once")
+				}
+			}
+			if failed != 2 || len(obsolete()) == 0 {
+				t.Errorf("%d removals failed, %q are left, want two and some", failed, obsolete())
+			}
+			if n := strings.Count(log.String(), "level=WARN"); n != 2 {
+				t.Errorf("%d warnings for two compactions: %s", n, &log)
+			}
+			failing = false
+			if err := j.Compact(t.Context(), parts([][]byte{[]byte("the map\n")})); err != nil {
+				t.Fatal(err)
+			}
+			if left := obsolete(); len(left) > 0 {
+				t.Errorf("%q are left after a compaction that could remove them", left)
+			}
+			j.Close()
 		})
 	}
 }

@@ -223,7 +223,8 @@ func oldFormat(hashes []hash.Hash64) format {
 	}
 }
 
-// dropOld removes the stream, or renames it if it is damaged.
+// dropOld removes the stream, or renames it if it is damaged. After an error it may be
+// called again.
 func (j *Journal) dropOld(stream oldStream) error {
 	path := func(name string) string { return filepath.Join(j.cfg.Dir, name) }
 	if stream.found {
@@ -235,7 +236,7 @@ func (j *Journal) dropOld(stream oldStream) error {
 			}
 			to = unusedName(names, oldName+".damaged")
 		}
-		if err := j.disk.rename(path(oldName), path(to)); err != nil {
+		if err := j.disk.rename(path(oldName), path(to)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -78,7 +78,8 @@ type Journal struct {
 	older    []segment  // the segments in use before the active one
 	unlisted []segment  // those of them that are not in the manifest yet
 	files    []diskFile // the files of older, and others that belong to the journal
-	old      oldStream  // the stream of an older version, while it is in use
+	old      oldStream  // the stream of an older version, until it was dropped
+	obsolete []string   // files that a Compact has failed to remove; used by Compact only
 	size     int64      // bytes of files and old
 	mapSize  int64      // as last given to NeedsCompaction
 	urgent   bool       // compact whatever the size

@@ -394,12 +394,13 @@ func (r *reading) report() {
 			leftovers = append(leftovers, f.diskFile)
 			continue
 		}
+		name := fileName(f.number)
 		wrong, keep := r.faults(f)
 		if keep {
 			wrong = append(wrong, r.setAside(f))
 		}
 		if len(wrong) > 0 {
-			r.damage = append(r.damage, fmt.Sprintf("%s: %s", fileName(f.number), strings.Join(wrong, ", ")))
+			r.damage = append(r.damage, fmt.Sprintf("%s: %s", name, strings.Join(wrong, ", ")))
 		}
 		if f.bytes == 0 && !f.damaged {
 			r.remove(f.path)
@@ -478,12 +479,18 @@ func (r *reading) setAside(f *segmentFile) string {
 	if f.damaged {
 		return "it is kept as " + name
 	}
+	number := f.number
+	if number < r.manifest.first { // else the next start would take it for replaced, and not read it
+		number = r.next
+		r.next++
+		name = fileName(number)
+	}
 	aside := unusedName(r.names, name+".damaged")
 	f.damaged = true // also if the renaming fails: it is kept
 	if err := r.disk.rename(f.path, filepath.Join(r.cfg.Dir, aside)); err != nil {
 		return fmt.Sprintf("it is kept under its name: %v", err)
 	}
-	f.path = filepath.Join(r.cfg.Dir, aside)
+	f.number, f.path = number, filepath.Join(r.cfg.Dir, aside)
 	return "it is kept as " + aside
 }
 
