@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -86,9 +87,14 @@ func TestParseURL(t *testing.T) {
 			t.Errorf("ParseURL(%q) = %v, %v, want %q", s, u, err, want)
 		}
 	}
-	for _, s := range []string{"", "nats://", "nats://:4222", "nats://me:12/34@host", "nats://me:12#34@host", "nats://host:x", "http://host:4222", "nats://me:pw@host:4222/?x=a@b"} {
+	for _, s := range []string{"", "nats://", "nats://:4222", "nats://me:12/34@host", "nats://me:12#34@host", "nats://host:x", "nats://host:70000", "nats://me:12:34", "http://host:4222", "nats://me:pw@host:4222/?x=a@b"} {
 		if u, err := ParseURL(s); err == nil {
 			t.Errorf("ParseURL(%q) = %v, want an error", s, u)
+		}
+	}
+	for s, want := range map[string]bool{"http://me:zq@host": true, "tcp://host:1": true, "http://me:zq": false, "http://me:12/34@host": false, "huh://host": false} {
+		if _, err := ParseURL(s); errors.Is(err, ErrScheme) != want || strings.Contains(fmt.Sprint(err), "zq") {
+			t.Errorf("ParseURL(%q): %v; only its scheme is wrong: %v", s, err, want)
 		}
 	}
 }

@@ -24,9 +24,8 @@ const (
 	// trafficPatience is how long a write to the disk may take. While one takes longer,
 	// lines for which there is no room are dropped.
 	trafficPatience = time.Second
-	// trafficCheck is how often the goroutine checks that the file is still in its place,
-	// while there is something to write. It is also the least time between two logs of the
-	// same trouble.
+	// trafficCheck is how often the goroutine checks that the file is still in its place.
+	// It is also the least time between two logs of the same trouble.
 	trafficCheck = time.Second
 	trafficTime  = "2006-01-02T15:04:05.000000Z"
 )
@@ -36,7 +35,7 @@ const (
 // if it has anything that is not printable. write only appends to a buffer. One goroutine
 // writes the buffer to the file, so that there is not one system call per line.
 //
-// A file that was moved or removed is opened anew. Lines that the disk does not take are
+// A file that was moved or removed is created anew, also if there is nothing to write. Lines that the disk does not take are
 // lost and counted, and nothing else happens.
 type trafficLog struct {
 	server string
@@ -50,7 +49,8 @@ type trafficLog struct {
 	ended  bool      // carry ends when buf is in the file
 	busy   bool      // carry writes to the file
 	stuck  bool      // and the disk does not answer: write drops instead of waiting
-	reopen bool      // carry opens the file anew before it writes
+	due    bool      // carry checks that the file is in its place
+	reopen bool      // carry opens the file anew
 	lost   uint64    // lines
 }
 
@@ -75,6 +75,18 @@ func (t *trafficLog) start() (stop func()) {
 		defer close(done)
 		t.carry()
 	}()
+	go func() {
+		ticker := time.NewTicker(t.check)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				t.locked(func() { t.due = true })
+			case <-done:
+				return
+			}
+		}
+	}()
 	return func() {
 		t.locked(func() { t.ended = true })
 		select {
@@ -93,26 +105,31 @@ func (t *trafficLog) locked(change func()) {
 	t.change.Broadcast()
 }
 
-// carry writes the buffer to the file, until stop.
+// carry writes the buffer to the file, and checks the file, until stop.
 func (t *trafficLog) carry() {
 	var spare []byte
 	out := trafficFile{trafficLog: t}
 	for {
 		t.mu.Lock()
-		for len(t.buf) == 0 && !t.ended {
+		for len(t.buf) == 0 && !t.due && !t.reopen && !t.ended {
 			t.change.Wait()
 		}
 		lines := t.buf
 		t.buf = spare[:0]
 		ended := t.ended
 		t.busy = true
-		if t.reopen {
-			t.reopen, out.opened = false, nil
-		}
+		due, reopen := t.due, t.reopen
+		t.due, t.reopen = false, false
 		t.mu.Unlock()
 		t.change.Broadcast()
 
 		overdue := time.AfterFunc(trafficPatience, t.noteStuck)
+		if reopen {
+			out.opened = nil
+		}
+		if due || out.opened == nil {
+			out.checkPlace()
+		}
 		out.write(lines)
 		overdue.Stop()
 		t.locked(func() { t.busy, t.stuck = false, false })
@@ -135,20 +152,16 @@ func (t *trafficLog) noteStuck() {
 // trafficFile is what carry knows of the file.
 type trafficFile struct {
 	*trafficLog
-	opened  fs.FileInfo // of the file that is open; nil if it must be opened anew
-	checked time.Time   // when it was last seen in its place
-	cut     bool        // the end of its last line is missing
+	opened fs.FileInfo // of the file that is open; nil if it must be opened anew
+	cut    bool        // the end of its last line is missing
 
 	failed time.Time // the last failure that was not followed by a success; zero: none
 	said   uint64    // lost lines when there was last no trouble
 }
 
-// write writes lines, and counts those that it cannot write.
+// write writes lines, perhaps none, and counts those that it cannot write. It opens the file
+// if that is not open.
 func (f *trafficFile) write(lines []byte) {
-	now := time.Now()
-	if f.opened == nil || now.Sub(f.checked) >= f.check {
-		f.checkPlace(now)
-	}
 	n, err := 0, error(nil)
 	if f.cut && len(lines) > 0 {
 		_, err = f.file.Write([]byte{'\n'})
@@ -168,12 +181,11 @@ func (f *trafficFile) write(lines []byte) {
 		f.opened = nil
 		f.locked(func() { f.lost += uint64(bytes.Count(lines[n:], []byte{'\n'})) })
 	}
-	f.report(now, err)
+	f.report(time.Now(), err)
 }
 
 // checkPlace closes the file if it is no longer in its place, so that it is opened anew.
-func (f *trafficFile) checkPlace(now time.Time) {
-	f.checked = now
+func (f *trafficFile) checkPlace() {
 	if f.opened != nil {
 		if info, err := os.Stat(f.file.Filename); err == nil && os.SameFile(info, f.opened) || err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return
@@ -193,7 +205,7 @@ func (f *trafficFile) report(now time.Time, err error) {
 		f.failed = now
 	case err != nil:
 		f.failed = now
-	case lost > f.said && now.Sub(f.failed) >= f.check:
+	case (lost > f.said || !f.failed.IsZero()) && now.Sub(f.failed) >= f.check:
 		f.log.Warn("traffic log is written again", "file", f.file.Filename, "lines_lost", lost-f.said)
 		f.failed, f.said = time.Time{}, lost
 	}
@@ -231,8 +243,8 @@ func (t *trafficLog) write(what, who string, line []byte) {
 	t.change.Broadcast()
 }
 
-// ReopenTrafficLog opens the traffic log anew before the next line is written to it: its
-// file was moved. A server without a traffic log ignores it.
+// ReopenTrafficLog makes the server open its traffic log anew, at once: its file was moved.
+// It does not wait for that. A server without a traffic log ignores it.
 func (n *Node) ReopenTrafficLog() {
 	if n.traffic != nil {
 		n.traffic.locked(func() { n.traffic.reopen = true })

@@ -2,7 +2,6 @@ package node
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"log/slog"
 	"os"
@@ -82,20 +81,27 @@ func trafficLines(t *testing.T, file string) (lines []string) {
 // writeNow writes a line and returns when it is in the file or lost.
 func (t *trafficLog) writeNow(line string) {
 	t.write(line, "", nil)
+	t.idle()
+}
+
+// idle returns when nothing is left to do.
+func (t *trafficLog) idle() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for len(t.buf) > 0 || t.busy {
+	for len(t.buf) > 0 || t.due || t.reopen || t.busy {
 		t.change.Wait()
 	}
 }
 
 // TestTrafficLogMoved: a file that was moved or removed, also with its directory, is
-// created anew, at the next check or when told; lines go on in the old one until then.
+// created anew, at the next check or when told, also without a line to write. Lines go on in
+// the old one until then.
 func TestTrafficLogMoved(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "logs")
 	file := filepath.Join(dir, "A.log")
 	log := newTrafficLog(dir, "A", discard)
-	log.check = 0
+	log.check = time.Hour // the test decides when
+	check := func() { log.locked(func() { log.due = true }) }
 	n := &Node{traffic: log}
 	stop := log.start()
 	must := func(err error) {
@@ -113,27 +119,33 @@ func TestTrafficLogMoved(t *testing.T) {
 	log.writeNow("one")
 	log.writeNow("two") // in its place: nothing happens
 	must(os.Rename(file, file+".1"))
+	check()
 	log.writeNow("three")
 	expect(file+".1", "A one", "A two")
 	expect(file, "A three")
 
 	must(os.Rename(file, file+".2"))
 	must(os.WriteFile(file, nil, 0o600)) // as logrotate does
+	check()
 	log.writeNow("three b")
 	expect(file+".2", "A three")
 	expect(file, "A three b")
 
 	must(os.RemoveAll(dir))
+	check()
+	log.idle()
+	expect(file)
 	log.writeNow("four")
 	expect(file, "A four")
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("directory %v, %v, want mode 0700", info.Mode(), err)
 	}
 
-	log.check = time.Hour
 	must(os.Rename(file, file+".2"))
 	log.writeNow("five")
 	n.ReopenTrafficLog()
+	log.idle()
+	expect(file)
 	log.writeNow("six")
 	expect(file+".2", "A four", "A five")
 	expect(file, "A six")
@@ -143,36 +155,67 @@ func TestTrafficLogMoved(t *testing.T) {
 	}
 }
 
-// TestTrafficLogUnwritable: lines that cannot be written are counted and said once, and
-// the log recovers by itself.
-func TestTrafficLogUnwritable(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "logs")
-	if err := os.WriteFile(dir, nil, 0o600); err != nil { // where the directory should be
-		t.Fatal(err)
+// TestTrafficLogChecked: a server that writes nothing checks its file by itself.
+func TestTrafficLogChecked(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "A.log")
+	log := newTrafficLog(dir, "A", discard)
+	if log.check != time.Second {
+		t.Errorf("the file is checked every %v, want 1s", log.check)
 	}
-	var said bytes.Buffer
-	log := newTrafficLog(dir, "A", slog.New(slog.NewTextHandler(&said, nil)))
-	log.check = 0
+	log.check = time.Millisecond
 	stop := log.start()
-	for range 5 {
-		log.writeNow("lost")
-	}
-	if got := log.linesLost(); got != 5 || strings.Count(said.String(), "\n") != 1 || !strings.Contains(said.String(), "lines are lost") {
-		t.Errorf("%d lines lost, want 5; said\n%swant one line", got, said.String())
-	}
-	if err := os.Remove(dir); err != nil {
+	defer stop()
+	log.writeNow("one")
+	if err := os.Rename(file, file+".1"); err != nil {
 		t.Fatal(err)
 	}
-	said.Reset()
-	log.writeNow("kept")
-	if !strings.Contains(said.String(), `"traffic log is written again"`) || !strings.Contains(said.String(), "lines_lost=5") {
-		t.Errorf("said\n%swant that 5 lines were lost", said.String())
+	for began := time.Now(); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(file); err == nil {
+			return
+		} else if time.Since(began) > 10*time.Second {
+			t.Fatal(err)
+		}
 	}
-	said.Reset()
-	log.writeNow("kept")
-	stop()
-	if got := trafficLines(t, filepath.Join(dir, "A.log")); len(got) != 2 || said.Len() != 0 || log.linesLost() != 5 {
-		t.Errorf("the log has %q, %d lines lost, said %q; want two lines, 5 and nothing", got, log.linesLost(), said.String())
+}
+
+// TestTrafficLogUnwritable: lines that cannot be written are counted, and the trouble is
+// said once. The log recovers by itself, also without a line to write.
+func TestTrafficLogUnwritable(t *testing.T) {
+	for _, lines := range []int{0, 5} {
+		dir := filepath.Join(t.TempDir(), "logs")
+		if err := os.WriteFile(dir, nil, 0o600); err != nil { // where the directory should be
+			t.Fatal(err)
+		}
+		var said logBuffer
+		await := func(text string) {
+			t.Helper()
+			for began := time.Now(); !strings.Contains(said.String(), text); time.Sleep(time.Millisecond) {
+				if time.Since(began) > 10*time.Second {
+					t.Fatalf("said\n%swant %q", said.String(), text)
+				}
+			}
+		}
+		log := newTrafficLog(dir, "A", slog.New(slog.NewTextHandler(&said, nil)))
+		log.check = 5 * time.Millisecond
+		stop := log.start()
+		for range lines {
+			log.writeNow("lost")
+		}
+		await("lines are lost")
+		if got := log.linesLost(); got != uint64(lines) || strings.Count(said.String(), "\n") != 1 {
+			t.Errorf("%d lines lost, want %d; said\n%swant one line", got, lines, said.String())
+		}
+		if err := os.Remove(dir); err != nil {
+			t.Fatal(err)
+		}
+		await(fmt.Sprintf("msg=\"traffic log is written again\" file=%s lines_lost=%d\n", filepath.Join(dir, "A.log"), lines))
+		log.writeNow("kept")
+		log.writeNow("kept")
+		stop()
+		if got := trafficLines(t, filepath.Join(dir, "A.log")); len(got) != 2 || strings.Count(said.String(), "\n") != 2 || log.linesLost() != uint64(lines) {
+			t.Errorf("the log has %q, %d lines lost, said\n%swant two lines, %d and two lines", got, log.linesLost(), said.String(), lines)
+		}
 	}
 }
 

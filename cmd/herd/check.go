@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nkeys"
+
+	"herd/bus"
 )
 
 // checker checks the values of variables and flags, and collects all faults. Its
@@ -94,13 +96,15 @@ func (c *checker) natsURLs(name, value string) (urls []string) {
 	entries := parseNATSURLs(value)
 	for i, e := range entries {
 		switch {
+		case errors.Is(e.err, bus.ErrScheme):
+			c.fault(name, "%s: %w", bus.RedactURL(e.text), bus.ErrScheme)
 		case e.err != nil:
 			c.fault(name, "entry %d of %d is not a NATS URL such as nats://127.0.0.1:4222; "+
 				"in a user name or password write a comma as %%2C, / as %%2F, ? as %%3F, # as %%23, %% as %%25, a space as %%20", i+1, len(entries))
-		case e.url.Scheme != "nats" && e.url.Scheme != "tls" && e.url.Scheme != "ws" && e.url.Scheme != "wss":
-			c.fault(name, "%s: the scheme must be nats, tls, ws or wss", e.redacted())
+		case !strings.Contains(e.text, "://"):
+			urls = append(urls, "nats://"+e.text)
 		default:
-			urls = append(urls, e.full) // not url.String(), which decodes %2C
+			urls = append(urls, e.text) // not url.String(), which decodes %2C
 		}
 	}
 	return urls
@@ -108,46 +112,23 @@ func (c *checker) natsURLs(name, value string) (urls []string) {
 
 // natsURL is an entry of HERD_NATS_URL.
 type natsURL struct {
-	full     string // with a scheme
-	complete bool   // the scheme was given
-	url      *url.URL
-	err      error // of url, which is then not valid
+	text string
+	url  *url.URL
+	err  error // of url, which is then nil
 }
 
-// redacted is the URL without secrets.
-func (e natsURL) redacted() string {
-	u := url.URL{Scheme: e.url.Scheme, Host: e.url.Host, Path: e.url.Path, RawPath: e.url.RawPath}
-	if e.url.User != nil {
-		u.User = url.User("xxxxx")
-	}
-	if !e.complete {
-		return strings.TrimPrefix(u.String(), "nats://")
-	}
-	return u.String()
-}
-
-// parseNATSURLs parses a comma-separated list. What may be a part of a password, because
-// of a character that must be escaped in it, is no host: it would be shown and looked up.
+// parseNATSURLs parses a comma-separated list. It refuses what may be a part of a password
+// with a comma in it: it would be shown, or taken for a host.
 func parseNATSURLs(value string) (entries []natsURL) {
 	for i, text := range strings.Split(value, ",") {
-		var e natsURL
-		e.full = strings.TrimSpace(text)
-		if e.complete = strings.Contains(e.full, "://"); !e.complete {
-			e.full = "nats://" + e.full
-		}
-		e.url, e.err = url.Parse(e.full)
+		e := natsURL{text: strings.TrimSpace(text)}
+		e.url, e.err = bus.ParseURL(e.text)
 		switch {
 		case e.err != nil:
-		case e.url.Hostname() == "":
-			e.err = errors.New("no host")
-		case strings.Contains(e.url.Hostname(), ":") && !strings.HasPrefix(e.url.Host, "["): // url.Parse lets user:password: pass
-			e.err = errors.New("no host")
-		case e.url.Port() != "" && !isPort(e.url.Port()):
-			e.err = errors.New("no such port")
-		case strings.Contains(e.url.Path, "@"), e.url.RawQuery != "", e.url.Fragment != "": // behind a /, ? or # in a password
+		case e.url.RawQuery != "" || e.url.Fragment != "": // behind a ? or # in a password
 			e.err = errors.New("more than a host and a path")
-		case i > 0 && !e.complete && e.url.User != nil && entries[i-1].err == nil && entries[i-1].url.User == nil:
-			e.err = errors.New("@ behind a comma") // in a password
+		case i > 0 && !strings.Contains(e.text, "://") && e.url.User != nil && entries[i-1].url != nil && entries[i-1].url.User == nil:
+			e.err = errors.New("@ behind a comma")
 		}
 		entries = append(entries, e)
 	}
@@ -158,12 +139,12 @@ func parseNATSURLs(value string) (entries []natsURL) {
 func redactNATSURLs(value string) string {
 	var urls []string
 	for _, e := range parseNATSURLs(value) {
-		if e.err != nil {
+		if e.err != nil && !errors.Is(e.err, bus.ErrScheme) {
 			return "(malformed)"
 		}
-		urls = append(urls, e.redacted())
+		urls = append(urls, e.text)
 	}
-	return strings.Join(urls, ",")
+	return bus.RedactURLs(urls)
 }
 
 // isQuoted adds a fault if a value is in quotes, which a file for Docker or systemd may
