@@ -153,7 +153,7 @@ func TestProblemRoomForSubscriptions(t *testing.T) {
 			t.Errorf("Problem shows the password: %q", problem(b))
 		}
 	}
-	s = restart(t, s, &server.Options{})
+	restart(t, s, &server.Options{})
 	p.crosses(t)
 	for _, b := range []*Bus{p.a, p.b} {
 		eventually(t, "no problem any more", func() bool { return b.Problem() == nil })

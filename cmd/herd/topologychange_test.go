@@ -27,9 +27,8 @@ type changingHerd struct {
 	t         *testing.T
 	file      string // of the topology
 	broker    natsServer
-	keys      string   // directory of the keys
-	env       []string // of the servers
-	data      string   // directory of the journals; "" for none
+	keys      string // directory of the keys
+	data      string // directory of the journals; "" for none
 	servers   map[string]*program
 	addresses map[string]string
 }
