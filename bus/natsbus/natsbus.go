@@ -39,7 +39,6 @@ package natsbus
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -124,13 +123,12 @@ func (b *Bus) setRunning(r *run) {
 // bus.ErrUncertain, that any of them may have been, or may be yet; bus.ErrNoEdge, that
 // those to servers that are no neighbours were left out, and all others were written.
 func (b *Bus) Send(ms ...bus.Message) error {
-	err := b.publisher.publish(b.subject, ms...)
-	if (err == nil || errors.Is(err, bus.ErrNoEdge)) && b.problems.publishing.Load() {
+	if b.problems.publishing.Load() { // first: a refusal that comes during the write is of this try
 		for _, m := range ms {
 			b.problems.try(refusal{true, b.subject(m)})
 		}
 	}
-	return err
+	return b.publisher.publish(b.subject, ms...)
 }
 
 // PublishEvent publishes an event for people: one line of text, of a kind and about a
