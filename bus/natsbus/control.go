@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -201,9 +203,13 @@ func (r *run) logConnectError(what string, err error) {
 	if why := reason(err); why != "" && !denied {
 		text = fmt.Sprintf("%v: the broker %s", err, why)
 	}
+	key := text
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		key = "the broker hangs up" // which of the three it is depends on what was in transit
+	}
 	r.mu.Lock()
-	known := r.connectErrors[text]
-	r.connectErrors[text] = true
+	known := r.connectErrors[key]
+	r.connectErrors[key] = true
 	if denied && r.accessDenied == nil {
 		r.accessDenied, r.deniedSince = err, time.Now()
 	}
