@@ -43,9 +43,10 @@ func TestSetTopology(t *testing.T) {
 		const changed = "A-C,B-C"
 		done := map[string]chan []string{}
 		set := func(name string) {
-			done[name] = make(chan []string, 1)
+			changes := make(chan []string, 1)
+			done[name] = changes
 			go func() {
-				done[name] <- h.servers[name].node.SetTopology(t.Context(), topologyFor(t, name, changed))
+				changes <- h.servers[name].node.SetTopology(t.Context(), topologyFor(t, name, changed))
 			}()
 		}
 		set("B") // which adds no edge

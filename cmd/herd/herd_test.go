@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"net/url"
@@ -240,9 +241,18 @@ func TestBannerCommand(t *testing.T) {
 	t.Parallel()
 	h := startUp(t, "riley")
 	line := h.stdout.await(t, `Try:\n\n(.*)\n`)[1]
-	c := dial(t, h.addresses[1]) // so that places are loaded: nc exits after two seconds
-	c.ask("IAMAT emu +1+1 1")
-	c.ask("WHATSAT emu 1 1")
+	dial(t, h.addresses[1]).ask("IAMAT emu +1+1 1")
+	eventually(t, func() error { // places must be loaded: nc exits after two seconds
+		c := dial(t, h.addresses[1])
+		defer c.conn.Close()
+		c.send("WHATSAT emu 1 1\n")
+		c.conn.CloseWrite()
+		reply, err := io.ReadAll(c.r)
+		if err == nil && !strings.Contains(string(reply), `"status" : "ZERO_RESULTS"`) {
+			err = fmt.Errorf("places are not loaded: %q", reply)
+		}
+		return err
+	})
 	out, err := runInShell(t, line)
 	if err != nil {
 		t.Skip(err)
