@@ -47,8 +47,9 @@ type Message struct {
 type Handler interface {
 	// Receive handles a message and owns its data from then on. It is called for what
 	// neighbours send, and for heartbeats of servers that are no neighbours (strangers), which
-	// have another topology. While it runs, further messages wait in bounded memory, here or at the broker. When that is full, messages
-	// are lost: AsyncError reports ErrSlow, or the connection ends.
+	// have another topology. While it runs, further messages wait in bounded memory, here or
+	// at the broker. When that is full, messages are lost: AsyncError reports ErrSlow, or the
+	// connection ends.
 	Receive(Message)
 	// BatchEnd follows Receive once all messages that arrived together have been
 	// received. One call may follow many calls of Receive.
@@ -138,7 +139,7 @@ func (p Prefix) Endpoint(name string) string { return string(p) + "." + name }
 // ServerEndpoint is the subject of requests to one endpoint of one server.
 func (p Prefix) ServerEndpoint(name, server string) string { return p.Endpoint(name) + "." + server }
 
-// Strangers is the subject of the heartbeats to a server, whoever sends them.
+// Strangers matches the heartbeats of all servers to this one, neighbours or not.
 func (p Prefix) Strangers(server string) string { return p.Between(Heartbeat, "*", server) }
 
 // Inbox is the first tokens of one server's inboxes. With the default prefix they begin

@@ -61,8 +61,8 @@ func (s *session) write(b *replyBatch) (err error) {
 	return err
 }
 
-// writeChecks is how often, while a write is blocked, we look whether the client takes
-// anything: so many times within the time limit.
+// writeChecks is the number of times within the time limit that a blocked write checks
+// whether the client takes anything.
 const writeChecks = 10
 
 // writeAll writes p, in one write unless the client is slow. It fails once the client has

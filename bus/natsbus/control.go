@@ -223,7 +223,8 @@ func (r *run) logConnectError(what string, err error) {
 	}
 }
 
-// forgetConnectErrors makes all reasons new, unless connections have not lasted of late.
+// forgetConnectErrors makes each reason be logged again, unless the last connections were
+// short-lived.
 func (r *run) forgetConnectErrors() {
 	if r.brokers.short > 1 {
 		return

@@ -215,21 +215,10 @@ func newPausable(t *testing.T, target string) *pausable {
 			}
 		}
 	}
-	go func() {
-		for {
-			near, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			far, err := net.Dial("tcp", target)
-			if err != nil {
-				near.Close()
-				continue
-			}
-			go pump(0, near, far)
-			go pump(1, far, near)
-		}
-	}()
+	go relay(ln, target, func(near, far net.Conn) {
+		go pump(0, near, far)
+		go pump(1, far, near)
+	})
 	return p
 }
 
@@ -238,4 +227,20 @@ func (p *pausable) pause(which [2]bool) {
 	defer p.mu.Unlock()
 	p.stopped = which
 	p.flow.Broadcast()
+}
+
+// relay accepts connections at ln until that is closed, and joins each to one to target.
+func relay(ln net.Listener, target string, join func(near, far net.Conn)) {
+	for {
+		near, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		far, err := net.Dial("tcp", target)
+		if err != nil {
+			near.Close()
+			continue
+		}
+		join(near, far)
+	}
 }

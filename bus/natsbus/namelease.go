@@ -42,9 +42,10 @@ func newNameLease(c Config, lost func()) *nameLease {
 	return &nameLease{subject: c.Prefix.Name(c.Server), epoch: c.Epoch, log: c.Log, lost: lost, state: nameClaimed}
 }
 
-// acquire returns nil once the name is ours, on a new connection. If it has been ours on an
-// earlier one, it still is: we say so, and whoever has taken it meanwhile answers. It returns
-// an error when the connection is lost, and the cause of ctx when that ends.
+// acquire returns nil once the name is ours, on a new connection. If it was ours on an
+// earlier connection, it still is: we announce that, and a process that has acquired it
+// meanwhile answers. acquire returns an error when the connection is lost, and the cause of
+// ctx when that ends.
 func (l *nameLease) acquire(ctx context.Context, nc *nats.Conn, lost <-chan struct{}) error {
 	if _, err := nc.Subscribe(l.subject, func(m *nats.Msg) { l.contender(nc, m) }); err != nil {
 		return err

@@ -20,7 +20,7 @@ import (
 // Reply is one server's reply to a request.
 type Reply struct {
 	Server string // as the reply says; "" if it does not
-	Data   []byte // of any content: whoever may publish may have sent it
+	Data   []byte // not checked: any client with the permission to publish may have sent it
 }
 
 // Ask sends a request to one endpoint of all servers on the bus of cfg and calls take

@@ -168,20 +168,9 @@ func delayed(t *testing.T, target string, by time.Duration) string {
 			}
 		}
 	}
-	go func() {
-		for {
-			near, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			far, err := net.Dial("tcp", target)
-			if err != nil {
-				near.Close()
-				continue
-			}
-			go pump(near, far)
-			go pump(far, near)
-		}
-	}()
+	go relay(ln, target, func(near, far net.Conn) {
+		go pump(near, far)
+		go pump(far, near)
+	})
 	return ln.Addr().String()
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -82,17 +81,7 @@ func TestOutOfFiles(t *testing.T) {
 	broker.kill()
 	p.stderr.await(t, `msg="NATS disconnected"`)
 	startNATS(t, conf)
-	eventually(t, func() error {
-		reply, err := http.Get("http://" + ops + "/readyz")
-		if err != nil {
-			return err
-		}
-		defer reply.Body.Close()
-		if reply.StatusCode != http.StatusOK {
-			return fmt.Errorf("/readyz: %d", reply.StatusCode)
-		}
-		return nil
-	})
+	awaitReadyz(t, ops)
 	for i, c := range []*client{idle[0], idle[59]} {
 		if i == 1 { // it has waited until now
 			for _, other := range idle[:59] {

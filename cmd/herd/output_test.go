@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"os"
 	"regexp"
 	"strings"
@@ -58,17 +57,7 @@ func TestOutputNotRead(t *testing.T) {
 			}, "up")
 			cmd.Stdout, cmd.Stderr = out, err
 			p := startCommand(t, cmd)
-			eventually(t, func() error {
-				reply, err := http.Get("http://" + ops + "/readyz")
-				if err != nil {
-					return err
-				}
-				defer reply.Body.Close()
-				if reply.StatusCode != http.StatusOK {
-					return fmt.Errorf("readyz: %s", reply.Status)
-				}
-				return nil
-			})
+			awaitReadyz(t, ops)
 			c := dial(t, clients)
 			const reports = 10_000
 			go func() {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
@@ -258,6 +259,22 @@ func eventually(t testing.TB, check func() error) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// awaitReadyz waits until /readyz at an operators' address says ready.
+func awaitReadyz(t testing.TB, ops string) {
+	t.Helper()
+	eventually(t, func() error {
+		reply, err := http.Get("http://" + ops + "/readyz")
+		if err != nil {
+			return err
+		}
+		defer reply.Body.Close()
+		if reply.StatusCode != http.StatusOK {
+			return fmt.Errorf("/readyz: %s", reply.Status)
+		}
+		return nil
+	})
 }
 
 // runInShell runs a command line that uses nc, and returns its output.

@@ -23,8 +23,8 @@ func peers(r *Replica) (names []string) {
 	return names
 }
 
-// TestSetTopology: edges come and go. The numbers of those that stay, and of those that
-// come back, do not change.
+// TestSetTopology: edges are added and removed. An edge that stays keeps its number, and so
+// does one that is added again.
 func TestSetTopology(t *testing.T) {
 	r := newConnected(0) // B and C
 	now := time.Unix(20, 0)

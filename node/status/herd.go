@@ -26,10 +26,10 @@ const (
 	Unknown  Maps = "unknown"  // not all servers replied
 )
 
-// Gather makes a Herd of the replies of servers. A herd consists of the servers in names,
-// of those that replied, and of those that a reply names as a neighbour: servers may
-// have different topologies. They are in the order of names, then of the replies. Of two
-// replies of one server the first counts.
+// Gather makes a Herd of the replies of servers. It contains the servers in names, the
+// servers that replied, and the neighbours that the replies list: servers may have different
+// topologies. Names come first, in their order, then the others in the order of the replies.
+// If a server replied twice, its first reply counts.
 //
 // earlier is what Gather returned for replies from about a second ago; the zero Herd for
 // none. It shows which maps change.

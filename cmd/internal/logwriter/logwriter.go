@@ -30,7 +30,7 @@ type Writer struct {
 	queue   []byte
 	full    bool          // lines are dropped until the queue has been taken
 	dropped uint64        // lines, in all
-	unsaid  uint64        // of them, those that no note has told of
+	pending uint64        // dropped lines that no note has reported yet
 	idle    chan struct{} // closed when the goroutine ends; nil while there is none
 
 	// Of the goroutine:
@@ -110,19 +110,19 @@ func (w *Writer) run() {
 	}
 }
 
-// take returns the queue, and how many lines are missing that no note has told of. The
+// take returns the queue, and how many dropped lines no note has reported yet. The
 // goroutine must end if there is nothing to write. spare is memory for the next queue.
 func (w *Writer) take(spare []byte) (lines []byte, missing uint64, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	lines = w.queue
 	w.queue, w.full = spare[:0], false
-	if len(lines) == 0 && (w.unsaid == 0 || w.failed) {
+	if len(lines) == 0 && (w.pending == 0 || w.failed) {
 		close(w.idle)
 		w.idle = nil
 		return nil, 0, false
 	}
-	return lines, w.unsaid, true
+	return lines, w.pending, true
 }
 
 // writeNote says that lines are missing.
@@ -131,7 +131,7 @@ func (w *Writer) writeNote(lines uint64) bool {
 		return false
 	}
 	w.mu.Lock()
-	w.unsaid -= lines
+	w.pending -= lines
 	w.mu.Unlock()
 	return true
 }
@@ -184,5 +184,5 @@ func (w *Writer) drop(lines []byte) {
 func (w *Writer) dropLocked(lines []byte) {
 	n := uint64(bytes.Count(lines, []byte{'\n'}))
 	w.dropped += n
-	w.unsaid += n
+	w.pending += n
 }

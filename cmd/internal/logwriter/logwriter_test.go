@@ -100,7 +100,7 @@ func TestPipeNotRead(t *testing.T) {
 		next++
 	}
 	if next != lines+1 || w.Dropped() != dropped {
-		t.Errorf("%d lines written or told of, want %d", next, lines+1)
+		t.Errorf("%d lines written or reported, want %d", next, lines+1)
 	}
 }
 
