@@ -223,18 +223,21 @@ func TestBreakerBehindSingleflight(t *testing.T) {
 // is logged. Panics of other queries count as failures, too.
 func TestBreakerPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
-		delay, calls := time.Duration(0), 0
+		var log lockedBuffer
+		var delay atomic.Int64
+		var calls atomic.Int32
 		src := sourceFunc(func(context.Context, places.Query) ([]byte, error) {
-			calls++
-			time.Sleep(delay)
+			calls.Add(1)
+			time.Sleep(time.Duration(delay.Load()))
 			panic("deliberate")
 		})
 		b := places.NewBreaker(src, slog.New(slog.NewTextHandler(&log, nil)))
 		query := func(wantPanic string, wantCalls int) {
 			t.Helper()
-			if got := awaitPanic(t.Context(), b); !strings.HasPrefix(got, wantPanic) || wantPanic == "" && got != "" || calls != wantCalls {
-				t.Fatalf("panic %q after %d calls, want %q after %d", got, calls, wantPanic, wantCalls)
+			got := awaitPanic(t.Context(), b)
+			synctest.Wait()
+			if !strings.HasPrefix(got, wantPanic) || wantPanic == "" && got != "" || int(calls.Load()) != wantCalls {
+				t.Fatalf("panic %q after %d calls, want %q after %d", got, calls.Load(), wantPanic, wantCalls)
 			}
 		}
 		for n := range 3 {
@@ -245,17 +248,18 @@ func TestBreakerPanic(t *testing.T) {
 		query("deliberate", 4) // a probe
 		query("", 4)           // paused, for twice the time
 		time.Sleep(10 * time.Second)
-		delay = time.Second
+		delay.Store(int64(time.Second))
 		query("", 5) // a probe that the caller does not wait for
 		if strings.Contains(log.String(), "deliberate") {
 			t.Errorf("panics that callers got are logged: %s", log.String())
 		}
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if !strings.Contains(log.String(), "panic=deliberate") || !strings.Contains(log.String(), "breaker_test.go") {
 			t.Errorf("the log has %q, want the panic and its stack", log.String())
 		}
 		time.Sleep(20 * time.Second)
-		delay = 0
+		delay.Store(0)
 		query("deliberate", 6)
 	})
 }

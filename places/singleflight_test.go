@@ -1,7 +1,6 @@
 package places_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -144,7 +143,7 @@ var panicking = sourceFunc(func(context.Context, places.Query) ([]byte, error) {
 // All callers of a call get its panic, with the stack of the source. If none waits, it is logged.
 func TestSingleflightPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		var log lockedBuffer
 		s := places.NewSingleflight(panicking, time.Minute, slog.New(slog.NewTextHandler(&log, nil)))
 		var wg sync.WaitGroup
 		for range 3 {
@@ -155,7 +154,9 @@ func TestSingleflightPanic(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if got := awaitPanic(t.Context(), s); got == "" || log.Len() != 0 {
+		got := awaitPanic(t.Context(), s)
+		synctest.Wait()
+		if got == "" || log.String() != "" {
 			t.Errorf("a later query has panic %q, log %q; want a panic and nothing", got, log.String())
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
@@ -164,6 +165,7 @@ func TestSingleflightPanic(t *testing.T) {
 			t.Errorf("a caller that left got the panic %q", got)
 		}
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if !strings.Contains(log.String(), "panic=deliberate") || !strings.Contains(log.String(), "singleflight_test.go") {
 			t.Errorf("the log has %q, want the panic and its stack", log.String())
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -173,21 +174,26 @@ func (p *Process) Resident() (int, error) {
 var given sync.Map
 
 // freeAddresses returns n free addresses, for processes that must know each other's
-// addresses before they start. It never returns an address twice, but other programs may
-// take one.
+// addresses before they start, and keep them over a restart. It never returns an address
+// twice. The ports are below those that systems choose for outgoing connections and for port
+// 0, or one of these could take the port of a process that is being restarted.
 func freeAddresses(n int) (addresses []string, err error) {
-	for len(addresses) < n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
+	const from, to = 13_000, 20_000
+	for range 1000 {
+		if len(addresses) == n {
+			return addresses, nil
 		}
-		defer ln.Close() // after the loop, or the kernel returns the same one again
-		address := ln.Addr().String()
-		if _, taken := given.LoadOrStore(address, true); !taken {
+		address := fmt.Sprintf("127.0.0.1:%d", from+rand.IntN(to-from))
+		if _, taken := given.LoadOrStore(address, true); taken {
+			continue
+		}
+		ln, listenErr := net.Listen("tcp", address)
+		if err = listenErr; err == nil {
+			ln.Close()
 			addresses = append(addresses, address)
 		}
 	}
-	return addresses, nil
+	return nil, fmt.Errorf("no free port: %w", err)
 }
 
 func port(address string) string {
