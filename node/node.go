@@ -43,15 +43,15 @@ type Config struct {
 // Limits bound what clients may do. They do not apply to neighbours, or the maps of a
 // herd would differ.
 type Limits struct {
-	Line    int           // bytes of a line, without its LF
-	Conns   int           // open connections; half of that from one address that is not loopback
-	Files   int           // open connections that the process has file descriptors for: further clients wait; 0 for no limit
-	Clients int           // clients in the map; reports of further ones are refused
+	Line    int // bytes of a line, without its LF
+	Conns   int // open connections; half of that from one address that is not loopback
+	Files   int // open connections that the process has file descriptors for: further clients wait; 0 for no limit
+	Clients int // clients in the map; reports of further ones are refused
 	// MapBytes is the memory of the map. At this size it takes no new clients, also not from
 	// neighbours; 0 for no limit.
 	MapBytes int64
-	Idle    time.Duration // without a complete line
-	Write   time.Duration // in which the client takes nothing of a reply
+	Idle     time.Duration // without a complete line
+	Write    time.Duration // in which the client takes nothing of a reply
 }
 
 // Node is one server of a herd.
