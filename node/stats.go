@@ -12,7 +12,7 @@ type Stats struct {
 	Records                        int
 	MapBytes, MapLimit             int64 // store.Map.Bytes and Limit
 	Full                           bool  // the map has refused records
-	Clients                        int // connections
+	Clients                        int   // connections
 	Accepted, Refused              uint64
 	Panics                         uint64
 	Unsendable                     uint64

@@ -117,7 +117,9 @@ func TestQuarantine(t *testing.T) {
 			"heartbeat: 3 keys are missing", offencesAllowed,
 		},
 		"malformed request": {
-			func(o *offender) []Event { return o.request(wire.Sync{Kind: wire.RequestGroups, Body: []byte("short")}) },
+			func(o *offender) []Event {
+				return o.request(wire.Sync{Kind: wire.RequestGroups, Body: []byte("short")})
+			},
 			"not a repair message", offencesAllowed,
 		},
 		"reply of wrong counts": {

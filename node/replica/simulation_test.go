@@ -543,7 +543,8 @@ func (h *herd) run(seed uint64) {
 	var all store.Map // what servers hold now, and what was still on its way to them
 	h.merge(&all)
 	healed := h.now
-	for !h.settled() || h.now.Sub(healed) < 5*time.Second {
+	ready := map[int]bool{}
+	for !h.settled() || !h.noteReady(ready) || h.now.Sub(healed) < 5*time.Second {
 		for i, s := range h.servers {
 			if s.graph != len(h.graphs)-1 && h.rng.IntN(20) == 0 {
 				h.adopt(i)
@@ -551,10 +552,12 @@ func (h *herd) run(seed uint64) {
 		}
 		h.step(100 * time.Millisecond)
 		if h.now.Sub(healed) > time.Minute {
-			h.t.Fatalf("seed %d: not settled a minute after the last fault:\n%s", seed, h.describe())
+			h.t.Fatalf("seed %d: not settled a minute after the last fault, ready %v:\n%s", seed, ready, h.describe())
 		}
 	}
-	h.checkHonest()
+	for i := range h.servers {
+		h.checkConduct(i)
+	}
 	h.merge(&all)
 	want := sortedLines(&all)
 	for i, s := range h.servers {
