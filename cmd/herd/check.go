@@ -51,6 +51,18 @@ func (c *checker) number(name, value string, least, most int) int {
 	return n
 }
 
+// bytes checks a number of bytes, with or without a unit; "" is valid and 0.
+func (c *checker) bytes(name, value string, least int64) int64 {
+	if value == "" {
+		return 0
+	}
+	n, ok := parseBytes(value)
+	if !ok || n < least {
+		c.fault(name, "%q is not a number of bytes of at least %dMiB, such as 300MiB, 2GB or 1073741824", value, least>>20)
+	}
+	return n
+}
+
 func (c *checker) duration(name, value string, least time.Duration) time.Duration {
 	d, err := time.ParseDuration(value)
 	if err != nil || d < least {

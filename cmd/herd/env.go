@@ -55,6 +55,7 @@ type environment struct {
 	MaxLine      string `split_words:"true" default:"8192" desc:"maximum length of a client's line in bytes, 64 to 262144"`
 	MaxConns     string `split_words:"true" default:"50000" desc:"maximum client connections of a server; half as many from one address, loopback excepted"`
 	MaxClients   string `split_words:"true" default:"5000000" desc:"maximum clients in the map; a server refuses further clients"`
+	MaxMapBytes  string `split_words:"true" desc:"maximum memory of a server's map, in bytes or as 300MiB, 2GB; at this size it takes no new clients, also not from neighbours; default: half of the memory (the smallest of GOMEMLIMIT, the cgroup's limit and the machine's memory), shared among the servers of the process"`
 	IdleTimeout  string `split_words:"true" default:"10m" desc:"disconnect a client that sends no complete line for this time"`
 	WriteTimeout string `split_words:"true" default:"10s" desc:"disconnect a client that accepts no reply for this time"`
 }

@@ -118,6 +118,7 @@ func (p *process) closeListeners() {
 func (p *process) run(ctx context.Context, urls []string, ready func()) error {
 	source := stack.New(p.placesConfig())
 	p.settings.limits.Files = p.settings.limitConns(p.log, len(p.servers))
+	p.settings.limits.MapBytes = p.settings.limitMaps(p.log, p.servers)
 	epoch := uint64(time.Now().UnixNano())
 	reload := func() ([]string, error) { return p.reload(ctx) }
 	for i := range p.servers {

@@ -1,9 +1,6 @@
 package wire
 
 import (
-	"bytes"
-	"math/big"
-	"regexp"
 	"strings"
 	"testing"
 )
@@ -131,70 +128,4 @@ func TestAppendInvalid(t *testing.T) {
 	if got, want := string(AppendInvalid([]byte("x"), []byte(" a\x00\xff\r"))), "x?  a\x00\xff\r\n"; got != want {
 		t.Errorf("AppendInvalid = %q, want %q", got, want)
 	}
-}
-
-// A second, slow implementation of the grammar: regular expressions for the form,
-// rationals for the bounds.
-var (
-	referenceIAmAt   = regexp.MustCompile(`^[ \t\r\f\v]*IAMAT[ \t\r\f\v]+([^ \t\r\f\v\n]+)[ \t\r\f\v]+([+-][0-9]+(?:\.[0-9]+)?)([+-][0-9]+(?:\.[0-9]+)?)[ \t\r\f\v]+([0-9]{1,18}(?:\.[0-9]+)?)[ \t\r\f\v]*$`)
-	referenceWhatsAt = regexp.MustCompile(`^[ \t\r\f\v]*WHATSAT[ \t\r\f\v]+([^ \t\r\f\v\n]+)[ \t\r\f\v]+([0-9]+(?:\.[0-9]+)?)[ \t\r\f\v]+([0-9]+)[ \t\r\f\v]*$`)
-)
-
-func reference(line []byte) Verb {
-	// Regular expressions work on text. Bytes above 0x7f become letters that the
-	// grammar does not mention.
-	text := latin1(line)
-	within := func(s string, limit int64) bool {
-		r, ok := new(big.Rat).SetString(s)
-		return ok && r.Abs(r).Cmp(big.NewRat(limit, 1)) <= 0
-	}
-	if m := referenceIAmAt.FindStringSubmatch(text); m != nil && within(m[2], 90) && within(m[3], 180) {
-		return IAmAt
-	}
-	if m := referenceWhatsAt.FindStringSubmatch(text); m != nil && within(m[2], 50) && within(m[3], 20) {
-		return WhatsAt
-	}
-	return Invalid
-}
-
-func latin1(b []byte) string {
-	runes := make([]rune, len(b))
-	for i, c := range b {
-		runes[i] = rune(c)
-	}
-	return string(runes)
-}
-
-func FuzzParseCommand(f *testing.F) {
-	for _, seed := range []string{
-		"IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1621464827.959498503",
-		"WHATSAT kiwi.cs.ucla.edu 10 5",
-		"IAMAT k +90.0000000000000000000001-180 5",
-		"\tIAMAT\vk\f-90+180.000\r0.0000000001\r",
-		"WHATSAT k 50.0 020", "AT Goloman +0.1 k +1+1 1", "", " ", "IAMAT\xa0k +1+1 1", "? IAMAT",
-	} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, line []byte) {
-		line = bytes.ReplaceAll(line, []byte("\n"), nil)
-		if len(line) > 4096 {
-			return // rationals are slow
-		}
-		c := ParseCommand(line)
-		if want := reference(line); c.Verb != want {
-			t.Fatalf("ParseCommand(%q).Verb = %d, want %d", line, c.Verb, want)
-		}
-		if c.Verb != IAmAt {
-			return
-		}
-		receipt := Instant{1_700_000_000, 123}
-		_, made := AppendRecord(nil, "Goloman", c, receipt)
-		read, err := ParseRecord(made.Line)
-		if err != nil {
-			t.Fatalf("ParseRecord(%q): %v", made.Line, err)
-		}
-		if !bytes.Equal(read.Client(), c.Client) || read.Receipt != receipt || read.Time != c.Time || Compare(read, made) != 0 {
-			t.Fatalf("ParseRecord(%q) = %+v, want what AppendRecord made: %+v", made.Line, read, made)
-		}
-	})
 }

@@ -43,6 +43,15 @@ const googleNewPlace = `{
 	"rating": 4.5, "userRatingCount": 12, "priceLevel": "PRICE_LEVEL_MODERATE", "currentOpeningHours": {"openNow": true}
 }`
 
+// GoogleNewPlaces returns a response of the new API with n places and all their fields.
+func GoogleNewPlaces(n int) string {
+	var found []string
+	for i := range n {
+		found = append(found, fmt.Sprintf(googleNewPlace, i, 34.07, -118.44))
+	}
+	return `{"places": [` + strings.Join(found, ",") + `]}`
+}
+
 // GoogleNew starts a fake of Nearby Search in the Places API (New). It accepts key and returns up to 20 places for any
 // point.
 func GoogleNew(t testing.TB, key string) *Server {

@@ -3,15 +3,12 @@
 package web
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"herd/places"
@@ -20,16 +17,13 @@ import (
 const (
 	maxBodySize     = 4 << 20 // bytes, decompressed; a full response of 20 places has about 60 KB
 	maxConnsPerHost = 100     // further requests wait
-
-	minSecretLength = 8 // shorter secrets are not redacted: they could be part of any word
-	redactedSecret  = "[key]"
 )
 
 // Client sends requests to one service.
 type Client struct {
 	http      *http.Client
 	userAgent string
-	secrets   [][]byte // in every form that a text may contain them
+	secrets   []string // in every form that a text may contain them
 }
 
 // NewClient returns a client with that User-Agent. It redacts secrets in response bodies and error texts.
@@ -50,15 +44,8 @@ func NewClient(userAgent string, secrets ...string) *Client {
 		},
 	}
 	for _, s := range secrets {
-		if len(s) < minSecretLength {
-			continue
-		}
-		quoted, err := json.Marshal(s)
-		if err != nil {
-			panic(err) // a string can always be encoded
-		}
-		for _, form := range []string{s, url.QueryEscape(s), url.PathEscape(s), strings.Trim(string(quoted), `"`)} {
-			c.secrets = append(c.secrets, []byte(form))
+		if len(s) >= minSecretLength {
+			c.secrets = append(c.secrets, spellings(s)...)
 		}
 	}
 	return c
@@ -108,9 +95,7 @@ func (c *Client) networkError(ctx context.Context, message string, err error) er
 
 func (c *Client) redact(text []byte) []byte {
 	for _, s := range c.secrets {
-		if bytes.Contains(text, s) {
-			text = bytes.ReplaceAll(text, s, []byte(redactedSecret))
-		}
+		text = redact(text, s)
 	}
 	return text
 }
