@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	"herd/bus"
@@ -26,6 +27,7 @@ func (n *Node) runHeartbeats(ctx context.Context) {
 			events := n.replica.Tick(now)
 			n.mu.Unlock()
 			n.emit(events)
+			n.muteQuarantined(now)
 			n.reportRepeated()
 			n.requestSync()
 			n.wakeWriters() // to retry what failed
@@ -33,6 +35,22 @@ func (n *Node) runHeartbeats(ctx context.Context) {
 		case <-n.readinessChanged:
 			n.noteReadiness(time.Now())
 		}
+	}
+}
+
+// muteQuarantined tells the bus which neighbours are in quarantine. It ends a little before
+// the quarantine does, so that the subscriptions are there by then.
+func (n *Node) muteQuarantined(now time.Time) {
+	const ahead = 2 * replica.HeartbeatEvery
+	var changed bool
+	var peers []string
+	n.locked(func() {
+		peers = n.replica.Quarantined(now.Add(ahead))
+		changed = !slices.Equal(peers, n.muted)
+		n.muted = peers
+	})
+	if changed {
+		n.cfg.Bus.Mute(peers)
 	}
 }
 

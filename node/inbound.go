@@ -26,9 +26,7 @@ func (n *Node) Receive(m bus.Message) {
 func (n *Node) receive(e int, m bus.Message) {
 	defer func() {
 		if p := recover(); p != nil {
-			n.panics.Add(1)
-			n.locked(func() { n.merged = nil })
-			n.log.Error("panic in a message: it is dropped", "edge", m.Peer, "lane", m.Lane, "panic", p, "input", string(m.Data), "stack", string(debug.Stack()))
+			n.noteMessagePanic(m, p)
 		}
 	}()
 	switch m.Lane {
@@ -37,10 +35,17 @@ func (n *Node) receive(e int, m bus.Message) {
 	case bus.Heartbeat:
 		n.receiveHeartbeat(e, m)
 	case bus.SyncRequest:
-		n.receiveRequest(e, m)
+		n.emit(n.requests.put(n, e, m))
 	case bus.SyncReply:
 		n.receiveReply(e, m)
 	}
+}
+
+// noteMessagePanic counts and logs a panic in the handling of a message.
+func (n *Node) noteMessagePanic(m bus.Message, panicked any) {
+	n.panics.Add(1)
+	n.locked(func() { n.merged = nil })
+	n.log.Error("panic in a message: it is dropped", "edge", m.Peer, "lane", m.Lane, "panic", panicked, "input", string(m.Data), "stack", string(debug.Stack()))
 }
 
 // edgeTo is the edge to a neighbour. It may be removed as soon as the lock is free: then
@@ -94,7 +99,7 @@ func (n *Node) mergeFrame(e int, m bus.Message) (got mergedFrame) {
 func (n *Node) receiveHeartbeat(e int, m bus.Message) {
 	b, err := wire.ParseHeartbeat(m.Data)
 	if err != nil {
-		n.noteMalformed(m.Peer, 1, m.Data)
+		n.receiveMalformed(e, m, err)
 		return
 	}
 	var events []replica.Event
@@ -112,6 +117,14 @@ func (n *Node) receiveHeartbeat(e int, m bus.Message) {
 		n.emit(events)
 	}
 	n.requestSync()
+}
+
+// receiveMalformed handles a heartbeat that cannot be parsed.
+func (n *Node) receiveMalformed(e int, m bus.Message, err error) {
+	var events []replica.Event
+	n.locked(func() { events = n.replica.Malformed(e, err.Error(), time.Now()) })
+	n.noteMalformed(m.Peer, 1, m.Data)
+	n.emit(events)
 }
 
 // wakeWriters makes the flood and the journal look for work.

@@ -39,6 +39,10 @@ type Bus interface {
 	// which may be sent to any server. It may be called concurrently.
 	SetNeighbours(names []string)
 
+	// Mute unsubscribes from what these neighbours send, except heartbeats, until the next
+	// call. It does not block.
+	Mute(names []string)
+
 	// Problem is nil, or the reason why the bus cannot be used in full at present, in one
 	// line that says what to do: bus.ErrDenied if some subjects are refused. A bus that is only
 	// disconnected has none. It does not block.

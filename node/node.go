@@ -66,11 +66,12 @@ type Node struct {
 	mu sync.Mutex // guards state
 	state
 
-	flood   flooder
-	journal *journalWriter // nil for none
-	clients clients
-	events  *events
-	traffic *trafficLog // nil for none
+	flood    flooder
+	requests requests
+	journal  *journalWriter // nil for none
+	clients  clients
+	events   *events
+	traffic  *trafficLog // nil for none
 
 	buffers   sync.Pool         // of exchanges that no session uses
 	latencies [commands]latency // of replies
@@ -96,6 +97,7 @@ type state struct {
 	// strangers are servers that are no neighbours of ours and send us heartbeats, with the
 	// time of our last answer.
 	strangers map[string]time.Time
+	muted     []string // neighbours in quarantine, as the bus knows them
 
 	stopping bool // no new commands are read
 	silent   bool // we have said goodbye: nothing more goes to neighbours
@@ -140,9 +142,10 @@ func New(cfg Config) *Node {
 	n.buffers.New = newExchange
 	n.replica = replica.New(replica.Config{
 		Name: cfg.Name, Topology: replica.Topology{Neighbours: cfg.Neighbours, Adjacent: cfg.Adjacent, Hash: cfg.Topology}, Epoch: cfg.Epoch,
-		MaxClients: cfg.Limits.Clients, Repair: cfg.Repair, Journal: cfg.Journal != nil, OnMerge: n.traceMerges(),
+		MaxClients: cfg.Limits.Clients, MaxBytes: cfg.Limits.MapBytes, Repair: cfg.Repair, Journal: cfg.Journal != nil, OnMerge: n.traceMerges(),
 	})
 	n.flood = newFlooder()
+	n.requests = newRequests()
 	n.batch = batch.New(batch.Policy{MaxDelay: maxBatchDelay, Busy: busyRecords, Full: batchRecords})
 	if cfg.Journal != nil {
 		n.journal = newJournalWriter(cfg.Journal)
@@ -176,6 +179,7 @@ func (n *Node) Run(ctx context.Context, ln net.Listener) error {
 	tasks, failed := errgroup.WithContext(support)
 	tasks.Go(func() error { return n.cfg.Bus.Run(failed, n) })
 	tasks.Go(func() error { n.runFlood(failed); return nil })
+	tasks.Go(func() error { n.runReplies(failed); return nil })
 	tasks.Go(func() error { n.runHeartbeats(failed); return nil })
 	tasks.Go(func() error { n.awaitInStep(failed); return nil })
 	if n.journal != nil {

@@ -139,16 +139,23 @@ func (n *Node) unready() error {
 		return errors.New("NATS is disconnected")
 	case !n.ready.isOpen():
 		return n.notInStep()
+	case n.replica.Full() != "":
+		return fullError(n.replica.Full())
 	case clock != "":
 		return clockError(clock)
 	}
 	return nil
 }
 
-// clockError says that our clock is off. Its text has numbers that change all the time.
-type clockError string
+// clockError says that our clock is off, and fullError that our map is full. Their texts have
+// numbers that change all the time.
+type (
+	clockError string
+	fullError  string
+)
 
 func (e clockError) Error() string { return string(e) }
+func (e fullError) Error() string  { return string(e) }
 
 // notInStep names the neighbours that a server is not in step with that is not ready yet.
 // The lock is held.
@@ -178,8 +185,11 @@ func (n *Node) noteReadiness(now time.Time) {
 	l, reason, kind := &n.readiness, "", ""
 	if err := n.unready(); err != nil {
 		reason = err.Error()
-		if kind = reason; errors.As(err, new(clockError)) {
+		switch kind = reason; {
+		case errors.As(err, new(clockError)):
 			kind = "clock"
+		case errors.As(err, new(fullError)):
+			kind = "full"
 		}
 	}
 	if l.logged && l.kind == kind || !l.logged && kind != "" && now.Sub(l.began) < replica.HeartbeatEvery { // a start takes a moment

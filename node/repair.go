@@ -1,7 +1,10 @@
 package node
 
 import (
+	"context"
 	"errors"
+	"slices"
+	"sync"
 	"time"
 
 	"herd/bus"
@@ -47,12 +50,86 @@ func (n *Node) sendSync(lane bus.Lane, peer string, message []byte) error {
 	return err
 }
 
-// receiveRequest replies to a neighbour's request, message by message: the lock is held
-// no longer than it takes to make one.
-func (n *Node) receiveRequest(e int, m bus.Message) {
+// requests are the neighbours' requests that wait for a reply: of each neighbour the
+// newest. A neighbour sends the next one once it has the reply, or has given up.
+type requests struct {
+	wake chan struct{} // capacity 1
+
+	mu      sync.Mutex // guards waiting; no other lock is taken while it is held
+	waiting []request  // in the order of their edges' first
+}
+
+type request struct {
+	edge    int
+	message bus.Message
+}
+
+func newRequests() requests { return requests{wake: make(chan struct{}, 1)} }
+
+// put adds the request that came over edge e, in place of an older one.
+func (q *requests) put(n *Node, e int, m bus.Message) (events []replica.Event) {
+	if q.add(request{e, m}) {
+		n.locked(func() { events = n.replica.RequestDropped(e, time.Now()) })
+	}
+	signal(q.wake)
+	return events
+}
+
+// add adds a request and reports whether it takes the place of another one.
+func (q *requests) add(r request) (replaced bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := range q.waiting {
+		if q.waiting[i].edge == r.edge {
+			q.waiting[i] = r
+			return true
+		}
+	}
+	q.waiting = append(q.waiting, r)
+	return false
+}
+
+// next removes the request that has waited for longest.
+func (q *requests) next() (r request, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) == 0 {
+		return request{}, false
+	}
+	r = q.waiting[0]
+	q.waiting = slices.Delete(q.waiting, 0, 1)
+	return r, true
+}
+
+// runReplies replies to the neighbours' requests, one at a time, until ctx ends. The bus's
+// reader does not wait for that.
+func (n *Node) runReplies(ctx context.Context) {
+	for {
+		for r, ok := n.requests.next(); ok && ctx.Err() == nil; r, ok = n.requests.next() {
+			n.replyTo(r)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.requests.wake:
+		}
+	}
+}
+
+// replyTo replies to a neighbour's request, message by message: the lock is held no longer
+// than it takes to make one. A panic drops the request.
+func (n *Node) replyTo(r request) {
+	e, m := r.edge, r.message
+	defer func() {
+		if p := recover(); p != nil {
+			n.noteMessagePanic(m, p)
+		}
+	}()
 	var reply *replica.Reply
+	var events []replica.Event
 	var err error
-	n.locked(func() { reply, err = n.replica.HandleRequest(e, m.Data, time.Now()) })
+	n.locked(func() { reply, events, err = n.replica.HandleRequest(e, m.Data, time.Now()) })
+	n.emit(events)
 	for more := true; more && err == nil; {
 		var message []byte
 		n.locked(func() { message, more, err = reply.Next() })

@@ -10,7 +10,9 @@ import (
 type Stats struct {
 	Ready, Connected, JournalFails bool
 	Records                        int
-	Clients                        int // connections
+	MapBytes, MapLimit             int64 // store.Map.Bytes and Limit
+	Full                           bool  // the map has refused records
+	Clients                        int   // connections
 	Accepted, Refused              uint64
 	Panics                         uint64
 	Unsendable                     uint64
@@ -42,6 +44,7 @@ func (n *Node) Stats() Stats {
 	defer n.mu.Unlock()
 	s.Connected, s.JournalFails = n.bus == connected, n.journalFailed
 	s.Records, s.Unsendable, s.Reports = n.replica.Map().Len(), n.replica.Unsendable(), n.replica.Reports()
+	s.MapBytes, s.MapLimit, s.Full = n.replica.Map().Bytes(), n.replica.Map().Limit(), n.replica.Full() != ""
 	if s.JournalRecords = n.replica.Unjournalled(); s.JournalRecords > 0 && !n.unsavedSince.IsZero() {
 		s.JournalAge = now.Sub(n.unsavedSince)
 	}

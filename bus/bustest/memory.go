@@ -90,7 +90,8 @@ func (n *Network) Tap(do func(subject string, m bus.Message)) {
 type Memory struct {
 	network    *Network
 	server     string
-	neighbours []string // guarded by network.mu
+	neighbours []string // guarded by network.mu, as muted is
+	muted      []string
 }
 
 type memoryRun struct {
@@ -112,6 +113,13 @@ func (b *Memory) SetNeighbours(names []string) {
 	b.network.mu.Lock()
 	defer b.network.mu.Unlock()
 	b.neighbours = slices.Clone(names)
+}
+
+// Mute is natsbus.Bus.Mute.
+func (b *Memory) Mute(names []string) {
+	b.network.mu.Lock()
+	defer b.network.mu.Unlock()
+	b.muted = slices.Clone(names)
 }
 
 // Problem is natsbus.Bus.Problem: this bus has none.
@@ -188,12 +196,12 @@ func (r *memoryRun) receive(ctx context.Context, queue chan parcel) {
 	}
 }
 
-// accepts reports whether a message is received: from neighbours all are, and from
-// others heartbeats.
+// accepts reports whether a message is received: from neighbours that are not muted all
+// are, and from others heartbeats.
 func (b *Memory) accepts(m bus.Message) bool {
 	b.network.mu.Lock()
 	defer b.network.mu.Unlock()
-	return m.Lane == bus.Heartbeat || slices.Contains(b.neighbours, m.Peer)
+	return m.Lane == bus.Heartbeat || slices.Contains(b.neighbours, m.Peer) && !slices.Contains(b.muted, m.Peer)
 }
 
 // Send is natsbus.Bus.Send.

@@ -22,6 +22,7 @@ type Bus interface {
 	MaxData() int
 	PublishEvent(kind, peer, text string) error
 	SetNeighbours(names []string)
+	Mute(names []string)
 	Problem() error
 }
 
@@ -53,6 +54,7 @@ func TestBus(t *testing.T, harness func(t *testing.T) Harness) {
 		"sends from several goroutines": testConcurrent,
 		"changes neighbours":            testSetNeighbours,
 		"heartbeats of strangers":       testStrangers,
+		"mutes neighbours":              testMute,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -434,6 +436,34 @@ func testSetNeighbours(t *testing.T, h Harness) {
 	if err := a.Problem(); err != nil {
 		t.Errorf("Problem = %v", err)
 	}
+}
+
+// testMute: of a muted neighbour only heartbeats arrive, until it is no longer muted. It
+// still gets what is sent to it.
+func testMute(t *testing.T, h Harness) {
+	a, b, c := h.Bus("A", 1, "B", "C"), h.Bus("B", 2, "A"), h.Bus("C", 3, "A")
+	toA, toB := start(t, a), start(t, b)
+	start(t, c)
+	record := func(data string) bus.Message { return bus.Message{Lane: bus.Records, Peer: "A", Data: []byte(data)} }
+	heartbeat := func(data string) bus.Message { return bus.Message{Lane: bus.Heartbeat, Peer: "A", Data: []byte(data)} }
+	from := func(peer string, m bus.Message) bus.Message { m.Peer = peer; return m }
+	send(t, b, record("before"))
+	expect(t, toA.messages, from("B", record("before")))
+	a.Mute([]string{"B"})
+	a.SetNeighbours([]string{"B", "C"}) // waits for the subscriptions
+	send(t, b, record("muted"))
+	send(t, b, heartbeat("1"))
+	expect(t, toA.messages, from("B", heartbeat("1")))
+	send(t, c, record("not muted"))
+	expect(t, toA.messages, from("C", record("not muted")))
+	send(t, a, bus.Message{Lane: bus.Records, Peer: "B", Data: []byte("to B")})
+	expect(t, toB.messages, bus.Message{Lane: bus.Records, Peer: "A", Data: []byte("to B")})
+	a.Mute(nil)
+	a.SetNeighbours([]string{"B", "C"})
+	send(t, b, record("after"))
+	send(t, b, heartbeat("2"))
+	expect(t, toA.messages, from("B", record("after")))
+	expect(t, toA.messages, from("B", heartbeat("2")))
 }
 
 // testStrangers: heartbeats, and nothing else, may be sent to any server and arrive from any.

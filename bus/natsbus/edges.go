@@ -21,16 +21,20 @@ type edges struct {
 	subjects []string          // the keys of in: the neighbours in their order, each with its lanes
 }
 
-func newEdges(c Config, neighbours []string) *edges {
+// newEdges are the edges to neighbours. Nothing is received from those that are muted.
+func newEdges(c Config, neighbours, muted []string) *edges {
 	e := &edges{out: map[edge]string{}, in: map[string]edge{}, peers: map[string]string{}}
 	for _, peer := range neighbours {
 		for _, lane := range bus.Lanes {
 			in, out := c.Prefix.Between(lane, peer, c.Server), c.Prefix.Between(lane, c.Server, peer)
-			if _, known := e.in[in]; known {
+			if _, known := e.out[edge{peer, lane}]; known {
 				continue
 			}
-			e.out[edge{peer, lane}], e.in[in] = out, edge{peer, lane}
-			e.peers[in], e.peers[out] = peer, peer
+			e.out[edge{peer, lane}], e.peers[out] = out, peer
+			if slices.Contains(muted, peer) {
+				continue
+			}
+			e.in[in], e.peers[in] = edge{peer, lane}, peer
 			e.subjects = append(e.subjects, in)
 		}
 	}
@@ -76,10 +80,23 @@ func isServerName(s string) bool {
 // goroutines, but not by one in which the handler runs.
 func (b *Bus) SetNeighbours(names []string) {
 	b.mu.Lock()
-	b.edges.Store(newEdges(b.cfg, names))
+	b.neighbours = slices.Clone(names)
+	b.edges.Store(newEdges(b.cfg, b.neighbours, b.muted))
 	r := b.running
 	b.mu.Unlock()
 	if r != nil {
 		r.awaitEdges()
+	}
+}
+
+// Mute unsubscribes from what these neighbours send, except heartbeats, until the next call:
+// so that the broker drops it. It does not block, and may be called by any goroutine.
+func (b *Bus) Mute(names []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.muted = slices.Clone(names)
+	b.edges.Store(newEdges(b.cfg, b.neighbours, b.muted))
+	if r := b.running; r != nil {
+		signal(r.edgesNew)
 	}
 }

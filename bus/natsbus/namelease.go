@@ -10,6 +10,11 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
+// proofs is how many answers of another process, each to a message of ours, show that it
+// has our name. A single message proves nothing: on a bus without keys anybody may publish
+// it.
+const proofs = 3
+
 // claimTimeout is how long another process with our name has to answer a claim. We wait
 // that long only if the subject has another subscriber, such as an operator's tap. If it
 // has none, the broker says so at once.
@@ -28,18 +33,30 @@ const (
 // claim at the same time, the one with the greater epoch gives up: it started later. The
 // same rule applies when two processes hold the name after a partition between brokers.
 // Nothing tells them when the partition heals, so a holder publishes "held" regularly.
+//
+// Who is about to give up publishes its word again, which the other one answers with its
+// own, until it has got enough answers (proofs).
 type nameLease struct {
 	subject string
 	epoch   uint64
 	log     *slog.Logger
 	lost    func() // is called when another process has the name
 
-	mu    sync.Mutex
-	state string
+	contested chan struct{} // somebody has answered our claim; capacity 1
+
+	mu      sync.Mutex
+	state   string
+	answers map[uint64]int // of processes to which we yield, by their epochs
 }
 
+// maxContenders bounds answers.
+const maxContenders = 64
+
 func newNameLease(c Config, lost func()) *nameLease {
-	return &nameLease{subject: c.Prefix.Name(c.Server), epoch: c.Epoch, log: c.Log, lost: lost, state: nameClaimed}
+	return &nameLease{
+		subject: c.Prefix.Name(c.Server), epoch: c.Epoch, log: c.Log, lost: lost, contested: make(chan struct{}, 1),
+		state: nameClaimed, answers: map[uint64]int{},
+	}
 }
 
 // acquire returns nil once the name is ours, on a new connection. If it was ours on an
@@ -76,6 +93,9 @@ func (l *nameLease) acquire(ctx context.Context, nc *nats.Conn, lost <-chan stru
 			if m.Header.Get("Status") != "503" { // no responders
 				continue
 			}
+		case <-l.contested: // it is to answer again
+			unanswered.Reset(claimTimeout)
+			continue
 		case <-unanswered.C:
 		}
 		l.hold()
@@ -116,12 +136,24 @@ func (l *nameLease) contender(nc *nats.Conn, m *nats.Msg) {
 	if _, err := fmt.Sscanf(string(m.Data), "%s %d", &theirs, &epoch); err != nil || epoch == l.epoch {
 		return
 	}
-	l.mu.Lock()
-	ours := l.state
-	l.mu.Unlock()
-	if theirs == nameHeld && ours == nameClaimed || theirs == ours && epoch < l.epoch {
+	if l.yields(theirs, epoch) {
 		l.lost()
 		return
 	}
 	l.announce(nc)
+}
+
+// yields notes the word of another process and reports whether we must give up the name.
+func (l *nameLease) yields(theirs string, epoch uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !(theirs == nameHeld && l.state == nameClaimed) && !(theirs == l.state && epoch < l.epoch) {
+		return false
+	}
+	signal(l.contested)
+	if len(l.answers) >= maxContenders {
+		clear(l.answers)
+	}
+	l.answers[epoch]++
+	return l.answers[epoch] >= proofs
 }

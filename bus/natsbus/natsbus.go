@@ -40,6 +40,7 @@ package natsbus
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -74,16 +75,18 @@ type Bus struct {
 	publisher publisher
 	problems  *problems
 
-	mu       sync.Mutex
-	identity *identity // the last that could be read; nil before the first
-	used     *identity // of the present connection or the last; nil before the first
-	running  *run      // nil while Run does not run
+	mu         sync.Mutex
+	neighbours []string
+	muted      []string  // see Mute
+	identity   *identity // the last that could be read; nil before the first
+	used       *identity // of the present connection or the last; nil before the first
+	running    *run      // nil while Run does not run
 }
 
 // New makes a Bus. It reads no file and opens no connection.
 func New(cfg Config) *Bus {
-	b := &Bus{cfg: cfg, publisher: newPublisher(), problems: newProblems()}
-	b.edges.Store(newEdges(cfg, cfg.Neighbours))
+	b := &Bus{cfg: cfg, publisher: newPublisher(), problems: newProblems(), neighbours: slices.Clone(cfg.Neighbours)}
+	b.edges.Store(newEdges(cfg, b.neighbours, nil))
 	return b
 }
 

@@ -46,23 +46,41 @@ type answered struct {
 
 // HandleRequest handles a request that arrived over edge e. The messages of the reply go
 // back over the same edge: call Next for each, and Sent once it was sent.
-func (r *Replica) HandleRequest(e int, request []byte, now time.Time) (*Reply, error) {
+func (r *Replica) HandleRequest(e int, request []byte, now time.Time) (*Reply, []Event, error) {
 	if r.cfg.Repair == 0 {
-		return nil, errors.New("repair is off on this server")
+		return nil, nil, errors.New("repair is off on this server")
 	}
+	d := r.edges[e]
+	if d.quarantined(now) {
+		return nil, nil, errQuarantined
+	}
+	a, err := r.newReply(e, request, now)
+	events := r.judgeError(e, err, now)
+	if err == nil {
+		events = r.judgeRequest(e, a.request.Kind, now)
+	}
+	if d.quarantined(now) {
+		return nil, events, errQuarantined
+	}
+	return a, events, err
+}
+
+func (r *Replica) newReply(e int, request []byte, now time.Time) (*Reply, error) {
 	m, err := wire.ParseSync(request)
 	if err != nil {
-		return nil, err
+		return nil, offending{err}
 	}
 	a := &Reply{replica: r, edge: e, now: now, request: m, buckets: m.Body}
 	switch m.Kind {
 	case wire.RequestGroups:
-		a.theirs, err = wire.ParseDigests(m.Body)
+		if a.theirs, err = wire.ParseDigests(m.Body); err != nil {
+			err = offending{err}
+		}
 		return a, err
 	case wire.RequestLines:
 		return a, nil
 	}
-	return nil, fmt.Errorf("message of kind %q is not a request", m.Kind)
+	return nil, offending{fmt.Errorf("message of kind %q is not a request", m.Kind)}
 }
 
 // Next is the next message of the reply. more reports whether others follow. The map may

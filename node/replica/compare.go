@@ -100,7 +100,7 @@ func (r *Replica) abandon(e int, now time.Time) {
 			s.fruitless++
 		}
 	}
-	s.schedule(now.Add(s.backoff), c.reason)
+	s.schedule(r.soonest(now).Add(s.backoff), c.reason)
 }
 
 // useful reports whether the comparison has brought something for the time that it took.
@@ -125,23 +125,26 @@ func (r *Replica) HandleReply(e int, reply []byte, now time.Time) (ReplyResult, 
 	if err != nil {
 		result.Events = append(result.Events, Event{Mismatch, d.peer, "repair: malformed reply: " + err.Error()})
 	}
-	result.Events = d.limited(result.Events, now)
+	result.Events = append(d.limited(result.Events, now), r.judgeError(e, err, now)...)
 	return result, err
 }
 
 func (r *Replica) handleReply(e int, reply []byte, now time.Time) (ReplyResult, error) {
+	d := r.edges[e]
+	if d.quarantined(now) {
+		return ReplyResult{}, nil
+	}
 	m, err := wire.ParseSync(reply)
 	if err != nil {
-		return ReplyResult{}, err
+		return ReplyResult{}, offending{err}
 	}
-	d := r.edges[e]
 	c := d.comparison
 	if c == nil || c.id != m.ID {
 		// A reply to a comparison that was given up. Its lines count all the same, for
 		// its sender no longer keeps them for us. They are forwarded to everybody: a
 		// neighbour whose comparison with us runs may have asked before they arrived.
 		if m.Kind == wire.ReplyLines {
-			_, _, err = r.mergeReply(e, m.Body, direct)
+			_, err = r.mergeReply(e, m.Body, direct)
 		}
 		return ReplyResult{}, err
 	}
@@ -149,7 +152,7 @@ func (r *Replica) handleReply(e int, reply []byte, now time.Time) (ReplyResult, 
 	d.counts.RepairBytes += uint64(len(reply))
 	switch {
 	case len(m.Body) == 0 && !m.Last:
-		err = errors.New("a part of a reply is empty")
+		err = offending{errors.New("a part of a reply is empty")}
 	case m.Kind == wire.ReplyBuckets && !c.compared:
 		err = r.handleBuckets(c, m, now)
 	case m.Kind == wire.ReplyLines && c.compared:
@@ -184,8 +187,11 @@ func (r *Replica) handleBuckets(c *comparison, m wire.Sync, now time.Time) error
 			}
 		}
 	})
-	if descending {
+	if err == nil && descending {
 		err = errors.New("the groups of a reply are not in ascending order")
+	}
+	if err != nil {
+		err = offending{err}
 	}
 	c.moved, c.compared = now, m.Last
 	return err
@@ -193,28 +199,31 @@ func (r *Replica) handleBuckets(c *comparison, m wire.Sync, now time.Time) error
 
 // handleLines merges lines that we do not have.
 func (r *Replica) handleLines(e int, c *comparison, m wire.Sync, now time.Time) error {
-	news, newsBytes, err := r.mergeReply(e, m.Body, repaired)
+	got, err := r.mergeReply(e, m.Body, repaired)
 	lines := bytes.Count(m.Body, []byte("\n"))
-	c.news, c.lines, c.newsBytes, c.known = c.news+news, c.lines+lines, c.newsBytes+newsBytes, c.known+len(m.Body)-newsBytes
+	c.news, c.lines, c.newsBytes = c.news+got.news, c.lines+lines, c.newsBytes+got.newsBytes
+	c.known += len(m.Body) - got.newsBytes - got.refusedBytes
 	counts := &r.edges[e].counts
-	counts.RepairNews += uint64(news)
+	counts.RepairNews += uint64(got.news)
 	counts.RepairLines += uint64(lines)
-	if news > 0 || m.Last {
+	counts.NoRoom += uint64(got.refused)
+	if got.news > 0 || m.Last {
 		c.moved = now
 	}
 	if m.Last {
-		done := min(int(m.Done), len(c.requested))
+		requested := len(c.requested)
+		done := min(int(m.Done), requested)
 		for _, bucket := range c.requested[done:] { // not answered: to be requested again
 			c.differing.add(bucket)
 			c.next = min(c.next, int(bucket-c.first))
 		}
 		c.requested = c.requested[:0]
-		if done == 0 {
-			err = errors.New("a reply of lines covers no bucket")
+		if done == 0 || int64(m.Done) > int64(done) {
+			err = offending{fmt.Errorf("a reply of lines covers %d buckets of %d that were requested", m.Done, requested)}
 		}
 	}
 	if int64(c.known) > r.allowance() {
-		err = errors.New("the reply has more lines that we have already than a map can hold")
+		err = offending{errors.New("the reply has more lines that we have already than a map can hold")}
 	}
 	return err
 }
@@ -232,20 +241,31 @@ func (c *comparison) willRequest(bucket uint16) bool {
 	return c.differing.has(bucket)
 }
 
-// mergeReply merges the lines of a reply and returns how many were news, and their bytes.
-func (r *Replica) mergeReply(e int, lines []byte, how source) (news, newsBytes int, err error) {
+// repairResult counts the lines of a reply that were news, and those that the map has no
+// room for.
+type repairResult struct {
+	news, newsBytes       int
+	refused, refusedBytes int
+}
+
+// mergeReply merges the lines of a reply.
+func (r *Replica) mergeReply(e int, lines []byte, how source) (got repairResult, err error) {
 	r.store.MergeLines(lines, func(line []byte, id store.ID, outcome store.Outcome, malformed error) {
 		if malformed != nil {
-			err = malformed
+			err = offending{malformed}
 			return
 		}
 		r.merged(id, line, outcome, e, how)
-		if outcome == store.News {
-			news++
-			newsBytes += len(line) + 1
+		switch outcome {
+		case store.News:
+			got.news++
+			got.newsBytes += len(line) + 1
+		case store.Refused:
+			got.refused++
+			got.refusedBytes += len(line) + 1
 		}
 	})
-	return news, newsBytes, err
+	return got, err
 }
 
 // requestLines is the request for the lines of the next buckets that differ; nil if none
@@ -295,7 +315,9 @@ func (r *Replica) finish(e int, now time.Time) []Event {
 	s.fruitless = 0
 	if !c.lossy {
 		s.inStep, s.synced = true, true
-		d.in.repaired() // all messages seen so far arrived before this reply
+		if !r.full {
+			d.in.repaired() // all messages seen so far arrived before this reply
+		}
 	}
 	if r.store.Digest() == d.heartbeat.Digest {
 		s.equal = true

@@ -16,6 +16,8 @@ type Counts struct {
 
 	News, Duplicates, Stale uint64 // records received, by the result of merging them
 	Malformed               uint64 // lines received that were no records
+	NoRoom                  uint64 // records received for which the map had no room
+	Offences                uint64 // messages that broke the protocol, see quarantine.go
 	Out                     uint64 // records sent
 
 	Repairs, Abandoned uint64 // comparisons that ended, and that were given up
@@ -31,6 +33,7 @@ func (c *Counts) frameIn(f FrameResult, bytes int) {
 	c.Duplicates += uint64(f.Duplicates)
 	c.Stale += uint64(f.Stale)
 	c.Malformed += uint64(f.Malformed)
+	c.NoRoom += uint64(f.Refused)
 }
 
 // frameOut counts a frame that was sent.
@@ -40,15 +43,15 @@ func (c *Counts) frameOut(lines, bytes int) {
 	c.Out += uint64(lines)
 }
 
-// Reports counts reports of clients by their result. Refused counts those of new clients
-// that were refused because the map is full.
+// Reports counts reports of clients by their result. Refused counts those that were refused
+// because the map is full.
 type Reports struct {
 	News, Duplicates, Stale, Refused uint64
 }
 
 // Reports counts the reports of clients since the server started.
 func (r *Replica) Reports() Reports {
-	return Reports{News: r.reports[store.News], Duplicates: r.reports[store.Duplicate], Stale: r.reports[store.Stale], Refused: r.refused}
+	return Reports{News: r.reports[store.News], Duplicates: r.reports[store.Duplicate], Stale: r.reports[store.Stale], Refused: r.refused + r.reports[store.Refused]}
 }
 
 // Withheld is the number of records that neighbours do not have now because the bus takes
@@ -83,6 +86,8 @@ type EdgeInfo struct {
 	// Records that cannot cross the edge now, because they are larger than the messages
 	// that the bus takes: ours, and the neighbour's by its last heartbeat.
 	Unsendable, TheirUnsendable int
+	Kept                        int           // records of new clients that are not sent because the neighbour's map is full
+	Quarantined                 bool          // we ignore the neighbour: Problem says why
 	Queued                      int           // records to send, without the delayed ones
 	HeartbeatAge                time.Duration // since the neighbour's last heartbeat; -1 for none yet
 	Skew                        time.Duration // how far the neighbour's clock is ahead
@@ -94,9 +99,9 @@ type EdgeInfo struct {
 func (r *Replica) Edge(e int, now time.Time) EdgeInfo {
 	d := r.edges[e]
 	info := EdgeInfo{
-		Peer: r.Peer(e), Up: d.up, InStep: r.InStep(e), Comparing: r.Comparing(e), Problem: d.problem(), Refused: d.difference.refused(),
+		Peer: r.Peer(e), Up: d.up, InStep: r.InStep(e), Comparing: r.Comparing(e), Problem: d.problem(), Refused: d.difference.keptOff(),
 		SameTopology: !d.heard.IsZero() && d.heartbeat.Topology == r.topology.Hash,
-		Unsendable:   d.unsendable.length, TheirUnsendable: d.heartbeat.Unsendable, Queued: d.queued(), HeartbeatAge: -1, Counts: d.counts,
+		Unsendable:   d.unsendable.length, TheirUnsendable: d.heartbeat.Unsendable, Kept: d.kept.length, Queued: d.queued(), HeartbeatAge: -1, Counts: d.counts,
 	}
 	if !d.heard.IsZero() {
 		info.HeartbeatAge = now.Sub(d.heard)
@@ -105,6 +110,12 @@ func (r *Replica) Edge(e int, now time.Time) EdgeInfo {
 		info.Refused, info.Problem = false, ""
 	}
 	info.Skew, info.SkewKnown = d.clock.skew()
+	switch {
+	case d.quarantined(now):
+		info.Quarantined, info.Refused, info.Problem = true, false, d.conduct.describe(d.peer)
+	case info.Problem == "" && d.full:
+		info.Problem = fmt.Sprintf("the map of %s is full: it takes no new clients", d.peer)
+	}
 	if info.Problem == "" && d.sync.fruitless >= fruitlessTries {
 		info.Problem = fmt.Sprintf("%s does not complete our comparisons: %d were given up", d.peer, d.sync.fruitless)
 	}

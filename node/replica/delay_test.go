@@ -167,8 +167,8 @@ func TestDelayedForwarding(t *testing.T) {
 		r := newTriangle()
 		r.cfg.Repair, r.edges[toE].heartbeat.NoRepair = time.Minute, false
 		r.edges[toD].sync.inStep, r.edges[toE].sync.inStep = true, false
-		if news, _, err := r.mergeReply(toB, []byte(fromB), repaired); news != 1 || err != nil {
-			t.Fatal(news, err)
+		if got, err := r.mergeReply(toB, []byte(fromB), repaired); got.news != 1 || err != nil {
+			t.Fatal(got, err)
 		}
 		wantSent(t, r, toD, fromB)
 		wantNothingMore(t, r)

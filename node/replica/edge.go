@@ -29,10 +29,16 @@ type edge struct {
 	unsendable set
 	dropped    uint64 // how often a record was dropped from the queues for that reason
 
+	// While the neighbour's map is full, records of clients from fullFrom on are kept and not
+	// sent. See noteTheirRoom.
+	full     bool
+	fullFrom store.ID
+	kept     set
+
 	up        bool
 	heartbeat wire.Heartbeat // last one received in the neighbour's present epoch
 	heard     time.Time      // when that was
-	stopped   bool           // it announced its stop in that epoch
+	goodbye   goodbye        // it announced its stop in that epoch
 	confirmed wire.Mark      // last frame of ours that the neighbour says it has merged
 
 	difference difference // as last reported
@@ -41,6 +47,7 @@ type edge struct {
 	loss ratenote.Limiter // of the neighbour's frames
 
 	throttle throttle // of events
+	conduct  conduct  // whether the neighbour keeps to the protocol
 
 	clock      neighbourClock
 	sync       syncState
@@ -77,6 +84,7 @@ func (d *edge) cancel(id store.ID) {
 	d.live.drop(id)
 	d.inFlight.retry.clear(id)
 	d.unsendable.remove(id)
+	d.kept.remove(id)
 }
 
 // goDown turns live and delayed records into backlog.
@@ -116,6 +124,10 @@ func (r *Replica) NextFrame(e int, dst []byte) (f Frame) {
 			line := r.store.Line(id)
 			size := len(line) + 1
 			switch {
+			case d.keeps(id):
+				o.pop(id)
+				d.kept.add(id)
+				continue
 			case size > r.maxMessage:
 				o.pop(id)
 				d.unsendable.add(id)
@@ -130,6 +142,7 @@ func (r *Replica) NextFrame(e int, dst []byte) (f Frame) {
 			f.Data = append(append(f.Data, line...), '\n')
 			f.Lines++
 			d.unsendable.remove(id)
+			d.kept.remove(id)
 			d.inFlight.ids = append(d.inFlight.ids, id)
 			d.inFlight.retry.set(id)
 		}

@@ -207,7 +207,7 @@ func TestSmallMessages(t *testing.T) {
 	p := newRepairPair(t)
 	mergeLine(t, p.a, "AT A +1.000000000 kiwi +1+1 100")
 	p.a.SetMaxMessage(0)
-	reply, err := p.a.HandleRequest(0, wire.Sync{Kind: wire.RequestLines, Body: wire.AppendBucket(nil, store.BucketOf([]byte("AT A +1.000000000 kiwi +1+1 100")), nil)}.Append(nil), p.now)
+	reply, _, err := p.a.HandleRequest(0, wire.Sync{Kind: wire.RequestLines, Body: wire.AppendBucket(nil, store.BucketOf([]byte("AT A +1.000000000 kiwi +1+1 100")), nil)}.Append(nil), p.now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,6 +40,7 @@ func (r *Replica) Heartbeat(e int, now time.Time) wire.Heartbeat {
 	b := r.heartbeat(now)
 	b.Seq, b.Merged = d.sent, d.in.merged
 	b.Clocks, b.Unsendable = r.judgeClocks(e).Clocks, d.unsendable.length
+	b.Quarantined = d.quarantined(now)
 	return b
 }
 
@@ -61,6 +62,7 @@ func (r *Replica) heartbeat(now time.Time) wire.Heartbeat {
 		Format:   wire.Format,
 		Topology: r.topology.Hash,
 		NoRepair: r.cfg.Repair == 0,
+		Full:     r.full,
 	}
 }
 
@@ -75,12 +77,25 @@ const (
 	ignore               // sent before the goodbye and overtaken by it
 )
 
+// goodbye is when a neighbour said that it stops, in its present epoch. The zero goodbye is
+// none.
+type goodbye struct {
+	heard time.Time
+	clock wire.Instant // the neighbour's
+}
+
+// overtook reports whether heartbeat b can have been sent before the goodbye. If it cannot,
+// the goodbye was not the neighbour's.
+func (g goodbye) overtook(b wire.Heartbeat, now time.Time) bool {
+	return !g.heard.IsZero() && b.Clock.Compare(g.clock) <= 0 && now.Sub(g.heard) < DownAfter
+}
+
 // transition decides what heartbeat b means. restarted says that b is of a new epoch.
-func (d *edge) transition(b wire.Heartbeat, restarted bool) transition {
+func (d *edge) transition(b wire.Heartbeat, restarted bool, now time.Time) transition {
 	switch {
 	case b.Bye:
 		return leave
-	case d.stopped:
+	case d.goodbye.overtook(b, now):
 		return ignore
 	case d.up && restarted:
 		return comeAgain
@@ -96,24 +111,28 @@ func (d *edge) transition(b wire.Heartbeat, restarted bool) transition {
 func (r *Replica) HandleHeartbeat(e int, b wire.Heartbeat, now time.Time) (events []Event, reply bool) {
 	r.noteSuspension(now)
 	d := r.edges[e]
-	if d.removed {
+	if d.removed || d.quarantined(now) {
 		return nil, false
+	}
+	if events = r.judgeHeartbeat(e, b, now); d.quarantined(now) || !d.in.plausible(wire.Mark{Epoch: b.Epoch, Seq: b.Seq}, now) {
+		return events, false
 	}
 	previous := d.heartbeat
 	restarted := b.Epoch != previous.Epoch
 	if restarted {
-		d.stopped, d.confirmed, d.clock.samples = false, wire.Mark{}, nil
+		d.goodbye, d.confirmed, d.clock.samples = goodbye{}, wire.Mark{}, nil
 	}
 	d.heartbeat, d.heard = b, now
 	differs := r.noteDifference(d, b)
 	if d.difference.refused() { // what else it says is not about this edge
-		return d.limited(append(r.goDown(e, d.problem()), differs...), now), false
+		return append(events, d.limited(append(r.goDown(e, d.problem()), differs...), now)...), false
 	}
+	r.noteTheirRoom(d)
 	if b.Merged.Epoch == r.cfg.Epoch {
 		d.confirmed = b.Merged
 	}
-	gaps := r.noteLoss(e, d.in.announced(wire.Mark{Epoch: b.Epoch, Seq: b.Seq}), now)
-	next := d.transition(b, restarted)
+	gaps := append(events, r.noteLoss(e, d.in.announced(wire.Mark{Epoch: b.Epoch, Seq: b.Seq}, now), now)...)
+	next := d.transition(b, restarted, now)
 	events = r.apply(next, e, restarted && previous.Epoch != 0, now)
 	if next == leave || next == ignore {
 		return append(gaps, d.limited(append(differs, events...), now)...), false
@@ -131,7 +150,7 @@ func (r *Replica) apply(next transition, e int, newLife bool, now time.Time) (ev
 	case stayUp, ignore:
 		return nil
 	case leave:
-		d.stopped = true
+		d.goodbye = goodbye{now, d.heartbeat.Clock}
 		return r.goDown(e, "it stopped")
 	case comeAgain:
 		if c := d.comparison; c != nil && !c.useful(now) { // Ready must not wait for one that restarts again and again
@@ -142,7 +161,7 @@ func (r *Replica) apply(next transition, e int, newLife bool, now time.Time) (ev
 	if newLife && r.cfg.Repair == 0 { // it gets what is news from now on, as it would from a neighbour that did not know it
 		d.forget()
 	}
-	d.up = true
+	d.up, d.goodbye = true, goodbye{}
 	d.clock.samples = nil // clocks may have been set meanwhile
 	r.startSync(e, now)
 	return append(events, Event{Up, d.peer, fmt.Sprintf("%s is up and holds %d records", d.peer, d.heartbeat.Records)})
@@ -153,7 +172,10 @@ func (r *Replica) apply(next transition, e int, newLife bool, now time.Time) (ev
 func (r *Replica) Tick(now time.Time) (events []Event) {
 	r.noteSuspension(now)
 	r.lastTick = now
+	r.noteRoom(now)
 	for e, d := range r.edges {
+		events = append(events, d.endQuarantine(now)...)
+		events = append(events, r.judgeReceipts(e, now)...)
 		events = append(events, d.reportLoss(now)...)
 		if d.up && now.Sub(d.heard) >= DownAfter {
 			events = append(events, d.limited(r.goDown(e, fmt.Sprintf("no heartbeat for %v", DownAfter)), now)...)

@@ -25,6 +25,7 @@ func TestEdgeTransitions(t *testing.T) {
 	otherFormat.Format = 2
 	bye := heartbeatOf(theirEpoch+3, 4)
 	bye.Bye = true
+	overtaken := heartbeatOf(theirEpoch+3, 4)
 	request := heartbeatOf(theirEpoch, 0)
 	request.Answer = true
 	steps := []struct {
@@ -54,8 +55,11 @@ func TestEdgeTransitions(t *testing.T) {
 		{"restarted within DownAfter", 14 * time.Second, ptr(heartbeatOf(theirEpoch+3, 0)), "down up", true},
 		{"announces messages that were lost", 15 * time.Second, ptr(heartbeatOf(theirEpoch+3, 4)), "gap", false},
 		{"goodbye", 16 * time.Second, &bye, "down", false},
-		{"heartbeat overtaken by the goodbye", 17 * time.Second, ptr(heartbeatOf(theirEpoch+3, 4)), "", false},
+		{"heartbeat overtaken by the goodbye", 17 * time.Second, &overtaken, "", false},
 		{"silent after the goodbye", 30 * time.Second, nil, "", false},
+		{"up again", 31 * time.Second, ptr(heartbeatOf(theirEpoch+3, 4)), "up", true},
+		{"a goodbye that is not the neighbour's", 32 * time.Second, &bye, "down", false},
+		{"its next heartbeat", 33 * time.Second, ptr(heartbeatOf(theirEpoch+3, 4)), "up", true},
 	}
 	r := newReplica(0)
 	for _, s := range steps {
@@ -64,7 +68,9 @@ func TestEdgeTransitions(t *testing.T) {
 		if s.name == "NATS disconnected" {
 			events = r.Disconnected()
 		} else if s.heartbeat != nil {
-			s.heartbeat.Clock = wire.InstantOf(start.Add(s.at))
+			if s.heartbeat.Clock = wire.InstantOf(start.Add(s.at)); s.heartbeat == &overtaken {
+				s.heartbeat.Clock = bye.Clock // sent before the goodbye
+			}
 			events, reply = r.HandleHeartbeat(0, *s.heartbeat, start.Add(s.at))
 		} else {
 			events = r.Tick(start.Add(s.at))

@@ -77,7 +77,7 @@ func (p *pair) exchange(requester, replier *Replica, request []byte) (next []byt
 	if request[0] == byte(wire.RequestLines) && len(request) > requester.frameSize() {
 		p.t.Fatalf("a request of %d bytes, want at most %d", len(request), requester.frameSize())
 	}
-	reply, err := replier.HandleRequest(0, request, p.now)
+	reply, _, err := replier.HandleRequest(0, request, p.now)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -379,7 +379,7 @@ func TestLateReply(t *testing.T) {
 	p.heartbeats()
 	_, request, _ := p.b.NextRequest(p.now)
 	request = p.exchange(p.b, p.a, request)
-	reply, err := p.a.HandleRequest(0, request, p.now)
+	reply, _, err := p.a.HandleRequest(0, request, p.now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -625,7 +625,7 @@ func TestComparisonsShareTheWork(t *testing.T) {
 	for len(requests) > 0 { // in turns
 		m := requests[0]
 		requests = requests[1:]
-		reply, err := others[m.e].HandleRequest(0, m.data, now)
+		reply, _, err := others[m.e].HandleRequest(0, m.data, now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -665,7 +665,7 @@ func TestComparisonsShareTheWork(t *testing.T) {
 		p := &pair{t: t, a: o, b: a, now: now}
 		for _, request, ok := o.NextRequest(now); ok; _, request, ok = o.NextRequest(now) {
 			for request != nil {
-				reply, err := a.HandleRequest(e, request, now)
+				reply, _, err := a.HandleRequest(e, request, now)
 				request = nil
 				if err != nil {
 					t.Fatal(err)
@@ -743,7 +743,7 @@ func TestUnsendableArrivesOtherwise(t *testing.T) {
 			mergeLine(t, p.b, large)
 			hash := []uint64{xxhash.Sum64String(large)}
 			request := wire.Sync{Kind: wire.RequestLines, Body: wire.AppendBucket(nil, store.BucketOf([]byte(large)), hash)}.Append(nil)
-			reply, err := p.a.HandleRequest(0, request, p.now)
+			reply, _, err := p.a.HandleRequest(0, request, p.now)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -925,7 +925,7 @@ func TestReplyKeepsRecordsQueued(t *testing.T) {
 	p.b.HandleHeartbeat(0, p.a.Heartbeat(0, p.now), p.now)
 	_, request, _ := p.b.NextRequest(p.now)
 	request = p.exchange(p.b, p.a, request)
-	reply, err := p.a.HandleRequest(0, request, p.now)
+	reply, _, err := p.a.HandleRequest(0, request, p.now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,8 @@ type Config struct {
 	Name       string
 	Topology   Topology // SetTopology replaces it
 	Epoch      uint64   // identifies this run of the server; must differ from earlier runs
-	MaxClients int      // beyond it, reports of new clients are refused; 0 for no limit. Records from neighbours are never refused
+	MaxClients int      // beyond it, reports of new clients are refused; 0 for no limit. It does not bind neighbours
+	MaxBytes   int64    // of the map: see store.Map.SetLimit; 0 for no limit. It binds neighbours, too: see Full
 
 	Journal bool // queue news for a journal as well
 
@@ -41,11 +42,12 @@ type Replica struct {
 	journalSeq uint64 // see JournalSeq
 	journal    journalQueue
 
-	maxMessage int       // bytes of data that the bus takes in one message
-	adjacent   [][]bool  // by two edges: whether their neighbours are neighbours of each other
-	delayOff   bool      // see StopDelaying
-	reports    [3]uint64 // reports of clients, by outcome
-	refused    uint64    // reports refused because the map is full
+	maxMessage int                    // bytes of data that the bus takes in one message
+	adjacent   [][]bool               // by two edges: whether their neighbours are neighbours of each other
+	delayOff   bool                   // see StopDelaying
+	reports    [store.Outcomes]uint64 // reports of clients, by outcome
+	refused    uint64                 // reports refused because of MaxClients
+	full       bool                   // see Full
 
 	comparisons uint64 // the ID of the last one that began
 
@@ -56,7 +58,7 @@ type Replica struct {
 
 // Errors of IAmAt.
 var (
-	ErrFull    = errors.New("the map is full")                                          // a new client beyond Config.MaxClients
+	ErrFull    = errors.New("the map is full")                                          // beyond Config.MaxClients or MaxBytes
 	ErrTooLong = errors.New("the record would be longer than any server's map accepts") // wire.MaxRecord
 )
 
@@ -68,6 +70,7 @@ func New(cfg Config) *Replica {
 		rng:        rand.New(rand.NewPCG(cfg.Epoch^xxhash.Sum64String(cfg.Name), 0)),
 		maxMessage: messageSize, // until SetMaxMessage
 	}
+	r.store.SetLimit(cfg.MaxBytes)
 	r.comparisons = r.rng.Uint64() // not an ID of an earlier run, whose replies may still arrive
 	r.SetTopology(cfg.Topology, time.Time{})
 	return r
@@ -87,6 +90,10 @@ func (r *Replica) IAmAt(dst []byte, c wire.Command, now time.Time) (line []byte,
 	}
 	id, outcome := r.store.Merge(rec)
 	r.reports[outcome]++
+	if outcome == store.Refused {
+		r.noteRefused()
+		return dst, false, ErrFull
+	}
 	r.merged(id, rec.Line, outcome, noEdge, direct)
 	return line, outcome == store.News, nil
 }
@@ -101,6 +108,7 @@ func (r *Replica) Map() *store.Map { return &r.store }
 // FrameResult counts the lines of one frame by the result of merging them.
 type FrameResult struct {
 	News, Duplicates, Stale int
+	Refused                 int    // there is no room for them in the map
 	Malformed               int    // lines that are no records; they are dropped
 	LastMalformed           []byte // the last of them
 }
@@ -108,7 +116,13 @@ type FrameResult struct {
 // Frame merges a frame of record lines that came over edge e. m is the frame's sequence
 // mark. A frame without one, the zero Mark, is merged as well; it can show no gap.
 // Lost messages come back as events.
+//
+// A frame of a neighbour in quarantine is dropped, see quarantine.go.
 func (r *Replica) Frame(e int, m wire.Mark, frame []byte, now time.Time) (result FrameResult, events []Event) {
+	d := r.edges[e]
+	if d.quarantined(now) {
+		return FrameResult{}, nil
+	}
 	r.store.MergeLines(frame, func(line []byte, id store.ID, outcome store.Outcome, err error) {
 		if err != nil {
 			result.Malformed++
@@ -119,22 +133,33 @@ func (r *Replica) Frame(e int, m wire.Mark, frame []byte, now time.Time) (result
 		switch outcome {
 		case store.News:
 			result.News++
+			d.noteReceipt(line, r.store.Effective(id), now)
 		case store.Duplicate:
 			result.Duplicates++
 		case store.Stale:
 			result.Stale++
+		case store.Refused:
+			result.Refused++
 		}
 	})
-	if m != (wire.Mark{}) { // now: a frame that was not merged must not be confirmed
-		events = r.noteLoss(e, r.edges[e].in.arrived(m), now)
+	events = r.judgeFrame(e, m, frame, result, now)
+	if m != (wire.Mark{}) && d.in.plausible(m, now) { // now: a frame that was not merged must not be confirmed
+		before := d.in.merged
+		events = append(events, r.noteLoss(e, d.in.arrived(m, now), now)...)
+		if r.full {
+			d.in.refused(m, before)
+		}
 	}
-	r.edges[e].counts.frameIn(result, len(frame))
+	d.counts.frameIn(result, len(frame))
 	return result, events
 }
 
 // Replay merges a frame of the journal. Nothing is queued: neighbours learn it by repair.
-// It returns the number of records and of malformed lines.
+// It returns the number of records and of malformed lines. MaxBytes does not bind it: what
+// is in a journal was acknowledged.
 func (r *Replica) Replay(frame []byte) (records, malformed int) {
+	r.store.SetLimit(0)
+	defer r.store.SetLimit(r.cfg.MaxBytes)
 	r.store.MergeLines(frame, func(_ []byte, _ store.ID, _ store.Outcome, err error) {
 		if err != nil {
 			malformed++
@@ -165,6 +190,10 @@ const noEdge = -1
 
 // merged queues the record that was just merged where it is needed.
 func (r *Replica) merged(id store.ID, line []byte, outcome store.Outcome, from int, how source) {
+	if outcome == store.Refused {
+		r.noteRefused()
+		return
+	}
 	if r.cfg.OnMerge != nil {
 		r.cfg.OnMerge(Merged{line, outcome})
 	}

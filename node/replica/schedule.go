@@ -39,6 +39,7 @@ const (
 	digestsDiffer = "digests stayed different"
 	scheduled     = "it is scheduled"
 	hasMoreThanWe = "it has records that we do not have"
+	roomInMap     = "our map has room again"
 )
 
 // syncState is what an edge knows about the difference between the two maps.
@@ -76,7 +77,8 @@ func (s *syncState) schedule(at time.Time, reason string) {
 // InStep reports whether our map holds all that the neighbour at edge e had at some
 // moment since it came up, and all its messages up to then: the digests were equal, or a
 // comparison has ended.
-func (r *Replica) InStep(e int) bool { return r.edges[e].up && r.edges[e].sync.inStep }
+// While our map is full, it is not so.
+func (r *Replica) InStep(e int) bool { return r.edges[e].up && r.edges[e].sync.inStep && !r.full }
 
 // Comparing reports whether a comparison with the neighbour at edge e runs.
 func (r *Replica) Comparing(e int) bool { return r.edges[e].comparison != nil }
@@ -94,6 +96,8 @@ func (r *Replica) Ready(now, greeted time.Time) bool {
 		switch {
 		case d.removed, !r.repairs(e), d.sync.fruitless >= fruitlessTries:
 			continue
+		case d.quarantined(now):
+			continue
 		case !d.up && waited < GreetingTimeout,
 			d.up && !d.sync.inStep && (theyAreReady || waited < unreadyTimeout),
 			d.up && !theyAreReady && !d.sync.equal && waited < unreadyTimeout:
@@ -109,7 +113,7 @@ func (r *Replica) startSync(e int, now time.Time) {
 	*s = syncState{fruitless: s.fruitless}
 	if r.repairs(e) {
 		s.latest = r.nextScheduled(now)
-		s.schedule(now, cameUp)
+		s.schedule(r.soonest(now), cameUp)
 	}
 }
 
@@ -167,7 +171,7 @@ func (r *Replica) Lost(e int, now time.Time) {
 		d.comparison.lossy = true
 	}
 	if r.repairs(e) {
-		s.schedule(now, messagesLost)
+		s.schedule(r.soonest(now), messagesLost)
 	}
 }
 
@@ -183,9 +187,10 @@ func (r *Replica) compareDigests(e int, previous wire.Heartbeat, now time.Time) 
 		s.inStep, s.due, s.backoff, s.fruitless = true, time.Time{}, 0, 0
 		d.in.repaired()
 		d.unsendable.clear()
+		d.kept.clear()
 	case !r.repairs(e):
 	case ours == s.ours && theirs == s.theirs && previous.Epoch == d.heartbeat.Epoch: // neither has changed, and they differ
-		s.schedule(now.Add(s.backoff), digestsDiffer)
+		s.schedule(r.soonest(now).Add(s.backoff), digestsDiffer)
 	}
 	s.ours, s.theirs = ours, theirs
 	if r.repairs(e) && !now.Before(s.latest) {
@@ -210,6 +215,6 @@ func (r *Replica) dueEdge(now time.Time) int {
 // neighbourHasMore says that the neighbour at edge e has records that we do not have.
 func (r *Replica) neighbourHasMore(e int, now time.Time) {
 	if r.edges[e].up && r.repairs(e) {
-		r.edges[e].sync.schedule(now, hasMoreThanWe)
+		r.edges[e].sync.schedule(r.soonest(now), hasMoreThanWe)
 	}
 }

@@ -1,6 +1,10 @@
 package replica
 
-import "herd/node/wire"
+import (
+	"time"
+
+	"herd/node/wire"
+)
 
 // sequence follows the numbered messages of one sender on one edge. The bus keeps their
 // order, so a message that was sent before one that arrived, and did not arrive itself,
@@ -8,16 +12,45 @@ import "herd/node/wire"
 type sequence struct {
 	seen   wire.Mark // last message known to have been sent
 	merged wire.Mark // all messages up to this one have been merged
+
+	raised time.Time // when seen last rose
 }
 
 // arrived notes that message m arrived. It returns the number of messages before it that
 // are now known to be lost.
-func (s *sequence) arrived(m wire.Mark) (lost uint64) { return s.note(m, s.seen.Seq+1) }
+func (s *sequence) arrived(m wire.Mark, now time.Time) (lost uint64) {
+	return s.note(m, s.seen.Seq+1, now)
+}
 
-// announced notes, from a heartbeat, that m is the last message that was sent.
-func (s *sequence) announced(m wire.Mark) (lost uint64) { return s.note(m, s.seen.Seq) }
+// announced notes, from a heartbeat, that m is the last message that was sent. If more was
+// seen long before, that was not sent by the neighbour, and hid losses.
+func (s *sequence) announced(m wire.Mark, now time.Time) (lost uint64) {
+	if m.Epoch == s.seen.Epoch && m.Seq < s.seen.Seq && now.Sub(s.raised) >= overtaken {
+		s.seen, s.raised, s.merged = m, now, wire.Mark{Epoch: m.Epoch}
+		return 1
+	}
+	return s.note(m, s.seen.Seq, now)
+}
 
-func (s *sequence) note(m wire.Mark, expected uint64) (lost uint64) {
+const (
+	// overtaken is longer than a heartbeat can be on its way while frames overtake it.
+	overtaken = 2 * HeartbeatEvery
+	// fastest is more frames a second than a server can send on an edge.
+	fastest = 1 << 20
+)
+
+// plausible reports whether the sender can have sent m after what was seen.
+func (s *sequence) plausible(m wire.Mark, now time.Time) bool {
+	if m.Epoch != s.seen.Epoch || m.Seq <= s.seen.Seq {
+		return true
+	}
+	return float64(m.Seq-s.seen.Seq) <= fastest*(1+now.Sub(s.raised).Seconds())
+}
+
+func (s *sequence) note(m wire.Mark, expected uint64, now time.Time) (lost uint64) {
+	if m.Epoch != s.seen.Epoch || m.Seq > s.seen.Seq {
+		s.raised = now
+	}
 	complete := s.merged == s.seen
 	if m.Epoch != s.seen.Epoch { // first contact with this epoch: what was sent before was not for us
 		s.seen = m
@@ -31,6 +64,13 @@ func (s *sequence) note(m wire.Mark, expected uint64) (lost uint64) {
 		s.merged = s.seen
 	}
 	return lost
+}
+
+// refused says that records of message m, which has just arrived, were not merged.
+func (s *sequence) refused(m, before wire.Mark) {
+	if s.merged = before; before.Epoch != m.Epoch {
+		s.merged = wire.Mark{Epoch: m.Epoch}
+	}
 }
 
 // repaired says that nothing is missing any more.

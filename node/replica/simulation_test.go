@@ -32,6 +32,7 @@ type herd struct {
 	t         *testing.T
 	rng       *rand.Rand
 	faults    bool
+	hostile   int  // the server that breaks the protocol; nobody for none
 	reporting bool // clients report
 	now       time.Time
 	epochs    uint64 // given out so far
@@ -49,6 +50,7 @@ type simServer struct {
 	graph       int           // its topology, in herd.graphs
 	skew        time.Duration // of its clock
 	jump        time.Duration // by which its clock was set wrong
+	jumped      bool          // that has happened
 	paused      time.Time     // until then the process does not run
 	nextTick    time.Time
 	forwardTick time.Time // when the next one is due; zero while nothing is delayed
@@ -76,13 +78,16 @@ type simMessage struct {
 	due  time.Time
 }
 
-func newHerd(t *testing.T, seed uint64, edges [][2]int, n int, faults bool) *herd {
+func newHerd(t *testing.T, seed uint64, edges [][2]int, n int, mode string) *herd {
 	h := &herd{
-		t: t, rng: rand.New(rand.NewPCG(seed, 0)), faults: faults, now: time.Unix(1_700_000_000, 0), graphs: [][][2]int{edges},
+		t: t, rng: rand.New(rand.NewPCG(seed, 0)), faults: mode != "faultless", hostile: nobody, now: time.Unix(1_700_000_000, 0), graphs: [][][2]int{edges},
 		inTransit: map[[2]int][]simMessage{}, cut: map[[2]int]bool{}, crossed: map[crossing]int{},
 	}
 	for i := range n {
 		h.servers = append(h.servers, &simServer{name: fmt.Sprint("S", i), skew: time.Duration(i%7-3) * 50 * time.Second})
+	}
+	if mode == "hostile" {
+		h.chooseHostile()
 	}
 	for i := range n {
 		h.restart(i, nil)
@@ -119,6 +124,7 @@ func (h *herd) topology(i, graph int) Topology {
 // its journal has.
 func (h *herd) restart(i int, journal []string) {
 	s := h.servers[i]
+	h.checkConduct(i)
 	h.epochs++
 	every := time.Hour // longer than a simulation: no scheduled comparisons
 	if h.faults {
@@ -284,29 +290,37 @@ func (h *herd) answerStranger(i int, from string, m simMessage) {
 // receive handles a message that arrives over edge e of server i.
 func (h *herd) receive(i, e int, m simMessage) {
 	s, now := h.servers[i], h.clock(i)
+	honest := number(s.Peer(e)) != h.hostile
 	switch m.lane {
 	case simFrame:
-		if in, _ := s.Frame(e, m.mark, m.data, now); in.Malformed > 0 {
+		if in, _ := s.Frame(e, m.mark, m.data, now); in.Malformed > 0 && honest {
 			h.t.Fatalf("a frame of ours has malformed lines: %q", in.LastMalformed)
 		}
 		h.startForwardTimer(s)
 	case simHeartbeat:
 		b, err := wire.ParseHeartbeat(m.data)
 		if err != nil {
-			h.t.Fatal(err)
+			if honest {
+				h.t.Fatal(err)
+			}
+			s.Malformed(e, err.Error(), now)
+			return
 		}
 		if _, reply := s.HandleHeartbeat(e, b, now); reply {
 			h.heartbeat(i, e, false)
 		}
 	case simRequest:
-		a, err := s.HandleRequest(e, m.data, now)
-		if err != nil {
+		a, _, err := s.HandleRequest(e, m.data, now)
+		if err != nil && honest && i != h.hostile {
 			h.t.Fatal(err)
 		}
-		for more := true; more; {
+		for more := err == nil; more; {
 			var reply []byte
 			if reply, more, err = a.Next(); err != nil {
-				h.t.Fatal(err)
+				if honest {
+					h.t.Fatal(err)
+				}
+				break
 			}
 			if h.reporting && h.rng.IntN(20) == 0 {
 				h.report() // while the message is in flight
@@ -320,7 +334,7 @@ func (h *herd) receive(i, e int, m simMessage) {
 		if result.Ended {
 			h.heartbeat(i, e, false)
 		}
-		if err != nil && !h.faults { // if a part of a reply is lost, the rest may be malformed
+		if err != nil && !h.faults && honest { // if a part of a reply is lost, the rest may be malformed
 			h.t.Fatal(err)
 		}
 		if result.Request != nil {
@@ -367,23 +381,22 @@ func (h *herd) step(most time.Duration) {
 // settled reports whether nothing is queued, in transit or delayed, all servers have the
 // newest topology, all edges are in step and all maps are equal.
 func (h *herd) settled() bool {
-	for _, s := range h.servers {
+	digests := map[uint64]bool{}
+	for i, s := range h.servers {
+		if i == h.hostile {
+			continue
+		}
+		digests[s.Map().Digest()] = true
 		if s.graph != len(h.graphs)-1 || s.Delaying() {
 			return false
 		}
 		for e := range s.Edges() {
-			if s.Peer(e) != "" && (s.edges[e].queued() > 0 || !s.InStep(e)) {
+			if peer := s.Peer(e); peer != "" && number(peer) != h.hostile && (s.edges[e].queued() > 0 || !s.InStep(e)) {
 				return false
 			}
 		}
 	}
-	want := h.servers[0].Map().Digest()
-	for _, s := range h.servers {
-		if s.Map().Digest() != want {
-			return false
-		}
-	}
-	return true
+	return len(digests) == 1
 }
 
 // disturb makes one thing go wrong: a link is cut, in one or both directions, or healed; a
@@ -407,6 +420,7 @@ func (h *herd) disturb() {
 	case 2:
 		s.paused = h.now.Add(time.Duration(h.rng.Int64N(int64(8 * time.Second))))
 	case 3:
+		s.jumped = true
 		s.jump = time.Duration(h.rng.IntN(5)-2) * []time.Duration{time.Second, time.Minute, 300 * 24 * time.Hour}[h.rng.IntN(3)]
 	case 4:
 		h.changeTopology()
@@ -427,7 +441,8 @@ func (h *herd) disturb() {
 func (h *herd) changeTopology() {
 	n := len(h.servers)
 	edges := slices.Clone(h.graphs[len(h.graphs)-1])
-	if i := h.rng.IntN(len(edges)); h.rng.IntN(2) == 0 && connected(slices.Delete(slices.Clone(edges), i, i+1), n) {
+	if i := h.rng.IntN(len(edges)); h.rng.IntN(2) == 0 && connected(slices.Delete(slices.Clone(edges), i, i+1), n) &&
+		h.honestConnected(slices.Delete(slices.Clone(edges), i, i+1)) {
 		edges = slices.Delete(edges, i, i+1)
 	} else if a, b := h.rng.IntN(n), h.rng.IntN(n); a != b && !slices.Contains(edges, [2]int{a, b}) && !slices.Contains(edges, [2]int{b, a}) {
 		edges = append(edges, [2]int{a, b})
@@ -454,7 +469,10 @@ func connected(edges [][2]int, n int) bool {
 
 // merge merges all records that servers hold now.
 func (h *herd) merge(into *store.Map) {
-	for _, s := range h.servers {
+	for i, s := range h.servers {
+		if i == h.hostile {
+			continue
+		}
 		for line := range s.Map().Lines() {
 			into.Merge(mustParse(h.t, line))
 		}
@@ -473,18 +491,19 @@ var graphs = map[string]func(*rand.Rand) ([][2]int, int){
 
 // TestSimulation: after all faults have ended and all servers have the same topology, all
 // maps soon become equal, byte for byte, and hold the winner for each client of all
-// records that any running server held. Without faults, no record crosses an edge twice in one
+// records that any running server held. The same holds for the others if one server is hostile;
+// and none of them puts another one of them into quarantine. Without faults, no record crosses an edge twice in one
 // direction, and no repair is needed.
 func TestSimulation(t *testing.T) {
 	for name, graph := range graphs {
-		for mode, share := range map[string]int{"faultless": 1, "faults": 4} {
+		for mode, share := range map[string]int{"faultless": 1, "faults": 3, "hostile": 1} {
 			t.Run(name+"/"+mode, func(t *testing.T) {
 				t.Parallel()
 				herds := max(cmp.Or(*seeds, defaultSeeds)*share/5/len(graphs), 1)
 				var simulated time.Duration
 				for seed := *firstSeed; seed < *firstSeed+uint64(herds); seed++ {
 					edges, n := graph(rand.New(rand.NewPCG(seed, 1)))
-					h := newHerd(t, seed, edges, n, mode == "faults")
+					h := newHerd(t, seed, edges, n, mode)
 					began := h.now
 					h.run(seed)
 					simulated += h.now.Sub(began)
@@ -509,6 +528,9 @@ func (h *herd) run(seed uint64) {
 		if h.faults && h.rng.IntN(40) == 0 {
 			h.disturb()
 		}
+		if h.hostile != nobody && h.rng.IntN(10) == 0 {
+			h.misbehave()
+		}
 		h.step(200 * time.Millisecond)
 	}
 	h.reporting = false
@@ -521,7 +543,8 @@ func (h *herd) run(seed uint64) {
 	var all store.Map // what servers hold now, and what was still on its way to them
 	h.merge(&all)
 	healed := h.now
-	for !h.settled() || h.now.Sub(healed) < 5*time.Second {
+	ready := map[int]bool{}
+	for !h.settled() || !h.noteReady(ready) || h.now.Sub(healed) < 5*time.Second {
 		for i, s := range h.servers {
 			if s.graph != len(h.graphs)-1 && h.rng.IntN(20) == 0 {
 				h.adopt(i)
@@ -529,12 +552,18 @@ func (h *herd) run(seed uint64) {
 		}
 		h.step(100 * time.Millisecond)
 		if h.now.Sub(healed) > time.Minute {
-			h.t.Fatalf("seed %d: not settled a minute after the last fault:\n%s", seed, h.describe())
+			h.t.Fatalf("seed %d: not settled a minute after the last fault, ready %v:\n%s", seed, ready, h.describe())
 		}
+	}
+	for i := range h.servers {
+		h.checkConduct(i)
 	}
 	h.merge(&all)
 	want := sortedLines(&all)
-	for _, s := range h.servers {
+	for i, s := range h.servers {
+		if i == h.hostile {
+			continue
+		}
 		if got := sortedLines(s.Map()); !slices.Equal(got, want) {
 			h.t.Fatalf("seed %d: %s holds\n%q\nwant the winners of all records\n%q", seed, s.name, got, want)
 		}

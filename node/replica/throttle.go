@@ -12,24 +12,33 @@ const (
 	eventEvery = time.Second
 )
 
+// bucket is a token bucket. The zero bucket is full.
+type bucket struct {
+	full time.Time // when it is full again
+}
+
+// take takes a token, and reports false if there is none. The bucket holds burst tokens and
+// gets one every so often.
+func (b *bucket) take(now time.Time, burst int, every time.Duration) bool {
+	if b.full.Before(now) {
+		b.full = now
+	}
+	if b.full.Sub(now) > time.Duration(burst-1)*every {
+		return false
+	}
+	b.full = b.full.Add(every)
+	return true
+}
+
 // throttle bounds the events about one neighbour.
 type throttle struct {
-	full    time.Time // when there is room for eventBurst events again
-	leftOut int       // since the last event that was reported
-	last    Event     // of those left out
+	bucket
+	leftOut int   // since the last event that was reported
+	last    Event // of those left out
 }
 
 // take reports whether there is room for one event, and takes it.
-func (t *throttle) take(now time.Time) bool {
-	if t.full.Before(now) {
-		t.full = now
-	}
-	if t.full.Sub(now) > (eventBurst-1)*eventEvery {
-		return false
-	}
-	t.full = t.full.Add(eventEvery)
-	return true
-}
+func (t *throttle) take(now time.Time) bool { return t.bucket.take(now, eventBurst, eventEvery) }
 
 // limited returns the events that are to be reported now. Of those that it leaves out, the
 // last one is reported when there is room.

@@ -78,8 +78,10 @@ func (d *edge) remove() {
 	d.removed = true
 	d.forget()
 	d.unsendable.clear()
+	d.kept.clear()
+	d.full = false
 	d.heartbeat, d.heard = wire.Heartbeat{}, time.Time{}
-	d.confirmed, d.stopped, d.difference = wire.Mark{}, false, difference{}
+	d.confirmed, d.goodbye, d.difference = wire.Mark{}, goodbye{}, difference{}
 	d.clock = neighbourClock{}
 }
 
@@ -96,6 +98,7 @@ func (d *edge) forget() {
 type difference struct {
 	format       int // the neighbour's, if it is not ours
 	noEdge       bool
+	quarantined  bool // the neighbour ignores us
 	otherGraph   bool
 	theirs, ours uint64 // hashes of the graphs, if otherGraph
 	repair       bool   // repair is off at one of us
@@ -107,6 +110,8 @@ func (r *Replica) differenceTo(b wire.Heartbeat) (f difference) {
 		return difference{format: b.Format}
 	case b.NoEdge:
 		return difference{noEdge: true}
+	case b.Quarantined:
+		return difference{quarantined: true}
 	}
 	f.repair = b.NoRepair != (r.cfg.Repair == 0)
 	if f.otherGraph = b.Topology != r.topology.Hash; f.otherGraph {
@@ -116,7 +121,10 @@ func (r *Replica) differenceTo(b wire.Heartbeat) (f difference) {
 }
 
 // refused says that the edge cannot be used.
-func (f difference) refused() bool { return f.noEdge || f.format != 0 }
+func (f difference) refused() bool { return f.keptOff() || f.quarantined }
+
+// keptOff says that the edge cannot be used because the two servers do not agree on it.
+func (f difference) keptOff() bool { return f.noEdge || f.format != 0 }
 
 // problem describes the difference in one line; "" if there is none.
 func (d *edge) problem() string {
@@ -126,6 +134,8 @@ func (d *edge) problem() string {
 		return fmt.Sprintf("%s has format %d, ours is %d", d.peer, f.format, wire.Format)
 	case f.noEdge:
 		return fmt.Sprintf("%s does not list an edge with us", d.peer)
+	case f.quarantined:
+		return fmt.Sprintf("%s ignores us for a while: it says that our messages broke the protocol", d.peer)
 	case f.otherGraph && f.repair:
 		return d.otherGraph() + "; " + d.otherRepair()
 	case f.otherGraph:

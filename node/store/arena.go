@@ -14,6 +14,7 @@ type arena struct {
 	left   int              // bytes in that rest
 	free   [classes + 1]ref // by size class: list of free slots, linked through their first bytes
 	large  []uint32         // free chunk numbers of large lines
+	bytes  int64            // of all slots of small lines, free ones included, and of the large lines
 }
 
 // ref is where a line is stored: the number of its chunk in the upper half, its offset
@@ -60,6 +61,7 @@ func (a *arena) replace(p ref, length uint32, line []byte) ref {
 		return p
 	}
 	if was > classes {
+		a.bytes -= int64(was * classSize)
 		a.chunks[p>>32] = nil
 		a.large = append(a.large, uint32(p>>32))
 	} else {
@@ -69,6 +71,15 @@ func (a *arena) replace(p ref, length uint32, line []byte) ref {
 	return a.add(line)
 }
 
+// growth is by how much bytes grows when a line of a length is added.
+func (a *arena) growth(length int) int64 {
+	class := classOf(length)
+	if class <= classes && a.free[class] != 0 {
+		return 0
+	}
+	return int64(class * classSize)
+}
+
 func (a *arena) newSlot(size int) ref {
 	if a.left < size { // the rest of the chunk, less than a slot, stays unused
 		a.reserveZero()
@@ -76,6 +87,7 @@ func (a *arena) newSlot(size int) ref {
 		a.chunks = append(a.chunks, a.small.next(chunkSize))
 	}
 	p := a.unused
+	a.bytes += int64(size)
 	a.unused += ref(size)
 	a.left -= size
 	return p
@@ -83,6 +95,7 @@ func (a *arena) newSlot(size int) ref {
 
 func (a *arena) largeSlot(length int) ref {
 	chunk := make([]byte, classOf(length)*classSize)
+	a.bytes += int64(len(chunk))
 	if last := len(a.large) - 1; last >= 0 {
 		n := a.large[last]
 		a.large = a.large[:last]

@@ -3,6 +3,7 @@ package store
 import (
 	"hash/maphash"
 	"iter"
+	"unsafe"
 )
 
 // index finds IDs by the hash of their client. It is a hash table with open addressing
@@ -46,9 +47,9 @@ func (x *index) candidates(hash uint64) iter.Seq[ID] {
 
 // add adds an ID that is not in the index yet.
 func (x *index) add(hash uint64, id ID) {
-	if 4*(x.taken+1) > 3*len(x.slots) {
+	if x.full() {
 		old := x.slots
-		x.slots = makeLarge[slot](max(64, 2*len(old)))
+		x.slots = makeLarge[slot](x.grown())
 		for _, s := range old {
 			if s.id != 0 {
 				x.put(s)
@@ -57,6 +58,23 @@ func (x *index) add(hash uint64, id ID) {
 	}
 	x.put(slot{id + 1, uint32(hash)})
 	x.taken++
+}
+
+// full reports whether the next add makes the index grow.
+func (x *index) full() bool { return 4*(x.taken+1) > 3*len(x.slots) }
+
+// grown is the number of slots after that.
+func (x *index) grown() int { return max(64, 2*len(x.slots)) }
+
+// bytes is the memory of the slots.
+func (x *index) bytes() int64 { return int64(len(x.slots)) * int64(unsafe.Sizeof(slot{})) }
+
+// growth is by how much bytes grows with the next add.
+func (x *index) growth() int64 {
+	if !x.full() {
+		return 0
+	}
+	return int64(x.grown()-len(x.slots)) * int64(unsafe.Sizeof(slot{}))
 }
 
 func (x *index) put(s slot) {

@@ -21,9 +21,13 @@ const (
 	Stale     Outcome = iota // the map holds a record that wins over this one
 	Duplicate                // the map holds this very record
 	News                     // the record won and was stored
+	Refused                  // the record would win, but there is no room for it: see SetLimit
 )
 
-func (o Outcome) String() string { return [...]string{"stale", "duplicate", "news"}[o] }
+// Outcomes is the number of outcomes.
+const Outcomes = 4
+
+func (o Outcome) String() string { return [...]string{"stale", "duplicate", "news", "refused"}[o] }
 
 // Map holds, for each client, the record that wins. Merging is commutative, associative
 // and idempotent: maps that merged the same records in any order are equal. The zero
@@ -39,6 +43,7 @@ type Map struct {
 	lines   arena
 	digests *digests // nil while the map is empty
 	size    int64    // bytes of all lines, each with an LF
+	limit   int64    // of Bytes; 0 for none
 	batch   batch
 }
 
@@ -67,12 +72,18 @@ func (m *Map) Line(id ID) []byte {
 // Hash is the hash of the record's line of id. It changes whenever the record does.
 func (m *Map) Hash(id ID) uint64 { return m.entry(id).hash }
 
+// Effective is the effective time of the record of id.
+func (m *Map) Effective(id ID) wire.Instant {
+	e := m.entry(id)
+	return wire.Instant{Sec: e.sec, Nsec: e.nsec}
+}
+
 // Merge stores r if it wins. It copies r's bytes.
 func (m *Map) Merge(r wire.Record) (ID, Outcome) {
 	indexHash, lineHash := clientHash(r.Client()), xxhash.Sum64(r.Line)
 	id, known := m.find(r.Client(), indexHash)
 	if !known {
-		return m.add(r, indexHash, lineHash), News
+		return m.add(r, indexHash, lineHash)
 	}
 	return id, m.update(id, r, lineHash)
 }
@@ -108,7 +119,8 @@ func (m *Map) mergeLine(l *batchLine) (ID, Outcome, error) {
 	case known:
 		return id, m.update(id, r, l.lineHash), nil
 	}
-	return m.add(r, l.indexHash, l.lineHash), News, nil
+	id, outcome := m.add(r, l.indexHash, l.lineHash)
+	return id, outcome, nil
 }
 
 // update merges a record of a known client.
@@ -129,6 +141,9 @@ func (m *Map) update(id ID, r wire.Record, lineHash uint64) Outcome {
 			return Duplicate
 		}
 	}
+	if !m.hasRoomToReplace(e, len(r.Line)) {
+		return Refused
+	}
 	m.digests.change(bucketOf(r.Client()), e.hash^lineHash)
 	m.size += int64(len(r.Line)) - int64(e.length)
 	e.line = m.lines.replace(e.line, e.length, r.Line)
@@ -136,8 +151,11 @@ func (m *Map) update(id ID, r wire.Record, lineHash uint64) Outcome {
 	return News
 }
 
-// add stores the first record of a client.
-func (m *Map) add(r wire.Record, indexHash, lineHash uint64) ID {
+// add stores the first record of a client. If there is no room, the ID is meaningless.
+func (m *Map) add(r wire.Record, indexHash, lineHash uint64) (ID, Outcome) {
+	if !m.hasRoomToAdd(len(r.Line)) {
+		return 0, Refused
+	}
 	if m.digests == nil {
 		m.digests = new(digests)
 	}
@@ -155,7 +173,7 @@ func (m *Map) add(r wire.Record, indexHash, lineHash uint64) ID {
 	m.digests.first[bucket] = id + 1
 	m.digests.change(bucket, lineHash)
 	m.size += int64(len(r.Line)) + 1
-	return id
+	return id, News
 }
 
 // set fills the entry's fields from r. The line is stored already.

@@ -26,6 +26,10 @@ type Heartbeat struct {
 	Bye      bool    // it is stopping: the edge goes down
 	NoEdge   bool    // its topology has no edge to the receiver: the edge stays down
 	NoRepair bool    // repair is off: it neither compares maps nor answers requests
+	Full     bool    // its map has refused records: those of new clients need not be sent
+	// Quarantined says that it ignores the receiver for a while, whose messages broke the
+	// protocol.
+	Quarantined bool
 
 	Clocks     Clocks // of its other neighbours; zero if it does not say
 	Unsendable int    // records that it cannot send the receiver: the bus takes no message of their size
@@ -73,6 +77,12 @@ func (h Heartbeat) Append(dst []byte) []byte {
 	if h.NoRepair {
 		dst = append(dst, " norepair"...)
 	}
+	if h.Full {
+		dst = append(dst, " full"...)
+	}
+	if h.Quarantined {
+		dst = append(dst, " quarantined"...)
+	}
 	return dst
 }
 
@@ -94,7 +104,7 @@ func ParseHeartbeat(line []byte) (Heartbeat, error) {
 		case "merged":
 			h.Merged, err = parseMark(value)
 		case "records":
-			h.Records, err = strconv.Atoi(value)
+			h.Records, err = parseCount(value)
 		case "digest":
 			h.Digest, err = strconv.ParseUint(value, 16, 64)
 		case "clock":
@@ -116,6 +126,10 @@ func ParseHeartbeat(line []byte) (Heartbeat, error) {
 			h.NoEdge = true
 		case "norepair":
 			h.NoRepair = true
+		case "full":
+			h.Full = true
+		case "quarantined":
+			h.Quarantined = true
 		case "clocks":
 			h.Clocks, err = parseClocks(value)
 		case "unsendable":

@@ -1,0 +1,264 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"herd/node/wire"
+)
+
+// A neighbour that breaks the protocol, because it is faulty or somebody has its key, is
+// put into quarantine: for a while its messages are ignored and it gets none. So its edge
+// is down, and no other edge is affected. Nothing is lost: what either side has missed is
+// queued or compared when the edge comes up again. A herd without a faulty server has no
+// quarantine, whatever is lost, delayed or restarted; the simulation checks that.
+//
+// What breaks the protocol (PROTOCOL.md has the rules):
+//
+//   - a frame, heartbeat or message of repair that cannot be parsed, or whose counts are
+//     wrong;
+//   - a frame that is larger than one message may be;
+//   - a sequence number that the neighbour cannot have reached;
+//   - records with the neighbour as their origin whose receipt is more than a day after the
+//     neighbour's own clock, again and again: a server whose clock was wrong, and that was
+//     restarted, may pass on what it made then;
+//   - more heartbeats, comparisons or requests than a comparison of maps needs;
+//   - records again and again that we have already.
+//
+// A few such messages are only counted and dropped: on a bus without keys, anybody could
+// have sent them.
+const (
+	offencesAllowed = 4 // at a time
+	offenceEvery    = 5 * time.Second
+
+	firstQuarantine = 30 * time.Second
+	maxQuarantine   = 4 * time.Minute
+	quarantineReset = 10 * time.Minute // without one, the next one is short again
+)
+
+// The most that a neighbour that keeps to the protocol sends.
+const (
+	heartbeatBurst, heartbeatEvery   = 500, time.Second / 100 // while a server stops, it asks 50 times a second
+	comparisonBurst, comparisonEvery = 100, time.Second / 4
+	requestBurst, requestEvery       = 4000, time.Second / 2000
+	droppedBurst, droppedEvery       = 50, time.Second
+	// repeatsAllowed lines that we have already arrive at any time, beside those that
+	// follow from our news: see repeats.
+	repeatsAllowed = 100_000
+)
+
+// receiptAhead is how far a receipt may be after the clock of its server.
+var receiptAhead = wire.Instant{Sec: 24 * 60 * 60}
+
+// conduct is how a neighbour keeps to the protocol.
+type conduct struct {
+	offences    bucket
+	heartbeats  bucket
+	comparisons bucket
+	requests    bucket
+	dropped     bucket // requests that were replaced by a later one before they were answered
+	repeats     repeats
+	claim       claim
+
+	until  time.Time // end of the quarantine; zero if there is none
+	ended  time.Time // end of the last one
+	length time.Duration
+	reason string // of the last one
+}
+
+// repeats bounds the lines of a neighbour that we hold already, byte for byte. A neighbour
+// sends each record that was news to it once. So there are no more of them than records
+// that were news to us, and again as many as our map holds when the edge comes up.
+type repeats struct {
+	lines   int
+	since   time.Time
+	allowed int
+	news    uint64 // journalSeq, as far as allowed includes it
+}
+
+// note counts lines, and reports false if there are too many.
+func (p *repeats) note(lines, held int, news uint64) bool {
+	p.lines += lines
+	p.allowed += 2 * int(news-p.news)
+	p.news = news
+	return p.lines <= p.allowed+2*held+repeatsAllowed
+}
+
+// restart begins to count anew when an edge comes up, once in a while.
+func (p *repeats) restart(news uint64, now time.Time) {
+	if now.Sub(p.since) >= 10*time.Second {
+		*p = repeats{since: now, news: news}
+	}
+}
+
+// offending is an error about a message that breaks the protocol. Other malformed messages
+// may be what is left of a reply of which a part was lost.
+type offending struct{ error }
+
+// judgeError notes an offence if err is of a message that breaks the protocol.
+func (r *Replica) judgeError(e int, err error, now time.Time) []Event {
+	if o := (offending{}); !errors.As(err, &o) {
+		return nil
+	}
+	return r.offence(e, err.Error(), now)
+}
+
+var errQuarantined = errors.New("the neighbour is in quarantine")
+
+// quarantined reports whether the messages of the neighbour are ignored.
+func (d *edge) quarantined(now time.Time) bool { return now.Before(d.conduct.until) }
+
+// Quarantined lists the neighbours in quarantine.
+func (r *Replica) Quarantined(now time.Time) (peers []string) {
+	for _, d := range r.edges {
+		if !d.removed && d.quarantined(now) {
+			peers = append(peers, d.peer)
+		}
+	}
+	return peers
+}
+
+// offence notes a message on edge e that breaks the protocol. Too many of them lead to
+// quarantine.
+func (r *Replica) offence(e int, what string, now time.Time) []Event {
+	d := r.edges[e]
+	d.counts.Offences++
+	if d.conduct.offences.take(now, offencesAllowed, offenceEvery) {
+		return nil
+	}
+	return r.quarantine(e, what, now)
+}
+
+// quarantine puts the neighbour at edge e into quarantine.
+func (r *Replica) quarantine(e int, why string, now time.Time) []Event {
+	d := r.edges[e]
+	c := &d.conduct
+	if now.Sub(c.ended) >= quarantineReset {
+		c.length = 0
+	}
+	c.length = min(max(2*c.length, firstQuarantine), maxQuarantine)
+	c.until, c.reason = now.Add(c.length), why
+	text := c.describe(d.peer)
+	return append(r.goDown(e, "it is in quarantine"), Event{Mismatch, d.peer, text})
+}
+
+// describe says in one line why the neighbour is in quarantine.
+func (c *conduct) describe(peer string) string {
+	return fmt.Sprintf("%s is in quarantine for %v because it broke the protocol: %s", peer, c.length, c.reason)
+}
+
+// endQuarantine ends a quarantine that is over. The edge comes up with the next heartbeat.
+func (d *edge) endQuarantine(now time.Time) []Event {
+	c := &d.conduct
+	if c.until.IsZero() || now.Before(c.until) {
+		return nil
+	}
+	*c = conduct{ended: now, length: c.length, reason: c.reason}
+	d.heard = time.Time{}
+	return []Event{{Mismatch, d.peer, fmt.Sprintf("the quarantine of %s is over", d.peer)}}
+}
+
+// Malformed says that a message arrived over edge e that could not be parsed.
+func (r *Replica) Malformed(e int, what string, now time.Time) []Event {
+	if r.edges[e].removed || r.edges[e].quarantined(now) {
+		return nil
+	}
+	return r.offence(e, what, now)
+}
+
+// RequestDropped says that a request of the neighbour at edge e was dropped because a later
+// one had arrived before it could be answered.
+func (r *Replica) RequestDropped(e int, now time.Time) []Event {
+	d := r.edges[e]
+	if d.removed || d.quarantined(now) || d.conduct.dropped.take(now, droppedBurst, droppedEvery) {
+		return nil
+	}
+	d.counts.Offences++
+	return r.quarantine(e, "it sent requests of repair faster than they can be answered", now)
+}
+
+// judgeFrame judges a frame that was merged.
+func (r *Replica) judgeFrame(e int, m wire.Mark, frame []byte, result FrameResult, now time.Time) []Event {
+	d := r.edges[e]
+	lines := result.News + result.Duplicates + result.Stale + result.Refused + result.Malformed
+	switch {
+	case !d.conduct.repeats.note(result.Duplicates, r.store.Len(), r.journalSeq):
+		d.counts.Offences++
+		return r.quarantine(e, "it sent records again and again that we have already", now)
+	case result.Malformed > 0:
+		return r.offence(e, fmt.Sprintf("a frame had %d malformed lines", result.Malformed), now)
+	case len(frame) > messageSize && lines > 1:
+		return r.offence(e, fmt.Sprintf("a frame of %d lines had %d bytes, more than %d", lines, len(frame), messageSize), now)
+	case !d.in.plausible(m, now):
+		return r.offence(e, fmt.Sprintf("a frame had the number %d, after %d", m.Seq, d.in.seen.Seq), now)
+	}
+	return nil
+}
+
+// claim is the latest receipt that the neighbour gave a record of its own since we judged
+// that last.
+type claim struct {
+	receipt wire.Instant
+	at      time.Time // when the record arrived; zero for no claim
+}
+
+const receiptsAhead = "its own records have receipts more than a day after its clock"
+
+// noteReceipt notes the receipt of a record that was news, if it is more than a day after
+// the neighbour's clock. Only records whose effective time is as far ahead do any harm, so
+// others are not looked at.
+func (d *edge) noteReceipt(line []byte, effective wire.Instant, now time.Time) {
+	limit := d.heartbeat.Clock.Add(receiptAhead)
+	if effective.Compare(limit) <= 0 || d.heard.IsZero() {
+		return
+	}
+	rec, err := wire.ParseRecord(line)
+	if c := &d.conduct.claim; err == nil && string(rec.Server()) == d.peer && rec.Receipt.Compare(limit) > 0 && rec.Receipt.Compare(c.receipt) > 0 {
+		*c = claim{rec.Receipt, now}
+	}
+}
+
+// judgeReceipts judges the claim once the neighbour's clock is known again: a record may
+// arrive before the heartbeat which shows that the clock was set forward.
+func (r *Replica) judgeReceipts(e int, now time.Time) []Event {
+	d := r.edges[e]
+	c := d.conduct.claim
+	if c.at.IsZero() || d.heard.Before(c.at) && now.Sub(c.at) < DownAfter {
+		return nil
+	}
+	d.conduct.claim = claim{}
+	if c.receipt.Compare(d.heartbeat.Clock.Add(receiptAhead)) <= 0 {
+		return nil
+	}
+	return r.offence(e, receiptsAhead, now)
+}
+
+// judgeHeartbeat judges a heartbeat before anything that it says is used.
+func (r *Replica) judgeHeartbeat(e int, b wire.Heartbeat, now time.Time) []Event {
+	d := r.edges[e]
+	switch {
+	case !d.conduct.heartbeats.take(now, heartbeatBurst, heartbeatEvery):
+		d.counts.Offences++
+		return r.quarantine(e, "it sent too many heartbeats", now)
+	case !d.in.plausible(wire.Mark{Epoch: b.Epoch, Seq: b.Seq}, now):
+		return r.offence(e, fmt.Sprintf("a heartbeat had the number %d, after %d", b.Seq, d.in.seen.Seq), now)
+	}
+	return nil
+}
+
+// judgeRequest judges a request of a comparison.
+func (r *Replica) judgeRequest(e int, kind wire.SyncKind, now time.Time) []Event {
+	d := r.edges[e]
+	why := ""
+	switch {
+	case kind == wire.RequestGroups && !d.conduct.comparisons.take(now, comparisonBurst, comparisonEvery):
+		why = "it began too many comparisons"
+	case !d.conduct.requests.take(now, requestBurst, requestEvery):
+		why = "it sent too many requests of repair"
+	default:
+		return nil
+	}
+	d.counts.Offences++
+	return r.quarantine(e, why, now)
+}

@@ -1,0 +1,40 @@
+package store
+
+import "unsafe"
+
+// SetLimit limits the memory of the map, in bytes; 0 is no limit, as before the first
+// call. A record of a new client that would make the map larger is Refused. A record of a
+// known client is not, unless the map is a tenth larger than the limit and the record
+// needs new memory: otherwise clients that were admitted with short records could fill the
+// memory with long ones.
+func (m *Map) SetLimit(bytes int64) { m.limit = bytes }
+
+// Limit is the limit that SetLimit has set.
+func (m *Map) Limit() int64 { return m.limit }
+
+// Bytes is the memory that the records take: entries, index, and the arena with its free
+// slots. Constant parts, and what is allocated ahead of its use, are not counted.
+func (m *Map) Bytes() int64 {
+	return int64(m.length)*int64(unsafe.Sizeof(entry{})) + m.index.bytes() + m.lines.bytes
+}
+
+// hasRoomToAdd reports whether the limit allows one more client, whose line has a length.
+func (m *Map) hasRoomToAdd(length int) bool {
+	if m.limit == 0 {
+		return true
+	}
+	grown := int64(unsafe.Sizeof(entry{})) + m.index.growth() + m.lines.growth(length)
+	return m.Bytes()+grown <= m.limit
+}
+
+// hasRoomToReplace reports whether the limit allows a line of a length in place of e's.
+func (m *Map) hasRoomToReplace(e *entry, length int) bool {
+	if m.limit == 0 || classOf(length) == classOf(int(e.length)) {
+		return true
+	}
+	grown := m.lines.growth(length)
+	if classOf(int(e.length)) > classes {
+		grown -= int64(classOf(int(e.length)) * classSize)
+	}
+	return grown <= 0 || m.Bytes()+grown <= m.limit+m.limit/10
+}
