@@ -27,7 +27,7 @@ var faults = []fault{
 	{"a reply does not wait for the flush of its record", "node/flood.go",
 		"if n.flushed.done >= wanted {", "if n.flushed.done+1 >= wanted {", "node", "Flood|Flush"},
 	{"a frame that may have been sent gives its number to the next", "node/flood.go",
-		"result = replica.Uncertain", "result = replica.NotSent", "node", "Flood|Flush|Uncertain"},
+		"result = replica.Uncertain", "result = replica.NotSent", "node", "UncertainSend"},
 
 	// The queues of a neighbour.
 	{"a sequence number is used again after an uncertain send", "node/replica/edge.go",
@@ -35,7 +35,7 @@ var faults = []fault{
 	{"records of an uncertain frame are dropped", "node/replica/edge.go",
 		"if d.inFlight.retry.clear(id) && result != Sent {", "if d.inFlight.retry.clear(id) && result == NotSent {", "node/replica", "Frame|Edge|Send|Uncertain"},
 	{"live records are forgotten when the neighbour goes down", "node/replica/edge.go",
-		"d.live.moveTo(&d.backlog, d.live.end())", "d.live.dropAll()", "node/replica", "Edge|Down|Backlog|Outbox"},
+		"d.live.moveTo(&d.backlog, d.live.end())", "d.live.dropAll()", "node/replica", "QueuedWhileDown"},
 	{"a queue has passed what is still in it", "node/replica/outbox.go",
 		"return o.left >= end || o.length == 0", "return true", "node/replica", "Outbox|Passed|Edge"},
 
@@ -45,7 +45,7 @@ var faults = []fault{
 	{"one lost message is not noticed", "node/replica/sequence.go",
 		"return s.note(m, s.seen.Seq+1, now)", "return s.note(m, s.seen.Seq+2, now)", "node/replica", "Sequence|Loss|Lost|Gap"},
 	{"buckets that a reply leaves out are not requested again", "node/replica/compare.go",
-		"range c.requested[done:] {", "range c.requested[requested:] {", "node/replica", "Repair"},
+		"range c.requested[done:] {", "range c.requested[requested:] {", "node/replica", "PartOfReply"},
 	{"the first message of digests counts as all", "node/replica/compare.go",
 		"c.moved, c.compared = now, m.Last", "c.moved, c.compared = now, true", "node/replica", "Repair"},
 	{"a neighbour is not asked back", "node/replica/answer.go",
@@ -63,7 +63,7 @@ var faults = []fault{
 	{"an append that failed counts", "node/journaling.go",
 		"n.replica.JournalDone(err == nil)", "n.replica.JournalDone(true)", "node", "Journal"},
 	{"news that came during an append counts as appended", "node/journaling.go",
-		"n.journalled.advance(seq)", "n.journalled.advance(n.replica.JournalSeq())", "node", "Journal"},
+		"n.journalled.advance(seq)", "n.journalled.advance(max(seq, n.replica.JournalSeq()))", "node", "Journal"},
 	{"a reply does not wait for the journal", "node/journaling.go",
 		"if n.journalled.done < seq {", "if n.journalled.done > seq {", "node", "Journal"},
 }

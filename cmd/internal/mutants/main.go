@@ -84,6 +84,9 @@ func (f fault) apply(root string) ([]byte, error) {
 	return bytes.Replace(content, []byte(f.old), []byte(f.new), 1), nil
 }
 
+// timeout is the longest that the tests for one fault may take.
+const timeout = "3m"
+
 // notBuilt is in the output of go test if a package did not compile.
 var notBuilt = regexp.MustCompile(`(?m)^FAIL\s+\S+ \[(build|setup) failed\]`)
 
@@ -110,12 +113,14 @@ func (f fault) try(root string) error {
 	if err := os.WriteFile(overlay, text, 0o600); err != nil {
 		return err
 	}
-	cmd := exec.Command("go", "test", "-overlay", overlay, "-count=1", "-failfast", "-timeout", "3m", "-run", f.tests, "./"+f.pkg)
+	cmd := exec.Command("go", "test", "-overlay", overlay, "-count=1", "-failfast", "-timeout", timeout, "-run", f.tests, "./"+f.pkg)
 	cmd.Dir = root
 	out, err := cmd.CombinedOutput()
 	switch {
 	case err == nil:
 		return fmt.Errorf("the tests %s of %s pass with it", f.tests, f.pkg)
+	case bytes.Contains(out, []byte("panic: test timed out")):
+		return fmt.Errorf("the tests %s of %s take longer than %s, with or without it", f.tests, f.pkg, timeout)
 	case notBuilt.Match(out):
 		return fmt.Errorf("it does not compile:\n%s", out)
 	}
