@@ -18,7 +18,7 @@ func TestQuarantine(t *testing.T) {
 		h.startAll()
 		settle()
 		a := h.servers["A"].node
-		for range 20 {
+		for range 200 {
 			a.Receive(bus.Message{Lane: bus.Records, Peer: "B", Data: []byte("malformed\n")})
 		}
 		time.Sleep(2 * time.Second)

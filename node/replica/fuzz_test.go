@@ -137,7 +137,7 @@ func (p *fuzzedPair) step(kind byte, payload []byte) {
 func (p *fuzzedPair) answer(by, edge int, request []byte) (next []byte) {
 	r := p.replicas[by]
 	limit := replySize + r.store.Size() + wire.Groups*wire.GroupSize
-	reply, err := r.HandleRequest(edge, request, p.now)
+	reply, _, err := r.HandleRequest(edge, request, p.now)
 	if err != nil {
 		return nil
 	}
@@ -165,7 +165,7 @@ func (p *fuzzedPair) checkBounds() {
 	for _, r := range p.replicas {
 		n := r.store.Len()
 		for e, d := range r.edges {
-			if queued := d.live.length + d.backlog.length + d.delayed.queue.length; queued > n || d.unsendable.length > n {
+			if queued := d.live.length + d.backlog.length + d.delayed.queue.length; queued > n || d.unsendable.length > n || d.kept.length > n {
 				p.t.Fatalf("%s: %d records are queued for edge %d, of %d clients", r.cfg.Name, queued, e, n)
 			}
 		}
@@ -221,7 +221,7 @@ func realScript(t testing.TB) (script []byte) {
 	script = appendStep(script, stepBegin, nil)
 	for request != nil {
 		script = appendStep(script, stepRequest, request)
-		reply, err := p.b.HandleRequest(0, request, p.now)
+		reply, _, err := p.b.HandleRequest(0, request, p.now)
 		if err != nil {
 			t.Fatal(err)
 		}
