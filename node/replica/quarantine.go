@@ -204,7 +204,8 @@ func (r *Replica) judgeFrame(e int, m wire.Mark, frame []byte, result FrameResul
 // that last.
 type claim struct {
 	receipt wire.Instant
-	at      time.Time // when the record arrived; zero for no claim
+	since   time.Time // when the first such record arrived; zero for none
+	judged  time.Time // when the last claim was judged
 }
 
 const receiptsAhead = "its own records have receipts more than a day after its clock"
@@ -218,20 +219,28 @@ func (d *edge) noteReceipt(line []byte, effective wire.Instant, now time.Time) {
 		return
 	}
 	rec, err := wire.ParseRecord(line)
-	if c := &d.conduct.claim; err == nil && string(rec.Server()) == d.peer && rec.Receipt.Compare(limit) > 0 && rec.Receipt.Compare(c.receipt) > 0 {
-		*c = claim{rec.Receipt, now}
+	c := &d.conduct.claim
+	if err != nil || string(rec.Server()) != d.peer || rec.Receipt.Compare(limit) <= 0 {
+		return
+	}
+	if c.since.IsZero() {
+		c.since, c.receipt = now, rec.Receipt
+	}
+	if rec.Receipt.Compare(c.receipt) > 0 {
+		c.receipt = rec.Receipt
 	}
 }
 
-// judgeReceipts judges the claim once the neighbour's clock is known again: a record may
-// arrive before the heartbeat which shows that the clock was set forward.
+// judgeReceipts judges the claim, once a second: with the next heartbeat, or when none has
+// come for a while. A record may arrive before the heartbeat which shows that the clock was
+// set forward.
 func (r *Replica) judgeReceipts(e int, now time.Time) []Event {
 	d := r.edges[e]
 	c := d.conduct.claim
-	if c.at.IsZero() || d.heard.Before(c.at) && now.Sub(c.at) < DownAfter {
+	if c.since.IsZero() || d.heard.Before(now) && now.Sub(c.since) < DownAfter || now.Sub(c.judged) < HeartbeatEvery {
 		return nil
 	}
-	d.conduct.claim = claim{}
+	d.conduct.claim = claim{judged: now}
 	if c.receipt.Compare(d.heartbeat.Clock.Add(receiptAhead)) <= 0 {
 		return nil
 	}
