@@ -18,7 +18,7 @@ func TestQuarantine(t *testing.T) {
 		h.startAll()
 		settle()
 		a := h.servers["A"].node
-		for range 20 {
+		for range 200 {
 			a.Receive(bus.Message{Lane: bus.Records, Peer: "B", Data: []byte("malformed\n")})
 		}
 		time.Sleep(2 * time.Second)
@@ -51,8 +51,8 @@ func TestQuarantine(t *testing.T) {
 	})
 }
 
-// TestRequestFlood: requests that a neighbour sends faster than they can be answered are
-// dropped but for the newest, do not hold up what others send, and lead to quarantine.
+// TestRequestFlood: of requests that a neighbour sends faster than they can be answered the
+// oldest are dropped. They do not hold up what others send, and lead to quarantine.
 func TestRequestFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHerd(t, "A-B,A-C")
@@ -61,16 +61,19 @@ func TestRequestFlood(t *testing.T) {
 		a := h.servers["A"].node
 		request := make([]byte, 14+256*8)
 		request[0] = 'G'
-		a.mu.Lock() // replies wait for it
-		for i := range 10 {
+		for i := range maxRequests + 3 {
 			request[8] = byte(i)
-			if a.requests.add(requestOfB(request)) != (i > 0) {
-				t.Errorf("request %d replaces another one: %v", i, i == 0)
+			if a.requests.add(requestOf(0, request)) != (i >= maxRequests) {
+				t.Errorf("for request %d another one is dropped: %v", i, i < maxRequests)
 			}
 		}
-		a.mu.Unlock()
-		if r, ok := a.requests.next(); !ok || r.message.Data[8] != 9 {
-			t.Errorf("the request that is left is %v %v, want the newest", r, ok)
+		a.requests.add(requestOf(1, request))
+		var order []string
+		for r, ok := a.requests.next(); ok; r, ok = a.requests.next() {
+			order = append(order, fmt.Sprint(r.edge, ":", r.message.Data[8]))
+		}
+		if got := strings.Join(order, " "); got != "1:10 0:3 0:4 0:5 0:6 0:7 0:8 0:9 0:10" {
+			t.Errorf("requests are answered in the order %s", got)
 		}
 		for range 100_000 {
 			a.Receive(bus.Message{Lane: bus.SyncRequest, Peer: "B", Data: request})
@@ -82,6 +85,6 @@ func TestRequestFlood(t *testing.T) {
 	})
 }
 
-func requestOfB(data []byte) request {
-	return request{0, bus.Message{Lane: bus.SyncRequest, Peer: "B", Data: append([]byte(nil), data...)}}
+func requestOf(edge int, data []byte) request {
+	return request{edge, bus.Message{Lane: bus.SyncRequest, Data: append([]byte(nil), data...)}}
 }

@@ -50,13 +50,18 @@ func (n *Node) sendSync(lane bus.Lane, peer string, message []byte) error {
 	return err
 }
 
-// requests are the neighbours' requests that wait for a reply: of each neighbour the
-// newest. A neighbour sends the next one once it has the reply, or has given up.
+// maxRequests of one neighbour wait for a reply. A neighbour sends the next request once it
+// has the reply, or has given up.
+const maxRequests = 8
+
+// requests are the neighbours' requests that wait for a reply: of each neighbour the newest
+// maxRequests.
 type requests struct {
 	wake chan struct{} // capacity 1
 
-	mu      sync.Mutex // guards waiting; no other lock is taken while it is held
-	waiting []request  // in the order of their edges' first
+	mu      sync.Mutex // guards what follows; no other lock is taken while it is held
+	waiting []request  // in the order of their arrival
+	last    int        // the edge of the request that next returned last
 }
 
 type request struct {
@@ -66,7 +71,7 @@ type request struct {
 
 func newRequests() requests { return requests{wake: make(chan struct{}, 1)} }
 
-// put adds the request that came over edge e, in place of an older one.
+// put adds the request that came over edge e.
 func (q *requests) put(n *Node, e int, m bus.Message) (events []replica.Event) {
 	if q.add(request{e, m}) {
 		n.locked(func() { events = n.replica.RequestDropped(e, time.Now()) })
@@ -75,29 +80,36 @@ func (q *requests) put(n *Node, e int, m bus.Message) (events []replica.Event) {
 	return events
 }
 
-// add adds a request and reports whether it takes the place of another one.
-func (q *requests) add(r request) (replaced bool) {
+// add adds a request and reports whether the oldest one of the same edge was dropped for it.
+func (q *requests) add(r request) (dropped bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for i := range q.waiting {
-		if q.waiting[i].edge == r.edge {
-			q.waiting[i] = r
-			return true
+	ofEdge := func(other request) bool { return other.edge == r.edge }
+	waiting := 0
+	for _, other := range q.waiting {
+		if ofEdge(other) {
+			waiting++
 		}
 	}
+	if dropped = waiting >= maxRequests; dropped {
+		oldest := slices.IndexFunc(q.waiting, ofEdge)
+		q.waiting = slices.Delete(q.waiting, oldest, oldest+1)
+	}
 	q.waiting = append(q.waiting, r)
-	return false
+	return dropped
 }
 
-// next removes the request that has waited for longest.
+// next removes the request that has waited for longest, of another edge than the last one if
+// there is one: neighbours take turns.
 func (q *requests) next() (r request, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.waiting) == 0 {
 		return request{}, false
 	}
-	r = q.waiting[0]
-	q.waiting = slices.Delete(q.waiting, 0, 1)
+	i := max(0, slices.IndexFunc(q.waiting, func(r request) bool { return r.edge != q.last }))
+	r = q.waiting[i]
+	q.waiting, q.last = slices.Delete(q.waiting, i, i+1), r.edge
 	return r, true
 }
 

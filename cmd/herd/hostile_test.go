@@ -85,7 +85,7 @@ var attacks = map[string]func(h *hostile, to string){
 		}
 	},
 	"malformed frames": func(h *hostile, to string) {
-		for i := range 20 {
+		for i := range 200 {
 			h.frame(to, uint64(i+1), "AT "+h.name+" \xff\x00\nIAMAT x\n")
 		}
 	},

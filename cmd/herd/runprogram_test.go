@@ -82,6 +82,9 @@ func startCommand(t testing.TB, cmd *exec.Cmd) *program {
 	t.Cleanup(func() {
 		p.cmd.Process.Kill()
 		<-p.ended
+		if strings.Contains(p.stderr.String(), "is in quarantine") && !strings.Contains(t.Name(), "Hostile") {
+			t.Error("a server had a neighbour in quarantine that keeps to the protocol")
+		}
 		if t.Failed() {
 			t.Logf("%s\n%s%s", strings.Join(cmd.Args, " "), p.stdout.String(), p.stderr.String())
 		}

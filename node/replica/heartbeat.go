@@ -123,6 +123,9 @@ func (r *Replica) HandleHeartbeat(e int, b wire.Heartbeat, now time.Time) (event
 		d.goodbye, d.confirmed, d.clock.samples = goodbye{}, wire.Mark{}, nil
 	}
 	d.heartbeat, d.heard = b, now
+	if events = append(events, r.judgeReceipts(e, now)...); d.quarantined(now) {
+		return events, false
+	}
 	differs := r.noteDifference(d, b)
 	if d.difference.refused() { // what else it says is not about this edge
 		return append(events, d.limited(append(r.goDown(e, d.problem()), differs...), now)...), false

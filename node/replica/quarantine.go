@@ -27,10 +27,14 @@ import (
 //   - records again and again that we have already.
 //
 // A few such messages are only counted and dropped: on a bus without keys, anybody could
-// have sent them.
+// have sent them. What cannot be parsed counts least.
 const (
-	offencesAllowed = 4 // at a time
-	offenceEvery    = 5 * time.Second
+	offencePoints = 100 // at a time
+	pointEvery    = time.Second / 2
+
+	malformed = 1  // points
+	breach    = 10 // of what can be parsed
+	lie       = 25 // about a clock
 
 	firstQuarantine = 30 * time.Second
 	maxQuarantine   = 4 * time.Minute
@@ -101,7 +105,7 @@ func (r *Replica) judgeError(e int, err error, now time.Time) []Event {
 	if o := (offending{}); !errors.As(err, &o) {
 		return nil
 	}
-	return r.offence(e, err.Error(), now)
+	return r.offence(e, breach, err.Error(), now)
 }
 
 var errQuarantined = errors.New("the neighbour is in quarantine")
@@ -119,12 +123,12 @@ func (r *Replica) Quarantined(now time.Time) (peers []string) {
 	return peers
 }
 
-// offence notes a message on edge e that breaks the protocol. Too many of them lead to
+// offence notes a message on edge e that breaks the protocol. Too many points lead to
 // quarantine.
-func (r *Replica) offence(e int, what string, now time.Time) []Event {
+func (r *Replica) offence(e, points int, what string, now time.Time) []Event {
 	d := r.edges[e]
 	d.counts.Offences++
-	if d.conduct.offences.take(now, offencesAllowed, offenceEvery) {
+	if d.conduct.offences.take(now, points, offencePoints, pointEvery) {
 		return nil
 	}
 	return r.quarantine(e, what, now)
@@ -164,14 +168,14 @@ func (r *Replica) Malformed(e int, what string, now time.Time) []Event {
 	if r.edges[e].removed || r.edges[e].quarantined(now) {
 		return nil
 	}
-	return r.offence(e, what, now)
+	return r.offence(e, malformed, what, now)
 }
 
 // RequestDropped says that a request of the neighbour at edge e was dropped because a later
 // one had arrived before it could be answered.
 func (r *Replica) RequestDropped(e int, now time.Time) []Event {
 	d := r.edges[e]
-	if d.removed || d.quarantined(now) || d.conduct.dropped.take(now, droppedBurst, droppedEvery) {
+	if d.removed || d.quarantined(now) || d.conduct.dropped.take(now, 1, droppedBurst, droppedEvery) {
 		return nil
 	}
 	d.counts.Offences++
@@ -187,11 +191,11 @@ func (r *Replica) judgeFrame(e int, m wire.Mark, frame []byte, result FrameResul
 		d.counts.Offences++
 		return r.quarantine(e, "it sent records again and again that we have already", now)
 	case result.Malformed > 0:
-		return r.offence(e, fmt.Sprintf("a frame had %d malformed lines", result.Malformed), now)
+		return r.offence(e, malformed, fmt.Sprintf("a frame had %d malformed lines", result.Malformed), now)
 	case len(frame) > messageSize && lines > 1:
-		return r.offence(e, fmt.Sprintf("a frame of %d lines had %d bytes, more than %d", lines, len(frame), messageSize), now)
+		return r.offence(e, breach, fmt.Sprintf("a frame of %d lines had %d bytes, more than %d", lines, len(frame), messageSize), now)
 	case !d.in.plausible(m, now):
-		return r.offence(e, fmt.Sprintf("a frame had the number %d, after %d", m.Seq, d.in.seen.Seq), now)
+		return r.offence(e, breach, fmt.Sprintf("a frame had the number %d, after %d", m.Seq, d.in.seen.Seq), now)
 	}
 	return nil
 }
@@ -200,7 +204,8 @@ func (r *Replica) judgeFrame(e int, m wire.Mark, frame []byte, result FrameResul
 // that last.
 type claim struct {
 	receipt wire.Instant
-	at      time.Time // when the record arrived; zero for no claim
+	since   time.Time // when the first such record arrived; zero for none
+	judged  time.Time // when the last claim was judged
 }
 
 const receiptsAhead = "its own records have receipts more than a day after its clock"
@@ -214,35 +219,43 @@ func (d *edge) noteReceipt(line []byte, effective wire.Instant, now time.Time) {
 		return
 	}
 	rec, err := wire.ParseRecord(line)
-	if c := &d.conduct.claim; err == nil && string(rec.Server()) == d.peer && rec.Receipt.Compare(limit) > 0 && rec.Receipt.Compare(c.receipt) > 0 {
-		*c = claim{rec.Receipt, now}
+	c := &d.conduct.claim
+	if err != nil || string(rec.Server()) != d.peer || rec.Receipt.Compare(limit) <= 0 {
+		return
+	}
+	if c.since.IsZero() {
+		c.since, c.receipt = now, rec.Receipt
+	}
+	if rec.Receipt.Compare(c.receipt) > 0 {
+		c.receipt = rec.Receipt
 	}
 }
 
-// judgeReceipts judges the claim once the neighbour's clock is known again: a record may
-// arrive before the heartbeat which shows that the clock was set forward.
+// judgeReceipts judges the claim, once a second: with the next heartbeat, or when none has
+// come for a while. A record may arrive before the heartbeat which shows that the clock was
+// set forward.
 func (r *Replica) judgeReceipts(e int, now time.Time) []Event {
 	d := r.edges[e]
 	c := d.conduct.claim
-	if c.at.IsZero() || d.heard.Before(c.at) && now.Sub(c.at) < DownAfter {
+	if c.since.IsZero() || d.heard.Before(now) && now.Sub(c.since) < DownAfter || now.Sub(c.judged) < HeartbeatEvery {
 		return nil
 	}
-	d.conduct.claim = claim{}
+	d.conduct.claim = claim{judged: now}
 	if c.receipt.Compare(d.heartbeat.Clock.Add(receiptAhead)) <= 0 {
 		return nil
 	}
-	return r.offence(e, receiptsAhead, now)
+	return r.offence(e, lie, receiptsAhead, now)
 }
 
 // judgeHeartbeat judges a heartbeat before anything that it says is used.
 func (r *Replica) judgeHeartbeat(e int, b wire.Heartbeat, now time.Time) []Event {
 	d := r.edges[e]
 	switch {
-	case !d.conduct.heartbeats.take(now, heartbeatBurst, heartbeatEvery):
+	case !d.conduct.heartbeats.take(now, 1, heartbeatBurst, heartbeatEvery):
 		d.counts.Offences++
 		return r.quarantine(e, "it sent too many heartbeats", now)
 	case !d.in.plausible(wire.Mark{Epoch: b.Epoch, Seq: b.Seq}, now):
-		return r.offence(e, fmt.Sprintf("a heartbeat had the number %d, after %d", b.Seq, d.in.seen.Seq), now)
+		return r.offence(e, breach, fmt.Sprintf("a heartbeat had the number %d, after %d", b.Seq, d.in.seen.Seq), now)
 	}
 	return nil
 }
@@ -252,9 +265,9 @@ func (r *Replica) judgeRequest(e int, kind wire.SyncKind, now time.Time) []Event
 	d := r.edges[e]
 	why := ""
 	switch {
-	case kind == wire.RequestGroups && !d.conduct.comparisons.take(now, comparisonBurst, comparisonEvery):
+	case kind == wire.RequestGroups && !d.conduct.comparisons.take(now, 1, comparisonBurst, comparisonEvery):
 		why = "it began too many comparisons"
-	case !d.conduct.requests.take(now, requestBurst, requestEvery):
+	case !d.conduct.requests.take(now, 1, requestBurst, requestEvery):
 		why = "it sent too many requests of repair"
 	default:
 		return nil

@@ -17,16 +17,16 @@ type bucket struct {
 	full time.Time // when it is full again
 }
 
-// take takes a token, and reports false if there is none. The bucket holds burst tokens and
-// gets one every so often.
-func (b *bucket) take(now time.Time, burst int, every time.Duration) bool {
+// take takes n tokens, and reports false if there are fewer. The bucket holds burst tokens
+// and gets one every so often.
+func (b *bucket) take(now time.Time, n, burst int, every time.Duration) bool {
 	if b.full.Before(now) {
 		b.full = now
 	}
-	if b.full.Sub(now) > time.Duration(burst-1)*every {
+	if b.full.Sub(now) > time.Duration(burst-n)*every {
 		return false
 	}
-	b.full = b.full.Add(every)
+	b.full = b.full.Add(time.Duration(n) * every)
 	return true
 }
 
@@ -38,7 +38,7 @@ type throttle struct {
 }
 
 // take reports whether there is room for one event, and takes it.
-func (t *throttle) take(now time.Time) bool { return t.bucket.take(now, eventBurst, eventEvery) }
+func (t *throttle) take(now time.Time) bool { return t.bucket.take(now, 1, eventBurst, eventEvery) }
 
 // limited returns the events that are to be reported now. Of those that it leaves out, the
 // last one is reported when there is room.
