@@ -103,7 +103,6 @@ func (c *checker) validate(e environment) settings {
 			Line:    c.number("HERD_MAX_LINE", e.MaxLine, 64, 256<<10),
 			Conns:   c.number("HERD_MAX_CONNS", e.MaxConns, 1, 1<<31-1),
 			Clients: c.number("HERD_MAX_CLIENTS", e.MaxClients, 1, 1<<31-1),
-			// The first client takes most of the least value.
 			MapBytes: c.bytes("HERD_MAX_MAP_BYTES", e.MaxMapBytes, 1<<20),
 			Idle:     c.duration("HERD_IDLE_TIMEOUT", e.IdleTimeout, time.Millisecond),
 			Write:    c.duration("HERD_WRITE_TIMEOUT", e.WriteTimeout, time.Millisecond),
