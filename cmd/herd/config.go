@@ -100,9 +100,9 @@ func (c *checker) validate(e environment) settings {
 		limits: node.Limits{
 			// A record of the longest line must fit into a message of a nats-server with the
 			// default max_payload, 1 MB.
-			Line:    c.number("HERD_MAX_LINE", e.MaxLine, 64, 256<<10),
-			Conns:   c.number("HERD_MAX_CONNS", e.MaxConns, 1, 1<<31-1),
-			Clients: c.number("HERD_MAX_CLIENTS", e.MaxClients, 1, 1<<31-1),
+			Line:     c.number("HERD_MAX_LINE", e.MaxLine, 64, 256<<10),
+			Conns:    c.number("HERD_MAX_CONNS", e.MaxConns, 1, 1<<31-1),
+			Clients:  c.number("HERD_MAX_CLIENTS", e.MaxClients, 1, 1<<31-1),
 			MapBytes: c.bytes("HERD_MAX_MAP_BYTES", e.MaxMapBytes, 1<<20),
 			Idle:     c.duration("HERD_IDLE_TIMEOUT", e.IdleTimeout, time.Millisecond),
 			Write:    c.duration("HERD_WRITE_TIMEOUT", e.WriteTimeout, time.Millisecond),
