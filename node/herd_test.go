@@ -24,7 +24,7 @@ import (
 var discard = slog.New(slog.DiscardHandler)
 
 // generous limits are not reached by tests that do not set their own.
-var generous = Limits{Line: 8192, Conns: 100, Clients: 1000, Idle: time.Hour, Write: time.Minute}
+var generous = Limits{Line: 8192, Conns: 100, Clients: 1000, Idle: time.Hour, Write: time.Minute, Handshake: 10 * time.Second}
 
 // noPlaces is a places source without places.
 type noPlaces struct{}
