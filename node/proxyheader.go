@@ -39,6 +39,9 @@ func readProxyHeader(r io.Reader) (source netip.AddrPort, err error) {
 	default:
 		err = errNoProxyHeader
 	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
 	if err != nil {
 		return source, err
 	}
