@@ -156,7 +156,10 @@ func TestProxiedConnections(t *testing.T) {
 	}
 	own := local.LocalAddr().String()
 	dialTCP(t, address).Close() // a health check
-	eventually(t, func() bool { return n.Stats().Clients == 2 })
+	eventually(t, func() bool { return strings.Contains(log.String(), "connection lost during the handshake") })
+	if accepted := n.Stats().Accepted; accepted != 3 {
+		t.Errorf("%d clients were accepted, want 3", accepted)
+	}
 	for reason, count := range n.Stats().Refusals {
 		if count > 0 {
 			t.Errorf("%d refusals: %s", count, reason)

@@ -105,7 +105,7 @@ func FuzzReadProxyHeader(f *testing.F) {
 		f.Add([]byte(proxyHeader(f, version, "[2001:db8::7]:56324") + "\x16\x03\x01"))
 	}
 	f.Add([]byte(proxyHeader(f, 2, "203.0.113.7:1", proxyproto.TLV{Type: proxyproto.PP2_TYPE_AUTHORITY, Value: []byte("herd.example")})))
-	for _, seed := range []string{localV2, unknownV1, unknownLongV1, "PROXY TCP4 1.2.3.4 1.2.3.4 1 1\r", signatureV2 + "\x21\x11\xff\xff", "IAMAT kiwi +1+1 1\n", ""} {
+	for _, seed := range []string{localV2, unknownV1, unknownLongV1, "PROXY TCP4 1.2.3.4 1.2.3.4 1 1\r", signatureV2 + "\x21\x11\xff\xff" + strings.Repeat("x", 1<<16), "IAMAT kiwi +1+1 1\n", ""} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, input []byte) {
