@@ -80,9 +80,6 @@ func (s *session) handshake(ctx context.Context) (ok bool) {
 	default:
 		n.refuse(why, 1, s.remote, err)
 	}
-	if why == failedHandshake {
-		closeGently(socketOf(s.conn)) // so that the client gets the alert
-	}
 	s.conn.Close()
 	return false
 }

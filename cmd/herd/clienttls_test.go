@@ -216,6 +216,10 @@ func TestClientAuthorityReload(t *testing.T) {
 		t.Errorf("reply %q: without HERD_TLS_BIND_ID any name is right", got)
 	}
 
+	if again, err := tryTLS(t, at, old, sessions); err != nil || !again.conn.ConnectionState().DidResume {
+		t.Errorf("a session is not resumed: %v", err)
+	}
+
 	if err := os.WriteFile(file, []byte("half a c"), 0o600); err != nil {
 		t.Fatal(err)
 	}
