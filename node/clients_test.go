@@ -39,6 +39,7 @@ func TestLimits(t *testing.T) {
 			if waited := time.Since(lastLine); waited < 50*time.Second || waited > time.Minute {
 				t.Errorf("it was closed after %v, want about a minute", waited)
 			}
+			h.dial("Solo").ask("x")
 			h.wantRefusals("Solo", "idle", 1)
 			c.conn.Close()
 			<-stopped
@@ -67,6 +68,7 @@ func TestLimits(t *testing.T) {
 			first.ask("x")
 			second.ask("x")
 			h.wantClosed(h.dial("Solo"))
+			second.ask("x")
 			first.conn.Close()
 			settle()
 			h.dial("Solo").ask("x")

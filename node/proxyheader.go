@@ -26,6 +26,9 @@ var errNoProxyHeader = errors.New("the connection does not begin with a PROXY pr
 // more, so that the connection can be used without a buffer between. source is the
 // client's address; the zero AddrPort if the header names none, so that the connection's
 // own address counts. An error is io.EOF if there was nothing to read.
+//
+// go-proxyproto parses the bytes: it follows the specification, and others maintain it. Its
+// own reading needs a buffer, and gives up on a header that arrives in pieces.
 func readProxyHeader(r io.Reader) (source netip.AddrPort, err error) {
 	header := make([]byte, shortestProxyHeader, longestProxyV1)
 	if _, err := io.ReadFull(r, header); err != nil {
