@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -106,10 +107,10 @@ func TestHandshakesDropTheOldest(t *testing.T) {
 	h := handshakes{most: 2}
 	begin := func(name string, wantDropped string) (end func(wantDropped bool)) {
 		t.Helper()
-		entry, oldest := h.begin(&session{remote: name})
+		entry, oldest := h.begin(&addressed{remote: &net.UnixAddr{Name: name}})
 		got := ""
 		if oldest != nil {
-			got = oldest.remote
+			got = oldest.RemoteAddr().String()
 		}
 		if got != wantDropped {
 			t.Errorf("%s drops %q, want %q", name, got, wantDropped)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -24,18 +25,18 @@ type handshakes struct {
 	most int
 
 	mu         sync.Mutex // guards inProgress; no other lock is taken while it is held
-	inProgress list.List  // of *session, the oldest first; nil for one that was dropped
+	inProgress list.List  // of net.Conn, sockets, the oldest first; nil for one that was dropped
 }
 
 // begin adds a handshake. If that is one too many, it drops the oldest, which the caller
 // must disconnect.
-func (h *handshakes) begin(s *session) (entry *list.Element, oldest *session) {
+func (h *handshakes) begin(socket net.Conn) (entry *list.Element, oldest net.Conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	entry = h.inProgress.PushBack(s)
+	entry = h.inProgress.PushBack(socket)
 	if h.inProgress.Len() > h.most {
 		first := h.inProgress.Front()
-		oldest = h.inProgress.Remove(first).(*session)
+		oldest = h.inProgress.Remove(first).(net.Conn)
 		first.Value = nil
 	}
 	return entry, oldest
@@ -58,10 +59,10 @@ type handshaker interface {
 // both. It reports whether the session may go on; otherwise it closes the connection.
 func (s *session) handshake(ctx context.Context) (ok bool) {
 	n := s.node
-	entry, oldest := n.handshakes.begin(s)
+	entry, oldest := n.handshakes.begin(socketOf(s.conn))
 	if oldest != nil {
-		n.refuse(tooManyHandshakes, 1, oldest.remote, nil)
-		socketOf(oldest.conn).Close()
+		n.refuse(tooManyHandshakes, 1, oldest.RemoteAddr().String(), nil)
+		oldest.Close()
 	}
 	limited, cancel := context.WithTimeout(ctx, n.cfg.Limits.Handshake)
 	defer cancel()

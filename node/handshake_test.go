@@ -105,19 +105,20 @@ func TestSilentHandshakes(t *testing.T) {
 	serverTLS, clientTLS := testTLS(t)
 	header := proxyHeader(t, 2, "203.0.113.7:1")
 	for name, tt := range map[string]struct {
-		with func(*Config)
-		dial func(address string) net.Conn
+		with  func(*Config)
+		begin string // what the others send before they are silent
+		dial  func(address string) net.Conn
 	}{
 		"TLS": {
-			func(cfg *Config) { cfg.TLS = serverTLS },
+			func(cfg *Config) { cfg.TLS = serverTLS }, "\x16\x03\x01",
 			func(address string) net.Conn { return tls.Client(dialTCP(t, address), clientTLS) },
 		},
 		"PROXY header": {
-			func(cfg *Config) { cfg.Proxies = loopbackProxies },
+			func(cfg *Config) { cfg.Proxies = loopbackProxies }, "",
 			func(address string) net.Conn { return &prefixed{dialTCP(t, address), header} },
 		},
 		"PROXY header and TLS": {
-			func(cfg *Config) { cfg.TLS, cfg.Proxies = serverTLS, loopbackProxies },
+			func(cfg *Config) { cfg.TLS, cfg.Proxies = serverTLS, loopbackProxies }, proxyHeader(t, 2, "127.0.0.1:1"), // no limit of an address
 			func(address string) net.Conn { return tls.Client(&prefixed{dialTCP(t, address), header}, clientTLS) },
 		},
 	} {
@@ -131,7 +132,7 @@ func TestSilentHandshakes(t *testing.T) {
 			var honest []*client
 			for dropped := silent - share; len(honest) < 5; dropped += silent {
 				for range silent {
-					dialTCP(t, address)
+					write(t, dialTCP(t, address), tt.begin)
 				}
 				eventually(t, func() bool { return n.Stats().Refusals["handshakes"] == uint64(dropped) })
 				conn := tt.dial(address)
