@@ -494,6 +494,28 @@ func TestFailedSendIsRetried(t *testing.T) {
 	})
 }
 
+// TestUncertainSendLeavesGap: the number of a frame that may have been sent is not used
+// again, so that the neighbour notices if it was lost. One that was not sent leaves no gap.
+func TestUncertainSendLeavesGap(t *testing.T) {
+	for err, want := range map[error]uint64{bus.ErrUncertain: 1, bus.ErrDisconnected: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newTestHerd(t, "A-B")
+			slow := startSlow(h, "A")
+			h.start("B", 2, nil)
+			settle()
+			slow.set(nil, err)
+			record := h.dial("A").ask("IAMAT kiwi +1+1 100")
+			slow.set(nil, nil)
+			time.Sleep(replica.HeartbeatEvery + 100*time.Millisecond) // then the flush is retried
+			settle()
+			h.wantRecord("kiwi", record)
+			if got := h.servers["B"].node.Stats().Edges[0].Lost; got != want {
+				t.Errorf("after %v B notices %d lost messages, want %d", err, got, want)
+			}
+		})
+	}
+}
+
 // recordingBus notes the records that are sent. It takes some time for each call, and
 // takes only small messages.
 type recordingBus struct {

@@ -65,6 +65,15 @@ func (r *relay) thaw() {
 	}
 }
 
+// reset closes all connections, at both ends. New ones are accepted.
+func (r *relay) reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for c := range r.conns {
+		c.Close()
+	}
+}
+
 func (r *relay) close() {
 	r.thaw()
 	r.ln.Close()

@@ -22,7 +22,7 @@ var damages = flag.Int("damages", 100, "random damages of each kind of journal t
 // tree is the files of a directory, by path.
 type tree map[string][]byte
 
-func readTree(t *testing.T, dir string) tree {
+func readTree(t testing.TB, dir string) tree {
 	t.Helper()
 	all := tree{}
 	if err := fs.WalkDir(os.DirFS(dir), ".", func(path string, d fs.DirEntry, err error) error {
@@ -36,7 +36,7 @@ func readTree(t *testing.T, dir string) tree {
 	return all
 }
 
-func (f tree) write(t *testing.T, dir string) {
+func (f tree) write(t testing.TB, dir string) {
 	t.Helper()
 	for path, content := range f {
 		path = filepath.Join(dir, path)

@@ -124,7 +124,7 @@ func quickDisk() *faultyDisk {
 }
 
 // openQuick is open with a quickDisk.
-func openQuick(t *testing.T, dir string) (j *Journal, lines, damage []string) {
+func openQuick(t testing.TB, dir string) (j *Journal, lines, damage []string) {
 	t.Helper()
 	j = newJournal(dir)
 	j.disk = quickDisk()

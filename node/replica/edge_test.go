@@ -215,3 +215,18 @@ func TestSmallMessages(t *testing.T) {
 		t.Errorf("Next = %q, %v, %v, want a last message without lines", message, more, err)
 	}
 }
+
+// TestQueuedWhileDown: what is queued when a neighbour goes down is sent when it is up
+// again, also without a repair.
+func TestQueuedWhileDown(t *testing.T) {
+	r := newConnected(0)
+	want := report(t, r, "IAMAT kiwi +1+1 50", 51) + "\n"
+	r.Disconnected()
+	if f := r.NextFrame(0, nil); f.Lines > 0 {
+		t.Errorf("a frame of %q for a neighbour that is down", f.Data)
+	}
+	r.HandleHeartbeat(0, heartbeatOf(theirEpoch, 0), time.Unix(60, 0))
+	if f := r.NextFrame(0, nil); string(f.Data) != want {
+		t.Errorf("NextFrame = %q after the neighbour came up again, want %q", f.Data, want)
+	}
+}

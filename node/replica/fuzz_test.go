@@ -38,6 +38,9 @@ const (
 	fromOther = 1 << 6
 )
 
+// fuzzedLimit is the limit of B's map in bytes, which some scripts reach.
+const fuzzedLimit = 20_000
+
 // fuzzedPair is two neighbours, A and B, each of which also has a neighbour M. Whatever
 // arrives from M is the fuzzer's.
 type fuzzedPair struct {
@@ -49,7 +52,11 @@ type fuzzedPair struct {
 func newFuzzedPair(t *testing.T) *fuzzedPair {
 	p := &fuzzedPair{t: t, now: time.Unix(1_700_000_000, 0)}
 	for i, peers := range [][]string{{"B", "M"}, {"A", "M"}} {
-		p.replicas[i] = New(Config{Name: string(rune('A' + i)), Topology: Topology{Neighbours: peers, Hash: 7}, Epoch: uint64(1 + i), Repair: 30 * time.Second, Journal: true})
+		cfg := Config{Name: string(rune('A' + i)), Topology: Topology{Neighbours: peers, Hash: 7}, Epoch: uint64(1 + i), Repair: 30 * time.Second, Journal: true}
+		if i == 1 {
+			cfg.MaxBytes = fuzzedLimit
+		}
+		p.replicas[i] = New(cfg)
 	}
 	p.beat()
 	return p
@@ -87,7 +94,7 @@ func (p *fuzzedPair) step(kind byte, payload []byte) {
 	switch kind &^ (atB | fromOther) % steps {
 	case stepFrame:
 		var m wire.Mark
-		if len(payload) >= 9 {
+		if len(payload) >= 9 && payload[0] < 16 {
 			m = wire.Mark{Epoch: uint64(payload[0]), Seq: binary.LittleEndian.Uint64(payload[1:])}
 			payload = payload[9:]
 		}
@@ -168,6 +175,9 @@ func (p *fuzzedPair) checkBounds() {
 			if queued := d.live.length + d.backlog.length + d.delayed.queue.length; queued > n || d.unsendable.length > n || d.kept.length > n {
 				p.t.Fatalf("%s: %d records are queued for edge %d, of %d clients", r.cfg.Name, queued, e, n)
 			}
+		}
+		if limit := r.store.Limit(); limit > 0 && r.store.Bytes() > limit+limit/10 {
+			p.t.Fatalf("%s: the map takes %d bytes, of a limit of %d", r.cfg.Name, r.store.Bytes(), limit)
 		}
 		if queued := r.Unjournalled(); queued > n {
 			p.t.Fatalf("%s: %d records are queued for the journal, of %d clients", r.cfg.Name, queued, n)
@@ -255,6 +265,11 @@ func FuzzNeighbour(f *testing.F) {
 	f.Add(appendStep(appendStep(honest, stepSend, nil), stepAltered|atB, []byte{0, 0, 1, 9, 0, 2, 14, 0, 255}))
 	f.Add(appendStep(honest, stepHeartbeat, []byte("epoch=9 seq=18446744073709551615 merged=1/18446744073709551615 records=-1 digest=000000000000000f clock=999999999999999999.000000005 format=1 topology=0000000000000abc ready answer")))
 	f.Add(appendStep(honest, stepRequest, wire.Sync{Kind: wire.RequestLines, ID: 1, Last: true, Both: true, Body: wire.AppendBucket(nil, 5, []uint64{1, 2, 3})}.Append(nil)))
+	var many []byte
+	for i := range 300 {
+		many = fmt.Appendf(many, "AT M +1.000000000 client%d +1+1 50\n", i)
+	}
+	f.Add(appendStep(appendStep(appendStep(nil, stepFrame|atB, many), stepFrame, many), stepTime, make([]byte, 40)))
 	f.Fuzz(func(t *testing.T, script []byte) {
 		p := newFuzzedPair(t)
 		p.run(script)

@@ -941,3 +941,43 @@ func TestReplyKeepsRecordsQueued(t *testing.T) {
 		t.Errorf("queued after the reply was sent: %q, want %q", got, newer+"\n")
 	}
 }
+
+// TestPartOfReply: buckets that a reply of lines does not cover are requested again.
+func TestPartOfReply(t *testing.T) {
+	p := newRepairPair(t)
+	lines := map[uint16]string{}
+	for i := range 3 {
+		line := fmt.Sprintf("AT B +1.000000000 kiwi%d +1+1 100", i)
+		mergeLine(t, p.b, line)
+		lines[store.BucketOf([]byte(line))] = line
+	}
+	p.heartbeats()
+	_, request, _ := p.a.NextRequest(p.now)
+	request = p.exchange(p.a, p.b, request)
+	for left := len(lines); left > 0; left-- {
+		m, err := wire.ParseSync(request)
+		if err != nil || m.Kind != wire.RequestLines {
+			t.Fatalf("with %d buckets left, the request is %q, %v", left, request, err)
+		}
+		var requested []uint16
+		for rest := m.Body; len(rest) > 0; {
+			var bucket uint16
+			if bucket, _, rest, err = wire.NextBucket(rest, nil); err != nil {
+				t.Fatal(err)
+			}
+			requested = append(requested, bucket)
+		}
+		if len(requested) != left {
+			t.Fatalf("buckets %v are requested, want %d", requested, left)
+		}
+		part := wire.Sync{Kind: wire.ReplyLines, ID: m.ID, Last: true, Done: 1, Body: []byte(lines[requested[0]] + "\n")}
+		result, err := p.a.HandleReply(0, part.Append(nil), p.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request = result.Request
+	}
+	if p.a.Map().Digest() != p.b.Map().Digest() || !p.a.InStep(0) {
+		t.Errorf("A holds %q, in step %v", sortedLines(p.a.Map()), p.a.InStep(0))
+	}
+}
