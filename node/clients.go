@@ -9,12 +9,11 @@ import (
 	"maps"
 	"math"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
-
-	"herd/bus/ratenote"
 )
 
 const (
@@ -31,39 +30,57 @@ type clients struct {
 	limits  Limits
 	running sync.WaitGroup // sessions
 
-	refusals ratenote.Limiter // connections
-	closed   chan struct{}    // tells serve that one was closed; capacity 1
+	closed chan struct{} // tells serve that one was closed; capacity 1
 
-	mu       sync.Mutex // guards what follows; no other lock is taken while it is held
-	open     map[net.Conn]struct{}
-	byHost   map[string]int // number of open ones, by remote host; without loopback
-	accepted uint64
-	refused  uint64
+	mu        sync.Mutex              // guards what follows; no other lock is taken while it is held, except those of rates
+	open      map[net.Conn]netip.Addr // its limitedAddress; the zero Addr also for one that is not admitted yet
+	byAddress map[netip.Addr]int      // number of open ones, by limitedAddress
+	rates     connRates
+	accepted  uint64
 }
 
 func newClients(l Limits) clients {
 	if l.Files == 0 {
 		l.Files = math.MaxInt
 	}
-	return clients{limits: l, closed: make(chan struct{}, 1), open: map[net.Conn]struct{}{}, byHost: map[string]int{}}
+	return clients{
+		limits: l, closed: make(chan struct{}, 1),
+		open: map[net.Conn]netip.Addr{}, byAddress: map[netip.Addr]int{}, rates: connRates{perSecond: l.ConnRate},
+	}
 }
 
-// admit counts conn as open if the limits allow.
-func (c *clients) admit(conn net.Conn) (ok bool) {
-	host, limited := limitedHost(conn)
+// most is how many connections may be open.
+func (c *clients) most() int { return min(c.limits.Conns, c.limits.Files) }
+
+// add counts conn as open, unless too many are.
+func (c *clients) add(conn net.Conn) (ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	most := min(c.limits.Conns, c.limits.Files)
-	if len(c.open) >= c.limits.Conns || limited && c.byHost[host] >= max(1, most/2) {
-		c.refused++
+	if len(c.open) >= c.limits.Conns {
 		return false
 	}
-	c.accepted++
-	c.open[conn] = struct{}{}
-	if limited {
-		c.byHost[host]++
-	}
+	c.open[conn] = netip.Addr{}
 	return true
+}
+
+// admit counts an open connection for the address of its client, unless a limit of that
+// address refuses it: then the caller must close it, and remove it.
+func (c *clients) admit(conn net.Conn, client netip.Addr, now time.Time) (why refusal, ok bool) {
+	address := limitedAddress(client)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if address.IsValid() {
+		if c.byAddress[address] >= max(1, c.most()/2) {
+			return tooManyOfAddress, false
+		}
+		if !c.rates.allow(address, now) {
+			return tooManyPerSecond, false
+		}
+		c.byAddress[address]++
+		c.open[conn] = address
+	}
+	c.accepted++
+	return 0, true
 }
 
 // hasFile reports whether there is a file descriptor for one more connection.
@@ -75,25 +92,15 @@ func (c *clients) hasFile() bool {
 
 // remove counts conn as closed.
 func (c *clients) remove(conn net.Conn) {
-	host, limited := limitedHost(conn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer signal(c.closed)
-	delete(c.open, conn)
-	if limited {
-		if c.byHost[host]--; c.byHost[host] == 0 {
-			delete(c.byHost, host)
+	if address := c.open[conn]; address.IsValid() {
+		if c.byAddress[address]--; c.byAddress[address] == 0 {
+			delete(c.byAddress, address)
 		}
 	}
-}
-
-// limitedHost is the remote host, and whether the limit per host applies to it.
-func limitedHost(conn net.Conn) (host string, limited bool) {
-	tcp, ok := conn.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return "", false
-	}
-	return tcp.IP.String(), !tcp.IP.IsLoopback()
+	delete(c.open, conn)
 }
 
 // each calls do for each open connection.
@@ -106,12 +113,12 @@ func (c *clients) each(do func(net.Conn)) {
 	}
 }
 
-// counts is the number of connections that are open, and that were accepted and refused
-// since the start.
-func (c *clients) counts() (open int, accepted, refused uint64) {
+// counts is the number of connections that are open, and that were accepted since the
+// start.
+func (c *clients) counts() (open int, accepted uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.open), c.accepted, c.refused
+	return len(c.open), c.accepted
 }
 
 // serve accepts clients at ln and gives each a session, until ctx ends. It returns an
@@ -153,17 +160,32 @@ func (n *Node) serve(ctx context.Context, ln net.Listener) error {
 			continue
 		}
 		pause = 0
-		if n.cfg.TLS != nil {
-			conn = tls.Server(patientConn{conn, n.cfg.Limits.Write}, n.cfg.TLS)
-		}
-		if !n.clients.admit(conn) {
-			n.clients.refusals.Note("", conn.RemoteAddr().String(), 1)
-			n.reportRepeated()
-			conn.Close()
-			continue
-		}
-		n.startSession(ctx, newSession(n, conn))
+		n.accept(ctx, conn)
 	}
+}
+
+// accept gives a new connection a session, or closes it because of a limit. The limits of
+// its address wait for the PROXY header if it has one.
+func (n *Node) accept(ctx context.Context, conn net.Conn) {
+	address := remoteAddress(conn)
+	proxied := n.isProxy(address)
+	if n.cfg.TLS != nil {
+		conn = tls.Server(patientConn{conn, n.cfg.Limits.Write}, n.cfg.TLS)
+	}
+	if !n.clients.add(conn) {
+		n.refuse(tooManyConnections, 1, conn.RemoteAddr().String(), nil)
+		conn.Close()
+		return
+	}
+	if !proxied {
+		if why, ok := n.clients.admit(conn, address, time.Now()); !ok {
+			n.refuse(why, 1, conn.RemoteAddr().String(), nil)
+			conn.Close()
+			n.clients.remove(conn)
+			return
+		}
+	}
+	n.startSession(ctx, newSession(n, conn, proxied))
 }
 
 // startSession runs a session in a goroutine of its own until it ends or parks.
@@ -190,7 +212,9 @@ func (n *Node) sessionEnded(ctx context.Context, s *session, parked bool, panick
 		n.notePanic(s, panicked, s.sample(), debug.Stack())
 	}
 	closeGently(s.conn)
-	s.log("client close", nil)
+	if s.isOpen {
+		s.log("client close", nil)
+	}
 	n.clients.remove(s.conn)
 }
 
@@ -204,6 +228,17 @@ func (n *Node) notePanic(s *session, panicked any, input string, stack []byte) {
 	n.wakeWriters() // for reports that were merged before
 	n.log.Error("panic in a session: the connection is closed",
 		"client", s.remote, "panic", panicked, "input", input, "stack", string(stack))
+}
+
+// socketOf is the connection that conn wraps in TLS, or conn itself.
+func socketOf(conn net.Conn) net.Conn {
+	for {
+		wrapper, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return conn
+		}
+		conn = wrapper.NetConn()
+	}
 }
 
 // closeGently closes conn so that the client gets everything that was written to it,

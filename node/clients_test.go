@@ -39,6 +39,8 @@ func TestLimits(t *testing.T) {
 			if waited := time.Since(lastLine); waited < 50*time.Second || waited > time.Minute {
 				t.Errorf("it was closed after %v, want about a minute", waited)
 			}
+			h.dial("Solo").ask("x")
+			h.wantRefusals("Solo", "idle", 1)
 			c.conn.Close()
 			<-stopped
 		})
@@ -55,6 +57,7 @@ func TestLimits(t *testing.T) {
 				t.Errorf("after %v it read %q, %v, want the end", time.Since(began), rest, err)
 			}
 			h.dial("Solo").ask("x")
+			h.wantRefusals("Solo", "write_timeout", 1)
 		})
 	})
 	t.Run("connections", func(t *testing.T) {
@@ -65,9 +68,11 @@ func TestLimits(t *testing.T) {
 			first.ask("x")
 			second.ask("x")
 			h.wantClosed(h.dial("Solo"))
+			second.ask("x")
 			first.conn.Close()
 			settle()
 			h.dial("Solo").ask("x")
+			h.wantRefusals("Solo", "connections", 1)
 		})
 		synctest.Test(t, func(t *testing.T) { // clients that come and go are logged once a second
 			var log logBuffer
@@ -85,7 +90,7 @@ func TestLimits(t *testing.T) {
 			time.Sleep(2 * time.Second)
 			lines, refused := 0, 0
 			for line := range strings.Lines(log.String()) {
-				if _, n, ok := strings.Cut(line, "connections refused: too many clients\" node=Solo connections="); ok {
+				if _, n, ok := strings.Cut(line, "connections refused: too many are open\" node=Solo count="); ok {
 					lines++
 					var count int
 					fmt.Sscan(n, &count)
@@ -152,6 +157,10 @@ func TestLimits(t *testing.T) {
 			first.conn.Close()
 			settle()
 			h.dialFrom("Solo", far).ask("x")
+			h.wantRefusals("Solo", "address_connections", 1)
+			if refused := h.servers["Solo"].node.Stats().Refused; refused != 1 {
+				t.Errorf("%d connections were refused because too many are open, want 1", refused)
+			}
 		})
 		synctest.Test(t, func(t *testing.T) {
 			h := newSolo(t, func(cfg *Config) { cfg.Limits.Conns = 4 })
@@ -173,6 +182,7 @@ func TestLimits(t *testing.T) {
 			if got := c.ask("IAMAT kiwi +1+1 2"); !strings.HasPrefix(got, "AT ") {
 				t.Errorf("the reply to a known client is %q, want a record", got)
 			}
+			h.wantRefusals("Solo", "map_full", 1)
 		})
 	})
 }

@@ -95,7 +95,7 @@ func TestIdleConnectionsAreSmall(t *testing.T) {
 				}
 			}
 			for deadline := time.Now().Add(parkAfter + 10*time.Second); ; {
-				open, _, _ := n.clients.counts()
+				open, _ := n.clients.counts()
 				each := (used() - before) / clients
 				if open == clients && each <= most {
 					t.Logf("%d bytes per idle client, including the test's end of its connection", each)

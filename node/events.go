@@ -130,7 +130,7 @@ func (n *Node) reportRepeated() {
 	for _, r := range n.events.tooLarge.Due(now) {
 		n.log.Error("records not sent: they are larger than NATS's max_payload", "records", r.Count)
 	}
-	for _, r := range n.clients.refusals.Due(now) {
-		n.log.Warn("connections refused: too many clients", "connections", r.Count, "remote", r.Text, "limit", n.cfg.Limits.Conns)
+	for why := range refusalKinds {
+		n.reportRefusals(why, now)
 	}
 }

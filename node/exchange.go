@@ -3,9 +3,12 @@ package node
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"time"
 
+	"herd/node/replica"
 	"herd/node/wire"
 )
 
@@ -136,6 +139,10 @@ func (x *exchange) handleLine(ctx context.Context, line []byte) {
 	c := wire.ParseCommand(line)
 	switch c.Verb {
 	case wire.IAmAt:
+		if !x.s.mayReport(c.Client) {
+			x.refuseReport(c, line)
+			break
+		}
 		x.reports, x.lines = append(x.reports, c), append(x.lines, line)
 		if len(x.reports) == mergeAtOnce {
 			x.mergeReports()
@@ -158,6 +165,14 @@ func (x *exchange) refuse(line []byte) {
 	x.replied(invalid)
 }
 
+// refuseReport answers a report as a client that the certificate does not name.
+func (x *exchange) refuseReport(c wire.Command, line []byte) {
+	x.mergeReports()
+	x.out.text = wire.AppendInvalid(x.out.text, line)
+	x.replied(iAmAt)
+	x.s.node.refuse(otherName, 1, x.s.remote, fmt.Errorf("the certificate of %.80q reports as %.80q", x.s.certificate, c.Client))
+}
+
 // replied notes that out ends with a complete reply.
 func (x *exchange) replied(to command) { x.out.replied(to, x.s.node.traffic != nil) }
 
@@ -171,13 +186,17 @@ func (x *exchange) mergeReports() {
 	if x.s.later != nil {
 		x.s.later.findRecords(x.reports)
 	}
-	merged := n.merge(x)
+	merged, full := n.merge(x)
+	if full > 0 {
+		n.refuse(mapFull, full, x.s.remote, nil)
+	}
 	n.traceMerged(merged, "record from client", "client", x.s.remote)
 	x.reports, x.lines = x.reports[:0], x.lines[:0]
 }
 
-// merge merges the reports of an exchange and appends their replies.
-func (n *Node) merge(x *exchange) []mergedRecord {
+// merge merges the reports of an exchange and appends their replies. full is the number of
+// new clients that it refused because the map is full.
+func (n *Node) merge(x *exchange) (merged []mergedRecord, full int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()
@@ -190,6 +209,9 @@ func (n *Node) merge(x *exchange) []mergedRecord {
 			x.out.text = append(out, '\n')
 		} else { // the map is full, or the record would be too long
 			x.out.text = wire.AppendInvalid(x.out.text, x.lines[i])
+			if errors.Is(err, replica.ErrFull) {
+				full++
+			}
 		}
 		x.replied(iAmAt)
 	}
@@ -198,7 +220,7 @@ func (n *Node) merge(x *exchange) []mergedRecord {
 	n.batch.Member(&x.s.batchGroup)
 	x.advice = n.adviseFlush(len(n.flushed.waiting)+1, now)
 	n.noteUnsaved(now)
-	return n.takeMerged()
+	return n.takeMerged(), full
 }
 
 // reply writes the replies once the records that they acknowledge have been flooded and

@@ -24,7 +24,7 @@ import (
 var discard = slog.New(slog.DiscardHandler)
 
 // generous limits are not reached by tests that do not set their own.
-var generous = Limits{Line: 8192, Conns: 100, Clients: 1000, Idle: time.Hour, Write: time.Minute}
+var generous = Limits{Line: 8192, Conns: 100, Clients: 1000, Idle: time.Hour, Write: time.Minute, Handshake: 10 * time.Second}
 
 // noPlaces is a places source without places.
 type noPlaces struct{}
@@ -109,15 +109,23 @@ func newSolo(t *testing.T, with func(*Config)) *testHerd {
 // real time. stop stops it and returns the result of Run.
 func startSoloTCP(t *testing.T, limits Limits) (n *Node, address string, stop func() error) {
 	t.Helper()
+	return startSoloTCPWith(t, func(cfg *Config) { cfg.Limits = limits })
+}
+
+// startSoloTCPWith is startSoloTCP with a changed Config.
+func startSoloTCPWith(t *testing.T, with func(*Config)) (n *Node, address string, stop func() error) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := newTestHerd(t, "Solo")
-	n = New(Config{
-		Name: "Solo", Epoch: 1, Limits: limits, Repair: 30 * time.Second,
+	cfg := Config{
+		Name: "Solo", Epoch: 1, Limits: generous, Repair: 30 * time.Second,
 		Bus: h.network.Bus("Solo"), Places: noPlaces{}, Log: discard,
-	})
+	}
+	with(&cfg)
+	n = New(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- n.Run(ctx, ln) }()
@@ -134,6 +142,16 @@ func startSoloTCP(t *testing.T, limits Limits) (n *Node, address string, stop fu
 func settle() {
 	time.Sleep(time.Millisecond)
 	synctest.Wait()
+}
+
+// eventually waits, in real time, until a condition holds.
+func eventually(t *testing.T, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("timeout")
+		}
+	}
 }
 
 // client is a client's end of a connection.
@@ -158,6 +176,14 @@ func (h *testHerd) wantClosed(c *client) {
 	began := time.Now()
 	if _, err := c.r.ReadByte(); err == nil || time.Since(began) > time.Second {
 		h.t.Errorf("reading from a refused connection: %v after %v, want the end at once", err, time.Since(began))
+	}
+}
+
+// wantRefusals checks how often a limit of clients has refused something.
+func (h *testHerd) wantRefusals(server, reason string, want uint64) {
+	h.t.Helper()
+	if got := h.servers[server].node.Stats().Refusals; got[reason] != want {
+		h.t.Errorf("refusals %v, want %d of %s", got, want, reason)
 	}
 }
 

@@ -174,14 +174,7 @@ func wasReset(conn net.Conn) (reset bool) {
 
 // onSocket calls do with the socket below conn, if there is one and it is open.
 func onSocket(conn net.Conn, do func(fd uintptr)) {
-	for {
-		wrapper, ok := conn.(interface{ NetConn() net.Conn }) // TLS
-		if !ok {
-			break
-		}
-		conn = wrapper.NetConn()
-	}
-	if socket, ok := conn.(syscall.Conn); ok {
+	if socket, ok := socketOf(conn).(syscall.Conn); ok {
 		if raw, err := socket.SyscallConn(); err == nil {
 			raw.Control(do) // an error: it is closed
 		}

@@ -44,7 +44,7 @@ func sessionTCP(t *testing.T, src places.Source) (c *net.TCPConn, ended chan str
 	ended = make(chan struct{})
 	go func() {
 		defer close(ended)
-		n.startSession(context.Background(), newSession(n, theirs))
+		n.startSession(context.Background(), newSession(n, theirs, false))
 		n.clients.running.Wait()
 	}()
 	return ours, ended

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,10 @@ type Config struct {
 	Repair     time.Duration // interval of scheduled comparisons of maps; 0 turns all repair off
 	LogDir     string        // existing directory for the traffic log; "" for none
 	TLS        *tls.Config   // of the connections of clients; nil for plain TCP
+	Binding    *Binding      // of reports to the certificates of clients; nil for none
+	// Proxies are networks whose connections begin with a header of the PROXY protocol, v1
+	// or v2, before TLS. The client's address is then the one in the header.
+	Proxies []netip.Prefix
 
 	Bus     Bus
 	Journal Journal // nil for none
@@ -43,15 +48,21 @@ type Config struct {
 // Limits bound what clients may do. They do not apply to neighbours, or the maps of a
 // herd would differ.
 type Limits struct {
-	Line    int // bytes of a line, without its LF
-	Conns   int // open connections; half of that from one address that is not loopback
-	Files   int // open connections that the process has file descriptors for: further clients wait; 0 for no limit
-	Clients int // clients in the map; reports of further ones are refused
+	Line  int // bytes of a line, without its LF
+	Conns int // open connections; half of that from one address
+	// ConnRate is how often one address may connect in a second; 0 for no limit. For it and
+	// Conns an IPv6 network of 64 bits is one address; loopback addresses have no limit.
+	ConnRate int
+	Files    int // open connections that the process has file descriptors for: further clients wait; 0 for no limit
+	Clients  int // clients in the map; reports of further ones are refused
 	// MapBytes is the memory of the map. At this size it takes no new clients, also not from
 	// neighbours; 0 for no limit.
 	MapBytes int64
-	Idle     time.Duration // without a complete line
-	Write    time.Duration // in which the client takes nothing of a reply
+	// Handshake is how long a PROXY header and a TLS handshake may take together. At most a
+	// quarter of all connections may be in that state; beyond it, the oldest are closed.
+	Handshake time.Duration
+	Idle      time.Duration // without a complete line
+	Write     time.Duration // in which the client takes nothing of a reply
 }
 
 // Node is one server of a herd.
@@ -71,7 +82,10 @@ type Node struct {
 	journal  *journalWriter // nil for none
 	clients  clients
 	events   *events
-	traffic  *trafficLog // nil for none
+
+	handshakes handshakes
+	refusals   refusals
+	traffic    *trafficLog // nil for none
 
 	buffers   sync.Pool         // of exchanges that no session uses
 	latencies [commands]latency // of replies
@@ -139,6 +153,7 @@ func New(cfg Config) *Node {
 		readinessChanged: make(chan struct{}, 1),
 		readiness:        readinessLog{began: time.Now()},
 	}
+	n.handshakes.most = max(1, n.clients.most()/handshakeShare)
 	n.buffers.New = newExchange
 	n.replica = replica.New(replica.Config{
 		Name: cfg.Name, Topology: replica.Topology{Neighbours: cfg.Neighbours, Adjacent: cfg.Adjacent, Hash: cfg.Topology}, Epoch: cfg.Epoch,

@@ -50,8 +50,11 @@ func (s *session) write(b *replyBatch) (err error) {
 	} else {
 		_, err = writeAll(s.conn, b.text, s.node.cfg.Limits.Write)
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		s.node.noteLatency(b.count, time.Since(b.read))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		s.node.refuse(writeTimeout, 1, s.remote, nil)
 	}
 	begin := 0
 	for _, end := range b.ends {

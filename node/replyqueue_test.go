@@ -81,7 +81,7 @@ func TestReportBehindEarlyLookup(t *testing.T) {
 		began := time.Now()
 		ours, theirs := net.Pipe()
 		defer ours.Close()
-		n.startSession(t.Context(), newSession(n, theirs))
+		n.startSession(t.Context(), newSession(n, theirs, false))
 		c := &client{t, ours, bufio.NewReader(ours)}
 		c.send("WHATSAT kiwi 10 5\nWHATSAT emu 0 0\nWHATSAT tui 10 5\nIAMAT kiwi +2+2 2\nIAMAT tui +2+2 2\n")
 		time.Sleep(2 * lookupGrace)

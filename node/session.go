@@ -11,9 +11,6 @@ import (
 	"time"
 )
 
-// handshakeTimeout is how long a TLS handshake may take.
-const handshakeTimeout = 10 * time.Second
-
 // parkAfter is how long a client must be silent for its session to park.
 const parkAfter = time.Second / 2
 
@@ -39,9 +36,14 @@ type session struct {
 	skipping   bool   // the line is too long and has been answered: skip the rest of it
 	batchGroup uint64 // see batch.Batcher.Member
 
+	certificate string // its name, if reports are bound to it
+
 	heard       time.Time // when the client connected or sent its last complete line
 	deadline    time.Time // of reading; zero if it must be set anew
-	handshaking bool      // the TLS handshake is not complete
+	proxied     bool      // the connection begins with a PROXY header
+	handshaking bool      // the PROXY header or the TLS handshake is not complete
+	bound       bool      // the client may report as certificate only
+	isOpen      bool      // the traffic log says so
 	active      bool      // this goroutine has handled input: its stack may have grown
 
 	x       *exchange   // nil while the session waits
@@ -51,16 +53,16 @@ type session struct {
 	readErr error                        // of readRaw
 }
 
-// handshaker is a connection of TLS.
-type handshaker interface {
-	HandshakeContext(context.Context) error
-}
-
-func newSession(n *Node, conn net.Conn) *session {
-	s := &session{node: n, conn: conn, remote: conn.RemoteAddr().String(), heard: time.Now()}
-	s.log("client open", nil)
+// newSession makes the session of a connection. proxied says that it begins with a PROXY
+// header.
+func newSession(n *Node, conn net.Conn, proxied bool) *session {
+	s := &session{node: n, conn: conn, remote: conn.RemoteAddr().String(), proxied: proxied, heard: time.Now()}
+	if !proxied {
+		s.opened()
+	}
 	s.raw = rawConn(conn)
-	_, s.handshaking = conn.(handshaker)
+	_, secure := conn.(handshaker)
+	s.handshaking = secure || proxied
 	s.readRaw = func(fd uintptr) (done bool) {
 		s.acquire()
 		var wouldBlock bool
@@ -99,12 +101,8 @@ func (s *session) release() {
 // run serves the client until it or the server ends the session, or until the session
 // parks.
 func (s *session) run(ctx context.Context) (parked bool) {
-	if s.handshaking {
-		if err := s.handshake(ctx); err != nil {
-			s.node.log.Debug("TLS handshake failed", "client", s.remote, "err", err)
-			return false
-		}
-		s.handshaking = false
+	if s.handshaking && !s.handshake(ctx) {
+		return false
 	}
 	for ctx.Err() == nil && !s.failed() { // checked after the deadline was set: endSessions sets one, too, and so does a replyQueue
 		err := s.read()
@@ -125,18 +123,14 @@ func (s *session) run(ctx context.Context) (parked bool) {
 	return false
 }
 
-// handshake completes the TLS handshake.
-func (s *session) handshake(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-	defer cancel()
-	return s.conn.(handshaker).HandshakeContext(ctx)
-}
-
 // handle handles what the last read brought. err is its error. It reports whether the
 // session is over.
 func (s *session) handle(ctx context.Context, err error) (over bool) {
 	s.active = true
 	eof := errors.Is(err, io.EOF)
+	if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil {
+		s.node.refuse(idleTimeout, 1, s.remote, nil)
+	}
 	if s.later != nil && err != nil && !eof && ctx.Err() == nil {
 		s.later.abort()
 	}
@@ -238,6 +232,12 @@ func (s *session) sample() string {
 		return ""
 	}
 	return s.x.sample()
+}
+
+// opened notes in the traffic log that the connection is open. Its remote address is known.
+func (s *session) opened() {
+	s.log("client open", nil)
+	s.isOpen = true
 }
 
 // log writes an event to the traffic log.

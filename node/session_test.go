@@ -24,7 +24,7 @@ func conversation(t *testing.T, n *Node, text string, piece int) string {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		n.startSession(context.Background(), newSession(n, &halfClosed{Conn: theirs}))
+		n.startSession(context.Background(), newSession(n, &halfClosed{Conn: theirs}, false))
 		n.clients.running.Wait()
 	}()
 	go func() {
@@ -186,7 +186,7 @@ func TestPartialLineOfAnySize(t *testing.T) {
 	for _, length := range []int{smallBuffer - 1, smallBuffer, smallBuffer + 1} {
 		n := New(Config{Name: "Solo", Limits: generous, Log: discard})
 		ours, theirs := tcpPair(t)
-		s := newSession(n, theirs)
+		s := newSession(n, theirs, false)
 		s.partial = bytes.Repeat([]byte("x"), length)
 		write(t, ours, "y\nz\n")
 		if err := ours.CloseWrite(); err != nil {

@@ -13,7 +13,9 @@ type Stats struct {
 	MapBytes, MapLimit             int64 // store.Map.Bytes and Limit
 	Full                           bool  // the map has refused records
 	Clients                        int   // connections
-	Accepted, Refused              uint64
+	Accepted                       uint64
+	Refused                        uint64            // connections, because too many are open
+	Refusals                       map[string]uint64 // by every limit on clients, by reason; all reasons are there
 	Panics                         uint64
 	Unsendable                     uint64
 	TrafficLost                    uint64 // lines of the traffic log
@@ -28,7 +30,9 @@ type Stats struct {
 // Stats collects the numbers.
 func (n *Node) Stats() Stats {
 	s := Stats{Ready: n.Ready() == nil, Panics: n.panics.Load(), Events: map[string]uint64{}, Latencies: map[string]Latency{}}
-	s.Clients, s.Accepted, s.Refused = n.clients.counts()
+	s.Clients, s.Accepted = n.clients.counts()
+	s.Refused = n.refusals[tooManyConnections].count.Load() + n.refusals[tooManyOfAddress].count.Load()
+	s.Refusals = n.refusals.byReason()
 	if n.traffic != nil {
 		s.TrafficLost = n.traffic.linesLost()
 	}

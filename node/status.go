@@ -26,7 +26,7 @@ func (n *Node) Status() status.Server {
 	if err := n.cfg.Bus.Problem(); err != nil {
 		s.Bus = err.Error()
 	}
-	s.Clients, _, _ = n.clients.counts()
+	s.Clients, _ = n.clients.counts()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s.Journal = strings.Join(n.journalDamage, "; ")

@@ -2,11 +2,11 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -58,7 +58,7 @@ func (c *checker) bytes(name, value string, least int64) int64 {
 	}
 	n, ok := parseBytes(value)
 	if !ok || n < least {
-		c.fault(name, "%q is not a number of bytes of at least %dMiB, such as 300MiB, 2GB or 1073741824", value, least>>20)
+		c.fault(name, "%q is not a number of bytes of at least %d, such as 300MiB, 2GB or 1073741824", value, least)
 	}
 	return n
 }
@@ -69,6 +69,63 @@ func (c *checker) duration(name, value string, least time.Duration) time.Duratio
 		c.fault(name, "%q is not a duration of at least %v, such as 30s or 10m", value, least)
 	}
 	return d
+}
+
+// boolean checks true or false.
+func (c *checker) boolean(name, value string) bool {
+	if value != "true" && value != "false" {
+		c.fault(name, "%q is not true or false", value)
+	}
+	return value == "true"
+}
+
+// perSecond checks a rate such as 100/s; the unit may be left out.
+func (c *checker) perSecond(name, value string) int {
+	const most = 1_000_000
+	n, err := strconv.Atoi(strings.TrimSuffix(value, "/s"))
+	if err != nil || n < 0 || n > most {
+		c.fault(name, "%q is not a whole number per second from 0 to %d, such as 100/s", value, most)
+	}
+	return n
+}
+
+// names checks a comma-separated list; "" is valid.
+func (c *checker) names(name, value string) (names []string) {
+	if value == "" {
+		return nil
+	}
+	for one := range strings.SplitSeq(value, ",") {
+		if one = strings.TrimSpace(one); one == "" {
+			c.fault(name, "%q has an empty entry: remove a comma", value)
+			continue
+		}
+		names = append(names, one)
+	}
+	return names
+}
+
+// networks checks a comma-separated list of networks and addresses; off is none.
+func (c *checker) networks(name, value string) (networks []netip.Prefix) {
+	if value == "off" {
+		return nil
+	}
+	for _, one := range c.names(name, value) {
+		network, err := netip.ParsePrefix(one)
+		if address, addressErr := netip.ParseAddr(one); addressErr == nil && address.Zone() == "" {
+			network, err = netip.PrefixFrom(address, address.BitLen()), nil
+		}
+		switch {
+		case err != nil:
+			c.fault(name, "%q is not a network such as 10.0.0.0/8, an address, or off", one)
+		case network.Addr().Is4In6():
+			c.fault(name, "%q is an IPv4 address in IPv6 notation: write it as IPv4", one)
+		case network != network.Masked():
+			c.fault(name, "%q is not the beginning of a network: write %s, or the address alone", one, network.Masked())
+		default:
+			networks = append(networks, network)
+		}
+	}
+	return networks
 }
 
 // address checks a host:port to listen at; "" is valid.
@@ -233,12 +290,13 @@ func (c *checker) creds(path string) string {
 	return path
 }
 
-// authority checks that a file holds a CA certificate.
-func (c *checker) authority(name, path string) string {
-	if content := c.file(name, path); content != nil && !x509.NewCertPool().AppendCertsFromPEM(content) {
+// authority checks that a file holds a CA certificate, and returns its content.
+func (c *checker) authority(name, path string) []byte {
+	content := c.file(name, path)
+	if content != nil && !hasCertificate(content) {
 		c.fault(name, "%s contains no PEM certificate", path)
 	}
-	return path
+	return content
 }
 
 // directory creates a directory if it is missing; "" is valid.

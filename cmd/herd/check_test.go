@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -45,6 +46,49 @@ func TestNATSURLs(t *testing.T) {
 		}
 		if got := redactNATSURLs(tt.value); got != tt.redacted {
 			t.Errorf("redactNATSURLs(%q) = %q, want %q", tt.value, got, tt.redacted)
+		}
+	}
+}
+
+func TestNetworks(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		value, want string
+		fault       string // a part of it
+	}{
+		{value: "off", want: "[]"},
+		{value: "10.0.0.0/8, 192.168.1.7,2001:db8::/32,::1", want: "[10.0.0.0/8 192.168.1.7/32 2001:db8::/32 ::1/128]"},
+		{value: "0.0.0.0/0", want: "[0.0.0.0/0]"},
+		{value: "10.0.0.0/33", fault: `"10.0.0.0/33" is not a network`},
+		{value: "on", fault: `"on" is not a network`},
+		{value: "10.0.0.1/8", fault: "write 10.0.0.0/8, or the address alone"},
+		{value: "::ffff:10.0.0.1", fault: "write it as IPv4"},
+		{value: "fe80::1%eth0", fault: "is not a network"},
+		{value: "10.0.0.0/8,,", fault: "has an empty entry"},
+	} {
+		var c checker
+		got := fmt.Sprint(c.networks("X", tt.value))
+		switch {
+		case tt.fault == "" && (got != tt.want || len(c.faults) > 0):
+			t.Errorf("networks(%q) = %s, %v, want %s", tt.value, got, c.faults, tt.want)
+		case tt.fault != "" && (len(c.faults) == 0 || !strings.Contains(c.faults[0].Error(), tt.fault)):
+			t.Errorf("networks(%q): faults %v, want %q in the first", tt.value, c.faults, tt.fault)
+		}
+	}
+}
+
+func TestPerSecond(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]int{"100/s": 100, "100": 100, "0": 0, "0/s": 0, "1000000/s": 1_000_000} {
+		var c checker
+		if got := c.perSecond("X", value); got != want || len(c.faults) > 0 {
+			t.Errorf("perSecond(%q) = %d, %v, want %d", value, got, c.faults, want)
+		}
+	}
+	for _, value := range []string{"", "/s", "-1", "1.5", "100/m", "1000001", "100/s/s", "many"} {
+		var c checker
+		if c.perSecond("X", value); len(c.faults) != 1 {
+			t.Errorf("perSecond(%q): faults %v, want one", value, c.faults)
 		}
 	}
 }

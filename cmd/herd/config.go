@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"regexp"
 	"strconv"
@@ -52,11 +53,13 @@ type settings struct {
 	logDir    string
 	opsListen string // "" if unset
 
-	clientCert *certificate // nil if unset
-	limits     node.Limits
-	journal    journalMode
-	dataDir    string
-	repair     time.Duration
+	clientTLS *clientTLS     // nil if unset
+	binding   *node.Binding  // nil if unset
+	proxies   []netip.Prefix // of HERD_PROXY_PROTOCOL
+	limits    node.Limits
+	journal   journalMode
+	dataDir   string
+	repair    time.Duration
 
 	places       stack.Config // process.placesConfig completes it
 	placesBudget int          // calls a day of the whole herd to each web service, or stack.Unlimited
@@ -95,19 +98,22 @@ var subjectToken = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 func (c *checker) validate(e environment) settings {
 	s := settings{
 		topology: e.Topology, name: e.Name,
-		seed: c.seed(e.NatsSeed), creds: c.creds(e.NatsCreds), ca: c.authority("HERD_NATS_CA", e.NatsCA),
+		seed: c.seed(e.NatsSeed), creds: c.creds(e.NatsCreds), ca: e.NatsCA,
 		logDir: e.LogDir, opsListen: e.OpsListen,
 		limits: node.Limits{
 			// A record of the longest line must fit into a message of a nats-server with the
 			// default max_payload, 1 MB.
-			Line:     c.number("HERD_MAX_LINE", e.MaxLine, 64, 256<<10),
-			Conns:    c.number("HERD_MAX_CONNS", e.MaxConns, 1, 1<<31-1),
-			Clients:  c.number("HERD_MAX_CLIENTS", e.MaxClients, 1, 1<<31-1),
-			MapBytes: c.bytes("HERD_MAX_MAP_BYTES", e.MaxMapBytes, 1<<20),
-			Idle:     c.duration("HERD_IDLE_TIMEOUT", e.IdleTimeout, time.Millisecond),
-			Write:    c.duration("HERD_WRITE_TIMEOUT", e.WriteTimeout, time.Millisecond),
+			Line:      c.number("HERD_MAX_LINE", e.MaxLine, 64, 256<<10),
+			Conns:     c.number("HERD_MAX_CONNS", e.MaxConns, 1, 1<<31-1),
+			ConnRate:  c.perSecond("HERD_MAX_CONN_RATE", e.MaxConnRate),
+			Clients:   c.number("HERD_MAX_CLIENTS", e.MaxClients, 1, 1<<31-1),
+			MapBytes:  c.bytes("HERD_MAX_MAP_BYTES", e.MaxMapBytes, 4<<10),
+			Handshake: c.duration("HERD_HANDSHAKE_TIMEOUT", e.HandshakeTimeout, time.Millisecond),
+			Idle:      c.duration("HERD_IDLE_TIMEOUT", e.IdleTimeout, time.Millisecond),
+			Write:     c.duration("HERD_WRITE_TIMEOUT", e.WriteTimeout, time.Millisecond),
 		},
 	}
+	c.authority("HERD_NATS_CA", e.NatsCA)
 	s.repair = c.duration("HERD_REPAIR", e.Repair, 0)
 	var err error
 	if s.graph, err = topology.Load(e.Topology); err != nil {
@@ -125,9 +131,8 @@ func (c *checker) validate(e environment) settings {
 	if c.keyPair("HERD_NATS_CERT", e.NatsCert, "HERD_NATS_KEY", e.NatsKey) != nil {
 		s.cert, s.key = e.NatsCert, e.NatsKey
 	}
-	if pair := c.keyPair("HERD_TLS_CERT", e.TLSCert, "HERD_TLS_KEY", e.TLSKey); pair != nil {
-		s.clientCert = newCertificate(e.TLSCert, e.TLSKey, pair)
-	}
+	s.clientTLS, s.binding = c.clientTLS(e)
+	s.proxies = c.networks("HERD_PROXY_PROTOCOL", e.ProxyProtocol)
 	if s.prefix = bus.Prefix(e.Prefix); !subjectToken.MatchString(e.Prefix) {
 		c.fault("HERD_PREFIX", "%q is not a subject token: use ASCII letters, digits, _ and -", e.Prefix)
 	} else if strings.HasPrefix(e.Prefix, "_") {
@@ -141,6 +146,31 @@ func (c *checker) validate(e environment) settings {
 	s.journal, s.dataDir = c.journal(e.Journal, e.DataDir)
 	s.places, s.placesBudget = c.places(e)
 	return s
+}
+
+// clientTLS checks the TLS of the client ports.
+func (c *checker) clientTLS(e environment) (*clientTLS, *node.Binding) {
+	pair := c.keyPair("HERD_TLS_CERT", e.TLSCert, "HERD_TLS_KEY", e.TLSKey)
+	authority := c.authority("HERD_TLS_CLIENT_CA", e.TLSClientCA)
+	bind := c.boolean("HERD_TLS_BIND_ID", e.TLSBindID)
+	except := c.names("HERD_TLS_BIND_EXCEPT", e.TLSBindExcept)
+	if e.TLSClientCA != "" && e.TLSCert == "" {
+		c.fault("HERD_TLS_CLIENT_CA", "requires HERD_TLS_CERT and HERD_TLS_KEY")
+	}
+	if bind && e.TLSClientCA == "" {
+		c.fault("HERD_TLS_BIND_ID", "requires HERD_TLS_CLIENT_CA")
+	}
+	if e.TLSBindExcept != "" && !bind {
+		c.fault("HERD_TLS_BIND_EXCEPT", "requires HERD_TLS_BIND_ID=true")
+	}
+	if pair == nil {
+		return nil, nil
+	}
+	var binding *node.Binding
+	if bind {
+		binding = &node.Binding{Except: except}
+	}
+	return newClientTLS(e.TLSCert, e.TLSKey, pair, e.TLSClientCA, authority), binding
 }
 
 func (c *checker) journal(mode, dir string) (journalMode, string) {

@@ -52,12 +52,20 @@ type environment struct {
 	TLSCert string `split_words:"true" secret:"path" desc:"file with the certificate of the client port; enables TLS"`
 	TLSKey  string `split_words:"true" secret:"path" desc:"file with the key of that certificate"`
 
+	TLSClientCA   string `split_words:"true" secret:"path" desc:"file with the CA certificates of clients; clients must then present a certificate of one of them; requires HERD_TLS_CERT"`
+	TLSBindID     string `split_words:"true" default:"false" desc:"true: a client's certificate may only report as the client of its own name, its first DNS name or else its common name; requires HERD_TLS_CLIENT_CA"`
+	TLSBindExcept string `split_words:"true" desc:"names of certificates that may report as any client, comma-separated, such as a gateway's; requires HERD_TLS_BIND_ID"`
+	ProxyProtocol string `split_words:"true" default:"off" desc:"networks of proxies, comma-separated, such as 10.0.0.0/8,192.168.1.7: their connections must begin with a PROXY protocol header, v1 or v2, and the client's address is the one in it; off: none"`
+
 	MaxLine      string `split_words:"true" default:"8192" desc:"maximum length of a client's line in bytes, 64 to 262144"`
 	MaxConns     string `split_words:"true" default:"50000" desc:"maximum client connections of a server; half as many from one address, loopback excepted"`
+	MaxConnRate  string `split_words:"true" default:"100/s" desc:"maximum new connections per second from one address, loopback excepted; an IPv6 /64 is one address; 0: no limit"`
 	MaxClients   string `split_words:"true" default:"5000000" desc:"maximum clients in the map; a server refuses further clients"`
 	MaxMapBytes  string `split_words:"true" desc:"maximum memory of a server's map, in bytes or as 300MiB, 2GB; at this size it takes no new clients, also not from neighbours; default: half of the memory (the smallest of GOMEMLIMIT, the cgroup's limit and the machine's memory), shared among the servers of the process"`
 	IdleTimeout  string `split_words:"true" default:"10m" desc:"disconnect a client that sends no complete line for this time"`
 	WriteTimeout string `split_words:"true" default:"10s" desc:"disconnect a client that accepts no reply for this time"`
+
+	HandshakeTimeout string `split_words:"true" default:"10s" desc:"disconnect a client whose TLS handshake, and PROXY protocol header, take longer"`
 }
 
 // readEnvironment reads the environment. An empty variable counts as unset. Unknown

@@ -1,16 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
@@ -42,7 +39,8 @@ func (p *process) reloadOnHangup(ctx context.Context) {
 }
 
 // reload reads again what may change while the process runs: the topology file, the
-// certificate of the clients' port, and the key and certificates for NATS. It logs the outcome,
+// certificate of the clients' port, the authority of the clients' certificates, and the key and
+// certificates for NATS. It logs the outcome,
 // and returns what changed, in words. What cannot be read stays as it is and is part of the
 // error; the rest is reloaded. Traffic logs are opened anew, which is no change. Calls follow
 // one another. If edges are replaced, it takes up to 10 s or until ctx ends.
@@ -57,6 +55,7 @@ func (p *process) reload(ctx context.Context) (changes []string, err error) {
 		}
 	}
 	part(p.reloadCertificate())
+	part(p.reloadAuthority())
 	for _, s := range p.servers {
 		part(s.reloadBus())
 		s.node.ReopenTrafficLog()
@@ -74,16 +73,29 @@ func (p *process) reload(ctx context.Context) (changes []string, err error) {
 }
 
 func (p *process) reloadCertificate() (changes []string, err error) {
-	cert := p.settings.clientCert
-	if cert == nil {
+	if p.settings.clientTLS == nil {
 		return nil, nil
 	}
-	changed, err := cert.reload()
+	changed, err := p.settings.clientTLS.reloadCertificate()
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("HERD_TLS_CERT, HERD_TLS_KEY: %w: clients still get the old certificate", err)
 	case changed:
 		return []string{"certificate of the client port"}, nil
+	}
+	return nil, nil
+}
+
+func (p *process) reloadAuthority() (changes []string, err error) {
+	if p.settings.clientTLS == nil {
+		return nil, nil
+	}
+	changed, err := p.settings.clientTLS.reloadAuthority()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("HERD_TLS_CLIENT_CA: %w: the certificates of clients are still verified against the old one", err)
+	case changed:
+		return []string{"CA of the clients' certificates"}, nil
 	}
 	return nil, nil
 }
@@ -137,36 +149,4 @@ func (p *process) reloadTopology(ctx context.Context) (changes []string, err err
 // topologyOf is what one server knows of a graph.
 func topologyOf(g *topology.Graph, name string) replica.Topology {
 	return replica.Topology{Neighbours: g.Neighbours(name), Adjacent: g.Adjacent, Hash: g.Hash()}
-}
-
-// certificate is the certificate of the client ports. New handshakes use the one that was
-// loaded last.
-type certificate struct {
-	certFile, keyFile string
-	current           atomic.Pointer[tls.Certificate]
-}
-
-func newCertificate(certFile, keyFile string, pair *tls.Certificate) *certificate {
-	c := &certificate{certFile: certFile, keyFile: keyFile}
-	c.current.Store(pair)
-	return c
-}
-
-// tlsConfig is nil for no certificate.
-func (c *certificate) tlsConfig() *tls.Config {
-	if c == nil {
-		return nil
-	}
-	return &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current.Load(), nil }}
-}
-
-// reload reads the files again, and reports whether the certificate is another one. On
-// an error the certificate stays.
-func (c *certificate) reload() (changed bool, err error) {
-	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
-	if err != nil {
-		return false, err
-	}
-	old := c.current.Swap(&pair)
-	return !slices.EqualFunc(old.Certificate, pair.Certificate, bytes.Equal), nil
 }

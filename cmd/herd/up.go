@@ -68,7 +68,7 @@ func (p *process) printBanner(out io.Writer, urls []string) {
 	if p.ops != nil {
 		fmt.Fprintf(out, "\nFor operators: http://%s/readyz\n", p.ops.Addr())
 	}
-	if p.settings.clientCert == nil {
+	if p.settings.clientTLS == nil && len(p.settings.proxies) == 0 {
 		fmt.Fprintf(out, "\nTry:\n\n%s\n\n", tryLine(p.servers[0].clients.Addr()))
 	}
 }

@@ -28,6 +28,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 	}
 	out <- latencyDesc
 	out <- eventsDesc
+	out <- refusalsDesc
 }
 
 // Collect collects them: prometheus.Collector.
@@ -48,6 +49,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		}
 		for _, kind := range slices.Sorted(maps.Keys(s.Events)) {
 			out <- prometheus.MustNewConstMetric(eventsDesc, prometheus.CounterValue, float64(s.Events[kind]), name, kind)
+		}
+		for _, reason := range slices.Sorted(maps.Keys(s.Refusals)) {
+			out <- prometheus.MustNewConstMetric(refusalsDesc, prometheus.CounterValue, float64(s.Refusals[reason]), name, reason)
 		}
 	}
 }
@@ -99,6 +103,8 @@ var (
 		"Time from reading a command to writing its reply. Commands are iamat, whatsat and invalid.", []string{"server", "command"}, nil)
 	eventsDesc = prometheus.NewDesc("herd_events_total",
 		"Events, by the kinds of herd.event.<server>.<kind>.", []string{"server", "kind"}, nil)
+	refusalsDesc = prometheus.NewDesc("herd_client_refusals_total",
+		"Connections and reports of clients that were refused, and clients that were disconnected, by the limit that was the reason.", []string{"server", "reason"}, nil)
 )
 
 const (
