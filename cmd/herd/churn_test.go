@@ -96,12 +96,12 @@ func TestChurn(t *testing.T) {
 		h.env[name] = append(h.env[name], "HERD_JOURNAL=ack", "HERD_DATA_DIR="+t.TempDir())
 	}
 	h.startAll(true)
-	load := startChurnLoad(t, h.addresses)
-	began := time.Now()
-	measure := time.Second
+	clients, measure := fewClients, time.Second
 	if *churn > 0 {
-		measure = 10 * time.Second
+		clients, measure = manyClients, 10*time.Second
 	}
+	load := startChurnLoad(t, h.addresses, clients)
+	began := time.Now()
 	perSecond := load.halve(measure)
 
 	measured := []string{"Goloman", "Hands", "Welsh"}

@@ -35,15 +35,20 @@ type churnLoad struct {
 	latest map[string]string // the last reply that was read, by client
 }
 
-const (
-	visitors   = 4     // connections to each server that report
-	perVisitor = 5_000 // clients of each
-	crowd      = 100   // connections to each server that are idle
-	parked     = 1_000 // clients of each server that report at the beginning only
-)
+// visitors is the number of connections to each server that report.
+const visitors = 4
+
+// crowd is how many clients a churnLoad has.
+type crowd struct {
+	perVisitor int // clients of each visitor
+	idle       int // connections to each server that are idle
+	parked     int // clients of each server that report at the beginning only
+}
+
+var fewClients, manyClients = crowd{50, 10, 100}, crowd{5_000, 100, 1_000}
 
 // startChurnLoad reports the parked clients, and begins the load without a limit.
-func startChurnLoad(t *testing.T, addresses map[string]string) *churnLoad {
+func startChurnLoad(t *testing.T, addresses map[string]string, of crowd) *churnLoad {
 	t.Helper()
 	l := &churnLoad{t: t, pace: rate.NewLimiter(rate.Inf, inFlight), latest: map[string]string{}}
 	l.ctx, l.stop = context.WithCancel(t.Context())
@@ -52,12 +57,12 @@ func startChurnLoad(t *testing.T, addresses map[string]string) *churnLoad {
 		l.running.Wait()
 	})
 	for name, address := range addresses {
-		v := visitor{churnLoad: l, name: name + ".parked", clients: parked}
+		v := visitor{churnLoad: l, name: name + ".parked", clients: of.parked}
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for in := bufio.NewReader(conn); v.n < parked; {
+		for in := bufio.NewReader(conn); v.n < of.parked; {
 			if err := v.report(conn, in); err != nil {
 				t.Fatal(err)
 			}
@@ -66,10 +71,10 @@ func startChurnLoad(t *testing.T, addresses map[string]string) *churnLoad {
 	}
 	for name, address := range addresses {
 		for i := range visitors {
-			v := visitor{churnLoad: l, name: fmt.Sprintf("%s.%d", name, i), clients: perVisitor}
+			v := visitor{churnLoad: l, name: fmt.Sprintf("%s.%d", name, i), clients: of.perVisitor}
 			l.running.Go(func() { l.comeAndGo(address, 5*time.Second, v.visit) })
 		}
-		for range crowd {
+		for range of.idle {
 			l.running.Go(func() { l.comeAndGo(address, 20*time.Second, l.ask(name+".parked0")) })
 		}
 	}
