@@ -74,7 +74,7 @@ const flat = 1.05
 // TestChurn runs a herd of processes at half of its maximum load while clients come and
 // go, servers restart and links fail, one thing at a time. No acknowledged record may be
 // lost, all maps must be equal in the end, and the servers that never restart must not
-// grow. It prints a table of BENCHMARKS.md. With -churn 20m, also set -timeout.
+// grow. It prints the figures of FAULTS.md. With -churn 20m, also set -timeout.
 func TestChurn(t *testing.T) {
 	graph, err := topology.Load("goloman")
 	if err != nil {
