@@ -134,6 +134,7 @@ func (r *Replica) handleReply(e int, reply []byte, now time.Time) (ReplyResult, 
 	if d.quarantined(now) {
 		return ReplyResult{}, nil
 	}
+	r.noteReading(now)
 	m, err := wire.ParseSync(reply)
 	if err != nil {
 		return ReplyResult{}, offending{err}

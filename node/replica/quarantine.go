@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"herd/node/store"
 	"herd/node/wire"
 )
 
@@ -20,9 +21,8 @@ import (
 //     wrong;
 //   - a frame that is larger than one message may be;
 //   - a sequence number that the neighbour cannot have reached;
-//   - records with the neighbour as their origin whose receipt is more than a day after the
-//     neighbour's own clock, again and again: a server whose clock was wrong, and that was
-//     restarted, may pass on what it made then;
+//   - a record with the neighbour as its origin whose receipt is more than a day after the
+//     neighbour's own clock: no server floods such a record of its own (isNotOurs);
 //   - more heartbeats, comparisons or requests than a comparison of maps needs;
 //   - records again and again that we have already.
 //
@@ -206,6 +206,22 @@ type claim struct {
 	receipt wire.Instant
 	since   time.Time // when the first such record arrived; zero for none
 	judged  time.Time // when the last claim was judged
+}
+
+// noteReading notes our own clock for isNotOurs.
+func (r *Replica) noteReading(now time.Time) {
+	r.notOurs = r.reading(now).Add(wire.Instant{Sec: receiptAhead.Sec / 2})
+}
+
+// isNotOurs reports whether the record that was just merged names us as its origin, and has a
+// receipt that our clock has not reached: somebody has forged it, or we made it before we were
+// restarted, while our clock was wrong. If we flooded it, our neighbours would blame us.
+func (r *Replica) isNotOurs(id store.ID, line []byte) bool {
+	if r.store.Effective(id).Compare(r.notOurs) <= 0 {
+		return false
+	}
+	rec, err := wire.ParseRecord(line)
+	return err == nil && string(rec.Server()) == r.cfg.Name && rec.Receipt.Compare(r.notOurs) > 0
 }
 
 const receiptsAhead = "its own records have receipts more than a day after its clock"

@@ -286,3 +286,20 @@ func TestQuarantinedNeighbour(t *testing.T) {
 		t.Errorf("afterwards the edge is %+v", info)
 	}
 }
+
+// TestForgedOrigin: a record in our name that we cannot have made is merged and not flooded,
+// so that nobody blames us for it. Neighbours get it by repair.
+func TestForgedOrigin(t *testing.T) {
+	o := newOffender(t)
+	o.frame(fmt.Sprintf("AT A +0.000000000 kiwi +1+1 %d\n", o.now.Add(2*24*time.Hour).Unix()))
+	if got := flush(o.r, 1); got != "" || !o.r.Map().Has([]byte("kiwi")) {
+		t.Errorf("flooded: %q", got)
+	}
+	other := fmt.Sprintf("AT D +0.000000000 emu +1+1 %d\n", o.now.Add(2*24*time.Hour).Unix())
+	o.frame(other)
+	ours := fmt.Sprintf("AT A +0.000000000 kea +1+1 %d\n", o.now.Unix())
+	o.frame(ours)
+	if got := flush(o.r, 1); got != other+ours {
+		t.Errorf("flooded: %q, want %q", got, other+ours)
+	}
+}

@@ -48,6 +48,7 @@ type Replica struct {
 	reports    [store.Outcomes]uint64 // reports of clients, by outcome
 	refused    uint64                 // reports refused because of MaxClients
 	full       bool                   // see Full
+	notOurs    wire.Instant           // see isNotOurs
 
 	comparisons uint64 // the ID of the last one that began
 
@@ -123,6 +124,7 @@ func (r *Replica) Frame(e int, m wire.Mark, frame []byte, now time.Time) (result
 	if d.quarantined(now) {
 		return FrameResult{}, nil
 	}
+	r.noteReading(now)
 	r.store.MergeLines(frame, func(line []byte, id store.ID, outcome store.Outcome, err error) {
 		if err != nil {
 			result.Malformed++
@@ -202,6 +204,9 @@ func (r *Replica) merged(id store.ID, line []byte, outcome store.Outcome, from i
 		r.journalSeq++
 		if r.cfg.Journal {
 			r.journal.queue.push(id)
+		}
+		if from != noEdge && r.isNotOurs(id, line) {
+			return // who does not get it from another server gets it by repair
 		}
 	}
 	for e, d := range r.edges {

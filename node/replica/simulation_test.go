@@ -50,7 +50,6 @@ type simServer struct {
 	graph       int           // its topology, in herd.graphs
 	skew        time.Duration // of its clock
 	jump        time.Duration // by which its clock was set wrong
-	jumped      bool          // that has happened
 	paused      time.Time     // until then the process does not run
 	nextTick    time.Time
 	forwardTick time.Time // when the next one is due; zero while nothing is delayed
@@ -420,7 +419,6 @@ func (h *herd) disturb() {
 	case 2:
 		s.paused = h.now.Add(time.Duration(h.rng.Int64N(int64(8 * time.Second))))
 	case 3:
-		s.jumped = true
 		s.jump = time.Duration(h.rng.IntN(5)-2) * []time.Duration{time.Second, time.Minute, 300 * 24 * time.Hour}[h.rng.IntN(3)]
 	case 4:
 		h.changeTopology()
