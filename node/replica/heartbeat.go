@@ -165,6 +165,7 @@ func (r *Replica) apply(next transition, e int, newLife bool, now time.Time) (ev
 		d.forget()
 	}
 	d.up, d.goodbye = true, goodbye{}
+	d.conduct.repeats.restart(r.journalSeq, now)
 	d.clock.samples = nil // clocks may have been set meanwhile
 	r.startSync(e, now)
 	return append(events, Event{Up, d.peer, fmt.Sprintf("%s is up and holds %d records", d.peer, d.heartbeat.Records)})

@@ -303,3 +303,34 @@ func TestForgedOrigin(t *testing.T) {
 		t.Errorf("flooded: %q, want %q", got, other+ours)
 	}
 }
+
+// TestRepeatsAreCountedAnew: each time an edge comes up, a neighbour may send all that the
+// map holds once more, but not if it comes up every second.
+func TestRepeatsAreCountedAnew(t *testing.T) {
+	o := newOffender(t)
+	again := strings.Repeat("AT B +0.000000000 kiwi +1+1 100\n", 1000)
+	sendHalf := func() {
+		for range repeatsAllowed * 6 / 10 / 1000 {
+			o.frame(again)
+		}
+	}
+	restart := func(silent time.Duration) {
+		o.now = o.now.Add(silent)
+		o.r.Tick(o.now)
+		for range 2 {
+			o.second()
+		}
+	}
+	for range 3 {
+		sendHalf()
+		restart(20 * time.Second)
+	}
+	if d := o.r.edges[0]; d.quarantined(o.now) || !d.up {
+		t.Fatal("in quarantine although the edge was down between")
+	}
+	sendHalf()
+	restart(DownAfter)
+	if sendHalf(); !o.r.edges[0].quarantined(o.now) {
+		t.Error("not in quarantine although the edge was down for a moment only")
+	}
+}
