@@ -322,11 +322,10 @@ func TestRepeatsAreCountedAnew(t *testing.T) {
 		}
 	}
 	for range 3 {
-		sendHalf()
+		if sendHalf(); o.r.edges[0].quarantined(o.now) {
+			t.Fatal("in quarantine although the edge was down between")
+		}
 		restart(20 * time.Second)
-	}
-	if d := o.r.edges[0]; d.quarantined(o.now) || !d.up {
-		t.Fatal("in quarantine although the edge was down between")
 	}
 	sendHalf()
 	restart(DownAfter)
