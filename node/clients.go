@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math"
 	"net"
@@ -189,7 +188,7 @@ func (n *Node) sessionEnded(ctx context.Context, s *session, parked bool, panick
 	if panicked := s.drain(); panicked != nil {
 		n.notePanic(s, panicked, s.sample(), debug.Stack())
 	}
-	closeGently(s.conn)
+	s.close(ctx)
 	s.log("client close", nil)
 	n.clients.remove(s.conn)
 }
@@ -204,14 +203,4 @@ func (n *Node) notePanic(s *session, panicked any, input string, stack []byte) {
 	n.wakeWriters() // for reports that were merged before
 	n.log.Error("panic in a session: the connection is closed",
 		"client", s.remote, "panic", panicked, "input", input, "stack", string(stack))
-}
-
-// closeGently closes conn so that the client gets everything that was written to it,
-// although it may have sent more than we read.
-func closeGently(conn net.Conn) {
-	if half, ok := conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-		conn.SetReadDeadline(time.Now().Add(lingerTimeout))
-		io.Copy(io.Discard, conn)
-	}
-	conn.Close()
 }

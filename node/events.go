@@ -39,6 +39,7 @@ func kindOf(err error) replica.Kind {
 type events struct {
 	malformed ratenote.Limiter // lines, by neighbour
 	tooLarge  ratenote.Limiter // records
+	stuck     ratenote.Limiter // clients that take nothing of their replies
 
 	mu     sync.Mutex // guards counts; no other lock is taken while it is held
 	counts map[replica.Kind]uint64
@@ -129,6 +130,9 @@ func (n *Node) reportRepeated() {
 	}
 	for _, r := range n.events.tooLarge.Due(now) {
 		n.log.Error("records not sent: they are larger than NATS's max_payload", "records", r.Count)
+	}
+	for _, r := range n.events.stuck.Due(now) {
+		n.log.Warn("clients disconnected: they took nothing of their replies", "connections", r.Count, "remote", r.Text, "limit", n.cfg.Limits.Write)
 	}
 	for _, r := range n.clients.refusals.Due(now) {
 		n.log.Warn("connections refused: too many clients", "connections", r.Count, "remote", r.Text, "limit", n.cfg.Limits.Conns)

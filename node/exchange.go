@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"runtime"
 	"time"
 
 	"herd/node/wire"
@@ -14,6 +15,7 @@ const (
 	largeBuffer = 16 << 10 // of a busy one
 	fullReply   = 64 << 10 // bytes of replies that are written before more input is handled
 	mergeAtOnce = 64       // reports that are merged under one lock
+	turn        = 256      // lines that are handled before others have a turn
 )
 
 // exchange handles what one read of a session brought: it parses lines, merges reports
@@ -124,8 +126,13 @@ func (x *exchange) handleLines(ctx context.Context) (lines int) {
 		}
 		lines++
 		x.start += length + 1
-		if len(x.out.text) >= fullReply && x.reply() != nil {
-			return lines
+		if len(x.out.text) >= fullReply {
+			if x.reply() != nil {
+				return lines
+			}
+			runtime.Gosched()
+		} else if lines%turn == 0 {
+			runtime.Gosched()
 		}
 	}
 }

@@ -76,6 +76,8 @@ type Node struct {
 	latencies [commands]latency // of replies
 	panics    atomic.Uint64     // recovered
 
+	stuckClients atomic.Uint64 // disconnected because they took nothing of their replies
+
 	lookups    context.Context // ends when a stop has no more time for lookups of places
 	endLookups context.CancelFunc
 

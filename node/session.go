@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -41,9 +42,13 @@ type session struct {
 
 	heard       time.Time // when the client connected or sent its last complete line
 	deadline    time.Time // of reading; zero if it must be set anew
+	secure      bool      // it is a connection of TLS
 	handshaking bool      // the TLS handshake is not complete
 	active      bool      // this goroutine has handled input: its stack may have grown
 
+	unread  unread      // replies that the client has not taken
+	reset   bool        // the connection must be reset: the client takes nothing
+	waited  bool        // the last read had to wait for input
 	x       *exchange   // nil while the session waits
 	later   *replyQueue // nil unless replies wait behind a lookup of places
 	raw     syscall.RawConn
@@ -59,13 +64,17 @@ type handshaker interface {
 func newSession(n *Node, conn net.Conn) *session {
 	s := &session{node: n, conn: conn, remote: conn.RemoteAddr().String(), heard: time.Now()}
 	s.log("client open", nil)
+	limitSendBuffer(conn)
+	s.unread.checked = s.heard
 	s.raw = rawConn(conn)
-	_, s.handshaking = conn.(handshaker)
+	_, s.secure = conn.(handshaker)
+	s.handshaking = s.secure
 	s.readRaw = func(fd uintptr) (done bool) {
 		s.acquire()
 		var wouldBlock bool
 		if wouldBlock, s.readErr = s.x.readNonblocking(fd); wouldBlock {
 			s.release()
+			s.waited = true
 		}
 		return !wouldBlock
 	}
@@ -109,8 +118,13 @@ func (s *session) run(ctx context.Context) (parked bool) {
 	for ctx.Err() == nil && !s.failed() { // checked after the deadline was set: endSessions sets one, too, and so does a replyQueue
 		err := s.read()
 		if s.timedOut(err) && ctx.Err() == nil {
-			parked = s.active && s.raw != nil
+			parked = (s.active || s.unread.waits()) && s.raw != nil
 			s.active, s.deadline = false, time.Time{}
+			if s.unread.stuck(s.conn, time.Now(), s.node.cfg.Limits.Write) {
+				s.noteStuck()
+				s.node.log.Debug("connection lost", "client", s.remote, "err", errStuck)
+				break
+			}
 		} else if over := s.handle(ctx, err); over {
 			break
 		}
@@ -152,7 +166,15 @@ func (s *session) handle(ctx context.Context, err error) (over bool) {
 	}
 	if lines > 0 {
 		s.heard = time.Now()
+		if err == nil && s.takesNothing(s.heard) {
+			s.noteStuck()
+			err = errStuck
+		}
 	}
+	if lines > 1 || !s.waited {
+		runtime.Gosched()
+	}
+	s.waited = false
 	if err != nil && !eof && ctx.Err() == nil {
 		s.node.log.Debug("connection lost", "client", s.remote, "err", err)
 	}
@@ -171,13 +193,16 @@ func (s *session) drain() (panicked any) {
 	return s.later.drain()
 }
 
-// setReadDeadline sets the deadline for the idle timeout, or for parking if that is
-// earlier. It does nothing while the present deadline is about right: setting it for
+// setReadDeadline sets the deadline for the idle timeout, or for looking at the connection
+// if that is earlier. It does nothing while the present deadline is about right: setting it for
 // each command would cost more than the command.
 func (s *session) setReadDeadline(now time.Time) {
 	deadline := s.heard.Add(s.node.cfg.Limits.Idle)
-	if park := now.Add(parkAfter); s.active && s.raw != nil && park.Before(deadline) {
-		deadline = park
+	if look := now.Add(parkAfter); s.active && s.looksAgain() && look.Before(deadline) {
+		deadline = look
+	}
+	if look := now.Add(unreadStep(s.node.cfg.Limits.Write)); s.unread.waits() && look.Before(deadline) {
+		deadline = look
 	}
 	if !s.deadline.IsZero() && deadline.Sub(s.deadline).Abs() < deadline.Sub(now)/4 {
 		return
@@ -185,6 +210,10 @@ func (s *session) setReadDeadline(now time.Time) {
 	s.deadline = deadline
 	s.conn.SetReadDeadline(deadline)
 }
+
+// looksAgain reports whether the session looks at the connection when the client has been
+// silent for a while: to park, or to see whether the client has taken its replies.
+func (s *session) looksAgain() bool { return s.raw != nil || s.secure }
 
 // timedOut reports whether a read ended at a deadline, and the client has not been idle
 // for too long. It is not idle while it waits for a lookup.

@@ -13,6 +13,7 @@ type Stats struct {
 	Clients                        int // connections
 	Accepted, Refused              uint64
 	Panics                         uint64
+	Stuck                          uint64 // clients that were disconnected because they took nothing of their replies
 	Unsendable                     uint64
 	TrafficLost                    uint64 // lines of the traffic log
 	Reports                        replica.Reports
@@ -25,7 +26,7 @@ type Stats struct {
 
 // Stats collects the numbers.
 func (n *Node) Stats() Stats {
-	s := Stats{Ready: n.Ready() == nil, Panics: n.panics.Load(), Events: map[string]uint64{}, Latencies: map[string]Latency{}}
+	s := Stats{Ready: n.Ready() == nil, Panics: n.panics.Load(), Stuck: n.stuckClients.Load(), Events: map[string]uint64{}, Latencies: map[string]Latency{}}
 	s.Clients, s.Accepted, s.Refused = n.clients.counts()
 	if n.traffic != nil {
 		s.TrafficLost = n.traffic.linesLost()
