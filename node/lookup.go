@@ -31,6 +31,7 @@ type lookup struct {
 	node    *Node
 	line    []byte          // the command
 	command wire.Command    // of line
+	remote  string          // address of the client
 	reply   replyBatch      // empty until run has ended
 	serving context.Context // the session's
 	early   bool            // it came before the server was ready: its record is found later
@@ -55,7 +56,7 @@ type lookupPanic struct {
 // begin starts the lookup's time. A stop gives lookups some time, so it is not the
 // session's context that ends them.
 func (l *lookup) begin(now time.Time) {
-	l.ctx, l.cancel = context.WithDeadline(l.node.lookups, now.Add(whatsAtTimeout))
+	l.ctx, l.cancel = context.WithDeadline(places.WithClient(l.node.lookups, l.remote), now.Add(whatsAtTimeout))
 }
 
 // find finds the client's record: that of now, unless it was found before.
@@ -130,7 +131,7 @@ func (x *exchange) whatsAt(ctx context.Context, c wire.Command, line []byte) {
 	if x.reply() != nil {
 		return
 	}
-	l := &lookup{node: n, line: bytes.Clone(line), serving: ctx, done: make(chan struct{}), early: !ready, found: ready, record: record}
+	l := &lookup{node: n, line: bytes.Clone(line), remote: x.s.remote, serving: ctx, done: make(chan struct{}), early: !ready, found: ready, record: record}
 	l.command = wire.ParseCommand(l.line)
 	l.reply.read = x.out.read
 	if x.s.later != nil {

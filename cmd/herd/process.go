@@ -175,7 +175,7 @@ func (p *process) placesConfig() stack.Config {
 		}
 	}
 	cfg.Agent = "herd/" + strings.Trim(version(), "()")
-	cfg.Observe = p.metrics.observePlaces
+	cfg.Observe, cfg.Refused = p.metrics.observePlaces, p.metrics.refusedPlaces
 	cfg.Log = p.log
 	return cfg
 }

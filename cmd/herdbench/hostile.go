@@ -51,7 +51,7 @@ type attack struct {
 	name   string
 	kind   string // rivals.Attack
 	conns  int
-	honest string        // busyMachine or quietMachine
+	honest string // busyMachine or quietMachine
 	target func(*arena) string
 	setUp  string // the arena: the environment of its herd
 	lookup bool   // the client asks for places
@@ -99,7 +99,7 @@ const (
 // beside each attack.
 func (b *bench) hostile(ctx context.Context) (*HostileResults, error) {
 	r := &HostileResults{Skipped: map[string]string{}}
-	programs := []string{""}
+	programs := []string{b.New}
 	if b.Old != "" {
 		programs = append(programs, b.Old)
 	}
