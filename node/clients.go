@@ -182,6 +182,7 @@ func (n *Node) sessionEnded(ctx context.Context, s *session, parked bool, panick
 		n.startSession(ctx, s)
 		return
 	}
+	s.endTurn() // after a panic
 	if panicked != nil {
 		n.notePanic(s, panicked, s.sample(), debug.Stack())
 	}

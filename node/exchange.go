@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"net"
-	"runtime"
 	"time"
 
 	"herd/node/wire"
@@ -15,7 +14,6 @@ const (
 	largeBuffer = 16 << 10 // of a busy one
 	fullReply   = 64 << 10 // bytes of replies that are written before more input is handled
 	mergeAtOnce = 64       // reports that are merged under one lock
-	turn        = 256      // lines that are handled before others have a turn
 )
 
 // exchange handles what one read of a session brought: it parses lines, merges reports
@@ -130,9 +128,10 @@ func (x *exchange) handleLines(ctx context.Context) (lines int) {
 			if x.reply() != nil {
 				return lines
 			}
-			runtime.Gosched()
+			x.s.takeTurn()
 		} else if lines%turn == 0 {
-			runtime.Gosched()
+			x.s.endTurn()
+			x.s.takeTurn()
 		}
 	}
 }
@@ -214,6 +213,7 @@ func (x *exchange) reply() error {
 	if len(x.out.text) == 0 || x.err != nil {
 		return x.err
 	}
+	x.s.endTurn()
 	n := x.s.node
 	if x.floodSeq > 0 {
 		n.awaitFlood(x.floodSeq, x.advice, &x.waiter)

@@ -85,6 +85,21 @@ func (l *lookup) run() {
 	b.replied(whatsAt, l.node.traffic != nil)
 }
 
+// runInTurn makes the reply of a lookup that does not run in a session's turn. It has a turn
+// until it is done, but not longer than a session would wait.
+func (l *lookup) runInTurn() {
+	turns <- struct{}{}
+	go l.run()
+	timer := time.NewTimer(lookupGrace)
+	defer timer.Stop()
+	select {
+	case <-l.done:
+	case <-timer.C:
+	}
+	<-turns
+	<-l.done
+}
+
 // awaitReady waits until the server is ready, unless it stops first.
 func (l *lookup) awaitReady() {
 	if l.node.ready.isOpen() {
@@ -135,6 +150,7 @@ func (x *exchange) whatsAt(ctx context.Context, c wire.Command, line []byte) {
 	l.command = wire.ParseCommand(l.line)
 	l.reply.read = x.out.read
 	if x.s.later != nil {
+		x.s.endTurn() // there may be no room for long
 		var queued bool
 		if queued, x.err = x.s.later.addLookup(l); queued || x.err != nil {
 			return

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"syscall"
 	"time"
 )
@@ -49,6 +48,7 @@ type session struct {
 	unread  unread      // replies that the client has not taken
 	reset   bool        // the connection must be reset: the client takes nothing
 	waited  bool        // the last read had to wait for input
+	myTurn  bool        // see turns
 	x       *exchange   // nil while the session waits
 	later   *replyQueue // nil unless replies wait behind a lookup of places
 	raw     syscall.RawConn
@@ -156,6 +156,10 @@ func (s *session) handle(ctx context.Context, err error) (over bool) {
 	}
 	lines := 0
 	if s.x != nil {
+		if !s.waited {
+			s.takeTurn()
+		}
+		s.waited = false
 		var replyErr error
 		if lines, replyErr = s.x.handle(ctx, eof); replyErr != nil {
 			// Reports behind the reply that failed were merged without a flush.
@@ -163,6 +167,7 @@ func (s *session) handle(ctx context.Context, err error) (over bool) {
 			err = replyErr
 		}
 		s.x.makeRoom()
+		s.endTurn()
 	}
 	if lines > 0 {
 		s.heard = time.Now()
@@ -171,10 +176,6 @@ func (s *session) handle(ctx context.Context, err error) (over bool) {
 			err = errStuck
 		}
 	}
-	if lines > 1 || !s.waited {
-		runtime.Gosched()
-	}
-	s.waited = false
 	if err != nil && !eof && ctx.Err() == nil {
 		s.node.log.Debug("connection lost", "client", s.remote, "err", err)
 	}
@@ -238,7 +239,10 @@ func (s *session) timedOut(err error) bool {
 func (s *session) read() error {
 	if s.raw == nil { // the exchange is held while we wait
 		s.acquire()
-		return s.x.readFrom(s.conn)
+		began := time.Now()
+		err := s.x.readFrom(s.conn)
+		s.waited = time.Since(began) > waitTakes
+		return err
 	}
 	s.readErr = nil
 	if err := s.raw.Read(s.readRaw); err != nil {
