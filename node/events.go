@@ -40,6 +40,7 @@ type events struct {
 	malformed ratenote.Limiter // lines, by neighbour
 	tooLarge  ratenote.Limiter // records
 	stuck     ratenote.Limiter // clients that take nothing of their replies
+	busy      ratenote.Limiter // requests of tools that were refused, by endpoint
 
 	mu     sync.Mutex // guards counts; no other lock is taken while it is held
 	counts map[replica.Kind]uint64
@@ -133,6 +134,9 @@ func (n *Node) reportRepeated() {
 	}
 	for _, r := range n.events.stuck.Due(now) {
 		n.log.Warn("clients disconnected: they took nothing of their replies", "connections", r.Count, "remote", r.Text, "limit", n.cfg.Limits.Write)
+	}
+	for _, r := range n.events.busy.Due(now) {
+		n.log.Warn("requests refused: too many", "endpoint", r.Key, "requests", r.Count, "limit_per_second", maxRequests)
 	}
 	for _, r := range n.clients.refusals.Due(now) {
 		n.log.Warn("connections refused: too many clients", "connections", r.Count, "remote", r.Text, "limit", n.cfg.Limits.Conns)

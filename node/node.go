@@ -77,6 +77,7 @@ type Node struct {
 	panics    atomic.Uint64     // recovered
 
 	stuckClients atomic.Uint64 // disconnected because they took nothing of their replies
+	requests     requestLimits // of tools
 
 	lookups    context.Context // ends when a stop has no more time for lookups of places
 	endLookups context.CancelFunc
@@ -139,6 +140,7 @@ func New(cfg Config) *Node {
 		readinessChanged: make(chan struct{}, 1),
 		readiness:        readinessLog{began: time.Now()},
 	}
+	n.requests = newRequestLimits()
 	n.buffers.New = newExchange
 	n.replica = replica.New(replica.Config{
 		Name: cfg.Name, Topology: replica.Topology{Neighbours: cfg.Neighbours, Adjacent: cfg.Adjacent, Hash: cfg.Topology}, Epoch: cfg.Epoch,

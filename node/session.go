@@ -47,7 +47,7 @@ type session struct {
 
 	unread  unread      // replies that the client has not taken
 	reset   bool        // the connection must be reset: the client takes nothing
-	waited  bool        // the last read had to wait for input
+	work    int         // since a read had to wait for input: lines, and readWork for each read
 	myTurn  bool        // see turns
 	x       *exchange   // nil while the session waits
 	later   *replyQueue // nil unless replies wait behind a lookup of places
@@ -74,7 +74,7 @@ func newSession(n *Node, conn net.Conn) *session {
 		var wouldBlock bool
 		if wouldBlock, s.readErr = s.x.readNonblocking(fd); wouldBlock {
 			s.release()
-			s.waited = true
+			s.work = 0
 		}
 		return !wouldBlock
 	}
@@ -156,10 +156,9 @@ func (s *session) handle(ctx context.Context, err error) (over bool) {
 	}
 	lines := 0
 	if s.x != nil {
-		if !s.waited {
+		if s.work >= turn {
 			s.takeTurn()
 		}
-		s.waited = false
 		var replyErr error
 		if lines, replyErr = s.x.handle(ctx, eof); replyErr != nil {
 			// Reports behind the reply that failed were merged without a flush.
@@ -168,6 +167,7 @@ func (s *session) handle(ctx context.Context, err error) (over bool) {
 		}
 		s.x.makeRoom()
 		s.endTurn()
+		s.work += lines + readWork
 	}
 	if lines > 0 {
 		s.heard = time.Now()
@@ -241,7 +241,9 @@ func (s *session) read() error {
 		s.acquire()
 		began := time.Now()
 		err := s.x.readFrom(s.conn)
-		s.waited = time.Since(began) > waitTakes
+		if time.Since(began) > waitTakes {
+			s.work = 0
+		}
 		return err
 	}
 	s.readErr = nil

@@ -14,6 +14,7 @@ type Stats struct {
 	Accepted, Refused              uint64
 	Panics                         uint64
 	Stuck                          uint64 // clients that were disconnected because they took nothing of their replies
+	RequestsRefused                uint64 // of tools, over the bus
 	Unsendable                     uint64
 	TrafficLost                    uint64 // lines of the traffic log
 	Reports                        replica.Reports
@@ -26,7 +27,7 @@ type Stats struct {
 
 // Stats collects the numbers.
 func (n *Node) Stats() Stats {
-	s := Stats{Ready: n.Ready() == nil, Panics: n.panics.Load(), Stuck: n.stuckClients.Load(), Events: map[string]uint64{}, Latencies: map[string]Latency{}}
+	s := Stats{Ready: n.Ready() == nil, Panics: n.panics.Load(), Stuck: n.stuckClients.Load(), RequestsRefused: n.requests.refused.Load(), Events: map[string]uint64{}, Latencies: map[string]Latency{}}
 	s.Clients, s.Accepted, s.Refused = n.clients.counts()
 	if n.traffic != nil {
 		s.TrafficLost = n.traffic.linesLost()

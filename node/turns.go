@@ -16,8 +16,11 @@ import (
 var turns = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
 
 const (
-	// turn is the number of lines that are handled in one turn, at most.
+	// turn is the number of lines that are handled in one turn, at most, and without any after
+	// a read that had to wait.
 	turn = 256
+	// readWork is how many lines a read counts as.
+	readWork = 16
 	// waitTakes is how long a read of TLS takes at least if it had to wait for input.
 	waitTakes = 20 * time.Microsecond
 )
