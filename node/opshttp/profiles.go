@@ -19,7 +19,8 @@ func addProfiles(mux *http.ServeMux) {
 		"GET /debug/pprof/":        pprof.Index,
 		"GET /debug/pprof/cmdline": pprof.Cmdline,
 		"GET /debug/pprof/profile": pprof.Profile,
-		"/debug/pprof/symbol":      pprof.Symbol, // go tool pprof posts to it
+		"GET /debug/pprof/symbol":  pprof.Symbol,
+		"POST /debug/pprof/symbol": pprof.Symbol, // go tool pprof does that
 		"GET /debug/pprof/trace":   pprof.Trace,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
