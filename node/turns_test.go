@@ -56,6 +56,34 @@ func TestTurns(t *testing.T) {
 	}
 }
 
+// TestTurnsOfReads: a client needs a turn, too, if each read brings few lines, but none has to
+// wait for input.
+func TestTurnsOfReads(t *testing.T) {
+	n := New(Config{Name: "Solo", Limits: generous, Log: discard})
+	c, theirs := tcpPair(t)
+	for _, conn := range []*net.TCPConn{c, theirs.(*net.TCPConn)} {
+		if err := conn.SetReadBuffer(2 << 20); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const lines = 400                                                 // of 1000 bytes: 16 in a read
+	write(t, c, strings.Repeat(strings.Repeat("x", 999)+"\n", lines)) // all of it is there before the first read
+	giveBack := takeAllTurns()
+	n.startSession(context.Background(), newSession(n, theirs))
+	c.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // too short a time makes the test pass, not fail
+	first, _ := io.ReadAll(c)
+	giveBack()
+	if most := lines * 1002; len(first) >= most {
+		t.Errorf("all %d bytes of replies came without a turn", len(first))
+	}
+	c.CloseWrite()
+	c.SetReadDeadline(time.Now().Add(time.Minute))
+	if rest, err := io.ReadAll(c); len(first)+len(rest) != lines*1002 || err != nil {
+		t.Errorf("%d bytes of replies, %v; want %d", len(first)+len(rest), err, lines*1002)
+	}
+	n.clients.running.Wait()
+}
+
 // TestTurnAfterPanic: a session that panics in its turn returns it.
 func TestTurnAfterPanic(t *testing.T) {
 	n := New(Config{Name: "Solo", Limits: generous, Places: panickyPlaces{}, Log: discard})

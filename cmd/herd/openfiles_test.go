@@ -67,11 +67,11 @@ func TestOutOfFiles(t *testing.T) {
 	}
 	broker := startNATS(t, conf)
 	p := start(t, []string{
-		openFiles + "=48", "HERD_TOPOLOGY=Solo", "HERD_NATS_URL=" + broker.url, "HERD_JOURNAL=ack", "HERD_DATA_DIR=" + t.TempDir(),
+		openFiles + "=64", "HERD_TOPOLOGY=Solo", "HERD_NATS_URL=" + broker.url, "HERD_JOURNAL=ack", "HERD_DATA_DIR=" + t.TempDir(),
 		"HERD_LISTEN=127.0.0.1:0", "HERD_OPS_LISTEN=" + ops,
 	}, "serve", "Solo")
 	clients := p.stderr.await(t, `msg=listening .*clients=(\S+)`)[1]
-	p.stderr.await(t, `level=WARN msg="HERD_MAX_CONNS .* HERD_MAX_CONNS=50000 open_files=48 client_connections=16`)
+	p.stderr.await(t, `level=WARN msg="HERD_MAX_CONNS .* HERD_MAX_CONNS=50000 open_files=64 client_connections=16`)
 
 	var idle []*client
 	for range 60 {

@@ -89,11 +89,9 @@ var hostileAttacks = []attack{
 	{name: "long ids", kind: "ids", conns: 2, honest: busyMachine, setUp: smallMap, needs: "HERD_MAX_MAP_BYTES"},
 }
 
-const (
-	honestTime = 1500 * time.Millisecond
-	attackTime = 3 * time.Second
-	attackHead = 700 * time.Millisecond // of an attack, before the client is measured
-)
+// attackHead is the time of an attack, in shares of --duration, before the client is
+// measured.
+const attackHead = 3
 
 // hostile attacks one server of a herd of two, and measures a well-behaved client of it
 // beside each attack.
@@ -130,7 +128,7 @@ func (b *bench) hostile(ctx context.Context) (*HostileResults, error) {
 				}
 			}
 			b.say("hostile: %s", a.name)
-			if *sample, err = place.suffer(ctx, a); err != nil {
+			if *sample, err = b.suffer(ctx, place, a); err != nil {
 				place.stop()
 				return r, fmt.Errorf("%s: %w", a.name, err)
 			}
@@ -231,7 +229,7 @@ func slowPlaces() *http.Server {
 }
 
 // suffer measures the client beside honest work and then beside the attack.
-func (a *arena) suffer(ctx context.Context, what attack) (s AttackSample, err error) {
+func (b *bench) suffer(ctx context.Context, a *arena, what attack) (s AttackSample, err error) {
 	address := a.herd.Addresses()[0]
 	var honest, beside load.Histogram
 	if what.honest == busyMachine {
@@ -240,13 +238,13 @@ func (a *arena) suffer(ctx context.Context, what attack) (s AttackSample, err er
 			return s, err
 		}
 		defer work.Stop()
-		pause(ctx, attackHead)
-		_, err = a.meter(ctx, what, honestTime, &honest)
+		pause(ctx, b.Duration/attackHead)
+		_, err = a.meter(ctx, what, b.Duration, &honest)
 		work.Stop()
 		if err != nil {
 			return s, err
 		}
-	} else if _, err = a.meter(ctx, what, honestTime, &honest); err != nil {
+	} else if _, err = a.meter(ctx, what, b.Duration, &honest); err != nil {
 		return s, err
 	}
 
@@ -263,7 +261,7 @@ func (a *arena) suffer(ctx context.Context, what attack) (s AttackSample, err er
 		return s, err
 	}
 	defer attacker.Stop()
-	pause(ctx, attackHead)
+	pause(ctx, b.Duration/attackHead)
 	watching, stopWatching := context.WithCancel(ctx)
 	watched := make(chan struct{})
 	go func() {
@@ -276,7 +274,7 @@ func (a *arena) suffer(ctx context.Context, what attack) (s AttackSample, err er
 			pause(watching, 200*time.Millisecond)
 		}
 	}()
-	last, err := a.meter(ctx, what, attackTime, &beside)
+	last, err := a.meter(ctx, what, b.Duration, &beside)
 	stopWatching()
 	<-watched
 	if err != nil {

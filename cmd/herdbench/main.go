@@ -7,6 +7,10 @@
 //
 //	go run ./cmd/herdbench --sections builds --old PROGRAM --new PROGRAM --rounds 7
 //
+// Or it shows what a well-behaved client sees beside each attack on its server:
+//
+//	go run ./cmd/herdbench --sections hostile
+//
 // It builds, starts and stops everything that it compares; Ctrl-C stops it, too. It prints
 // Markdown; --json and --svg write files. --sections selects what to measure.
 package main
@@ -52,7 +56,7 @@ type options struct {
 	Idle     int           `default:"15000" help:"For memory and builds: number of idle connections."`
 	Attacks  []string      `help:"For hostile: attacks, by name (default: all)."`
 	Old      string        `placeholder:"PROGRAM" help:"For builds and hostile: a herd program to compare with."`
-	New      string        `placeholder:"PROGRAM" help:"For builds: the program to compare (default: built from this directory)."`
+	New      string        `placeholder:"PROGRAM" help:"For builds and hostile: the program to compare (default: built from this directory)."`
 	OldEnv   []string      `placeholder:"NAME=VALUE" help:"For builds: environment of the old program, in addition."`
 	NewEnv   []string      `placeholder:"NAME=VALUE" help:"For builds: environment of the new program, in addition."`
 	Figures  []string      `default:"p64,p1,alone,large,record,idle,restart" enum:"p64,p1,alone,large,record,idle,restart" help:"For builds, what to measure: p64, p1 (all five servers, too), alone, large, record, idle, restart."`
@@ -79,6 +83,11 @@ func (o options) validate() error {
 	}
 	if slices.Contains(o.Sections, "builds") && o.Old == "" {
 		faults = append(faults, errors.New("--sections builds needs --old"))
+	}
+	for _, name := range o.Attacks {
+		if !slices.ContainsFunc(hostileAttacks, func(a attack) bool { return a.name == name }) {
+			faults = append(faults, fmt.Errorf("--attacks: %q is not an attack", name))
+		}
 	}
 	for _, pair := range slices.Concat(o.OldEnv, o.NewEnv) {
 		if name, _, ok := strings.Cut(pair, "="); !ok || name == "" {
