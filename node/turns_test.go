@@ -86,13 +86,12 @@ func TestTurnsOfReads(t *testing.T) {
 
 // TestTurnAfterPanic: a session that panics in its turn returns it.
 func TestTurnAfterPanic(t *testing.T) {
-	n := New(Config{Name: "Solo", Limits: generous, Places: panickyPlaces{}, Log: discard})
-	n.ready.open()
+	n := New(Config{Name: "Solo", Limits: generous, Log: discard})
 	for range cap(turns) + 1 {
-		conversation(t, n, strings.Repeat("x\n", 2*turn)+"IAMAT kiwi +1+1 1\nWHATSAT kiwi 10 5\n", 1<<20)
-	}
-	if n.panics.Load() == 0 {
-		t.Error("no session has panicked")
+		_, theirs := net.Pipe()
+		s := newSession(n, theirs)
+		s.takeTurn()
+		n.sessionEnded(t.Context(), s, false, "test")
 	}
 }
 
