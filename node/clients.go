@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math"
 	"net"
@@ -205,13 +204,14 @@ func (n *Node) sessionEnded(ctx context.Context, s *session, parked bool, panick
 		n.startSession(ctx, s)
 		return
 	}
+	s.endTurn() // after a panic
 	if panicked != nil {
 		n.notePanic(s, panicked, s.sample(), debug.Stack())
 	}
 	if panicked := s.drain(); panicked != nil {
 		n.notePanic(s, panicked, s.sample(), debug.Stack())
 	}
-	closeGently(s.conn)
+	s.close(ctx)
 	if s.isOpen {
 		s.log("client close", nil)
 	}
@@ -239,14 +239,4 @@ func socketOf(conn net.Conn) net.Conn {
 		}
 		conn = wrapper.NetConn()
 	}
-}
-
-// closeGently closes conn so that the client gets everything that was written to it,
-// although it may have sent more than we read.
-func closeGently(conn net.Conn) {
-	if half, ok := conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-		conn.SetReadDeadline(time.Now().Add(lingerTimeout))
-		io.Copy(io.Discard, conn)
-	}
-	conn.Close()
 }

@@ -39,6 +39,7 @@ func kindOf(err error) replica.Kind {
 type events struct {
 	malformed ratenote.Limiter // lines, by neighbour
 	tooLarge  ratenote.Limiter // records
+	busy      ratenote.Limiter // requests of tools that were refused, by endpoint
 
 	mu     sync.Mutex // guards counts; no other lock is taken while it is held
 	counts map[replica.Kind]uint64
@@ -132,5 +133,8 @@ func (n *Node) reportRepeated() {
 	}
 	for why := range refusalKinds {
 		n.reportRefusals(why, now)
+	}
+	for _, r := range n.events.busy.Due(now) {
+		n.log.Warn("requests refused: too many", "endpoint", r.Key, "requests", r.Count)
 	}
 }

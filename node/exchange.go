@@ -127,8 +127,14 @@ func (x *exchange) handleLines(ctx context.Context) (lines int) {
 		}
 		lines++
 		x.start += length + 1
-		if len(x.out.text) >= fullReply && x.reply() != nil {
-			return lines
+		if len(x.out.text) >= fullReply {
+			if x.reply() != nil {
+				return lines
+			}
+			x.s.takeTurn()
+		} else if lines%turn == 0 {
+			x.s.endTurn()
+			x.s.takeTurn()
 		}
 	}
 }
@@ -229,6 +235,7 @@ func (x *exchange) reply() error {
 	if len(x.out.text) == 0 || x.err != nil {
 		return x.err
 	}
+	x.s.endTurn()
 	n := x.s.node
 	if x.floodSeq > 0 {
 		n.awaitFlood(x.floodSeq, x.advice, &x.waiter)

@@ -31,6 +31,7 @@ type lookup struct {
 	node    *Node
 	line    []byte          // the command
 	command wire.Command    // of line
+	remote  string          // address of the client
 	reply   replyBatch      // empty until run has ended
 	serving context.Context // the session's
 	early   bool            // it came before the server was ready: its record is found later
@@ -55,7 +56,7 @@ type lookupPanic struct {
 // begin starts the lookup's time. A stop gives lookups some time, so it is not the
 // session's context that ends them.
 func (l *lookup) begin(now time.Time) {
-	l.ctx, l.cancel = context.WithDeadline(l.node.lookups, now.Add(whatsAtTimeout))
+	l.ctx, l.cancel = context.WithDeadline(places.WithClient(l.node.lookups, l.remote), now.Add(whatsAtTimeout))
 }
 
 // find finds the client's record: that of now, unless it was found before.
@@ -82,6 +83,21 @@ func (l *lookup) run() {
 	b := &l.reply
 	b.text = l.node.appendWhatsAt(l.ctx, b.text, l.find(), l.command, l.line)
 	b.replied(whatsAt, l.node.traffic != nil)
+}
+
+// runInTurn makes the reply of a lookup that does not run in a session's turn. It has a turn
+// until it is done, but not longer than a session would wait.
+func (l *lookup) runInTurn() {
+	turns <- struct{}{}
+	go l.run()
+	timer := time.NewTimer(lookupGrace)
+	defer timer.Stop()
+	select {
+	case <-l.done:
+	case <-timer.C:
+	}
+	<-turns
+	<-l.done
 }
 
 // awaitReady waits until the server is ready, unless it stops first.
@@ -130,10 +146,11 @@ func (x *exchange) whatsAt(ctx context.Context, c wire.Command, line []byte) {
 	if x.reply() != nil {
 		return
 	}
-	l := &lookup{node: n, line: bytes.Clone(line), serving: ctx, done: make(chan struct{}), early: !ready, found: ready, record: record}
+	l := &lookup{node: n, line: bytes.Clone(line), remote: x.s.remote, serving: ctx, done: make(chan struct{}), early: !ready, found: ready, record: record}
 	l.command = wire.ParseCommand(l.line)
 	l.reply.read = x.out.read
 	if x.s.later != nil {
+		x.s.endTurn() // there may be no room for long
 		var queued bool
 		if queued, x.err = x.s.later.addLookup(l); queued || x.err != nil {
 			return

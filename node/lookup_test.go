@@ -245,3 +245,26 @@ func TestSlowPlaces(t *testing.T) {
 		}
 	})
 }
+
+// TestPlacesTurns: clients that ask much over many connections from one address do not keep
+// another client from a source that lets clients take turns.
+func TestPlacesTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newSolo(t, func(cfg *Config) {
+			cfg.Limits.Conns = 2000
+			cfg.Places = places.NewTurns(slowPlaces(time.Second), 4, 2000, nil)
+		})
+		settle()
+		h.dial("Solo").ask("IAMAT kiwi +1+1 1")
+		for i := range 600 {
+			h.dialFrom("Solo", net.IPv4(192, 0, 2, 1)).send(fmt.Sprintf("WHATSAT kiwi 10.%d 5\n", i))
+		}
+		time.Sleep(time.Second / 2)
+		began := time.Now()
+		other := h.dialFrom("Solo", net.IPv4(198, 51, 100, 1))
+		other.ask("WHATSAT kiwi 10 5")
+		if got, waited := other.line(), time.Since(began); got != "{}\n" || waited > 2*time.Second {
+			t.Errorf("another client got %q after %v, want {} after 2 s at most", got, waited)
+		}
+	})
+}

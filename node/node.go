@@ -91,6 +91,8 @@ type Node struct {
 	latencies [commands]latency // of replies
 	panics    atomic.Uint64     // recovered
 
+	toolRequests requestLimits // of tools
+
 	lookups    context.Context // ends when a stop has no more time for lookups of places
 	endLookups context.CancelFunc
 
@@ -154,6 +156,7 @@ func New(cfg Config) *Node {
 		readiness:        readinessLog{began: time.Now()},
 	}
 	n.handshakes.most = max(1, n.clients.most()/handshakeShare)
+	n.toolRequests = newRequestLimits()
 	n.buffers.New = newExchange
 	n.replica = replica.New(replica.Config{
 		Name: cfg.Name, Topology: replica.Topology{Neighbours: cfg.Neighbours, Adjacent: cfg.Adjacent, Hash: cfg.Topology}, Epoch: cfg.Epoch,

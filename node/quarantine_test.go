@@ -61,10 +61,10 @@ func TestRequestFlood(t *testing.T) {
 		a := h.servers["A"].node
 		request := make([]byte, 14+256*8)
 		request[0] = 'G'
-		for i := range maxRequests + 3 {
+		for i := range maxWaiting + 3 {
 			request[8] = byte(i)
-			if a.requests.add(requestOf(0, request)) != (i >= maxRequests) {
-				t.Errorf("for request %d another one is dropped: %v", i, i < maxRequests)
+			if a.requests.add(requestOf(0, request)) != (i >= maxWaiting) {
+				t.Errorf("for request %d another one is dropped: %v", i, i < maxWaiting)
 			}
 		}
 		a.requests.add(requestOf(1, request))

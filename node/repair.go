@@ -50,12 +50,12 @@ func (n *Node) sendSync(lane bus.Lane, peer string, message []byte) error {
 	return err
 }
 
-// maxRequests of one neighbour wait for a reply. A neighbour sends the next request once it
+// maxWaiting of one neighbour wait for a reply. A neighbour sends the next request once it
 // has the reply, or has given up.
-const maxRequests = 8
+const maxWaiting = 8
 
 // requests are the neighbours' requests that wait for a reply: of each neighbour the newest
-// maxRequests.
+// maxWaiting.
 type requests struct {
 	wake chan struct{} // capacity 1
 
@@ -91,7 +91,7 @@ func (q *requests) add(r request) (dropped bool) {
 			waiting++
 		}
 	}
-	if dropped = waiting >= maxRequests; dropped {
+	if dropped = waiting >= maxWaiting; dropped {
 		oldest := slices.IndexFunc(q.waiting, ofEdge)
 		q.waiting = slices.Delete(q.waiting, oldest, oldest+1)
 	}

@@ -54,7 +54,7 @@ func (s *session) write(b *replyBatch) (err error) {
 	case err == nil:
 		s.node.noteLatency(b.count, time.Since(b.read))
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		s.node.refuse(writeTimeout, 1, s.remote, nil)
+		s.noteStuck()
 	}
 	begin := 0
 	for _, end := range b.ends {
@@ -109,6 +109,13 @@ func writeAll(conn net.Conn, p []byte, limit time.Duration) (n int, err error) {
 func unacknowledged(conn net.Conn) (bytes int, known bool) {
 	onSocket(conn, func(fd uintptr) { bytes, known = sendQueue(fd) })
 	return bytes, known
+}
+
+// acknowledged is the number of bytes that the peer has acknowledged so far; 0 if the
+// kernel does not tell.
+func acknowledged(conn net.Conn) (bytes uint64) {
+	onSocket(conn, func(fd uintptr) { bytes = ackedBytes(fd) })
+	return bytes
 }
 
 // patientConn is a connection below TLS. Each write has the whole time limit, and goes on

@@ -71,11 +71,13 @@ func (q *replyQueue) run(first *lookup) {
 		}
 	}()
 	<-first.done
+	var spare []byte // the buffer of the last reply
 	r := queuedReplies{lookup: first}
 	for more := true; more; r, more = q.next() {
 		if l := r.lookup; l != nil {
 			if l != first {
-				l.run()
+				l.reply.text = spare[:0]
+				l.runInTurn()
 			}
 			if l.panicked != nil {
 				panic(l.panicked)
@@ -87,6 +89,7 @@ func (q *replyQueue) run(first *lookup) {
 		} else {
 			err = q.s.write(&r.replies)
 		}
+		spare = r.replies.text
 		if err != nil {
 			return
 		}

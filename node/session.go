@@ -41,11 +41,16 @@ type session struct {
 	heard       time.Time // when the client connected or sent its last complete line
 	deadline    time.Time // of reading; zero if it must be set anew
 	proxied     bool      // the connection begins with a PROXY header
+	secure      bool      // it is a connection of TLS
 	handshaking bool      // the PROXY header or the TLS handshake is not complete
 	bound       bool      // the client may report as certificate only
 	isOpen      bool      // the traffic log says so
 	active      bool      // this goroutine has handled input: its stack may have grown
 
+	unread  unread      // replies that the client has not taken
+	reset   bool        // the connection must be reset: the client takes nothing
+	work    int         // since a read had to wait for input: lines, and readWork for each read
+	myTurn  bool        // see turns
 	x       *exchange   // nil while the session waits
 	later   *replyQueue // nil unless replies wait behind a lookup of places
 	raw     syscall.RawConn
@@ -60,14 +65,17 @@ func newSession(n *Node, conn net.Conn, proxied bool) *session {
 	if !proxied {
 		s.opened()
 	}
+	limitSendBuffer(conn)
+	s.unread.checked = s.heard
 	s.raw = rawConn(conn)
-	_, secure := conn.(handshaker)
-	s.handshaking = secure || proxied
+	_, s.secure = conn.(handshaker)
+	s.handshaking = s.secure || proxied
 	s.readRaw = func(fd uintptr) (done bool) {
 		s.acquire()
 		var wouldBlock bool
 		if wouldBlock, s.readErr = s.x.readNonblocking(fd); wouldBlock {
 			s.release()
+			s.work = 0
 		}
 		return !wouldBlock
 	}
@@ -107,8 +115,13 @@ func (s *session) run(ctx context.Context) (parked bool) {
 	for ctx.Err() == nil && !s.failed() { // checked after the deadline was set: endSessions sets one, too, and so does a replyQueue
 		err := s.read()
 		if s.timedOut(err) && ctx.Err() == nil {
-			parked = s.active && s.raw != nil
+			parked = (s.active || s.unread.waits()) && s.raw != nil
 			s.active, s.deadline = false, time.Time{}
+			if s.unread.stuck(s.conn, time.Now(), s.node.cfg.Limits.Write) {
+				s.noteStuck()
+				s.node.log.Debug("connection lost", "client", s.remote, "err", errStuck)
+				break
+			}
 		} else if over := s.handle(ctx, err); over {
 			break
 		}
@@ -136,6 +149,9 @@ func (s *session) handle(ctx context.Context, err error) (over bool) {
 	}
 	lines := 0
 	if s.x != nil {
+		if s.work >= turn {
+			s.takeTurn()
+		}
 		var replyErr error
 		if lines, replyErr = s.x.handle(ctx, eof); replyErr != nil {
 			// Reports behind the reply that failed were merged without a flush.
@@ -143,9 +159,15 @@ func (s *session) handle(ctx context.Context, err error) (over bool) {
 			err = replyErr
 		}
 		s.x.makeRoom()
+		s.endTurn()
+		s.work += lines + readWork
 	}
 	if lines > 0 {
 		s.heard = time.Now()
+		if err == nil && s.takesNothing(s.heard) {
+			s.noteStuck()
+			err = errStuck
+		}
 	}
 	if err != nil && !eof && ctx.Err() == nil {
 		s.node.log.Debug("connection lost", "client", s.remote, "err", err)
@@ -165,13 +187,16 @@ func (s *session) drain() (panicked any) {
 	return s.later.drain()
 }
 
-// setReadDeadline sets the deadline for the idle timeout, or for parking if that is
-// earlier. It does nothing while the present deadline is about right: setting it for
+// setReadDeadline sets the deadline for the idle timeout, or for looking at the connection
+// if that is earlier. It does nothing while the present deadline is about right: setting it for
 // each command would cost more than the command.
 func (s *session) setReadDeadline(now time.Time) {
 	deadline := s.heard.Add(s.node.cfg.Limits.Idle)
-	if park := now.Add(parkAfter); s.active && s.raw != nil && park.Before(deadline) {
-		deadline = park
+	if look := now.Add(parkAfter); s.active && s.looksAgain() && look.Before(deadline) {
+		deadline = look
+	}
+	if look := now.Add(unreadStep(s.node.cfg.Limits.Write)); s.unread.waits() && look.Before(deadline) {
+		deadline = look
 	}
 	if !s.deadline.IsZero() && deadline.Sub(s.deadline).Abs() < deadline.Sub(now)/4 {
 		return
@@ -179,6 +204,10 @@ func (s *session) setReadDeadline(now time.Time) {
 	s.deadline = deadline
 	s.conn.SetReadDeadline(deadline)
 }
+
+// looksAgain reports whether the session looks at the connection when the client has been
+// silent for a while: to park, or to see whether the client has taken its replies.
+func (s *session) looksAgain() bool { return s.raw != nil || s.secure }
 
 // timedOut reports whether a read ended at a deadline, and the client has not been idle
 // for too long. It is not idle while it waits for a lookup.
@@ -203,7 +232,12 @@ func (s *session) timedOut(err error) bool {
 func (s *session) read() error {
 	if s.raw == nil { // the exchange is held while we wait
 		s.acquire()
-		return s.x.readFrom(s.conn)
+		began := time.Now()
+		err := s.x.readFrom(s.conn)
+		if time.Since(began) > waitTakes {
+			s.work = 0
+		}
+		return err
 	}
 	s.readErr = nil
 	if err := s.raw.Read(s.readRaw); err != nil {

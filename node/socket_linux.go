@@ -8,3 +8,12 @@ func sendQueue(fd uintptr) (bytes int, known bool) {
 	bytes, err := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
 	return bytes, err == nil
 }
+
+// ackedBytes is the number of bytes that the peer has acknowledged so far.
+func ackedBytes(fd uintptr) uint64 {
+	info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return 0
+	}
+	return info.Bytes_acked
+}

@@ -17,6 +17,7 @@ type Stats struct {
 	Refused                        uint64            // connections, because too many are open
 	Refusals                       map[string]uint64 // by every limit on clients, by reason; all reasons are there
 	Panics                         uint64
+	RequestsRefused                uint64 // of tools, over the bus
 	Unsendable                     uint64
 	TrafficLost                    uint64 // lines of the traffic log
 	Reports                        replica.Reports
@@ -29,7 +30,7 @@ type Stats struct {
 
 // Stats collects the numbers.
 func (n *Node) Stats() Stats {
-	s := Stats{Ready: n.Ready() == nil, Panics: n.panics.Load(), Events: map[string]uint64{}, Latencies: map[string]Latency{}}
+	s := Stats{Ready: n.Ready() == nil, Panics: n.panics.Load(), RequestsRefused: n.toolRequests.refused.Load(), Events: map[string]uint64{}, Latencies: map[string]Latency{}}
 	s.Clients, s.Accepted = n.clients.counts()
 	s.Refused = n.refusals[tooManyConnections].count.Load() + n.refusals[tooManyOfAddress].count.Load()
 	s.Refusals = n.refusals.byReason()

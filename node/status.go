@@ -61,7 +61,13 @@ func (n *Node) Record(client []byte) (line []byte, ok bool) {
 
 // Answer answers requests of tools: bus.Handler. The endpoints are the status as JSON,
 // the edges as a table, the record of the client whose ID is the request, and a reload.
+// Beyond maxRequests and maxRecords the error is bus.ErrBusy.
 func (n *Node) Answer(endpoint string, request []byte) (reply []byte, err error) {
+	if !n.toolRequests.allow(endpoint) {
+		n.events.busy.Note(endpoint, "", 1)
+		n.reportRepeated()
+		return nil, fmt.Errorf("%w: too many requests a second for %s: ask again later", bus.ErrBusy, endpoint)
+	}
 	switch endpoint {
 	case status.Endpoint:
 		return json.Marshal(n.Status())

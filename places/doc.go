@@ -15,6 +15,7 @@
 //	Fallback      tries the next source when one fails, within one timeout for all
 //	Singleflight  sends one request for identical concurrent queries
 //	Cache         stores responses, where the service's terms allow it
+//	Turns         limits the queries in progress, and lets clients take turns
 //	Breaker       pauses a source whose quota is used up, that is overloaded, or that does not answer
 //	Logged        logs when a source starts to fail and when it recovers
 //	Retry         retries failures that are likely to be temporary

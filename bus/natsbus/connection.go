@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/time/rate"
 
 	"herd/bus"
 )
@@ -45,6 +46,7 @@ type connection struct {
 	identity  *identity     // that it was made with
 	answering atomic.Int32  // requests that are being answered
 	answered  chan struct{} // receives a token when they all have their replies
+	busy      *rate.Limiter // of answers that say that there are too many requests
 
 	socket     *socket       // nil until it was dialled
 	dialFailed error         // why it was not
@@ -58,7 +60,7 @@ type connection struct {
 func newConnection(r *run, a attempt) *connection {
 	return &connection{
 		run: r, attempt: a, number: r.link.begin(), reader: newReader(r.Bus, r.handler, r.deny),
-		answered: make(chan struct{}, 1), lost: make(chan struct{}), subscriptions: map[string]*nats.Subscription{},
+		answered: make(chan struct{}, 1), busy: rate.NewLimiter(busyAnswers, busyAnswers), lost: make(chan struct{}), subscriptions: map[string]*nats.Subscription{},
 	}
 }
 
@@ -130,6 +132,8 @@ func (c *connection) asyncError(_ *nats.Conn, sub *nats.Subscription, err error)
 		c.logConnectError("NATS disconnected", err)
 	case errors.Is(err, nats.ErrSlowConsumer) && sub != nil && sub.Subject == c.reader.strangers:
 		c.cfg.Log.Debug("heartbeats of other servers were lost", "err", err)
+	case errors.Is(err, nats.ErrSlowConsumer) && sub != nil && c.isEndpoint(sub.Subject):
+		c.cfg.Log.Debug("requests of tools were dropped", "err", err)
 	case errors.Is(err, nats.ErrSlowConsumer):
 		c.handler.AsyncError(peer, bus.ErrSlow)
 	default:

@@ -41,6 +41,16 @@ var codes = []struct {
 	{bus.ErrUnavailable, "503"},
 }
 
+const (
+	// maxRequestsWaiting and maxRequestBytes are what waits for an endpoint's answers at most.
+	// Further requests are dropped, and those who asked get no answer.
+	maxRequestsWaiting = 1000
+	maxRequestBytes    = 4 << 20
+	// busyAnswers is how many requests per second are told that there are too many. Answers
+	// without end would be more work than the requests.
+	busyAnswers = 200
+)
+
 // addService adds the service to the connection, with which it ends.
 func (c *connection) addService() error {
 	service := c.cfg.Service
@@ -51,29 +61,41 @@ func (c *connection) addService() error {
 	if err != nil {
 		return fmt.Errorf("micro service: %w", err)
 	}
-	subjects := map[string]string{}
-	for _, name := range service.Endpoints {
-		subjects[name] = c.cfg.Prefix.Endpoint(name)
-	}
-	for _, name := range service.ServerEndpoints {
-		subjects[name] = c.cfg.Prefix.ServerEndpoint(name, c.cfg.Server)
-	}
+	subjects := c.endpoints()
 	for _, name := range slices.Sorted(maps.Keys(subjects)) { // as nats micro info shows them
 		respond := micro.HandlerFunc(func(request micro.Request) {
 			if err := c.respond(name, request); err != nil {
 				c.cfg.Log.Debug("micro service", "endpoint", name, "err", err)
 			}
 		})
-		if err := s.AddEndpoint(name, respond, micro.WithEndpointSubject(subjects[name])); err != nil {
+		if err := s.AddEndpoint(name, respond, micro.WithEndpointSubject(subjects[name]),
+			micro.WithEndpointPendingLimits(maxRequestsWaiting, maxRequestBytes)); err != nil {
 			return fmt.Errorf("micro service: endpoint %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
+// endpoints are the subjects of the service's endpoints, by name.
+func (c *connection) endpoints() map[string]string {
+	subjects := map[string]string{}
+	for _, name := range c.cfg.Service.Endpoints {
+		subjects[name] = c.cfg.Prefix.Endpoint(name)
+	}
+	for _, name := range c.cfg.Service.ServerEndpoints {
+		subjects[name] = c.cfg.Prefix.ServerEndpoint(name, c.cfg.Server)
+	}
+	return subjects
+}
+
+// isEndpoint reports whether requests of tools arrive on a subject.
+func (c *connection) isEndpoint(subject string) bool {
+	return slices.Contains(slices.Collect(maps.Values(c.endpoints())), subject)
+}
+
 // respond answers one request. An error is answered in the form that micro services
 // have for it: in headers, with its code, which is 400 for those that have none, and as
-// text.
+// text. Beyond busyAnswers, bus.ErrBusy is not answered.
 func (c *connection) respond(endpoint string, request micro.Request) error {
 	c.answering.Add(1)
 	defer func() {
@@ -85,6 +107,9 @@ func (c *connection) respond(endpoint string, request micro.Request) error {
 	reply, err := c.handler.Answer(endpoint, request.Data())
 	if err == nil {
 		return request.Respond(reply, from)
+	}
+	if errors.Is(err, bus.ErrBusy) && !c.busy.Allow() {
+		return nil
 	}
 	code := "400"
 	for _, known := range codes {

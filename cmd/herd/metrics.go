@@ -20,6 +20,7 @@ type metrics struct {
 	registry *prometheus.Registry
 	calls    *prometheus.HistogramVec
 	errors   *prometheus.CounterVec
+	refused  *prometheus.CounterVec
 }
 
 // newMetrics makes the metrics. logDropped is how many lines of the log were lost.
@@ -33,6 +34,9 @@ func newMetrics(logDropped func() uint64) metrics {
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "herd_places_errors_total", Help: "Calls to a source of places that failed; cancelled calls are not counted.",
 		}, []string{"source"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "herd_places_refused_total", Help: "Queries to a web service of places that were refused because too many wait.",
+		}, []string{"source"}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "herd_build_info", Help: "1, with the versions that the program was built from as labels.",
@@ -42,12 +46,15 @@ func newMetrics(logDropped func() uint64) metrics {
 	dropped := prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "herd_log_lines_dropped_total", Help: "Lines of the log that were lost because standard error did not accept them.",
 	}, func() float64 { return float64(logDropped()) })
-	m.registry.MustRegister(m.calls, m.errors, build, dropped, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.calls, m.errors, m.refused, build, dropped, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
 // servers adds the servers of the process.
 func (m metrics) servers(nodes ...*node.Node) { m.registry.MustRegister(opshttp.Metrics(nodes...)) }
+
+// refusedPlaces returns the function that counts queries that a source of places refuses.
+func (m metrics) refusedPlaces(source string) func() { return m.refused.WithLabelValues(source).Inc }
 
 // observePlaces returns the function that counts the calls to a source of places.
 func (m metrics) observePlaces(source string) func(took time.Duration, err error) {

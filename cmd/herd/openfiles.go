@@ -3,6 +3,7 @@ package main
 import (
 	"log/slog"
 
+	"herd/node/opshttp"
 	"herd/places/stack"
 )
 
@@ -34,9 +35,9 @@ func (s settings) limitConns(log *slog.Logger, servers int) (files int) {
 // 1, of a process that may open limit files.
 func clientFiles(limit uint64, servers, webServices int) int {
 	const (
-		perProcess    = 16  // standard streams, listeners, the runtime, operators
-		perServer     = 16  // the listener, NATS (both ends with herd up), the journal, the traffic log
-		perWebService = 100 // its connections at most, but not more than a quarter of all for places
+		perProcess    = 16 + opshttp.MaxConnections // standard streams, listeners and the runtime; operators
+		perServer     = 16                          // the listener, NATS (both ends with herd up), the journal, the traffic log
+		perWebService = 100                         // its connections at most, but not more than a quarter of all for places
 	)
 	limit = min(limit, 1<<31-1)
 	reserve := perProcess + perServer*uint64(servers) + min(perWebService*uint64(webServices), limit/4)

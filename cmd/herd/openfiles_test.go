@@ -19,15 +19,15 @@ func TestClientFiles(t *testing.T) {
 		limit                      uint64
 		servers, webServices, want int
 	}{
-		{40, 1, 0, 8},
+		{56, 1, 0, 8},
 		{20, 1, 0, 1},
 		{20, 5, 2, 1},
-		{1024, 1, 0, 992},
-		{1024, 1, 1, 892},
-		{1024, 1, 3, 736},
-		{1024, 5, 0, 185},
-		{1<<63 - 1, 1, 0, 1<<31 - 1 - 32},
-		{1<<64 - 1, 5, 3, (1<<31 - 1 - 96 - 300) / 5},
+		{1024, 1, 0, 976},
+		{1024, 1, 1, 876},
+		{1024, 1, 3, 720},
+		{1024, 5, 0, 182},
+		{1<<63 - 1, 1, 0, 1<<31 - 1 - 48},
+		{1<<64 - 1, 5, 3, (1<<31 - 1 - 112 - 300) / 5},
 	} {
 		if got := clientFiles(tt.limit, tt.servers, tt.webServices); got != tt.want {
 			t.Errorf("clientFiles(%d, %d, %d) = %d, want %d", tt.limit, tt.servers, tt.webServices, got, tt.want)
@@ -67,11 +67,11 @@ func TestOutOfFiles(t *testing.T) {
 	}
 	broker := startNATS(t, conf)
 	p := start(t, []string{
-		openFiles + "=48", "HERD_TOPOLOGY=Solo", "HERD_NATS_URL=" + broker.url, "HERD_JOURNAL=ack", "HERD_DATA_DIR=" + t.TempDir(),
+		openFiles + "=64", "HERD_TOPOLOGY=Solo", "HERD_NATS_URL=" + broker.url, "HERD_JOURNAL=ack", "HERD_DATA_DIR=" + t.TempDir(),
 		"HERD_LISTEN=127.0.0.1:0", "HERD_OPS_LISTEN=" + ops,
 	}, "serve", "Solo")
 	clients := p.stderr.await(t, `msg=listening .*clients=(\S+)`)[1]
-	p.stderr.await(t, `level=WARN msg="HERD_MAX_CONNS .* HERD_MAX_CONNS=50000 open_files=48 client_connections=16`)
+	p.stderr.await(t, `level=WARN msg="HERD_MAX_CONNS .* HERD_MAX_CONNS=50000 open_files=64 client_connections=16`)
 
 	var idle []*client
 	for range 60 {

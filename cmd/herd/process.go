@@ -175,8 +175,13 @@ func (p *process) placesConfig() stack.Config {
 			cfg.Budget += places.Share(budget, p.settings.graph.Index(s.name), len(p.settings.graph.Servers()))
 		}
 	}
+	for _, source := range cfg.Sources {
+		if stack.NeedsKey(source.Name) && cfg.Budget == stack.Unlimited {
+			p.log.Warn("no limit on the calls to a places source that costs money: set HERD_PLACES_BUDGET", "places", source.Name)
+		}
+	}
 	cfg.Agent = "herd/" + strings.Trim(version(), "()")
-	cfg.Observe = p.metrics.observePlaces
+	cfg.Observe, cfg.Refused = p.metrics.observePlaces, p.metrics.refusedPlaces
 	cfg.Log = p.log
 	return cfg
 }
@@ -222,14 +227,7 @@ func (p *process) serveOps() (stop func()) {
 	}
 	p.metrics.servers(nodes...)
 	tcp, ok := p.ops.Addr().(*net.TCPAddr)
-	s := &http.Server{
-		Handler:           opshttp.Handler(ok && tcp.IP.IsLoopback(), p.metrics.registry, nodes...),
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      2 * time.Minute, // a profile takes 30 s unless asked otherwise
-		IdleTimeout:       2 * time.Minute,
-		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
-	}
+	s := opshttp.NewServer(opshttp.Handler(ok && tcp.IP.IsLoopback(), p.metrics.registry, nodes...), p.log)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -7,6 +7,10 @@
 //
 //	go run ./cmd/herdbench --sections builds --old PROGRAM --new PROGRAM --rounds 7
 //
+// Or it shows what a well-behaved client sees beside each attack on its server:
+//
+//	go run ./cmd/herdbench --sections hostile
+//
 // It builds, starts and stops everything that it compares; Ctrl-C stops it, too. It prints
 // Markdown; --json and --svg write files. --sections selects what to measure.
 package main
@@ -40,7 +44,7 @@ func main() {
 
 // options is the command line.
 type options struct {
-	Sections []string      `default:"comparison,latency" enum:"comparison,latency,memory,restart,scale,builds" help:"What to measure: comparison, latency, memory, restart, scale, builds."`
+	Sections []string      `default:"comparison,latency" enum:"comparison,latency,memory,restart,scale,builds,hostile" help:"What to measure: comparison, latency, memory, restart, scale, builds, hostile."`
 	Only     []string      `help:"Rivals to compare, by name (default: all that are installed, except herd logged, which writes gigabytes)."`
 	List     bool          `help:"List the rivals and exit."`
 	Rounds   int           `default:"5" help:"Rounds. Figures are medians over the rounds."`
@@ -50,8 +54,9 @@ type options struct {
 	Samples  int           `default:"200" help:"For latency: lone updates on each path in each round."`
 	Records  int           `default:"1000000" help:"For memory, restart and builds: number of records."`
 	Idle     int           `default:"15000" help:"For memory and builds: number of idle connections."`
-	Old      string        `placeholder:"PROGRAM" help:"For builds: a herd program to compare with."`
-	New      string        `placeholder:"PROGRAM" help:"For builds: the program to compare (default: built from this directory)."`
+	Attacks  []string      `help:"For hostile: attacks, by name (default: all)."`
+	Old      string        `placeholder:"PROGRAM" help:"For builds and hostile: a herd program to compare with."`
+	New      string        `placeholder:"PROGRAM" help:"For builds and hostile: the program to compare (default: built from this directory)."`
 	OldEnv   []string      `placeholder:"NAME=VALUE" help:"For builds: environment of the old program, in addition."`
 	NewEnv   []string      `placeholder:"NAME=VALUE" help:"For builds: environment of the new program, in addition."`
 	Figures  []string      `default:"p64,p1,alone,large,record,idle,restart" enum:"p64,p1,alone,large,record,idle,restart" help:"For builds, what to measure: p64, p1 (all five servers, too), alone, large, record, idle, restart."`
@@ -78,6 +83,11 @@ func (o options) validate() error {
 	}
 	if slices.Contains(o.Sections, "builds") && o.Old == "" {
 		faults = append(faults, errors.New("--sections builds needs --old"))
+	}
+	for _, name := range o.Attacks {
+		if !slices.ContainsFunc(hostileAttacks, func(a attack) bool { return a.name == name }) {
+			faults = append(faults, fmt.Errorf("--attacks: %q is not an attack", name))
+		}
 	}
 	for _, pair := range slices.Concat(o.OldEnv, o.NewEnv) {
 		if name, _, ok := strings.Cut(pair, "="); !ok || name == "" {
@@ -110,6 +120,7 @@ type Results struct {
 	Restart    *RestartResults   `json:"restart,omitempty"`
 	Scale      *ScaleResults     `json:"scale,omitempty"`
 	Builds     *BuildResults     `json:"builds,omitempty"`
+	Hostile    *HostileResults   `json:"hostile,omitempty"`
 	Skipped    map[string]string `json:"skipped,omitempty"` // rivals, and what is missing for them
 }
 
@@ -176,6 +187,8 @@ func (b *bench) run(ctx context.Context, args []string) (err error) {
 			results.Scale, one = b.scale(ctx)
 		case "builds":
 			results.Builds, one = b.compareBuilds(ctx)
+		case "hostile":
+			results.Hostile, one = b.hostile(ctx)
 		}
 		if one != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", section, one))

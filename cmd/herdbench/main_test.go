@@ -59,6 +59,36 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestHostile runs some of the attacks for a short time.
+func TestHostile(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "hostile.json")
+	var out, note bytes.Buffer
+	attacks := "8 x blank lines,1000 silent handshakes,status requests,operators' HTTP"
+	if got := run(t.Context(), []string{"--sections", "hostile", "--attacks", attacks, "--duration", "300ms", "--json", file}, &out, &note); got != 0 {
+		t.Fatalf("exit status %d\n%s%s", got, out.String(), note.String())
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r Results
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Hostile.Attacks) != 4 {
+		t.Errorf("%d attacks, want 4\n%s", len(r.Hostile.Attacks), text)
+	}
+	for _, a := range r.Hostile.Attacks {
+		if s := a.Present; s.P50 <= 0 || s.HonestP50 <= 0 || s.Resident <= 0 || s.Converged <= 0 {
+			t.Errorf("%+v", a)
+		}
+		if !strings.Contains(out.String(), "| "+a.Name) {
+			t.Errorf("%s\nhas no %q", out.String(), a.Name)
+		}
+	}
+}
+
 // TestBuilds compares a build with itself.
 func TestBuilds(t *testing.T) {
 	t.Parallel()
@@ -114,6 +144,7 @@ func TestUsage(t *testing.T) {
 		"--sections all":           "--sections must be one of",
 		"--sections builds":        "needs --old",
 		"--new-env =x":             `"=x" is not NAME=VALUE`,
+		"--attacks nothing":        `"nothing" is not an attack`,
 		"--dance":                  "unknown flag",
 	} {
 		var note strings.Builder

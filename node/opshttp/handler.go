@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/pprof"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -21,7 +20,8 @@ import (
 //   - /readyz: 200 when all servers are ready (node.Node.Ready), else 503 and the reasons,
 //     one a line;
 //   - /metrics: what metrics gathers, for Prometheus;
-//   - /debug/pprof/, if profiles is set: only for loopback.
+//   - /debug/pprof/, if profiles is set: only for loopback. Requests of web pages of other
+//     origins are refused, and profiles of over a minute.
 func Handler(profiles bool, metrics prometheus.Gatherer, servers ...*node.Node) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
@@ -41,11 +41,7 @@ func Handler(profiles bool, metrics prometheus.Gatherer, servers ...*node.Node) 
 		fmt.Fprintln(w, "ready")
 	})
 	if profiles {
-		mux.HandleFunc("/debug/pprof/", pprof.Index)
-		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+		addProfiles(mux)
 	}
 	return mux
 }

@@ -14,8 +14,12 @@ import (
 )
 
 func get(h http.Handler, path string) *httptest.ResponseRecorder {
+	return serve(h, httptest.NewRequest(http.MethodGet, "http://localhost"+path, nil))
+}
+
+func serve(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	reply := httptest.NewRecorder()
-	h.ServeHTTP(reply, httptest.NewRequest(http.MethodGet, path, nil))
+	h.ServeHTTP(reply, r)
 	return reply
 }
 
@@ -44,7 +48,7 @@ func TestMetrics(t *testing.T) {
 		t.Fatalf("/metrics: %d %s", reply.Code, reply.Body)
 	}
 	for _, line := range []string{
-		`herd_ready{server="A"} 0`, `herd_panics_total{server="A"} 0`, `herd_edge_up{peer="B",server="A"} 0`,
+		`herd_ready{server="A"} 0`, `herd_panics_total{server="A"} 0`, `herd_client_unread_total{server="A"} 0`, `herd_requests_refused_total{server="A"} 0`, `herd_edge_up{peer="B",server="A"} 0`,
 		`herd_events_total{kind="mismatch",server="A"} 0`, `herd_reply_duration_seconds_count{command="iamat",server="A"} 0`,
 	} {
 		if !strings.Contains(reply.Body.String(), line+"\n") {

@@ -129,6 +129,7 @@ var serverMetrics = []metric[node.Stats]{
 	serverCounter("herd_reports_total", reportsHelp, outcome("duplicate"), func(s node.Stats) uint64 { return s.Reports.Duplicates }),
 	serverCounter("herd_reports_total", reportsHelp, outcome("stale"), func(s node.Stats) uint64 { return s.Reports.Stale }),
 	serverCounter("herd_reports_total", reportsHelp, outcome("refused"), func(s node.Stats) uint64 { return s.Reports.Refused }),
+	serverCounter("herd_requests_refused_total", "Requests of tools over the bus that were refused because there were too many.", nil, func(s node.Stats) uint64 { return s.RequestsRefused }),
 	serverCounter("herd_unsendable_records_total", "Records that were not sent over an edge because they are larger than NATS's max_payload.", nil, func(s node.Stats) uint64 { return s.Unsendable }),
 	serverCounter("herd_traffic_log_lines_dropped_total", "Lines of the traffic log that were lost because the disk did not take them.", nil, func(s node.Stats) uint64 { return s.TrafficLost }),
 	serverGauge("herd_journal_lag_records", "Records that are not in the journal yet.", func(s node.Stats) float64 { return float64(s.JournalRecords) }),

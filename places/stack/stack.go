@@ -67,6 +67,9 @@ type Config struct {
 	// Observe, if set, is called once per source. The function that it returns is told
 	// the duration and the error of each call that no cache answered.
 	Observe func(source string) func(took time.Duration, err error)
+	// Refused, if set, is called once per web service. The function that it returns is called
+	// for each query that is refused because too many wait.
+	Refused func(source string) func()
 	Log     *slog.Logger
 }
 
@@ -107,7 +110,7 @@ func (cfg Config) gazetteer(log *slog.Logger) places.Source {
 
 // webService puts a web service behind the layers that limit the calls to it. A query
 // passes them in the order opposite to the code: concurrent equal queries are joined;
-// answers are cached, if that is allowed; while its quota is used up, or it does not answer,
+// answers are cached, if that is allowed; clients take turns; while its quota is used up, or it does not answer,
 // the service is not called; transient failures are retried; a rate and a budget limit all calls.
 func (cfg Config) webService(s Source, log *slog.Logger) places.Source {
 	kind := services[s.Name]
@@ -120,6 +123,12 @@ func (cfg Config) webService(s Source, log *slog.Logger) places.Source {
 		source = overpass.NewExpandingSearch(source)
 	}
 	source = places.NewBreaker(places.NewLogged(source, log), log)
+	var refused func()
+	if cfg.Refused != nil {
+		refused = cfg.Refused(s.Name)
+	}
+	// More than can be sent in time need not wait.
+	source = places.NewTurns(source, kind.rate, kind.rate*int(sourceTimeout/time.Second), refused)
 	if s.Name == Overpass {
 		source = places.NewCache(source, places.Query.CacheKey, cacheTTL, cacheSize)
 	}

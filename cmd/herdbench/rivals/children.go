@@ -11,6 +11,7 @@ const asChild = "HERDBENCH_CHILD"
 // children are the functions that a child can run, by name. Each runs until the process
 // is killed.
 var children = map[string]func(args []string) error{
+	"attack": runAttack,
 	"echo":   runEcho,
 	"relay":  runRelay,
 	"source": runSource,

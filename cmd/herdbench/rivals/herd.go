@@ -3,6 +3,7 @@ package rivals
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,6 +29,24 @@ func (h *HerdRival) With(env ...string) *HerdRival {
 	return h
 }
 
+// On makes the herd's topology another than the lab's, as for HERD_TOPOLOGY.
+func (h *HerdRival) On(topology string) *HerdRival {
+	h.topology = topology
+	return h
+}
+
+// Secure makes clients use TLS with a certificate for 127.0.0.1.
+func (h *HerdRival) Secure(certFile, keyFile string) *HerdRival {
+	h.secure = true
+	return h.With("HERD_TLS_CERT="+certFile, "HERD_TLS_KEY="+keyFile)
+}
+
+// Proxied makes connections of clients begin with a PROXY protocol header.
+func (h *HerdRival) Proxied() *HerdRival {
+	h.proxied = true
+	return h.With("HERD_PROXY_PROTOCOL=127.0.0.0/8")
+}
+
 // Logged is Serve with a traffic log, which takes up to 3 GB of the lab's directory.
 func Logged(name string) *HerdRival { return &HerdRival{name: name, logged: true} }
 
@@ -44,6 +63,8 @@ type HerdRival struct {
 	logged   bool
 	up       bool
 	topology string
+	secure   bool // clients use TLS
+	proxied  bool // and the PROXY protocol
 	env      []string
 }
 
@@ -54,6 +75,7 @@ type Herd struct {
 	lines
 	ctx    context.Context
 	lab    *Lab
+	rival  *HerdRival
 	Bus    string   // NATS URL
 	Ops    []string // URLs for operators, of each server or of the only process
 	names  []string
@@ -67,7 +89,7 @@ func (h *HerdRival) Start(ctx context.Context, lab *Lab) (System, error) {
 
 // StartHerd is Start for callers that need more than a System.
 func (h *HerdRival) StartHerd(ctx context.Context, lab *Lab) (*Herd, error) {
-	herd := &Herd{ctx: ctx, lab: lab}
+	herd := &Herd{ctx: ctx, lab: lab, rival: h}
 	if err := h.start(herd); err != nil {
 		herd.Stop()
 		return nil, err
@@ -184,7 +206,7 @@ func (h *Herd) settle() error {
 }
 
 func (h *Herd) loadPlaces(address string) error {
-	conn, err := net.DialTimeout("tcp", address, patience)
+	conn, err := h.Dial(address)
 	if err != nil {
 		return err
 	}
@@ -198,6 +220,24 @@ func (h *Herd) loadPlaces(address string) error {
 			return err
 		}
 	}
+}
+
+// Dial connects an honest client to a server's address.
+func (h *Herd) Dial(address string) (net.Conn, error) {
+	conn, err := net.DialTimeout("tcp", address, patience)
+	if err != nil {
+		return nil, err
+	}
+	if h.rival.proxied {
+		if _, err := io.WriteString(conn, ProxyHeader(honestAddress)); err != nil {
+			conn.Close()
+			return nil, err
+		}
+	}
+	if h.rival.secure {
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) // we have made the certificate ourselves
+	}
+	return conn, nil
 }
 
 // awaitSynced waits until all edges are synced.

@@ -1,0 +1,100 @@
+package opshttp
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// MaxConnections is the number of connections that a Server keeps open.
+const MaxConnections = 16
+
+// Limits in time of a connection. A profile has its seconds in addition to writeTimeout.
+const (
+	headerTimeout = 5 * time.Second
+	readTimeout   = 10 * time.Second
+	writeTimeout  = 10 * time.Second
+	idleTimeout   = 30 * time.Second
+)
+
+// NewServer returns an HTTP server for handler that holds MaxConnections at most, each for
+// a limited time: clients of the herd, the bus and the journal need the process's file
+// descriptors. When there are more, the one that has waited longest for a request is
+// closed; if none waits, the new one. Its own errors go to log, at debug.
+func NewServer(handler http.Handler, log *slog.Logger) *http.Server {
+	c := &connections{open: map[net.Conn]*connection{}}
+	return &http.Server{
+		Handler:   c.note(handler),
+		ConnState: c.changed,
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, conn)
+		},
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+type connKey struct{} // of a request's net.Conn in its context
+
+// connections is the open connections of a server.
+type connections struct {
+	mu   sync.Mutex
+	open map[net.Conn]*connection
+}
+
+type connection struct {
+	serving bool      // a request is being answered
+	since   time.Time // it waits for one
+}
+
+// note tells which connections are serving.
+func (c *connections) note(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, _ := r.Context().Value(connKey{}).(net.Conn)
+		c.mu.Lock()
+		if served := c.open[conn]; served != nil {
+			served.serving = true
+		}
+		c.mu.Unlock()
+		handler.ServeHTTP(w, r)
+	})
+}
+
+// changed is http.Server.ConnState.
+func (c *connections) changed(conn net.Conn, state http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		c.open[conn] = &connection{since: time.Now()}
+		if len(c.open) > MaxConnections {
+			c.closeOneLocked(conn)
+		}
+	case http.StateIdle:
+		if served := c.open[conn]; served != nil {
+			served.serving, served.since = false, time.Now()
+		}
+	case http.StateClosed, http.StateHijacked:
+		delete(c.open, conn)
+	}
+}
+
+// closeOneLocked closes the connection that has waited longest, or latest if none but that
+// waits.
+func (c *connections) closeOneLocked(latest net.Conn) {
+	oldest := latest
+	for conn, state := range c.open {
+		if !state.serving && state.since.Before(c.open[oldest].since) {
+			oldest = conn
+		}
+	}
+	delete(c.open, oldest)
+	oldest.Close()
+}
