@@ -69,7 +69,7 @@ func TestTurnsOfReads(t *testing.T) {
 	const lines = 400                                                 // of 1000 bytes: 16 in a read
 	write(t, c, strings.Repeat(strings.Repeat("x", 999)+"\n", lines)) // all of it is there before the first read
 	giveBack := takeAllTurns()
-	n.startSession(context.Background(), newSession(n, theirs))
+	n.startSession(context.Background(), newSession(n, theirs, false))
 	c.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // too short a time makes the test pass, not fail
 	first, _ := io.ReadAll(c)
 	giveBack()
@@ -102,7 +102,7 @@ func TestTurnsOfLookups(t *testing.T) {
 	n := New(Config{Name: "Solo", Limits: generous, Places: src, Log: discard})
 	n.ready.open()
 	c, theirs := tcpPair(t)
-	n.startSession(context.Background(), newSession(n, theirs))
+	n.startSession(context.Background(), newSession(n, theirs, false))
 	write(t, c, "IAMAT kiwi +1+1 1\nWHATSAT kiwi 10 5\nWHATSAT kiwi 10 6\nIAMAT emu +1+1 1\n")
 	<-src.requests
 	for _, queued := n.Record([]byte("emu")); !queued; _, queued = n.Record([]byte("emu")) {

@@ -33,8 +33,8 @@ func unreadServer(t *testing.T, secure bool) (n *Node, log *logBuffer, dial func
 			theirs = tls.Server(patientConn{theirs, limits.Write}, serverTLS)
 			client = tls.Client(ours, clientTLS)
 		}
-		n.clients.admit(theirs)
-		n.startSession(t.Context(), newSession(n, theirs))
+		n.clients.add(theirs)
+		n.startSession(t.Context(), newSession(n, theirs, false))
 		return client
 	}
 }
@@ -103,7 +103,7 @@ func TestUnread(t *testing.T) {
 				}
 			}()
 			most := 0
-			for open, _, _ := n.clients.counts(); open > 1; open, _, _ = n.clients.counts() {
+			for open, _ := n.clients.counts(); open > 1; open, _ = n.clients.counts() {
 				most = max(most, n.unacknowledgedByAll())
 				time.Sleep(10 * time.Millisecond)
 			}

@@ -48,7 +48,7 @@ func TestMetrics(t *testing.T) {
 		t.Fatalf("/metrics: %d %s", reply.Code, reply.Body)
 	}
 	for _, line := range []string{
-		`herd_ready{server="A"} 0`, `herd_panics_total{server="A"} 0`, `herd_client_unread_total{server="A"} 0`, `herd_requests_refused_total{server="A"} 0`, `herd_edge_up{peer="B",server="A"} 0`,
+		`herd_ready{server="A"} 0`, `herd_panics_total{server="A"} 0`, `herd_client_refusals_total{reason="write_timeout",server="A"} 0`, `herd_requests_refused_total{server="A"} 0`, `herd_edge_up{peer="B",server="A"} 0`,
 		`herd_events_total{kind="mismatch",server="A"} 0`, `herd_reply_duration_seconds_count{command="iamat",server="A"} 0`,
 	} {
 		if !strings.Contains(reply.Body.String(), line+"\n") {
