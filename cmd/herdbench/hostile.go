@@ -65,10 +65,11 @@ const (
 
 // Set-ups.
 const (
-	plainHerd  = "plain"
-	secureHerd = "TLS"
-	placesHerd = "slow places"
-	smallMap   = "a small map"
+	plainHerd   = "plain"
+	hostileHerd = "a hostile neighbour"
+	secureHerd  = "TLS"
+	placesHerd  = "slow places"
+	smallMap    = "a small map"
 )
 
 // hostileAttacks is all attacks. Those of one set-up share a herd, in this order.
@@ -83,7 +84,9 @@ var hostileAttacks = []attack{
 	{name: "connection churn", kind: "churn", conns: 8, honest: busyMachine, setUp: plainHerd},
 	{name: "status requests", kind: "status", conns: 2, honest: busyMachine, setUp: plainHerd, target: func(a *arena) string { return a.herd.Bus }},
 	{name: "operators' HTTP", kind: "scrape", conns: 100, honest: busyMachine, setUp: plainHerd, target: func(a *arena) string { return a.herd.Ops[0] }},
-	// A neighbour with a valid key belongs here.
+	{name: "neighbour: requests of repair", kind: "requests", conns: 1, honest: busyMachine, setUp: hostileHerd, target: func(a *arena) string { return a.herd.Bus }},
+	{name: "neighbour: the same records", kind: "repeats", conns: 1, honest: busyMachine, setUp: hostileHerd, target: func(a *arena) string { return a.herd.Bus }},
+	{name: "neighbour: new clients", kind: "clients", conns: 1, honest: busyMachine, setUp: hostileHerd, target: func(a *arena) string { return a.herd.Bus }},
 	{name: "1000 silent handshakes", kind: "handshakes", conns: 1000, honest: quietMachine, setUp: secureHerd},
 	{name: "600 places askers", kind: "places", conns: 600, honest: quietMachine, setUp: placesHerd, lookup: true, needs: "HERD_PROXY_PROTOCOL"},
 	{name: "long ids", kind: "ids", conns: 2, honest: busyMachine, setUp: smallMap, needs: "HERD_MAX_MAP_BYTES"},
@@ -184,6 +187,8 @@ func (b *bench) newArena(ctx context.Context, build build, setUp string) (_ *are
 	a := &arena{setUp: setUp, lab: build.lab}
 	rival := rivals.Serve("herd", "").On("A-B").With("HERD_LOG_LEVEL=error", "HERD_WRITE_TIMEOUT=2s")
 	switch setUp {
+	case hostileHerd:
+		rival.On(rivals.HostileTopology)
 	case secureHerd:
 		certFile, keyFile, err := bustest.WriteCertificate(b.lab.Dir)
 		if err != nil {
@@ -204,6 +209,9 @@ func (b *bench) newArena(ctx context.Context, build build, setUp string) (_ *are
 	if a.herd, err = rival.StartHerd(ctx, build.lab); err != nil {
 		a.stop()
 		return nil, err
+	}
+	if setUp == hostileHerd {
+		a.herd.Server(2).Stop() // the attack takes its place
 	}
 	return a, nil
 }
@@ -350,7 +358,9 @@ func (a *arena) awaitNeighbour(record string) float64 {
 }
 
 // counted matches the metrics of what was refused, dropped or given up.
-var counted = regexp.MustCompile(`(?m)^(herd_[a-z_]*(?:refused|rejected|dropped|unread|lost|limited|abandoned|panics)[a-z_]*_total|herd_reports_total)\{([^}]*)\} ([0-9.e+]+)$`)
+var counted = regexp.MustCompile(`(?m)^(herd_[a-z_]*(?:refused|refusals|offences|dropped|lost|abandoned|panics)[a-z_]*_total|herd_reports_total)\{([^}]*)\} ([0-9.e+]+)$`)
+
+var reasonLabel = regexp.MustCompile(`reason="([^"]*)"`)
 
 // counters is these metrics of the attacked server.
 func (a *arena) counters(ctx context.Context) (map[string]float64, error) {
@@ -373,6 +383,9 @@ func (a *arena) counters(ctx context.Context) (map[string]float64, error) {
 				continue
 			}
 			name = "reports_refused"
+		}
+		if reason := reasonLabel.FindStringSubmatch(m[2]); reason != nil {
+			name += " " + reason[1]
 		}
 		value, _ := strconv.ParseFloat(m[3], 64)
 		values[name] += value

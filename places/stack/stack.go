@@ -35,6 +35,9 @@ const (
 	cacheTTL  = time.Hour
 	cacheSize = 32 << 20 // bytes, of each source
 
+	// inProgress is the number of queries that each web service works on at the same time.
+	inProgress = 64
+
 	// loadDelay is when the gazetteer is loaded, unless a query needs it earlier: a
 	// server that has just started has a map to fetch first.
 	loadDelay = 5 * time.Second
@@ -128,7 +131,7 @@ func (cfg Config) webService(s Source, log *slog.Logger) places.Source {
 		refused = cfg.Refused(s.Name)
 	}
 	// More than can be sent in time need not wait.
-	source = places.NewTurns(source, kind.rate, kind.rate*int(sourceTimeout/time.Second), refused)
+	source = places.NewTurns(source, inProgress, kind.rate*int(sourceTimeout/time.Second), refused)
 	if s.Name == Overpass {
 		source = places.NewCache(source, places.Query.CacheKey, cacheTTL, cacheSize)
 	}

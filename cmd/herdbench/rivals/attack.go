@@ -43,6 +43,9 @@ var attacks = map[string]func(a Attack, number int) error{
 	"places":     attackPlaces,
 	"status":     attackBus,
 	"scrape":     attackHTTP,
+	"requests":   attackWithRequests,
+	"clients":    attackWithClients,
+	"repeats":    attackWithRepeats,
 }
 
 // StartAttack starts an attack, which goes on until the process is stopped.
