@@ -1,13 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"herd/bus/printable"
 )
 
 // TestSecretsNotShown: no part of a password, key or seed is shown, whatever characters it
@@ -15,10 +14,10 @@ import (
 func TestSecretsNotShown(t *testing.T) {
 	t.Parallel()
 	const before, after = "Qx7ZkQ4yT", "9JpYhWv3X"
-	for _, special := range []string{
+	for number, special := range []string{
 		"", " ", "@", "/", "%", "#", "?", ":", ",", "\\", "[", "://", ",google=", "\"", "'", "\n", "\x1b", "\x9b", "é", "\u202e", ":1/", ":1@", ",a:",
 	} {
-		t.Run(printable.Line("special "+special), func(t *testing.T) {
+		t.Run(fmt.Sprint("special ", number), func(t *testing.T) { // its text would be in the names of files
 			t.Parallel()
 			secret := before + special + after
 			file := filepath.Join(t.TempDir(), "file")
