@@ -27,6 +27,7 @@ func TestHandshakeTimeout(t *testing.T) {
 			if got := c.ask("x"); got != "? x\n" {
 				t.Errorf("the reply over TLS is %q", got)
 			}
+			settle()
 			if n := h.servers["Solo"].node.Stats().Clients; n != 1 {
 				t.Errorf("%d connections are open, want 1", n)
 			}

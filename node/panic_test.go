@@ -74,6 +74,7 @@ func testPanicInSession(t *testing.T, source places.Source) {
 		if got := other.ask("IAMAT kiwi +1+1 2"); !strings.HasPrefix(got, "AT ") {
 			t.Errorf("the reply to another client is %q", got)
 		}
+		settle() // the session ends after its connection
 		if s := h.servers["Solo"].node.Stats(); s.Panics != 1 || s.Clients != 1 {
 			t.Errorf("%d panics, %d clients, want 1 of each", s.Panics, s.Clients)
 		}

@@ -197,6 +197,7 @@ func dial(t testing.TB, address string) *client {
 
 func (c *client) send(text string) {
 	c.t.Helper()
+	c.conn.SetDeadline(time.Now().Add(patience)) // the write returns its error
 	if _, err := io.WriteString(c.conn, text); err != nil {
 		c.t.Fatal(err)
 	}
