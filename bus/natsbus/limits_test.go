@@ -102,11 +102,14 @@ func TestEndedAgainAndAgain(t *testing.T) {
 	for began := time.Now(); time.Since(began) < 2*time.Second; time.Sleep(time.Millisecond) {
 		broker.hangUp()
 	}
-	if got := broker.connections() - before; got > 3 {
-		t.Errorf("%d connections in 2s, want 3 at most", got)
+	// Two or three, unless this machine is so slow that a connection lasts for a while.
+	// Without the pauses there would be hundreds.
+	const few = 10
+	if got := broker.connections() - before; got > few {
+		t.Errorf("%d connections in 2s, want %d at most", got, few)
 	}
-	if got := log.count("NATS disconnected"); got > 2 {
-		t.Errorf("NATS disconnected was logged %d times, want twice at most:\n%s", got, log.text.String())
+	if got := log.count("NATS disconnected"); got > few {
+		t.Errorf("NATS disconnected was logged %d times, want %d at most:\n%s", got, few, log.text.String())
 	}
 	eventually(t, "a connection", func() bool { return b.publisher.conn.Load() != nil })
 	time.Sleep(shortLived + pollEvery)
