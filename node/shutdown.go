@@ -99,7 +99,7 @@ func (n *Node) handOver(ctx context.Context) error {
 				return fmt.Errorf("%d records were not handed over: %w", kept, refused)
 			}
 			if kept > 0 {
-				n.log.Warn("records not handed over: the neighbours that need them are down", "records", kept)
+				n.log.Warn("records not handed over: the neighbours that need them are down, or their maps are full", "records", kept)
 			}
 			return nil
 		case ctx.Err() != nil && sent:

@@ -81,6 +81,7 @@ func (l *nameLease) acquire(ctx context.Context, nc *nats.Conn, lost <-chan stru
 	if err := nc.PublishRequest(l.subject, inbox.Subject, l.word()); err != nil {
 		return err
 	}
+	answers := 0
 	unanswered := time.NewTimer(claimTimeout)
 	defer unanswered.Stop()
 	for {
@@ -94,7 +95,9 @@ func (l *nameLease) acquire(ctx context.Context, nc *nats.Conn, lost <-chan stru
 				continue
 			}
 		case <-l.contested: // it is to answer again
-			unanswered.Reset(claimTimeout)
+			if answers++; answers < proofs {
+				unanswered.Reset(claimTimeout)
+			}
 			continue
 		case <-unanswered.C:
 		}

@@ -36,6 +36,14 @@ const (
 	slowest        = 1 << 10 // bytes of news per second
 )
 
+// While a neighbour's messages are lost all the time, comparisons are due all the time. On
+// each edge paceBurst of them begin at once, and then one every paceEvery: fewer than a
+// neighbour takes for an attack (comparisonEvery).
+const (
+	paceBurst = 20
+	paceEvery = time.Second / 2
+)
+
 // comparison is a comparison that runs.
 type comparison struct {
 	id     uint64
@@ -54,6 +62,7 @@ type comparison struct {
 	lines, news      int
 	bytes, newsBytes int // of replies, and of the lines that were news
 	known            int // bytes of lines that were not
+	refused          int // bytes of lines that our map has no room for
 }
 
 // bucketSet is a set of buckets.
@@ -71,7 +80,10 @@ func (r *Replica) NextRequest(now time.Time) (e int, request []byte, ok bool) {
 			r.abandon(e, now)
 		}
 	}
-	if e = r.dueEdge(now); e < 0 {
+	for e = r.dueEdge(now); e >= 0 && !r.edges[e].pace.take(now, 1, paceBurst, paceEvery); e = r.dueEdge(now) {
+		r.edges[e].sync.due = now.Add(paceEvery)
+	}
+	if e < 0 {
 		return 0, nil, false
 	}
 	d := r.edges[e]
@@ -204,6 +216,9 @@ func (r *Replica) handleLines(e int, c *comparison, m wire.Sync, now time.Time) 
 	lines := bytes.Count(m.Body, []byte("\n"))
 	c.news, c.lines, c.newsBytes = c.news+got.news, c.lines+lines, c.newsBytes+got.newsBytes
 	c.known += len(m.Body) - got.newsBytes - got.refusedBytes
+	if c.refused += got.refusedBytes; c.refused > replySize && c.news == 0 { // our map is full: more would be refused, too
+		c.differing, c.next = bucketSet{}, wire.Buckets
+	}
 	counts := &r.edges[e].counts
 	counts.RepairNews += uint64(got.news)
 	counts.RepairLines += uint64(lines)

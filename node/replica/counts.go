@@ -113,7 +113,7 @@ func (r *Replica) Edge(e int, now time.Time) EdgeInfo {
 	switch {
 	case d.quarantined(now):
 		info.Quarantined, info.Refused, info.Problem = true, false, d.conduct.describe(d.peer)
-	case info.Problem == "" && d.full:
+	case info.Problem == "" && d.heartbeat.Full:
 		info.Problem = fmt.Sprintf("the map of %s is full: it takes no new clients", d.peer)
 	}
 	if info.Problem == "" && d.sync.fruitless >= fruitlessTries {

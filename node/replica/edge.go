@@ -52,6 +52,7 @@ type edge struct {
 	clock      neighbourClock
 	sync       syncState
 	comparison *comparison // that runs; nil for none
+	pace       bucket      // of comparisons
 
 	counts Counts
 }
@@ -253,10 +254,10 @@ func (r *Replica) LastSent() (seqs []uint64) {
 }
 
 // Unconfirmed is the number of neighbours that are up and have not confirmed all frames
-// up to these sequence numbers.
+// up to these sequence numbers. One whose map is full confirms nothing, and does not count.
 func (r *Replica) Unconfirmed(seqs []uint64) (neighbours int) {
 	for e, seq := range seqs {
-		if d := r.edges[e]; d.up && d.confirmed.Seq < seq {
+		if d := r.edges[e]; d.up && !d.heartbeat.Full && d.confirmed.Seq < seq {
 			neighbours++
 		}
 	}
@@ -264,9 +265,10 @@ func (r *Replica) Unconfirmed(seqs []uint64) (neighbours int) {
 }
 
 // Queued is the number of records queued for neighbours that are up, and for those that
-// are down.
+// are down or whose map is full.
 func (r *Replica) Queued() (up, down int) {
 	for _, d := range r.edges {
+		down += d.kept.length
 		if d.up {
 			up += d.queued()
 		} else {

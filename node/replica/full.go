@@ -32,7 +32,7 @@ func (r *Replica) noteRefused() { r.full = true }
 
 // noteRoom looks whether there is room again: then all that was refused is fetched.
 func (r *Replica) noteRoom(now time.Time) {
-	if !r.full || r.store.Bytes() >= r.store.Limit()/100*roomAgain {
+	if !r.full || r.store.BytesWithOneMore() >= r.store.Limit()/100*roomAgain {
 		return
 	}
 	r.full = false
@@ -56,7 +56,7 @@ func (r *Replica) soonest(now time.Time) time.Time {
 // queues them when it is no longer. It is called with each heartbeat.
 func (r *Replica) noteTheirRoom(d *edge) {
 	switch full := d.heartbeat.Full; {
-	case full && !d.full:
+	case full && !d.full && d.sync.inStep: // now we know all clients that it knows
 		d.full, d.fullFrom = true, store.ID(r.store.Len())
 	case !full && d.full:
 		d.full = false

@@ -146,3 +146,33 @@ func TestReplayBeyondLimit(t *testing.T) {
 		t.Errorf("a new client: %v, want %v", err, ErrFull)
 	}
 }
+
+// TestKnownClientsBeyondLimit: a server whose journal holds more than the limit updates the
+// clients that it knows, by shorter and by somewhat longer records.
+func TestKnownClientsBeyondLimit(t *testing.T) {
+	r := New(Config{Name: "A", MaxBytes: 10_000})
+	for i := range 1000 {
+		r.Replay(fmt.Appendf(nil, "AT A +1.000000000 a%d +1.00000000+1.00000000 100\n", i))
+	}
+	for i, location := range []string{"+1+1", "+1.00000000+1.000000000000000000"} {
+		if _, _, err := r.IAmAt(nil, wire.ParseCommand(fmt.Appendf(nil, "IAMAT a%d %s 200", i, location)), time.Unix(200, 0)); err != nil {
+			t.Errorf("%s: %v", location, err)
+		}
+	}
+}
+
+// TestFullWithIndexToGrow: a map whose index would have to double refuses clients long
+// before its limit. It stays full: otherwise it would be compared every second.
+func TestFullWithIndexToGrow(t *testing.T) {
+	r := New(Config{Name: "A", MaxBytes: 1 << 40})
+	for i := 0; r.store.BytesWithOneMore()-r.store.Bytes() < 10_000; i++ {
+		mergeLine(t, r, fmt.Sprintf("AT A +1.000000000 a%d +1+1 100", i))
+	}
+	r.store.SetLimit(r.store.BytesWithOneMore() - 1)
+	if _, _, err := r.IAmAt(nil, wire.ParseCommand([]byte("IAMAT new +1+1 100")), time.Unix(100, 0)); err != ErrFull {
+		t.Fatalf("a new client: %v", err)
+	}
+	if r.Tick(time.Unix(101, 0)); r.Full() == "" {
+		t.Errorf("with %d bytes of %d, and %d with the next client, the map is not full any more", r.store.Bytes(), r.store.Limit(), r.store.BytesWithOneMore())
+	}
+}

@@ -114,7 +114,8 @@ func (r *Replica) HandleHeartbeat(e int, b wire.Heartbeat, now time.Time) (event
 	if d.removed || d.quarantined(now) {
 		return nil, false
 	}
-	if events = r.judgeHeartbeat(e, b, now); d.quarantined(now) || !d.in.plausible(wire.Mark{Epoch: b.Epoch, Seq: b.Seq}, now) {
+	events = d.endQuarantine(now)
+	if events = append(events, r.judgeHeartbeat(e, b, now)...); d.quarantined(now) || !d.in.plausible(wire.Mark{Epoch: b.Epoch, Seq: b.Seq}, now) {
 		return events, false
 	}
 	previous := d.heartbeat

@@ -333,3 +333,46 @@ func TestRepeatsAreCountedAnew(t *testing.T) {
 		t.Error("not in quarantine although the edge was down for a moment only")
 	}
 }
+
+// TestLossesWithoutEnd: while messages are lost all the time, comparisons are paced: the
+// neighbour would take more of them for an attack.
+func TestLossesWithoutEnd(t *testing.T) {
+	o := newOffender(t)
+	other := newOffender(t)
+	begun := 0
+	for i := range 60 * 50 {
+		o.now = o.now.Add(time.Second / 50)
+		if i%50 == 0 {
+			o.second()
+		}
+		o.seq++ // is lost
+		o.frame(fmt.Sprintf("AT B +0.000000000 kiwi +1+1 %d\n", i+100))
+		for e, request, ok := o.r.NextRequest(o.now); ok; e, request, ok = o.r.NextRequest(o.now) {
+			if e != 0 {
+				continue
+			}
+			begun++
+			if _, _, err := other.r.HandleRequest(0, request, o.now); err != nil {
+				t.Fatalf("comparison %d: %v", begun, err)
+			}
+			o.r.finish(0, o.now)
+		}
+	}
+	if begun < 60 || begun > paceBurst+2*130 {
+		t.Errorf("%d comparisons in two minutes of losses", begun)
+	}
+}
+
+// TestHeartbeatEndsQuarantine: a heartbeat that arrives when a quarantine is over brings the
+// edge up, and the next tick leaves it so.
+func TestHeartbeatEndsQuarantine(t *testing.T) {
+	o := newOffender(t)
+	o.r.quarantine(0, "test", o.now)
+	o.now = o.now.Add(firstQuarantine)
+	events, _ := o.r.HandleHeartbeat(0, o.heartbeat(0), o.now)
+	o.r.HandleHeartbeat(1, o.heartbeat(1), o.now)
+	events = append(events, o.r.Tick(o.now)...)
+	if d := o.r.edges[0]; !d.up || len(events) != 2 || events[0].Text != "the quarantine of B is over" || events[1].Kind != Up {
+		t.Errorf("up %v, events %v", d.up, events)
+	}
+}

@@ -205,8 +205,11 @@ func (r *Replica) merged(id store.ID, line []byte, outcome store.Outcome, from i
 		if r.cfg.Journal {
 			r.journal.queue.push(id)
 		}
-		if from != noEdge && r.isNotOurs(id, line) {
-			return // who does not get it from another server gets it by repair
+		if from != noEdge && r.cfg.Repair > 0 && r.isNotOurs(id, line) {
+			for _, d := range r.edges {
+				d.cancel(id) // who does not get it from another server gets it by repair
+			}
+			return
 		}
 	}
 	for e, d := range r.edges {

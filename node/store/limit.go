@@ -2,12 +2,16 @@ package store
 
 import "unsafe"
 
+// usualLine is the length that few lines of records exceed.
+const usualLine = 256
+
 // SetLimit limits the memory of the map, in bytes; 0 is no limit, as before the first
 // call. A record of a new client that would make the map larger is Refused. A record of a
-// known client is not, unless the map is a tenth larger than the limit and the record
-// needs new memory: otherwise clients that were admitted with short records could fill the
-// memory with long ones.
-func (m *Map) SetLimit(bytes int64) { m.limit = bytes }
+// known client is not, unless it needs new memory, and the map is larger by half than the
+// limit, or than it was at this call: or by a tenth, if the line is longer than usualLine.
+// Otherwise clients that were admitted with short records could fill the memory with long
+// ones.
+func (m *Map) SetLimit(bytes int64) { m.limit, m.ceiling = bytes, max(bytes, m.Bytes()) }
 
 // Limit is the limit that SetLimit has set.
 func (m *Map) Limit() int64 { return m.limit }
@@ -23,8 +27,7 @@ func (m *Map) hasRoomToAdd(length int) bool {
 	if m.limit == 0 {
 		return true
 	}
-	grown := int64(unsafe.Sizeof(entry{})) + m.index.growth() + m.lines.growth(length)
-	return m.Bytes()+grown <= m.limit
+	return m.BytesWithOneMore()+m.lines.growth(length) <= m.limit
 }
 
 // hasRoomToReplace reports whether the limit allows a line of a length in place of e's.
@@ -32,9 +35,18 @@ func (m *Map) hasRoomToReplace(e *entry, length int) bool {
 	if m.limit == 0 || classOf(length) == classOf(int(e.length)) {
 		return true
 	}
+	most := m.ceiling + m.ceiling/10
+	if length <= usualLine {
+		most = m.ceiling + m.ceiling/2
+	}
 	grown := m.lines.growth(length)
 	if classOf(int(e.length)) > classes {
 		grown -= int64(classOf(int(e.length)) * classSize)
 	}
-	return grown <= 0 || m.Bytes()+grown <= m.limit+m.limit/10
+	return grown <= 0 || m.Bytes()+grown <= most
+}
+
+// BytesWithOneMore is what Bytes would be with one more client, without its line.
+func (m *Map) BytesWithOneMore() int64 {
+	return m.Bytes() + int64(unsafe.Sizeof(entry{})) + m.index.growth()
 }

@@ -44,6 +44,7 @@ type Map struct {
 	digests *digests // nil while the map is empty
 	size    int64    // bytes of all lines, each with an LF
 	limit   int64    // of Bytes; 0 for none
+	ceiling int64    // see SetLimit
 	batch   batch
 }
 
