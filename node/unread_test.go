@@ -127,6 +127,26 @@ func TestUnread(t *testing.T) {
 	}
 }
 
+// TestResetUnread: a client that resets its connection before it has taken its replies is
+// not waited for, and not counted.
+func TestResetUnread(t *testing.T) {
+	t.Parallel()
+	n, _, dial := unreadServer(t, false)
+	c := dial()
+	write(t, c, invalidLines(80_000))
+	for n.unacknowledgedByAll() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if err := c.(*net.TCPConn).SetLinger(0); err != nil { // so that Close resets
+		t.Fatal(err)
+	}
+	c.Close()
+	n.clients.running.Wait()
+	if counted := n.stuckClients.Load(); counted != 0 {
+		t.Errorf("%d clients counted as stuck", counted)
+	}
+}
+
 // TestSlowUnread: a client gets all replies that the kernel has taken, although that takes
 // longer than the limit, if it reads a little all the time; also after a half-close.
 func TestSlowUnread(t *testing.T) {
