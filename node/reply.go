@@ -111,11 +111,11 @@ func unacknowledged(conn net.Conn) (bytes int, known bool) {
 	return bytes, known
 }
 
-// acknowledged is the number of bytes that the peer has acknowledged so far; 0 if the
-// kernel does not tell.
-func acknowledged(conn net.Conn) (bytes uint64) {
-	onSocket(conn, func(fd uintptr) { bytes = ackedBytes(fd) })
-	return bytes
+// acknowledged is the number of bytes that the peer has acknowledged so far. open is false if
+// it cannot acknowledge more, or the kernel does not tell.
+func acknowledged(conn net.Conn) (bytes uint64, open bool) {
+	onSocket(conn, func(fd uintptr) { bytes, open = ackedBytes(fd) })
+	return bytes, open
 }
 
 // patientConn is a connection below TLS. Each write has the whole time limit, and goes on

@@ -6,4 +6,4 @@ package node
 func sendQueue(uintptr) (bytes int, known bool) { return 0, false }
 
 // ackedBytes is not known here.
-func ackedBytes(uintptr) uint64 { return 0 }
+func ackedBytes(uintptr) (bytes uint64, open bool) { return 0, false }

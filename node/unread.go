@@ -40,11 +40,14 @@ func (u *unread) waits() bool { return !u.since.IsZero() }
 func (u *unread) stuck(conn net.Conn, now time.Time, limit time.Duration) bool {
 	u.checked = now
 	waiting, _ := unacknowledged(conn)
-	if waiting == 0 {
+	acked, open := uint64(0), false
+	if waiting > 0 {
+		acked, open = acknowledged(conn)
+	}
+	if !open {
 		u.since = time.Time{}
 		return false
 	}
-	acked := acknowledged(conn)
 	if !u.waits() || acked != u.acked {
 		u.since, u.acked = now, acked
 	}

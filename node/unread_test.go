@@ -127,6 +127,35 @@ func TestUnread(t *testing.T) {
 	}
 }
 
+// TestResetUnread: a client that has reset its connection takes nothing more, and is not
+// waited for: the kernel still counts what it had not acknowledged.
+func TestResetUnread(t *testing.T) {
+	t.Parallel()
+	c, theirs := tcpPair(t)
+	defer theirs.Close()
+	if _, known := unacknowledged(theirs); !known {
+		t.Skip("the kernel does not tell what a client has taken")
+	}
+	if err := c.SetReadBuffer(1 << 10); err != nil {
+		t.Fatal(err)
+	}
+	write(t, theirs, invalidLines(400_000))
+	var u unread
+	if !u.stuck(theirs, time.Now(), 0) || !u.waits() {
+		t.Error("a client that has taken nothing yet does not wait")
+	}
+	if err := c.SetLinger(0); err != nil { // so that Close resets
+		t.Fatal(err)
+	}
+	c.Close()
+	for u.stuck(theirs, time.Now(), 0) { // without end if a reset makes no difference
+		time.Sleep(time.Millisecond)
+	}
+	if u.waits() {
+		t.Error("replies wait for a client that is gone")
+	}
+}
+
 // TestSlowUnread: a client gets all replies that the kernel has taken, although that takes
 // longer than the limit, if it reads a little all the time; also after a half-close.
 func TestSlowUnread(t *testing.T) {

@@ -99,6 +99,21 @@ func TestGoogle(t *testing.T) {
 	}
 }
 
+// TestBudgetWarning: a source that costs money and has no budget is reported at the start.
+func TestBudgetWarning(t *testing.T) {
+	t.Parallel()
+	const warning = "set HERD_PLACES_BUDGET"
+	for _, tt := range []struct {
+		source, budget string
+		want           bool
+	}{{"google", "", true}, {"google", "1000", false}, {"gazetteer", "", false}} {
+		h := startUp(t, "Solo", "HERD_PLACES="+tt.source, "HERD_PLACES_KEY=key", "HERD_PLACES_BUDGET="+tt.budget)
+		if got := strings.Contains(h.stderr.String(), warning); got != tt.want {
+			t.Errorf("%s with a budget of %q: a warning: %v, want %v", tt.source, tt.budget, got, tt.want)
+		}
+	}
+}
+
 // TestGoogleNew: with the key in a file, with and without ratings.
 func TestGoogleNew(t *testing.T) {
 	t.Parallel()

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -40,7 +39,7 @@ type AttackSample struct {
 	P50, P99             float64 // µs, beside the attack
 	HonestP50, HonestP99 float64 // µs, beside honest work
 	Resident             int     // bytes, of the attacked server, at most
-	Kernel               int     // bytes of all TCP sockets of the machine, at most, above those before
+	Unread               int     // bytes of replies that the kernel keeps for its clients, at most
 	Unanswered           int     // commands of the client
 	Converged            float64 // ms until the neighbour has the client's last report; 0: it does not
 	Refused              string  // what was refused and counted
@@ -154,16 +153,16 @@ func (r *HostileResults) row(a attack) *AttackResult {
 func (r *HostileResults) table(old bool) string {
 	t := table{head: []string{"beside", "compared beside", "p50 ms", "p99 ms", "p50 ratio", "p99 ratio"}}
 	if old {
-		t.head = append(t.head, "before: p50 ratio", "p99 ratio", "resident MB", "sockets MB")
+		t.head = append(t.head, "before: p50 ratio", "before: p99 ratio", "before: resident MB", "before: unread MB")
 	}
-	t.head = append(t.head, "resident MB", "sockets MB", "unanswered", "neighbour has it after ms", "refused and counted")
+	t.head = append(t.head, "resident MB", "unread MB", "unanswered", "neighbour has it after ms", "refused and counted")
 	for _, a := range r.Attacks {
 		n, o := a.Present, a.Old
 		row := []string{a.Name, a.Honest, number(n.P50/1e3, 2), number(n.P99/1e3, 2), number(ratio(n.P50, n.HonestP50), 2), number(ratio(n.P99, n.HonestP99), 2)}
 		if old {
-			row = append(row, number(ratio(o.P50, o.HonestP50), 2), number(ratio(o.P99, o.HonestP99), 2), number(float64(o.Resident)/1e6, 0), number(float64(o.Kernel)/1e6, 0))
+			row = append(row, number(ratio(o.P50, o.HonestP50), 2), number(ratio(o.P99, o.HonestP99), 2), number(float64(o.Resident)/1e6, 0), number(float64(o.Unread)/1e6, 0))
 		}
-		t.rows = append(t.rows, append(row, number(float64(n.Resident)/1e6, 0), number(float64(n.Kernel)/1e6, 0), number(float64(n.Unanswered), 0), number(n.Converged, 0), n.Refused))
+		t.rows = append(t.rows, append(row, number(float64(n.Resident)/1e6, 0), number(float64(n.Unread)/1e6, 0), number(float64(n.Unanswered), 0), number(n.Converged, 0), n.Refused))
 	}
 	return t.String()
 }
@@ -260,7 +259,7 @@ func (b *bench) suffer(ctx context.Context, a *arena, what attack) (s AttackSamp
 	if err != nil {
 		return s, err
 	}
-	kernel := kernelMemory()
+	clients := address
 	if what.target != nil {
 		address = what.target(a)
 	}
@@ -278,7 +277,7 @@ func (b *bench) suffer(ctx context.Context, a *arena, what attack) (s AttackSamp
 			if resident, err := a.herd.Server(0).Resident(); err == nil {
 				s.Resident = max(s.Resident, resident)
 			}
-			s.Kernel = max(s.Kernel, kernelMemory()-kernel)
+			s.Unread = max(s.Unread, unreadBytes(clients))
 			pause(watching, 200*time.Millisecond)
 		}
 	}()
@@ -405,16 +404,27 @@ func difference(before, after map[string]float64) string {
 	return strings.Join(parts, ", ")
 }
 
-// kernelMemory is the bytes that the kernel holds for TCP sockets of the machine.
-func kernelMemory() int {
-	text, err := os.ReadFile(filepath.Join("/proc/net/sockstat"))
+// unreadBytes is the bytes of replies that the kernel keeps for the clients of a server at a
+// TCP address of 127.0.0.1; 0 where it does not tell.
+func unreadBytes(address string) (sum int) {
+	text, err := os.ReadFile("/proc/net/tcp")
 	if err != nil {
 		return 0
 	}
-	match := regexp.MustCompile(`(?m)^TCP:.* mem (\d+)$`).FindSubmatch(text)
-	if match == nil {
-		return 0
+	_, port, _ := net.SplitHostPort(address)
+	number, _ := strconv.Atoi(port)
+	local := fmt.Sprintf("0100007F:%04X", number)
+	for line := range strings.Lines(string(text)) { // number, local address, remote address, state, send queue:receive queue, …
+		f := strings.Fields(line)
+		if len(f) < 5 || f[1] != local || f[3] == listening {
+			continue
+		}
+		queue, _, _ := strings.Cut(f[4], ":")
+		bytes, _ := strconv.ParseInt(queue, 16, 64)
+		sum += int(bytes)
 	}
-	pages, _ := strconv.Atoi(string(match[1]))
-	return pages * os.Getpagesize()
+	return sum
 }
+
+// listening is a state in /proc/net/tcp.
+const listening = "0A"

@@ -14,6 +14,20 @@ import (
 	"herd/node"
 )
 
+// oneByOne handles one request at a time. Others wait: collecting metrics takes a processor,
+// which clients need, too.
+func oneByOne(handler http.Handler) http.Handler {
+	turn := make(chan struct{}, 1)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
+			handler.ServeHTTP(w, r)
+		case <-r.Context().Done():
+		}
+	})
+}
+
 // Handler serves
 //
 //   - /healthz: 200 while the process lives;
@@ -24,7 +38,7 @@ import (
 //     origins are refused, and profiles of over a minute.
 func Handler(profiles bool, metrics prometheus.Gatherer, servers ...*node.Node) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", oneByOne(promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "ok")
 	})

@@ -1,10 +1,12 @@
 package opshttp
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -65,5 +67,30 @@ func TestProfiles(t *testing.T) {
 		if reply := get(Handler(profiles, prometheus.NewRegistry()), "/debug/pprof/cmdline"); reply.Code != want {
 			t.Errorf("profiles %v: %d, want %d", profiles, reply.Code, want)
 		}
+	}
+}
+
+// TestOneByOne: one request at a time is handled. Others wait, but not longer than their
+// clients.
+func TestOneByOne(t *testing.T) {
+	begun, end := make(chan struct{}, 9), make(chan struct{})
+	handler := oneByOne(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		begun <- struct{}{}
+		<-end
+	}))
+	var all sync.WaitGroup
+	all.Go(func() { get(handler, "/") })
+	<-begun
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	serve(handler, httptest.NewRequestWithContext(gone, http.MethodGet, "/", nil))
+	if len(begun) > 0 {
+		t.Error("a second request is handled beside the first")
+	}
+	all.Go(func() { get(handler, "/") })
+	close(end)
+	all.Wait()
+	if len(begun) != 1 {
+		t.Errorf("%d requests handled after the first, want 1", len(begun))
 	}
 }
