@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// handshakeShare is the part of all connections that handshakes may take: one in so many.
+// handshakeShare is the divisor of the connection limit that gives the limit of handshakes in
+// progress.
 const handshakeShare = 4
 
 // handshakes is the handshakes in progress: TLS handshakes, and PROXY headers that are not

@@ -21,26 +21,33 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestRun runs small versions of the sections, except scale, whose herds of 50 are too
-// large for a test. The package rivals tests all rivals.
-func TestRun(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	file, plot := filepath.Join(dir, "all.json"), filepath.Join(dir, "plot.svg")
+// runForResults runs the command, which must succeed, and returns its results, its output,
+// and the results as JSON.
+func runForResults(t *testing.T, args ...string) (r Results, output string, text []byte) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "results.json")
 	var out, note bytes.Buffer
-	args := []string{"--sections", "comparison,latency,memory,restart", "--only", "herd", "--rounds", "1", "--count", "1000", "--clients", "100",
-		"--records", "2000", "--idle", "20", "--samples", "10", "--duration", "100ms", "--json", file, "--svg", plot}
-	if got := run(t.Context(), args, &out, &note); got != 0 {
+	if got := run(t.Context(), append(args, "--json", file), &out, &note); got != 0 {
 		t.Fatalf("exit status %d\n%s%s", got, out.String(), note.String())
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var r Results
 	if err := json.Unmarshal(text, &r); err != nil {
 		t.Fatal(err)
 	}
+	return r, out.String(), text
+}
+
+// TestRun runs small versions of the sections, except scale, whose herds of 50 are too
+// large for a test. The package rivals tests all rivals.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	plot := filepath.Join(dir, "plot.svg")
+	r, out, text := runForResults(t, "--sections", "comparison,latency,memory,restart", "--only", "herd", "--rounds", "1", "--count", "1000", "--clients", "100",
+		"--records", "2000", "--idle", "20", "--samples", "10", "--duration", "100ms", "--svg", plot)
 	if c := r.Comparison; len(c.Rivals) != 2 || c.Rivals[1].Name != "herd" || len(c.Rivals[1].Workloads) != len(workloads) {
 		t.Errorf("comparison %+v", r.Comparison)
 	} else if h := c.Rivals[1]; h.Lost+h.Differing != 0 || h.Workloads["P64 all"].Replicated <= 0 || h.Workloads["P64 all"].OfM <= 0 {
@@ -50,8 +57,8 @@ func TestRun(t *testing.T) {
 		t.Errorf("%s", text)
 	}
 	for _, want := range []string{"| herd ", "a lone update is seen", "idle connection", "restarted"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("%s\nhas no %q", out.String(), want)
+		if !strings.Contains(out, want) {
+			t.Errorf("%s\nhas no %q", out, want)
 		}
 	}
 	if svg, err := os.ReadFile(plot); err != nil || !bytes.Contains(svg, []byte(">herd</text>")) {
@@ -62,20 +69,8 @@ func TestRun(t *testing.T) {
 // TestHostile runs some of the attacks for a short time.
 func TestHostile(t *testing.T) {
 	t.Parallel()
-	file := filepath.Join(t.TempDir(), "hostile.json")
-	var out, note bytes.Buffer
 	attacks := "8 x blank lines,1000 silent handshakes,status requests,operators' HTTP"
-	if got := run(t.Context(), []string{"--sections", "hostile", "--attacks", attacks, "--duration", "300ms", "--json", file}, &out, &note); got != 0 {
-		t.Fatalf("exit status %d\n%s%s", got, out.String(), note.String())
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var r Results
-	if err := json.Unmarshal(text, &r); err != nil {
-		t.Fatal(err)
-	}
+	r, out, text := runForResults(t, "--sections", "hostile", "--attacks", attacks, "--duration", "300ms")
 	if len(r.Hostile.Attacks) != 4 {
 		t.Errorf("%d attacks, want 4\n%s", len(r.Hostile.Attacks), text)
 	}
@@ -83,8 +78,8 @@ func TestHostile(t *testing.T) {
 		if s := a.Present; s.P50 <= 0 || s.HonestP50 <= 0 || s.Resident <= 0 || s.Converged <= 0 {
 			t.Errorf("%+v", a)
 		}
-		if !strings.Contains(out.String(), "| "+a.Name) {
-			t.Errorf("%s\nhas no %q", out.String(), a.Name)
+		if !strings.Contains(out, "| "+a.Name) {
+			t.Errorf("%s\nhas no %q", out, a.Name)
 		}
 	}
 }
@@ -92,35 +87,22 @@ func TestHostile(t *testing.T) {
 // TestBuilds compares a build with itself.
 func TestBuilds(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	program, file := filepath.Join(dir, "herd"), filepath.Join(dir, "builds.json")
+	program := filepath.Join(t.TempDir(), "herd")
 	if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "herd/cmd/herd").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	var out, note bytes.Buffer
-	args := []string{"--sections", "builds", "--old", program, "--new-env", "GOGC=100", "--rounds", "1", "--count", "1000", "--clients", "100",
-		"--records", "2000", "--idle", "20", "--duration", "100ms", "--json", file}
-	if got := run(t.Context(), args, &out, &note); got != 0 {
-		t.Fatalf("exit status %d\n%s%s", got, out.String(), note.String())
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var r Results
-	if err := json.Unmarshal(text, &r); err != nil {
-		t.Fatal(err)
-	}
+	r, out, results := runForResults(t, "--sections", "builds", "--old", program, "--new-env", "GOGC=100", "--rounds", "1", "--count", "1000", "--clients", "100",
+		"--records", "2000", "--idle", "20", "--duration", "100ms")
 	if len(r.Builds.Figures) != 17 {
-		t.Errorf("%d figures, want 17\n%s", len(r.Builds.Figures), text)
+		t.Errorf("%d figures, want 17\n%s", len(r.Builds.Figures), results)
 	}
 	for _, f := range r.Builds.Figures {
 		if len(f.Old) == 0 || len(f.Old) != len(f.New) {
 			t.Errorf("%s: %v and %v, want as many values, and some", f.Name, f.Old, f.New)
 		}
 	}
-	if want := "| P64 all five, CPU"; !strings.Contains(out.String(), want) {
-		t.Errorf("%s\nhas no %q", out.String(), want)
+	if want := "| P64 all five, CPU"; !strings.Contains(out, want) {
+		t.Errorf("%s\nhas no %q", out, want)
 	}
 }
 
