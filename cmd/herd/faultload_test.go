@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,16 +15,20 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
-// faultLoad sends reports to every server of a herd, as fast as replies arrive, and
-// reconnects after faults.
+// faultLoad sends reports to every server of a herd and reconnects after faults. With
+// -long it sends them as fast as replies arrive. Otherwise it sends paced reports, since
+// other tests run at the same time.
 type faultLoad struct {
 	t     *testing.T
 	began time.Time
-	ended chan struct{}
-	end   sync.WaitGroup
+	end   context.CancelFunc
 	all   []*reporter
+
+	reporters sync.WaitGroup
 }
 
 // reporter sends the reports for one server, over one connection. Some clients report
@@ -33,6 +38,7 @@ type reporter struct {
 	t       *testing.T
 	name    string
 	address string
+	pace    *rate.Limiter
 
 	mu     sync.Mutex
 	n      int               // reports so far
@@ -43,15 +49,25 @@ const (
 	inFlight = 16  // reports of one connection
 	regulars = 100 // clients of one connection that report again and again
 	decade   = 10 * 365 * 24 * 60 * 60
+
+	paced rate.Limit = 800 // reports of one connection per second, without -long
 )
 
+// startFaultLoad starts the load. It ends with the test at the latest, since servers of
+// other tests may listen at the same addresses later.
 func startFaultLoad(t *testing.T, addresses map[string]string) *faultLoad {
 	t.Helper()
-	l := &faultLoad{t: t, began: time.Now(), ended: make(chan struct{})}
+	l := &faultLoad{t: t, began: time.Now()}
+	running, end := context.WithCancel(t.Context())
+	l.end = end
+	t.Cleanup(l.reporters.Wait)
 	for name, address := range addresses {
-		r := &reporter{t: t, name: name, address: address, latest: map[string]string{}}
+		r := &reporter{t: t, name: name, address: address, pace: rate.NewLimiter(paced, inFlight), latest: map[string]string{}}
+		if *longFaults {
+			r.pace.SetLimit(rate.Inf)
+		}
 		l.all = append(l.all, r)
-		l.end.Go(func() { r.run(l.ended) })
+		l.reporters.Go(func() { r.run(running) })
 	}
 	return l
 }
@@ -94,8 +110,8 @@ func (l *faultLoad) acknowledged() map[string]string {
 // duration of the load and the number of reports.
 func (l *faultLoad) stop() (lasted time.Duration, reports int) {
 	l.t.Helper()
-	close(l.ended)
-	l.end.Wait()
+	l.end()
+	l.reporters.Wait()
 	for _, r := range l.all {
 		reports += r.n
 	}
@@ -124,7 +140,7 @@ func (l *faultLoad) lost(addresses map[string]string) (lost, of int) {
 	return lost, len(final)
 }
 
-func (r *reporter) run(ended chan struct{}) {
+func (r *reporter) run(running context.Context) {
 	last := math.MaxInt // the report to end at
 	var conn net.Conn
 	var in *bufio.Reader
@@ -133,19 +149,18 @@ func (r *reporter) run(ended chan struct{}) {
 			conn.Close()
 		}
 	}()
-	for r.n < last {
-		select {
-		case <-ended:
+	for r.n < last && r.t.Context().Err() == nil {
+		if running.Err() != nil {
 			last = min(last, r.n+regulars+regulars/8)
-		default:
 		}
 		if conn == nil {
-			var err error
-			if conn, err = net.Dial("tcp", r.address); err != nil {
+			dialled, err := net.Dial("tcp", r.address)
+			if err != nil {
 				time.Sleep(10 * time.Millisecond) // until the server runs again
 				continue
 			}
-			in = bufio.NewReader(conn)
+			conn, in = dialled, bufio.NewReader(dialled)
+			context.AfterFunc(r.t.Context(), func() { dialled.Close() })
 		}
 		if err := r.report(conn, in); err != nil {
 			conn.Close()
@@ -156,6 +171,9 @@ func (r *reporter) run(ended chan struct{}) {
 
 // report sends the next reports and reads the replies.
 func (r *reporter) report(conn net.Conn, in *bufio.Reader) error {
+	if err := r.pace.WaitN(r.t.Context(), inFlight); err != nil {
+		return err
+	}
 	var lines bytes.Buffer
 	var ids [inFlight]string
 	for i := range ids {

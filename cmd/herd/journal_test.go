@@ -29,7 +29,7 @@ func TestJournalSurvivesKill(t *testing.T) {
 		reports          int // of each writer before the kill
 		compacted        bool
 	}{
-		{"ack", 50, 0, 100, false}, {"sync", 50, 0, 100, false}, {"ack", 5, 4000, 400, true}, {"sync", 5, 4000, 400, true},
+		{"ack", 50, 0, 100, false}, {"sync", 50, 0, 100, false}, {"ack", 5, 4000, 150, true}, {"sync", 5, 4000, 150, true},
 	} {
 		t.Run(fmt.Sprintf("%s compacted=%v", c.kind, c.compacted), func(t *testing.T) {
 			t.Parallel()
