@@ -182,7 +182,7 @@ func TestLimits(t *testing.T) {
 			if got := c.ask("IAMAT kiwi +1+1 2"); !strings.HasPrefix(got, "AT ") {
 				t.Errorf("the reply to a known client is %q, want a record", got)
 			}
-			h.wantRefusals("Solo", "map_full", 1)
+			h.wantRefusals("Solo", "clients", 1)
 		})
 	})
 }

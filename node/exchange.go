@@ -169,6 +169,7 @@ func (x *exchange) refuse(line []byte) {
 	x.s.log("client in", line)
 	x.out.text = wire.AppendInvalid(x.out.text, line)
 	x.replied(invalid)
+	x.s.node.refuse(longLine, 1, x.s.remote, nil)
 }
 
 // refuseReport answers a report as a client that the certificate does not name.
@@ -192,17 +193,17 @@ func (x *exchange) mergeReports() {
 	if x.s.later != nil {
 		x.s.later.findRecords(x.reports)
 	}
-	merged, full := n.merge(x)
-	if full > 0 {
-		n.refuse(mapFull, full, x.s.remote, nil)
+	merged, refused := n.merge(x)
+	for why, times := range refused {
+		n.refuse(why, times, x.s.remote, nil)
 	}
 	n.traceMerged(merged, "record from client", "client", x.s.remote)
 	x.reports, x.lines = x.reports[:0], x.lines[:0]
 }
 
-// merge merges the reports of an exchange and appends their replies. full is the number of
-// new clients that it refused because the map is full.
-func (n *Node) merge(x *exchange) (merged []mergedRecord, full int) {
+// merge merges the reports of an exchange and appends their replies. refused counts those
+// that are not in the map because of a limit; it is nil if there are none.
+func (n *Node) merge(x *exchange) (merged []mergedRecord, refused map[refusal]int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()
@@ -213,11 +214,12 @@ func (n *Node) merge(x *exchange) (merged []mergedRecord, full int) {
 		out, _, err := n.replica.IAmAt(x.out.text, c, now)
 		if err == nil {
 			x.out.text = append(out, '\n')
-		} else { // the map is full, or the record would be too long
+		} else {
 			x.out.text = wire.AppendInvalid(x.out.text, x.lines[i])
-			if errors.Is(err, replica.ErrFull) {
-				full++
+			if refused == nil {
+				refused = map[refusal]int{}
 			}
+			refused[refusalOf(err)]++
 		}
 		x.replied(iAmAt)
 	}
@@ -226,7 +228,18 @@ func (n *Node) merge(x *exchange) (merged []mergedRecord, full int) {
 	n.batch.Member(&x.s.batchGroup)
 	x.advice = n.adviseFlush(len(n.flushed.waiting)+1, now)
 	n.noteUnsaved(now)
-	return n.takeMerged(), full
+	return n.takeMerged(), refused
+}
+
+// refusalOf is the reason for an error of Replica.IAmAt.
+func refusalOf(err error) refusal {
+	switch {
+	case errors.Is(err, replica.ErrTooManyClients):
+		return tooManyClients
+	case errors.Is(err, replica.ErrFull):
+		return mapFull
+	}
+	return longLine // replica.ErrTooLong
 }
 
 // reply writes the replies once the records that they acknowledge have been flooded and

@@ -299,5 +299,6 @@ func TestReportTooLong(t *testing.T) {
 		if n := h.servers["Solo"].node.Stats().Records; n != 0 {
 			t.Errorf("%d records are stored", n)
 		}
+		h.wantRefusals("Solo", "line_length", 2)
 	})
 }

@@ -22,6 +22,8 @@ const (
 	tooManyHandshakes
 	failedHandshake
 	otherName
+	longLine
+	tooManyClients
 	mapFull
 	idleTimeout
 	writeTimeout
@@ -42,6 +44,8 @@ var refusalTexts = [refusalKinds]struct {
 	tooManyHandshakes:  {"handshakes", slog.LevelWarn, "connections closed: too many handshakes are in progress, these were the oldest"},
 	failedHandshake:    {"handshake_failed", slog.LevelWarn, "connections closed: the TLS handshake failed"},
 	otherName:          {"certificate_name", slog.LevelWarn, "reports refused: the client's certificate has another name"},
+	longLine:           {"line_length", slog.LevelWarn, "lines refused: they are too long"},
+	tooManyClients:     {"clients", slog.LevelWarn, "reports of new clients refused: there are too many clients"},
 	mapFull:            {"map_full", slog.LevelWarn, "reports of new clients refused: the map is full"},
 	idleTimeout:        {"idle", slog.LevelInfo, "clients disconnected: they were idle"},
 	writeTimeout:       {"write_timeout", slog.LevelWarn, "clients disconnected: they did not read their replies"},

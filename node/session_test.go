@@ -150,6 +150,7 @@ func FuzzSession(f *testing.F) {
 		got := difference.ReplaceAllString(conversation(t, n, string(in), 1+int(piece)), "AT Solo D ")
 
 		var want bytes.Buffer
+		var long uint64
 		records := map[string]wire.Record{}
 		for line := range bytes.Lines(in) {
 			line = bytes.TrimSuffix(line, []byte("\n"))
@@ -157,6 +158,7 @@ func FuzzSession(f *testing.F) {
 			stored, known := records[string(c.Client)]
 			switch {
 			case len(line) > limits.Line:
+				long++
 				want.Write(wire.AppendInvalid(nil, line[:limits.Line]))
 			case c.Verb == wire.IAmAt:
 				// The receipts are in the same order as the server's, and close to them.
@@ -175,6 +177,9 @@ func FuzzSession(f *testing.F) {
 		}
 		if got != want.String() {
 			t.Fatalf("pieces of %d, limit %d: the replies to %q are\n%q, want\n%q", piece, limits.Line, in, got, want.String())
+		}
+		if counted := n.refusals[longLine].count.Load(); counted != long {
+			t.Fatalf("%d lines are counted as too long, want %d", counted, long)
 		}
 	})
 }

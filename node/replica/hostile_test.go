@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -20,20 +19,11 @@ func (h *herd) chooseHostile() {
 	first := h.rng.IntN(n)
 	for i := range n {
 		h.hostile = (first + i) % n
-		if h.honestConnected(h.graphs[0]) {
+		if h.restConnected(h.graphs[0]) {
 			return
 		}
 	}
 	h.hostile = nobody
-}
-
-// honestConnected reports whether edges connect the servers that are not hostile.
-func (h *herd) honestConnected(edges [][2]int) bool {
-	honest := slices.DeleteFunc(slices.Clone(edges), func(e [2]int) bool { return e[0] == h.hostile || e[1] == h.hostile })
-	if h.hostile != nobody { // it counts as a part of the others
-		honest = append(honest, [2]int{h.hostile, (h.hostile + 1) % len(h.servers)})
-	}
-	return connected(honest, len(h.servers))
 }
 
 // misbehave makes the hostile server send a neighbour something that breaks the protocol,
@@ -159,12 +149,12 @@ func (h *herd) checkConduct(i int) {
 }
 
 // noteReady notes which servers have been ready since the last fault, and reports whether all
-// have that are not hostile. A server that has been ready stays so; it may have to wait for a
+// have that are not excluded. A server that has been ready stays so; it may have to wait for a
 // hostile neighbour, but not without end.
 func (h *herd) noteReady(ready map[int]bool) bool {
 	all := true
 	for i, s := range h.servers {
-		ready[i] = ready[i] || i == h.hostile || s.Ready(h.clock(i), h.clock(i).Add(-time.Minute))
+		ready[i] = ready[i] || h.excluded(i) || s.Ready(h.clock(i), h.clock(i).Add(-time.Minute))
 		all = all && ready[i]
 	}
 	return all

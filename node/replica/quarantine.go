@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"herd/node/store"
 	"herd/node/wire"
 )
 
@@ -52,9 +51,6 @@ const (
 	repeatsAllowed = 100_000
 )
 
-// receiptAhead is how far a receipt may be after the clock of its server.
-var receiptAhead = wire.Instant{Sec: 24 * 60 * 60}
-
 // conduct is how a neighbour keeps to the protocol.
 type conduct struct {
 	offences    bucket
@@ -69,31 +65,6 @@ type conduct struct {
 	ended  time.Time // end of the last one
 	length time.Duration
 	reason string // of the last one
-}
-
-// repeats bounds the lines of a neighbour that we hold already, byte for byte. A neighbour
-// sends each record that was news to it once. So there are no more of them than records
-// that were news to us, and again as many as our map holds when the edge comes up.
-type repeats struct {
-	lines   int
-	since   time.Time
-	allowed int
-	news    uint64 // journalSeq, as far as allowed includes it
-}
-
-// note counts lines, and reports false if there are too many.
-func (p *repeats) note(lines, held int, news uint64) bool {
-	p.lines += lines
-	p.allowed += 2 * int(news-p.news)
-	p.news = news
-	return p.lines <= p.allowed+2*held+repeatsAllowed
-}
-
-// restart begins to count anew when an edge comes up, once in a while.
-func (p *repeats) restart(news uint64, now time.Time) {
-	if now.Sub(p.since) >= 10*time.Second {
-		*p = repeats{since: now, news: news}
-	}
 }
 
 // offending is an error about a message that breaks the protocol. Other malformed messages
@@ -198,69 +169,6 @@ func (r *Replica) judgeFrame(e int, m wire.Mark, frame []byte, result FrameResul
 		return r.offence(e, breach, fmt.Sprintf("a frame had the number %d, after %d", m.Seq, d.in.seen.Seq), now)
 	}
 	return nil
-}
-
-// claim is the latest receipt that the neighbour gave a record of its own since we judged
-// that last.
-type claim struct {
-	receipt wire.Instant
-	since   time.Time // when the first such record arrived; zero for none
-	judged  time.Time // when the last claim was judged
-}
-
-// noteReading notes our own clock for isNotOurs.
-func (r *Replica) noteReading(now time.Time) {
-	r.notOurs = r.reading(now).Add(wire.Instant{Sec: receiptAhead.Sec / 2})
-}
-
-// isNotOurs reports whether the record that was just merged names us as its origin, and has a
-// receipt that our clock has not reached: somebody has forged it, or we made it before we were
-// restarted, while our clock was wrong. If we flooded it, our neighbours would blame us.
-func (r *Replica) isNotOurs(id store.ID, line []byte) bool {
-	if r.store.Effective(id).Compare(r.notOurs) <= 0 {
-		return false
-	}
-	rec, err := wire.ParseRecord(line)
-	return err == nil && string(rec.Server()) == r.cfg.Name && rec.Receipt.Compare(r.notOurs) > 0
-}
-
-const receiptsAhead = "its own records have receipts more than a day after its clock"
-
-// noteReceipt notes the receipt of a record that was news, if it is more than a day after
-// the neighbour's clock. Only records whose effective time is as far ahead do any harm, so
-// others are not looked at.
-func (d *edge) noteReceipt(line []byte, effective wire.Instant, now time.Time) {
-	limit := d.heartbeat.Clock.Add(receiptAhead)
-	if effective.Compare(limit) <= 0 || d.heard.IsZero() {
-		return
-	}
-	rec, err := wire.ParseRecord(line)
-	c := &d.conduct.claim
-	if err != nil || string(rec.Server()) != d.peer || rec.Receipt.Compare(limit) <= 0 {
-		return
-	}
-	if c.since.IsZero() {
-		c.since, c.receipt = now, rec.Receipt
-	}
-	if rec.Receipt.Compare(c.receipt) > 0 {
-		c.receipt = rec.Receipt
-	}
-}
-
-// judgeReceipts judges the claim, once a second: with the next heartbeat, or when none has
-// come for a while. A record may arrive before the heartbeat which shows that the clock was
-// set forward.
-func (r *Replica) judgeReceipts(e int, now time.Time) []Event {
-	d := r.edges[e]
-	c := d.conduct.claim
-	if c.since.IsZero() || d.heard.Before(now) && now.Sub(c.since) < DownAfter || now.Sub(c.judged) < HeartbeatEvery {
-		return nil
-	}
-	d.conduct.claim = claim{judged: now}
-	if c.receipt.Compare(d.heartbeat.Clock.Add(receiptAhead)) <= 0 {
-		return nil
-	}
-	return r.offence(e, lie, receiptsAhead, now)
 }
 
 // judgeHeartbeat judges a heartbeat before anything that it says is used.

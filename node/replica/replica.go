@@ -59,8 +59,9 @@ type Replica struct {
 
 // Errors of IAmAt.
 var (
-	ErrFull    = errors.New("the map is full")                                          // beyond Config.MaxClients or MaxBytes
-	ErrTooLong = errors.New("the record would be longer than any server's map accepts") // wire.MaxRecord
+	ErrTooManyClients = errors.New("the map has Config.MaxClients clients")
+	ErrFull           = errors.New("the map has no room in Config.MaxBytes")
+	ErrTooLong        = errors.New("the record would be longer than wire.MaxRecord")
 )
 
 // New makes a Replica with an empty map and all edges down.
@@ -83,7 +84,7 @@ func New(cfg Config) *Replica {
 func (r *Replica) IAmAt(dst []byte, c wire.Command, now time.Time) (line []byte, news bool, err error) {
 	if r.cfg.MaxClients > 0 && r.store.Len() >= r.cfg.MaxClients && !r.store.Has(c.Client) {
 		r.refused++
-		return dst, false, ErrFull
+		return dst, false, ErrTooManyClients
 	}
 	line, rec := wire.AppendRecord(dst, r.cfg.Name, c, r.clock.Read(wire.InstantOf(now)))
 	if !rec.WithinBounds() {

@@ -106,8 +106,8 @@ func TestFrameWithMalformedLines(t *testing.T) {
 func TestMaxClients(t *testing.T) {
 	r := newReplica(1)
 	report(t, r, "IAMAT kiwi +1+1 50", 51)
-	if _, _, err := r.IAmAt(nil, wire.ParseCommand([]byte("IAMAT emu +1+1 50")), time.Unix(51, 0)); err != ErrFull {
-		t.Errorf("IAmAt of a second client: %v, want ErrFull", err)
+	if _, _, err := r.IAmAt(nil, wire.ParseCommand([]byte("IAMAT emu +1+1 50")), time.Unix(51, 0)); err != ErrTooManyClients {
+		t.Errorf("IAmAt of a second client: %v, want %v", err, ErrTooManyClients)
 	}
 	report(t, r, "IAMAT kiwi +1+1 55", 56)
 	if in, _ := r.Frame(0, wire.Mark{}, []byte("AT B +1.000000000 emu +1+1 50"), time.Time{}); in.News != 1 {

@@ -27,13 +27,15 @@ var (
 // decides everything that happens, in virtual time: reports of clients, some of whose
 // clocks are years off, to servers whose clocks are minutes apart; sends, deliveries and
 // ticks. If faults is set, the things of disturb happen too, and messages are lost and
-// repeated.
+// repeated. The map of one server may be too small for all clients.
 type herd struct {
 	t         *testing.T
 	rng       *rand.Rand
 	faults    bool
-	hostile   int  // the server that breaks the protocol; nobody for none
-	reporting bool // clients report
+	hostile   int   // the server that breaks the protocol; nobody for none
+	small     int   // the server whose map is too small; nobody for none
+	limit     int64 // of its map
+	reporting bool  // clients report
 	now       time.Time
 	epochs    uint64 // given out so far
 	servers   []*simServer
@@ -79,7 +81,7 @@ type simMessage struct {
 
 func newHerd(t *testing.T, seed uint64, edges [][2]int, n int, mode string) *herd {
 	h := &herd{
-		t: t, rng: rand.New(rand.NewPCG(seed, 0)), faults: mode != "faultless", hostile: nobody, now: time.Unix(1_700_000_000, 0), graphs: [][][2]int{edges},
+		t: t, rng: rand.New(rand.NewPCG(seed, 0)), faults: mode != "faultless", hostile: nobody, small: nobody, now: time.Unix(1_700_000_000, 0), graphs: [][][2]int{edges},
 		inTransit: map[[2]int][]simMessage{}, cut: map[[2]int]bool{}, crossed: map[crossing]int{},
 	}
 	for i := range n {
@@ -87,6 +89,9 @@ func newHerd(t *testing.T, seed uint64, edges [][2]int, n int, mode string) *her
 	}
 	if mode == "hostile" {
 		h.chooseHostile()
+	}
+	if h.faults && h.rng.IntN(4) == 0 {
+		h.chooseSmall()
 	}
 	for i := range n {
 		h.restart(i, nil)
@@ -130,7 +135,11 @@ func (h *herd) restart(i int, journal []string) {
 		every = 30 * time.Second
 	}
 	s.graph = len(h.graphs) - 1
-	s.Replica = New(Config{Name: s.name, Topology: h.topology(i, s.graph), Epoch: h.epochs, Repair: every})
+	cfg := Config{Name: s.name, Topology: h.topology(i, s.graph), Epoch: h.epochs, Repair: every}
+	if i == h.small {
+		cfg.MaxBytes = h.limit
+	}
+	s.Replica = New(cfg)
 	s.forwardTick = time.Time{}
 	s.SetMaxMessage(300) // a few lines, so that there are many messages
 	if _, malformed := s.Replay([]byte(strings.Join(journal, "\n"))); malformed > 0 {
@@ -211,7 +220,7 @@ func (h *herd) report() {
 		at += (h.rng.Int64N(3) - 1) * 315_000_000
 	}
 	command := fmt.Sprintf("IAMAT c%d +%d-1 %d", h.rng.IntN(40), h.rng.IntN(90), at)
-	if _, _, err := h.servers[i].IAmAt(nil, wire.ParseCommand([]byte(command)), h.wall(i)); err != nil {
+	if _, _, err := h.servers[i].IAmAt(nil, wire.ParseCommand([]byte(command)), h.wall(i)); err != nil && (i != h.small || err != ErrFull) {
 		h.t.Fatal(err)
 	}
 }
@@ -378,11 +387,12 @@ func (h *herd) step(most time.Duration) {
 }
 
 // settled reports whether nothing is queued, in transit or delayed, all servers have the
-// newest topology, all edges are in step and all maps are equal.
+// newest topology, all edges are in step and all maps are equal, those of excluded servers
+// apart.
 func (h *herd) settled() bool {
 	digests := map[uint64]bool{}
 	for i, s := range h.servers {
-		if i == h.hostile {
+		if h.excluded(i) {
 			continue
 		}
 		digests[s.Map().Digest()] = true
@@ -390,12 +400,12 @@ func (h *herd) settled() bool {
 			return false
 		}
 		for e := range s.Edges() {
-			if peer := s.Peer(e); peer != "" && number(peer) != h.hostile && (s.edges[e].queued() > 0 || !s.InStep(e)) {
+			if peer := s.Peer(e); peer != "" && !h.excluded(number(peer)) && (s.edges[e].queued() > 0 || !s.InStep(e)) {
 				return false
 			}
 		}
 	}
-	return len(digests) == 1
+	return len(digests) == 1 && h.smallAgrees()
 }
 
 // disturb makes one thing go wrong: a link is cut, in one or both directions, or healed; a
@@ -440,7 +450,7 @@ func (h *herd) changeTopology() {
 	n := len(h.servers)
 	edges := slices.Clone(h.graphs[len(h.graphs)-1])
 	if i := h.rng.IntN(len(edges)); h.rng.IntN(2) == 0 && connected(slices.Delete(slices.Clone(edges), i, i+1), n) &&
-		h.honestConnected(slices.Delete(slices.Clone(edges), i, i+1)) {
+		h.restConnected(slices.Delete(slices.Clone(edges), i, i+1)) {
 		edges = slices.Delete(edges, i, i+1)
 	} else if a, b := h.rng.IntN(n), h.rng.IntN(n); a != b && !slices.Contains(edges, [2]int{a, b}) && !slices.Contains(edges, [2]int{b, a}) {
 		edges = append(edges, [2]int{a, b})
@@ -463,6 +473,22 @@ func connected(edges [][2]int, n int) bool {
 		}
 	}
 	return len(slices.Compact(group)) == 1
+}
+
+// excluded reports whether server i need not have what the others have: it is hostile, or
+// its map is too small.
+func (h *herd) excluded(i int) bool { return i == h.hostile || i == h.small }
+
+// restConnected reports whether edges connect the servers that are not excluded.
+func (h *herd) restConnected(edges [][2]int) bool {
+	first := slices.IndexFunc(h.servers, func(s *simServer) bool { return !h.excluded(number(s.name)) })
+	rest := slices.DeleteFunc(slices.Clone(edges), func(e [2]int) bool { return h.excluded(e[0]) || h.excluded(e[1]) })
+	for i := range h.servers {
+		if h.excluded(i) { // it counts as connected
+			rest = append(rest, [2]int{first, i})
+		}
+	}
+	return connected(rest, len(h.servers))
 }
 
 // merge merges all records that servers hold now.
@@ -489,9 +515,10 @@ var graphs = map[string]func(*rand.Rand) ([][2]int, int){
 
 // TestSimulation: after all faults have ended and all servers have the same topology, all
 // maps soon become equal, byte for byte, and hold the winner for each client of all
-// records that any running server held. The same holds for the others if one server is hostile;
-// and none of them puts another one of them into quarantine. Without faults, no record crosses an edge twice in one
-// direction, and no repair is needed.
+// records that any running server held. The same holds for the others if one server is
+// hostile, and none of them puts another one of them into quarantine; and while the map of
+// one server is full, and for all once that server has room. Without faults, no record
+// crosses an edge twice in one direction, and no repair is needed.
 func TestSimulation(t *testing.T) {
 	for name, graph := range graphs {
 		for mode, share := range map[string]int{"faultless": 1, "faults": 3, "hostile": 1} {
@@ -540,18 +567,10 @@ func (h *herd) run(seed uint64) {
 	}
 	var all store.Map // what servers hold now, and what was still on its way to them
 	h.merge(&all)
-	healed := h.now
-	ready := map[int]bool{}
-	for !h.settled() || !h.noteReady(ready) || h.now.Sub(healed) < 5*time.Second {
-		for i, s := range h.servers {
-			if s.graph != len(h.graphs)-1 && h.rng.IntN(20) == 0 {
-				h.adopt(i)
-			}
-		}
-		h.step(100 * time.Millisecond)
-		if h.now.Sub(healed) > time.Minute {
-			h.t.Fatalf("seed %d: not settled a minute after the last fault, ready %v:\n%s", seed, ready, h.describe())
-		}
+	h.settle(seed)
+	if h.small != nobody {
+		h.enlarge()
+		h.settle(seed)
 	}
 	for i := range h.servers {
 		h.checkConduct(i)
@@ -575,6 +594,23 @@ func (h *herd) run(seed uint64) {
 	for c, times := range h.crossed {
 		if times > 1 {
 			h.t.Errorf("seed %d: %q crossed S%d-S%d %d times", seed, c.line, c.from, c.to, times)
+		}
+	}
+}
+
+// settle runs the herd until it has settled and all servers have been ready.
+func (h *herd) settle(seed uint64) {
+	healed := h.now
+	ready := map[int]bool{}
+	for !h.settled() || !h.noteReady(ready) || h.now.Sub(healed) < 5*time.Second {
+		for i, s := range h.servers {
+			if s.graph != len(h.graphs)-1 && h.rng.IntN(20) == 0 {
+				h.adopt(i)
+			}
+		}
+		h.step(100 * time.Millisecond)
+		if h.now.Sub(healed) > time.Minute {
+			h.t.Fatalf("seed %d: not settled a minute after the last fault, ready %v:\n%s", seed, ready, h.describe())
 		}
 	}
 }
