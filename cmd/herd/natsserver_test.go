@@ -5,14 +5,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
-	"sync"
 	"testing"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
+
+	"herd/cmd/internal/freeport"
 )
 
 // The tests run an unmodified nats-server of the version in go.mod as a process.
@@ -110,30 +109,12 @@ func freeAddress(t *testing.T) string {
 	return freeAddresses(t, 1)
 }
 
-// usedPorts are the ports that freeAddresses has returned.
-var usedPorts sync.Map
-
-// freeAddresses returns the first of n consecutive addresses that are not in use. Their
-// ports are below those that systems choose for outgoing connections and for port 0, so
-// that they stay free, and are not returned again.
+// freeAddresses returns the first of n consecutive addresses that are not in use.
 func freeAddresses(t *testing.T, n int) string {
 	t.Helper()
-	const from, to = 20_000, 32_000
-	for range 1000 {
-		first := from + rand.IntN(to-from-n)
-		free := true
-		for port := first; port < first+n && free; port++ {
-			_, used := usedPorts.LoadOrStore(port, true)
-			ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-			if err == nil {
-				ln.Close()
-			}
-			free = !used && err == nil
-		}
-		if free {
-			return fmt.Sprintf("127.0.0.1:%d", first)
-		}
+	addresses, err := freeport.Addresses(n)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no free ports")
-	return ""
+	return addresses[0]
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"herd/bus/topology"
+	"herd/cmd/internal/freeport"
 )
 
 // busRival is the limit of the bus: records, 64 in a message, cross the edges of the herd
@@ -47,7 +48,7 @@ func StartRelays(ctx context.Context, lab *Lab, names ...string) (*Relays, error
 }
 
 func (r *Relays) start(ctx context.Context) error {
-	addresses, err := freeAddresses(1)
+	addresses, err := freeport.Addresses(1)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"time"
 
+	"herd/cmd/internal/freeport"
 	"herd/node/wire"
 )
 
@@ -16,7 +17,7 @@ type echoRival struct{}
 func (echoRival) Name() string { return EchoName }
 
 func (echoRival) Start(ctx context.Context, lab *Lab) (System, error) {
-	addresses, err := freeAddresses(1)
+	addresses, err := freeport.Addresses(1)
 	if err != nil {
 		return nil, err
 	}

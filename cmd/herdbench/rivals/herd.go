@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"herd/bus/topology"
+	"herd/cmd/internal/freeport"
 	"herd/node/status"
 )
 
@@ -107,7 +108,7 @@ func (h *HerdRival) start(herd *Herd) (err error) {
 		}
 	}
 	names := graph.Servers()
-	ports, err := freeAddresses(2*len(names) + 1)
+	ports, err := freeport.Addresses(2*len(names) + 1)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -167,33 +166,6 @@ func (p *Process) Resident() (int, error) {
 		}
 	}
 	return 0, errors.New("/proc/<pid>/status has no VmRSS")
-}
-
-// given are the addresses that freeAddresses has returned. Their processes may not listen
-// yet at the next call.
-var given sync.Map
-
-// freeAddresses returns n free addresses, for processes that must know each other's
-// addresses before they start, and keep them over a restart. It never returns an address
-// twice. The ports are below those that systems choose for outgoing connections and for port
-// 0, or one of these could take the port of a process that is being restarted.
-func freeAddresses(n int) (addresses []string, err error) {
-	const from, to = 13_000, 20_000
-	for range 1000 {
-		if len(addresses) == n {
-			return addresses, nil
-		}
-		address := fmt.Sprintf("127.0.0.1:%d", from+rand.IntN(to-from))
-		if _, taken := given.LoadOrStore(address, true); taken {
-			continue
-		}
-		ln, listenErr := net.Listen("tcp", address)
-		if err = listenErr; err == nil {
-			ln.Close()
-			addresses = append(addresses, address)
-		}
-	}
-	return nil, fmt.Errorf("no free port: %w", err)
 }
 
 func port(address string) string {

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"herd/cmd/internal/freeport"
 	"herd/cmd/internal/load"
 )
 
@@ -73,7 +74,7 @@ func (d dialect) Start(ctx context.Context, lab *Lab) (System, error) {
 		return nil, fmt.Errorf("%s: %w", d.program, ErrMissing)
 	}
 	s := &respSystem{dialect: d}
-	if s.addresses, err = freeAddresses(5); err != nil {
+	if s.addresses, err = freeport.Addresses(5); err != nil {
 		return nil, err
 	}
 	if err := s.start(ctx, lab, program); err != nil {

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"herd/cmd/internal/freeport"
 )
 
 //go:embed asyncio_protocols.py asyncio_streams.py node_herd.js
@@ -45,7 +47,7 @@ func (s script) Start(ctx context.Context, lab *Lab) (System, error) {
 		return nil, err
 	}
 	names := lab.Graph.Servers()
-	addresses, err := freeAddresses(len(names))
+	addresses, err := freeport.Addresses(len(names))
 	if err != nil {
 		return nil, err
 	}
