@@ -2,73 +2,151 @@ package main
 
 import (
 	"os"
+	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestReadmeSettings: the table of settings in README.md lists the variables of the
-// program, in its order and with its defaults.
-func TestReadmeSettings(t *testing.T) {
+// commandsPage documents the commands and the settings.
+const commandsPage = "cmd/herd/README.md"
+
+// TestDocumentedSettings: the table of settings lists the variables of the program, in its
+// order and with its defaults.
+func TestDocumentedSettings(t *testing.T) {
 	t.Parallel()
 	var want, got []string
 	for _, v := range variables() {
 		want = append(want, v.name+" "+v.fallback)
 	}
-	for _, cells := range readmeTable(t, "variable") {
+	for _, cells := range parseMarkdown(t, commandsPage, readFile(t, commandsPage)).table(t, "variable") {
 		got = append(got, strings.Trim(cells[0], "`")+" "+strings.Trim(cells[1], "`"))
 	}
 	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("README.md's settings (-program +README.md):\n%s", d)
+		t.Errorf("settings of %s (-program +page):\n%s", commandsPage, d)
 	}
 }
 
-// TestReadmeCommands: the table of commands in README.md lists the commands of the
-// program, in any order.
-func TestReadmeCommands(t *testing.T) {
+// TestDocumentedCommands: the table of commands lists the commands of the program, in its
+// order.
+func TestDocumentedCommands(t *testing.T) {
 	t.Parallel()
 	var want, got []string
 	for _, c := range kong.Must(&commands{}, kong.Name("herd")).Model.Children {
 		want = append(want, c.Name)
 	}
-	for _, cells := range readmeTable(t, "command") {
+	for _, cells := range parseMarkdown(t, commandsPage, readFile(t, commandsPage)).table(t, "command") {
 		words := strings.Fields(strings.Trim(cells[0], "`"))
 		if len(words) < 2 || words[0] != "herd" {
-			t.Errorf("README.md's commands: %q does not begin with herd and a command", cells[0])
+			t.Errorf("%s: %q does not begin with herd and a command", commandsPage, cells[0])
 			continue
 		}
 		got = append(got, words[1])
 	}
-	slices.Sort(want)
-	slices.Sort(got)
 	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("README.md's commands (-program +README.md):\n%s", d)
+		t.Errorf("commands of %s (-program +page):\n%s", commandsPage, d)
 	}
 }
 
-// readmeTable returns the cells of the rows of the table in README.md whose first column
-// has that head.
-func readmeTable(t *testing.T, head string) (rows [][]string) {
-	t.Helper()
-	text, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
+// TestREADMEIsShort: the first page has 200 lines at most. More belongs to the directory
+// that it is about.
+func TestREADMEIsShort(t *testing.T) {
+	t.Parallel()
+	if lines := strings.Count(readFile(t, "README.md"), "\n"); lines > 200 {
+		t.Errorf("README.md has %d lines, want at most 200", lines)
 	}
-	tables := regexp.MustCompile(`(?m)^\| `+head+` \|.*\n\|[-:|]+\|\n((?:\|.*\n)+)`).FindAllStringSubmatch(string(text), -1)
-	if len(tables) != 1 {
-		t.Fatalf("README.md has %d tables with the head %q, want 1", len(tables), head)
-	}
-	escaped := strings.NewReplacer(`\|`, "\x00")
-	for row := range strings.Lines(tables[0][1]) {
-		var cells []string
-		for _, cell := range strings.Split(strings.Trim(escaped.Replace(strings.TrimSpace(row)), "|"), "|") {
-			cells = append(cells, strings.TrimSpace(strings.ReplaceAll(cell, "\x00", "|")))
+}
+
+// TestTopologyPicture: the picture in README.md is what herd topology prints.
+func TestTopologyPicture(t *testing.T) {
+	t.Parallel()
+	p := start(t, nil, "topology", "--format", "mermaid")
+	p.status()
+	readme := parseMarkdown(t, "README.md", readFile(t, "README.md"))
+	for _, s := range readme.sections {
+		for _, b := range s.blocks {
+			if b.language == "mermaid" {
+				if d := cmp.Diff(p.stdout.String(), b.text); d != "" {
+					t.Errorf("README.md:%d: (-herd topology --format mermaid +page):\n%s", b.line, d)
+				}
+				return
+			}
 		}
-		rows = append(rows, cells)
 	}
-	return rows
+	t.Error("README.md has no mermaid block")
+}
+
+var (
+	inlineCode = regexp.MustCompile("`[^`\n]*`")
+	linkTarget = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+)
+
+// TestLinks: relative links of all pages lead to files and headings that exist.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	pages := map[string]markdown{}
+	for _, m := range readMarkdown(t) {
+		pages[m.path] = m
+	}
+	for _, m := range pages {
+		for _, s := range m.sections {
+			for _, link := range linkTarget.FindAllStringSubmatch(inlineCode.ReplaceAllString(s.heading+"\n"+s.prose, "`"), -1) {
+				if strings.Contains(link[1], "://") || strings.HasPrefix(link[1], "mailto:") {
+					continue
+				}
+				target, anchor, _ := strings.Cut(link[1], "#")
+				file := m.path
+				if target != "" {
+					file = path.Join(path.Dir(m.path), target)
+				}
+				if _, err := os.Stat(filepath.Join(repository, file)); err != nil {
+					t.Errorf("%s, %q: the link %s leads nowhere", m.path, s.heading, link[1])
+				} else if page, ok := pages[file]; anchor != "" && (!ok || !page.anchors()[anchor]) {
+					t.Errorf("%s, %q: the link %s leads to no heading of %s", m.path, s.heading, link[1], file)
+				}
+			}
+		}
+	}
+}
+
+var mentionedPage = regexp.MustCompile(`([A-Za-z0-9_./-]*[A-Za-z0-9_]\.md)(?:#([a-z0-9-]+)|,? "([^"\n]+)")?`)
+
+// TestMentionedPages: the pages, and the headings in quotes behind them, that comments and
+// other texts mention exist. A page is found in the directory of the text or from the root
+// of the repository.
+func TestMentionedPages(t *testing.T) {
+	t.Parallel()
+	pages := map[string]markdown{}
+	for _, m := range readMarkdown(t) {
+		pages[m.path] = m
+	}
+	for _, file := range repositoryFiles(t) {
+		if filepath.Ext(file) == ".md" || slices.Contains([]string{"cmd/herd/docs_test.go", "cmd/herd/markdown_test.go"}, file) {
+			continue
+		}
+		text := readFile(t, file)
+		if !utf8.ValidString(text) {
+			continue
+		}
+		for _, mention := range mentionedPage.FindAllStringSubmatch(text, -1) {
+			page, ok := pages[path.Join(path.Dir(file), mention[1])]
+			if !ok {
+				page, ok = pages[strings.TrimPrefix(mention[1], "/")]
+			}
+			switch {
+			case !ok:
+				t.Errorf("%s mentions %s, which does not exist", file, mention[1])
+			case mention[2] != "" && !page.anchors()[mention[2]]:
+				t.Errorf("%s mentions %s: there is no such heading", file, mention[0])
+			case mention[3] != "" && !slices.ContainsFunc(page.sections, func(s section) bool { return strings.HasPrefix(s.heading, mention[3]) }):
+				t.Errorf("%s mentions %s: there is no such heading", file, mention[0])
+			}
+		}
+	}
 }

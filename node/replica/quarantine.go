@@ -14,7 +14,7 @@ import (
 // queued or compared when the edge comes up again. A herd without a faulty server has no
 // quarantine, whatever is lost, delayed or restarted; the simulation checks that.
 //
-// What breaks the protocol (PROTOCOL.md has the rules):
+// What breaks the protocol (node/wire/PROTOCOL.md has the rules):
 //
 //   - a frame, heartbeat or message of repair that cannot be parsed, or whose counts are
 //     wrong;
