@@ -89,7 +89,7 @@ var started = regexp.MustCompile(`Try, in|herd ask|msg=ready|Server is ready|Sub
 
 // checkedOnly matches commands that take minutes. Their tests, benchmarks and flags must
 // exist.
-var checkedOnly = regexp.MustCompile(`^(go test|go run \./cmd/herdbench|go run \./cmd/internal/mutants|\.ci/) ?`)
+var checkedOnly = regexp.MustCompile(`^(\w+=\S* )*(go test|go run \./cmd/herdbench|go run \./cmd/internal/mutants|\.ci/) ?`)
 
 // otherPrograms matches the programs that a reader needs besides herd and nats-server.
 var otherPrograms = regexp.MustCompile(`(?m)(?:^|[|(;] *)(nats|nc|curl) `)
@@ -405,6 +405,9 @@ var (
 func (r *reader) check(where, command string) {
 	r.t.Helper()
 	words := strings.Fields(command)
+	for strings.Contains(words[0], "=") {
+		words = words[1:]
+	}
 	if words[0] != "go" {
 		if _, err := os.Stat(filepath.Join(repository, words[0])); err != nil {
 			r.t.Errorf("%s: %v", where, err)
