@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"herd/bus/bustest"
 	"herd/cmd/internal/freeport"
 )
 
@@ -44,14 +45,9 @@ var notRun = []struct{ page, line, reason string }{
 	{"compose/README.md", "docker compose exec welsh", "needs Docker"},
 	{"compose/README.md", "curl -s http://127.0.0.1:12083/readyz", "needs the containers"},
 	{"compose/README.md", "docker compose cp keys:/bus/ops.nk", "needs Docker"},
-	{"places/README.md", "HERD_PLACES=google,gazetteer", "needs an API key and the internet"},
-	{"places/README.md", "HERD_PLACES=google-new", "needs an API key and the internet"},
 	{"bus/README.md", "go install github.com/nats-io/nats-server", "downloads programs; the tests use those that are installed"},
 	{"bus/README.md", "msg=denied", "an example of a server with the rights of another topology"},
 	{"bus/README.md", "herd.event.Goloman.down.Wilkes", "examples of events"},
-	{"bus/CLUSTER.md", "--hosts=n1,n2,n3", "needs three hosts"},
-	{"bus/CLUSTER.md", "--name=eu", "needs six hosts"},
-	{"node/OPERATING.md", "HERD_TLS_CERT=cert.pem", "needs certificates; TestClientCertificates has them"},
 }
 
 // unordered is output whose lines have no fixed order.
@@ -93,6 +89,17 @@ var checkedOnly = regexp.MustCompile(`^(\w+=\S* )*(go test|go run \./cmd/herdben
 
 // otherPrograms matches the programs that a reader needs besides herd and nats-server.
 var otherPrograms = regexp.MustCompile(`(?m)(?:^|[|(;] *)(nats|nc|curl) `)
+
+// givenFiles are the files that the blocks use and that their readers have.
+var givenFiles = map[string]func(cert, key []byte) []byte{
+	"cert.pem":       func(cert, _ []byte) []byte { return cert },
+	"key.pem":        func(_, key []byte) []byte { return key },
+	"clients.pem":    func(cert, _ []byte) []byte { return cert },
+	"broker.pem":     func(cert, _ []byte) []byte { return cert },
+	"broker-key.pem": func(_, key []byte) []byte { return key },
+	"ca.pem":         func(cert, _ []byte) []byte { return cert },
+	"places.key":     func(_, _ []byte) []byte { return []byte("an API key") },
+}
 
 // documentedPorts are the ports of the documentation, in ranges that the tests replace by
 // free ones.
@@ -194,8 +201,26 @@ func newReader(t *testing.T) *reader {
 		}
 	}
 	r.env = append(r.env, "PATH="+r.bin+":"+os.Getenv("PATH"))
+	r.writeGivenFiles()
 	t.Cleanup(r.stopAll)
 	return r
+}
+
+func (r *reader) writeGivenFiles() {
+	r.t.Helper()
+	certFile, keyFile, err := bustest.WriteCertificate(r.t.TempDir())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	cert, certErr := os.ReadFile(certFile)
+	key, keyErr := os.ReadFile(keyFile)
+	err = errors.Join(certErr, keyErr)
+	for name, content := range givenFiles {
+		err = errors.Join(err, os.WriteFile(filepath.Join(r.dir, name), content(cert, key), 0o600))
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // writeWrappers writes the programs that the blocks call. herd and nats-server are this test
@@ -221,17 +246,18 @@ up)
 	;;
 serve)
 	case $2 in Goloman) i=0 ;; Hands) i=1 ;; Holiday) i=2 ;; Welsh) i=3 ;; Wilkes) i=4 ;; esac
-	export HERD_LISTEN=127.0.0.1:$((%[1]d + i)) HERD_OPS_LISTEN=127.0.0.1:$((%[2]d + i)) HERD_NATS_URL=nats://127.0.0.1:%[3]d
+	export HERD_LISTEN=127.0.0.1:$((%[1]d + i)) HERD_OPS_LISTEN=127.0.0.1:$((%[2]d + i)) HERD_NATS_URL=${HERD_NATS_URL:-nats://127.0.0.1:%[3]d}
 	;;
 bus-config)
 	case "$*" in *--listen*) ;; *) set -- "$@" --listen=127.0.0.1:%[3]d ;; esac
-	set -- "$@" --cluster=127.0.0.1:%[4]d --monitor=127.0.0.1:%[5]d
+	case "$*" in *--cluster*) ;; *) set -- "$@" --cluster=127.0.0.1:%[4]d ;; esac
+	set -- "$@" --monitor=127.0.0.1:%[5]d
 	;;
 healthcheck)
 	export HERD_OPS_LISTEN=127.0.0.1:%[2]d
 	;;
 ask | get | load | reload | status)
-	export HERD_LISTEN=127.0.0.1:%[1]d HERD_NATS_URL=nats://127.0.0.1:%[3]d
+	export HERD_LISTEN=127.0.0.1:%[1]d HERD_NATS_URL=${HERD_NATS_URL:-nats://127.0.0.1:%[3]d}
 	;;
 esac
 case $* in load) set -- load --duration 1s ;; esac
