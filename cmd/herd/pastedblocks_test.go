@@ -98,7 +98,7 @@ var givenFiles = map[string]func(cert, key []byte) []byte{
 	"broker.pem":     func(cert, _ []byte) []byte { return cert },
 	"broker-key.pem": func(_, key []byte) []byte { return key },
 	"ca.pem":         func(cert, _ []byte) []byte { return cert },
-	"places.key":     func(_, _ []byte) []byte { return []byte("an API key") },
+	"places.key":     func(_, _ []byte) []byte { return []byte("AIzaSyExample") },
 }
 
 // documentedPorts are the ports of the documentation, in ranges that the tests replace by
