@@ -337,6 +337,7 @@ func (r *reader) paste(page markdown, b block) bool {
 			return false
 		}
 	}
+	r.settle()
 	r.t.Logf("%s\n%s", where, b.text)
 	term := open(r.t, r.dir, r.env, r.real.Replace(b.text))
 	r.terminals = append(r.terminals, term)
@@ -350,6 +351,16 @@ func (r *reader) paste(page markdown, b block) bool {
 		r.t.Errorf("%s: %v:\n%s%s", where, term.cmd.ProcessState, b.text, term.output(r.t))
 	}
 	return true
+}
+
+// settle waits until a herd that runs is ready and has passed on what was reported: a reader
+// is slower than a herd. Where herd status is not allowed or has nobody to ask, it fails at once.
+func (r *reader) settle() {
+	if len(r.terminals) > 0 {
+		status := exec.Command(filepath.Join(r.bin, "herd"), "status", "--wait", "30s")
+		status.Env = r.env
+		status.Run()
+	}
 }
 
 // compare compares a documented output with that of the last block and of the programs that
