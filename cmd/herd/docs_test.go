@@ -115,7 +115,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-var mentionedPage = regexp.MustCompile(`([A-Za-z0-9_./-]*[A-Za-z0-9_]\.md)(?:#([a-z0-9-]+)|,? "([^"\n]+)")?`)
+var mentionedPage = regexp.MustCompile(`([A-Za-z0-9_./-]*[A-Za-z0-9_]\.md)(?:#([a-z0-9-]+)|, "([^"\n]+)")?`)
 
 // TestMentionedPages: the pages, and the headings in quotes behind them, that comments and
 // other texts mention exist. A page is found in the directory of the text or from the root
