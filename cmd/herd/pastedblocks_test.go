@@ -90,7 +90,7 @@ var started = regexp.MustCompile(`Try, in|herd ask|msg=ready|Server is ready|Sub
 var checkedOnly = regexp.MustCompile(`^(\w+=\S* )*(go test|go vet|go tool|go run \./cmd/herdbench|go run \./cmd/internal/|\.ci/)`)
 
 // otherPrograms matches the programs that a reader needs besides herd and nats-server.
-var otherPrograms = regexp.MustCompile(`(?m)(?:^|[|(;] *)(nats|nc|curl) `)
+var otherPrograms = regexp.MustCompile(`(?m)(?:^|[|(;&] *)(nats|nc|curl|man) `)
 
 // givenFiles are the files that the blocks use and that their readers have.
 var givenFiles = map[string]func(cert, key []byte) []byte{
@@ -119,10 +119,14 @@ func TestPastedBlocks(t *testing.T) {
 	if _, err := exec.LookPath("bash"); err != nil {
 		t.Skip("bash is not installed")
 	}
+	known := []string{"", "sh", "mermaid", "conf"} // of these, sh is run
 	used := map[string]bool{}
 	for _, page := range readMarkdown(t) {
 		for _, s := range page.sections {
 			for _, b := range s.blocks {
+				if !slices.Contains(known, b.language) {
+					t.Errorf("%s:%d: a block in %q: commands are in sh, output has no language", page.path, b.line, b.language)
+				}
 				for _, e := range slices.Concat(notRun, unordered, fails) {
 					if e.page == page.path && strings.Contains(b.text, e.line) {
 						used[e.page+e.line] = true
