@@ -83,7 +83,7 @@ var volatile = []struct {
 
 // started matches the output of a program that keeps running and is ready for what the page
 // does next.
-var started = regexp.MustCompile(`Try, in|herd ask|msg=ready|Server is ready|Subscribing on|INFO \{`)
+var started = regexp.MustCompile(`Try, in|herd ask|msg=ready|Server is ready|Subscribing on|INFO \{|start started`)
 
 // checkedOnly matches commands that take minutes. Their tests, benchmarks and flags must
 // exist.
