@@ -76,6 +76,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`\b[0-9a-f]{16}\b`), "DIGEST"},
 	{regexp.MustCompile(`\b[\d.,]+ ?(ns|µs|ms|s)\b`), "DURATION"},
 	{regexp.MustCompile(`\b\d{1,3}(,\d{3})+\b`), "COUNT"},
+	{regexp.MustCompile(` \d{3}\b`), " COUNT"},
 	{regexp.MustCompile(`\b127\.0\.0\.1:[3-6]\d{4}\b`), "127.0.0.1:PORT"}, // a client's own port
 	{regexp.MustCompile(`(?m)[ \t]+$`), ""},
 	{regexp.MustCompile(`[ \t]+`), " "},
@@ -83,7 +84,7 @@ var volatile = []struct {
 
 // started matches the output of a program that keeps running and is ready for what the page
 // does next.
-var started = regexp.MustCompile(`Try, in|herd ask|msg=ready|Server is ready|Subscribing on|INFO \{|start started`)
+var started = regexp.MustCompile(`Try[:,]|ask .*IAMAT|msg=ready|Server is ready|Subscribing on|INFO \{|start started`)
 
 // checkedOnly matches commands that take minutes. Their tests, benchmarks and flags must
 // exist.
