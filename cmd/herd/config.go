@@ -86,10 +86,15 @@ func loadSettings(checks ...func(*checker, settings)) (settings, error) {
 	for _, check := range checks {
 		check(&c, s)
 	}
-	if err := errors.Join(c.faults...); err != nil {
-		return settings{}, usageError{err}
+	return s, usageOf(c.faults)
+}
+
+// usageOf is a usageError of all faults; nil if there are none.
+func usageOf(faults []error) error {
+	if err := errors.Join(faults...); err != nil {
+		return usageError{err}
 	}
-	return s, nil
+	return nil
 }
 
 var subjectToken = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
@@ -242,6 +247,29 @@ func (s settings) clientAddress(index int) string {
 		return s.listen
 	}
 	return net.JoinHostPort(host, strconv.Itoa(port+index))
+}
+
+// serverAddress is the address at which clients on this host reach a server of the topology:
+// where herd up listens, or herd serve in its own environment.
+func (s settings) serverAddress(name string) (string, error) {
+	address := s.clientAddress(s.graph.Index(name))
+	if s.listen != "" && s.name == name {
+		address = s.listen
+	}
+	if _, port := splitPort(address); port == 0 {
+		return "", usageError{fmt.Errorf("HERD_LISTEN: port 0 says nothing about the port of %s: give the address that the server printed", name)}
+	}
+	return dialable(address), nil
+}
+
+// dialable is an address to connect to what listens at a valid address: on this host, if it
+// listens on all interfaces.
+func dialable(address string) string {
+	host, port, _ := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
 }
 
 func defaultAddress(port, index int) string { return fmt.Sprintf("127.0.0.1:%d", port+index) }

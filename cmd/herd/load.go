@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"herd/cmd/internal/load"
@@ -69,13 +68,4 @@ func showProgress(terminal io.Writer) (show func(load.Progress), end func()) {
 		fmt.Fprintf(terminal, "\r\x1b[K%.0f s: %d replies, %.0f per second", p.Elapsed.Seconds(), p.Replies, float64(p.Recent)/p.Since.Seconds())
 	}
 	return show, func() { fmt.Fprint(terminal, "\r\x1b[K") }
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
