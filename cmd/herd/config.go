@@ -57,9 +57,11 @@ type settings struct {
 	binding   *node.Binding  // nil if unset
 	proxies   []netip.Prefix // of HERD_PROXY_PROTOCOL
 	limits    node.Limits
-	journal   journalMode
-	dataDir   string
-	repair    time.Duration
+	// defaultConns says that limits.Conns is the default.
+	defaultConns bool
+	journal      journalMode
+	dataDir      string
+	repair       time.Duration
 
 	places       stack.Config // process.placesConfig completes it
 	placesBudget int          // calls a day of the whole herd to each web service, or stack.Unlimited
@@ -104,7 +106,7 @@ func (c *checker) validate(e environment) settings {
 	s := settings{
 		topology: e.Topology, name: e.Name,
 		seed: c.seed(e.NatsSeed), creds: c.creds(e.NatsCreds), ca: e.NatsCA,
-		logDir: e.LogDir, opsListen: e.OpsListen,
+		logDir: e.LogDir, opsListen: e.OpsListen, defaultConns: os.Getenv("HERD_MAX_CONNS") == "",
 		limits: node.Limits{
 			// A record of the longest line must fit into a message of a nats-server with the
 			// default max_payload, 1 MB.
