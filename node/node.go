@@ -118,7 +118,7 @@ type state struct {
 	stopping bool // no new commands are read
 	// stopRequested is not nil once the server shall stop. Run sets the function at its start.
 	stopRequested func() error
-	silent   bool // we have said goodbye: nothing more goes to neighbours
+	silent        bool // we have said goodbye: nothing more goes to neighbours
 
 	batch        batch.Batcher // decides when sessions flush
 	flushed      waitQueue     // sessions that wait for the flood, by replica.FloodSeq
