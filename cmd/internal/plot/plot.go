@@ -114,10 +114,10 @@ func (p Panel) draw(out *bytes.Buffer, top int) {
 	for _, c := range p.Columns {
 		most = max(most, c.Height)
 	}
-	step := niceStep(most)
+	step := NiceStep(most)
 	most = max(step, math.Ceil(most/step)*step)
 	x := func(at float64) float64 { return left + (at-p.From)/(p.To-p.From)*(width-left-right) }
-	y := func(height_ float64) float64 { return float64(base) - height_/most*height }
+	y := func(v float64) float64 { return float64(base) - v/most*height }
 
 	fmt.Fprintf(out, `<text x="12" y="%d">%s</text>`+"\n", top+16, escape(p.Title))
 	for h := 0.0; h <= most; h += step {
@@ -146,9 +146,9 @@ func (p Panel) draw(out *bytes.Buffer, top int) {
 	}
 }
 
-// niceStep is the smallest distance of at most six lines up to most that is 1, 2 or 5 times a
+// NiceStep is the smallest distance of at most six lines up to most that is 1, 2 or 5 times a
 // power of ten.
-func niceStep(most float64) float64 {
+func NiceStep(most float64) float64 {
 	const lines = 6
 	if most <= 0 {
 		return 1

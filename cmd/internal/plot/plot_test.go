@@ -71,9 +71,9 @@ func TestPanels(t *testing.T) {
 
 func TestNiceStep(t *testing.T) {
 	for most, want := range map[float64]float64{0: 1, 1: .2, 3: .5, 7: 2, 10: 2, 35: 10, 100: 20, 123456: 50000, 0.04: 0.01} {
-		got := niceStep(most)
+		got := NiceStep(most)
 		if lines := most / got; math.Abs(got-want) > 1e-9 || most > 0 && (lines < 2 || lines > 6) {
-			t.Errorf("niceStep(%v) = %v, want %v", most, got, want)
+			t.Errorf("NiceStep(%v) = %v, want %v", most, got, want)
 		}
 	}
 }
