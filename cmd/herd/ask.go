@@ -21,7 +21,7 @@ import (
 )
 
 type askCommand struct {
-	Words   []string      `arg:"" optional:"" name:"server | line" predictor:"server" help:"A server of the topology or an address HOST:PORT (default: HERD_NAME, or else the first server), and then the lines to send, each in quotes. Without lines, those of standard input."`
+	Words   []string      `arg:"" optional:"" name:"server-or-line" predictor:"server" help:"A server of the topology or an address HOST:PORT (default: HERD_NAME, or else the first server), and then the lines to send, each in quotes. Without lines, those of standard input."`
 	TLS     bool          `name:"tls" help:"Connect with TLS, and verify the server's certificate."`
 	CA      string        `name:"ca" type:"existingfile" placeholder:"FILE" help:"File with the CA certificate, or the certificate itself, of the server (default: the system's CAs). Implies --tls."`
 	Cert    string        `type:"existingfile" placeholder:"FILE" help:"File with a client certificate. Implies --tls."`

@@ -12,7 +12,7 @@ import (
 )
 
 type healthcheckCommand struct {
-	Name string `arg:"" optional:"" help:"The server, which determines its default HERD_OPS_LISTEN (default: HERD_NAME; without a name, the address of herd up)."`
+	Name string `arg:"" optional:"" predictor:"server" help:"The server, which determines its default HERD_OPS_LISTEN (default: HERD_NAME; without a name, the address of herd up)."`
 }
 
 // Run requests /readyz of the server with this environment.

@@ -9,16 +9,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-type completionCommand struct{}
-
-func (completionCommand) Run() error { return nil }
-
-type manpageCommand struct{}
-
-func (manpageCommand) Run() error { return nil }
-
 type helpCommand struct {
-	Command string `arg:"" optional:"" help:"The command (default: an overview of all commands)."`
+	Command string `arg:"" optional:"" predictor:"command" help:"The command (default: an overview of all commands)."`
 }
 
 // Run prints the same as --help.

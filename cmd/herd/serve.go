@@ -3,7 +3,7 @@ package main
 import "context"
 
 type serveCommand struct {
-	Name string `arg:"" optional:"" help:"Name of the server in the topology (default: HERD_NAME)."`
+	Name string `arg:"" optional:"" predictor:"server" help:"Name of the server in the topology (default: HERD_NAME)."`
 }
 
 // Run runs one server of the herd.

@@ -79,12 +79,13 @@ type Mark struct {
 
 // Panels draws panels, one below the other.
 func Panels(title string, panels ...Panel) []byte {
-	const (
-		top    = 44
-		height = 250
-	)
+	const top = 44
+	height := top
+	for _, p := range panels {
+		height += p.height()
+	}
 	var out bytes.Buffer
-	begin(&out, title, top+height*len(panels))
+	begin(&out, title, height)
 	out.WriteString(`<style>
 .small { font-size: 11px }
 .grid { stroke: #d0d7de } .axis { stroke: #57606a } .mark { stroke: #cf222e; stroke-dasharray: 3 2 }
@@ -93,23 +94,33 @@ func Panels(title string, panels ...Panel) []byte {
 }
 </style>
 `)
-	for i, p := range panels {
-		p.draw(&out, top+i*height)
+	y := top
+	for _, p := range panels {
+		p.draw(&out, y)
+		y += p.height()
 	}
 	out.WriteString("</svg>\n")
 	return out.Bytes()
 }
 
+// The parts of a panel, from above: its title, the labels of marks, the columns, and the
+// labels of the axis.
+const (
+	titleHeight  = 30
+	markHeight   = 14 // a row for each, so that they do not overlap
+	columnHeight = 150
+	axisHeight   = 46
+)
+
+func (p Panel) height() int { return titleHeight + markHeight*len(p.Marks) + columnHeight + axisHeight }
+
 // draw draws the panel with its upper edge at top.
 func (p Panel) draw(out *bytes.Buffer, top int) {
 	const (
-		left   = 80 // labels of the heights
-		right  = 24
-		head   = 58 // the title and the labels of marks
-		height = 150
-		row    = 14
+		left  = 80 // labels of the heights
+		right = 24
 	)
-	base := top + head + height
+	base := top + p.height() - axisHeight
 	most := 0.0
 	for _, c := range p.Columns {
 		most = max(most, c.Height)
@@ -117,7 +128,7 @@ func (p Panel) draw(out *bytes.Buffer, top int) {
 	step := NiceStep(most)
 	most = max(step, math.Ceil(most/step)*step)
 	x := func(at float64) float64 { return left + (at-p.From)/(p.To-p.From)*(width-left-right) }
-	y := func(v float64) float64 { return float64(base) - v/most*height }
+	y := func(v float64) float64 { return float64(base) - v/most*columnHeight }
 
 	fmt.Fprintf(out, `<text x="12" y="%d">%s</text>`+"\n", top+16, escape(p.Title))
 	for h := 0.0; h <= most; h += step {
@@ -135,12 +146,16 @@ func (p Panel) draw(out *bytes.Buffer, top int) {
 		fmt.Fprintf(out, `<text class="small" x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n", x(t.At), base+19, escape(t.Label))
 	}
 	fmt.Fprintf(out, `<line class="axis" x1="%d" y1="%d" x2="%d" y2="%d"/>`+"\n", left, base, width-right, base)
-	for i, m := range p.Marks {
-		labelY := top + head - 4 - row*(len(p.Marks)-1-i)%(2*row) // in two rows, so that neighbours do not overlap
-		anchor, offset := "start", 3.0
+	row, last := 0, len(p.Marks)-1
+	for _, m := range p.Marks { // no line crosses a label: those at the right go upwards
+		anchor, offset, at := "start", 3.0, row
 		if x(m.At) > width*2/3 {
-			anchor, offset = "end", -3
+			anchor, offset, at = "end", -3, last
+			last--
+		} else {
+			row++
 		}
+		labelY := top + titleHeight + markHeight*at + 8
 		fmt.Fprintf(out, `<line class="mark" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/>`, x(m.At), labelY-10, x(m.At), base)
 		fmt.Fprintf(out, `<text class="small" x="%.1f" y="%d" text-anchor="%s">%s</text>`+"\n", x(m.At)+offset, labelY, anchor, escape(m.Label))
 	}
