@@ -280,16 +280,3 @@ func awaitReadyz(t testing.TB, ops string) {
 		return nil
 	})
 }
-
-// runInShell runs a command line that uses nc, and returns its output.
-func runInShell(t testing.TB, line string) (string, error) {
-	t.Helper()
-	if _, err := exec.LookPath("nc"); err != nil {
-		return "", fmt.Errorf("no nc here: %w", err)
-	}
-	out, err := exec.Command("sh", "-c", line).CombinedOutput()
-	if err != nil {
-		t.Errorf("%s: %v\n%s", line, err, out)
-	}
-	return string(out), nil
-}

@@ -96,7 +96,7 @@ func (p *process) banner(urls []string) string {
 		}
 	}
 	if t := p.settings.clientTLS; len(p.settings.proxies) == 0 && (t == nil || t.authorityFile == "") {
-		fmt.Fprintf(&b, "\nTry, in another terminal:\n\n%s\n", p.exampleCommands())
+		fmt.Fprintf(&b, "\nTry:\n\n%s\n", p.exampleCommands())
 	}
 	b.WriteString("Ctrl-C stops the herd.\n\n")
 	return b.String()
