@@ -17,11 +17,13 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"herd/bus/printable"
 )
 
 type askCommand struct {
-	Words   []string      `arg:"" optional:"" name:"server-or-line" predictor:"server" help:"A server of the topology or an address HOST:PORT (default: HERD_NAME, or else the first server), and then the lines to send, each in quotes. Without lines, those of standard input."`
+	Words   []rawText     `arg:"" optional:"" name:"server-or-line" predictor:"server" help:"A server of the topology or an address HOST:PORT (default: HERD_NAME, or else the first server), and then the lines to send, each in quotes. Without lines, those of standard input."`
 	TLS     bool          `name:"tls" help:"Connect with TLS, and verify the server's certificate."`
 	CA      string        `name:"ca" type:"existingfile" placeholder:"FILE" help:"File with the CA certificate, or the certificate itself, of the server (default: the system's CAs). Implies --tls."`
 	Cert    string        `type:"existingfile" placeholder:"FILE" help:"File with a client certificate. Implies --tls."`
@@ -36,6 +38,19 @@ func (askCommand) Help() string {
     herd ask "IAMAT kiwi +34.068930-118.445127 $(date +%s)"
     herd ask Welsh 'WHATSAT kiwi 10 2'
     herd ask 127.0.0.1:12001 < lines`
+}
+
+// rawText is an argument with all its bytes. In a string, kong replaces what is not UTF-8.
+type rawText string
+
+// Decode implements kong.MapperValue.
+func (r *rawText) Decode(ctx *kong.DecodeContext) error {
+	token, err := ctx.Scan.PopValue("text")
+	if err != nil {
+		return err
+	}
+	*r = rawText(token.String())
+	return nil
 }
 
 // verbs are the commands of the client protocol.
@@ -76,7 +91,9 @@ func (a askCommand) Run(ctx context.Context, c console) error {
 
 // split splits the arguments into the server, "" if there is none, and the lines.
 func (a askCommand) split() (server string, lines []string, err error) {
-	lines = a.Words
+	for _, w := range a.Words {
+		lines = append(lines, string(w))
+	}
 	if len(lines) > 0 && lines[0] != "" && !strings.ContainsAny(lines[0], whiteSpace) && !slices.Contains(verbs, lines[0]) {
 		server, lines = lines[0], lines[1:]
 	}

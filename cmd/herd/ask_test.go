@@ -44,6 +44,7 @@ func TestAsk(t *testing.T) {
 		{args: []string{"A", "\tWHATSAT  kiwi 0 0 \r"}, want: record + places},
 		{args: []string{"B", "AT B", "IAMATE x"}, want: `\? AT B\n\? IAMATE x\n`},
 		{args: []string{h.addresses[1], "IAMAT emu +1+1 5"}, want: `AT B \S+ emu \+1\+1 5\n`},
+		{args: []string{"A", "x \xff"}, want: "\\? x \xff\n"},
 		{args: []string{"two\nlines"}, want: `\? two\n\? lines\n`},
 		{input: "", want: ``},
 		{input: "\n\n", want: `\? \n\? \n`},

@@ -20,8 +20,8 @@ import (
 )
 
 type getCommand struct {
-	Client string `arg:"" help:"The client's ID, as in its reports."`
-	JSON   bool   `name:"json" help:"Print JSON."`
+	Client rawText `arg:"" help:"The client's ID, as in its reports."`
+	JSON   bool    `name:"json" help:"Print JSON."`
 }
 
 // agreeTime is how long servers may differ: a report takes a moment to reach all of them.
@@ -31,7 +31,7 @@ const agreeTime = time.Second
 func (g getCommand) Run(ctx context.Context, c console) error {
 	s, err := loadSettings(func(c *checker, s settings) {
 		c.hasSeeds(s, access.OpsUser)
-		if g.Client == "" || strings.ContainsAny(g.Client, whiteSpace) {
+		if g.Client == "" || strings.ContainsAny(string(g.Client), whiteSpace) {
 			c.fault("get", "%q is not a client's ID: it has no white space, and is not empty", g.Client)
 		}
 	})
@@ -40,7 +40,7 @@ func (g getCommand) Run(ctx context.Context, c console) error {
 	}
 	var all clientRecords
 	for began := time.Now(); ; {
-		if all, err = getRecords(ctx, s, g.Client); err != nil {
+		if all, err = getRecords(ctx, s, string(g.Client)); err != nil {
 			return fmt.Errorf("get: %w", busHint(err))
 		}
 		if all.verdict != recordsDiffer || time.Since(began) > agreeTime || ctx.Err() != nil {
