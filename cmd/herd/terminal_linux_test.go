@@ -130,8 +130,8 @@ func TestLoadHere(t *testing.T) {
 	}
 	h := startUp(t, "A-B", env[1])
 	file := t.TempDir() + "/load.svg"
-	p := onTerminal(t, 100, 24, env, "load", "--rate", "2000", "--duration", "2500ms", "--clients", "100", "--plot", file)
-	p.stdout.await(t, `\r\x1b\[K\[#{19}-{5}\] 2 s, [\d,]+ replies, [\d,]+ per second\r\x1b\[Kload  `)
+	p := onTerminal(t, 100, 24, env, "load", "--rate", "2000", "--count", "5000", "--duration", "1m", "--clients", "100", "--plot", file)
+	p.stdout.await(t, `\r\x1b\[K\[#+-+\] \d+ s, [\d,]+ replies, [\d,]+ per second\r\x1b\[K`)
 	p.stdout.await(t, `(?s)SERVER  ADDRESS +REPLIES +PER SECOND +P50 .*\r\nA +`+h.addresses[0]+` +2,500 .*\r\nB +`+h.addresses[1]+` +2,500 .*\r\nall +5,000 `)
 	if got := p.status(); got != exitOK {
 		t.Errorf("exit status %d", got)
@@ -152,8 +152,8 @@ func TestLoadHere(t *testing.T) {
 			t.Errorf("the plot has no %s", want)
 		}
 	}
-	if n := strings.Count(string(svg), `<rect class="other"`); n < 20 || n > 26 { // 100 ms each
-		t.Errorf("%d columns of rates in 2.5 s", n)
+	if n := strings.Count(string(svg), `<rect class="other"`); n < 2 {
+		t.Errorf("%d columns of rates", n)
 	}
 	for _, plot := range []string{t.TempDir(), t.TempDir() + "/none/load.svg"} {
 		bad := start(t, env, "load", "--plot", plot)
