@@ -67,6 +67,7 @@ func TestHold(t *testing.T) {
 		var got bytes.Buffer
 		go io.Copy(&got, r)
 		second := w.Hold(time.Minute)
+		synctest.Wait()
 		if got.String() != "before\n" {
 			t.Errorf("%q is written after Hold", got.String())
 		}
