@@ -284,12 +284,16 @@ func TestQuietStop(t *testing.T) {
 	}
 }
 
-// TestNotReadyBanner: the banner says that NATS is not there.
+// TestNotReadyBanner: the banner says that NATS is not there, or that a key is missing.
 func TestNotReadyBanner(t *testing.T) {
 	t.Parallel()
-	p := start(t, append([]string{"HERD_TOPOLOGY=A-B", "HERD_NATS_URL=nats://127.0.0.1:1"}, anyPorts...), "up")
-	p.stdout.await(t, `(?m)^Not ready yet: A: \S.*\nNot ready yet: B: \S.*\n\nTry:$`)
+	p := start(t, append([]string{"HERD_TOPOLOGY=A-B,B-C", "HERD_NATS_URL=nats://127.0.0.1:1"}, anyPorts...), "up")
+	p.stdout.await(t, `(?m)^Not ready yet: A: \S.* \(nor are 2 other servers\)\n\nTry:$`)
 	p.stop()
+
+	other := startUp(t, "A-B")
+	p = start(t, append([]string{"HERD_TOPOLOGY=A-B", "HERD_NATS_URL=" + other.nats}, anyPorts...), "up")
+	p.stdout.await(t, `(?m)^Not ready yet: A: .* refuses .*; no key is set: see HERD_NATS_SEED \(nor is 1 other server\)\n\nTry:$`)
 }
 
 // TestServe: servers in separate processes, started in any order and before NATS, form a

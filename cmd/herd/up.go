@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -90,16 +91,42 @@ func (p *process) banner(urls []string) string {
 	if p.ops != nil {
 		fmt.Fprintf(&b, "For operators: http://%s/readyz and /metrics\n", dialable(p.ops.Addr().String()))
 	}
-	for _, s := range p.servers {
-		if err := s.node.Ready(); err != nil {
-			fmt.Fprintf(&b, "Not ready yet: %v\n", err)
-		}
-	}
+	b.WriteString(p.notReady())
 	if t := p.settings.clientTLS; len(p.settings.proxies) == 0 && (t == nil || t.authorityFile == "") {
 		fmt.Fprintf(&b, "\nTry:\n\n%s\n", p.exampleCommands())
 	}
 	b.WriteString("Ctrl-C stops the herd.\n\n")
 	return b.String()
+}
+
+// notReady is a line that says why servers are not ready; "" if all are.
+func (p *process) notReady() string {
+	var first error
+	others := 0
+	for _, s := range p.servers {
+		switch err := s.node.Ready(); {
+		case err == nil:
+		case first == nil:
+			first = err
+		default:
+			others++
+		}
+	}
+	if first == nil {
+		return ""
+	}
+	line := fmt.Sprintf("Not ready yet: %v", first)
+	if errors.Is(first, bus.ErrDenied) && p.embedded == nil && !p.settings.authenticates() {
+		line += "; no key is set: see HERD_NATS_SEED"
+	}
+	switch others {
+	case 0:
+	case 1:
+		line += " (nor is 1 other server)"
+	default:
+		line += fmt.Sprintf(" (nor are %d other servers)", others)
+	}
+	return line + "\n"
 }
 
 // exampleCommands are shell commands that report a client's location and ask for two places
