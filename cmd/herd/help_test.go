@@ -282,3 +282,17 @@ func TestManpage(t *testing.T) {
 		}
 	}
 }
+
+func TestInvocation(t *testing.T) {
+	t.Parallel()
+	for arg0, want := range map[string]string{
+		"herd": "herd", "./herd": "./herd", "/opt/my herd": "'/opt/my herd'",
+		"/tmp/go-build123/b001/exe/herd":                                       "go run ./cmd/herd",
+		"/home/me/.cache/go-build/3f/3f" + strings.Repeat("0", 62) + "-d/herd": "go run ./cmd/herd",
+		"/cache/3f/3f" + strings.Repeat("0", 62) + "-d/herd":                   "go run ./cmd/herd",
+	} {
+		if got := invocation(arg0); got != want {
+			t.Errorf("invocation(%q) = %q, want %q", arg0, got, want)
+		}
+	}
+}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
+	"regexp"
 	"strings"
 
 	"herd/bus"
@@ -142,11 +142,17 @@ func (p *process) exampleCommands() string {
 	return fmt.Sprintf("  %s \"IAMAT kiwi +34.07-118.45 $(date +%%s)\"\n  %s 'WHATSAT kiwi 10 2'\n", ask, ask)
 }
 
-// invocation is how to run this program again, which was run as arg0. `go run` removes the
-// file when it ends.
+// goRunPath matches the path of a program that `go run` has built, in a temporary directory
+// or in the build cache.
+var goRunPath = regexp.MustCompile(`[/\\]go-build[0-9]*[/\\]|[/\\][0-9a-f]{64}-d[/\\]`)
+
+// invocation is how to run this program again, which was run as arg0.
 func invocation(arg0 string) string {
-	if strings.Contains(arg0, string(filepath.Separator)+"go-build") {
+	switch {
+	case goRunPath.MatchString(arg0):
 		return "go run ./cmd/herd"
+	case strings.ContainsAny(arg0, " '\"$&;()<>*?"):
+		return quoteShell(arg0)
 	}
 	return arg0
 }
