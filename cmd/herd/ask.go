@@ -59,6 +59,9 @@ var verbs = []string{"IAMAT", "WHATSAT"}
 // Run sends the lines and prints the replies, until each line is answered.
 func (a askCommand) Run(ctx context.Context, c console) error {
 	server, lines, err := a.split()
+	if err == nil && a.Timeout <= 0 {
+		err = fmt.Errorf("--timeout: %v is not more than 0", a.Timeout)
+	}
 	if err != nil {
 		return usageError{fmt.Errorf("ask: %w", err)}
 	}

@@ -219,6 +219,7 @@ func TestAskWhere(t *testing.T) {
 		{nil, []string{"Nobody", "a b"}, exitUsage, `"Nobody" is not a server of topology goloman, which has Goloman,`},
 		{nil, []string{"WHATSAT", "kiwi", "10", "2"}, exitUsage, "put it in quotes, as in 'WHATSAT kiwi 10 2'"},
 		{nil, []string{"Welsh", "IAMAT", "kiwi"}, exitUsage, "put it in quotes"},
+		{nil, []string{"--timeout", "0s", "a b"}, exitUsage, "--timeout: 0s is not more than 0"},
 		{nil, []string{"127.0.0.1:x", "a b"}, exitUsage, `"127.0.0.1:x" is not an address`},
 		{nil, []string{"--ca", filepath.Join(t.TempDir(), "none"), "a b"}, exitUsage, "no such file"},
 	} {
