@@ -64,6 +64,7 @@ func TestHold(t *testing.T) {
 		if waited := time.Since(began); waited != time.Second {
 			t.Errorf("Hold waited %v for a line that nobody reads", waited)
 		}
+		io.WriteString(w, "one\n") // queued behind the one that is being written
 		var got bytes.Buffer
 		go io.Copy(&got, r)
 		second := w.Hold(time.Minute)
@@ -71,7 +72,6 @@ func TestHold(t *testing.T) {
 		if got.String() != "before\n" {
 			t.Errorf("%q is written after Hold", got.String())
 		}
-		io.WriteString(w, "one\n")
 		first()
 		first() // the same hold
 		io.WriteString(w, "two\n")
