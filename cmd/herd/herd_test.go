@@ -291,6 +291,10 @@ func TestNotReadyBanner(t *testing.T) {
 	p.stdout.await(t, `(?m)^Not ready yet: A: \S.* \(nor are 2 other servers\)\n\nTry:$`)
 	p.stop()
 
+	p = start(t, append([]string{"HERD_TOPOLOGY=A", "HERD_NATS_URL=nats://127.0.0.1:1"}, anyPorts...), "up")
+	p.stdout.await(t, `(?m)^Not ready yet: A: [^()\n]+\n\nTry:$`)
+	p.stop()
+
 	other := startUp(t, "A-B") // its bus takes no messages of another herd
 	p = start(t, append([]string{"HERD_TOPOLOGY=A-B", "HERD_PREFIX=other", "HERD_NATS_URL=" + other.nats}, anyPorts...), "up")
 	p.stdout.await(t, `(?m)^Not ready yet: A: .* refuses .*; no key is set: see HERD_NATS_SEED \(nor is 1 other server\)\n\nTry:$`)
