@@ -66,7 +66,7 @@ func TestBusConfigPasted(t *testing.T) {
 		brokers = append(brokers, paste(elsewhere, line))
 	}
 	for i, b := range brokers {
-		b.stderr.await(t, fmt.Sprintf(`Server Name: +herd-%d\n`, i+1))
+		b.stderr.await(t, fmt.Sprintf(`Name: +herd-%d\n`, i+1))
 		b.stderr.await(t, "Server is ready")
 	}
 	for _, line := range lines(`nats-server --signal `) {
