@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -116,7 +115,11 @@ func TestStack(t *testing.T) {
 	})
 	step("killed", func(t *testing.T) {
 		before := h.inspect(t, "holiday")
-		if err := syscall.Kill(before.State.Pid, syscall.SIGKILL); err != nil {
+		server, err := os.FindProcess(before.State.Pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := server.Kill(); err != nil {
 			t.Fatal(err)
 		}
 		await(t, timeout, func() error {

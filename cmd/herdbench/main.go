@@ -81,6 +81,9 @@ func (o options) validate() error {
 	if o.Duration < 10*time.Millisecond || o.Duration > time.Hour {
 		faults = append(faults, fmt.Errorf("--duration: %v is not between 10ms and 1h", o.Duration))
 	}
+	if runtime.GOOS != "linux" && !o.List {
+		faults = append(faults, errors.New("herdbench runs on Linux only: it reads processor time and memory from /proc"))
+	}
 	if slices.Contains(o.Sections, "builds") && o.Old == "" {
 		faults = append(faults, errors.New("--sections builds needs --old"))
 	}

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -18,6 +20,10 @@ import (
 
 func TestMain(m *testing.M) {
 	rivals.RunChild()
+	if runtime.GOOS != "linux" {
+		fmt.Println("skipped: herdbench runs on Linux only")
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 
