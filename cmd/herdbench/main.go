@@ -131,7 +131,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var o options
 	var helped bool
 	parser := kong.Must(&o, kong.Name("herdbench"), kong.Writers(stdout, stderr), kong.Exit(func(int) { helped = true }),
-		kong.Description("Compare a herd with alternatives and with the limits of the machine."))
+		kong.Description("Compare a herd with alternatives and with the limits of the machine. Linux only."))
 	_, err := parser.Parse(args)
 	if helped {
 		return 0
