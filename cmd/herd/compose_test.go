@@ -178,6 +178,47 @@ func TestComposeOps(t *testing.T) {
 	}
 }
 
+// TestSystemdSettings: the settings for systemd are the program's, with its defaults, and so
+// are those that the unit sets.
+func TestSystemdSettings(t *testing.T) {
+	t.Parallel()
+	programs := map[string]string{}
+	for _, v := range variables() {
+		programs[v.name] = v.fallback
+	}
+	read := func(path string) string {
+		t.Helper()
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	unit := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^Environment=(HERD_\w+)=(.*)$`).FindAllStringSubmatch(read("../../compose/systemd/herd@.service"), -1) {
+		unit[m[1]] = m[2]
+		if _, ok := programs[m[1]]; !ok {
+			t.Errorf("herd@.service sets %s, which is not a setting", m[1])
+		}
+	}
+	settings := regexp.MustCompile(`(?m)^#?(HERD_\w+)=(.*)$`).FindAllStringSubmatch(read("../../compose/systemd/herd.env"), -1)
+	if len(settings) == 0 {
+		t.Error("herd.env has no settings")
+	}
+	for _, m := range settings {
+		fallback, ok := programs[m[1]]
+		if changed := unit[m[1]]; changed != "" {
+			fallback = changed
+		}
+		switch {
+		case !ok:
+			t.Errorf("herd.env: %s is not a setting", m[1])
+		case fallback != "" && m[2] != fallback:
+			t.Errorf("herd.env: %s is %q by default, not %q", m[1], fallback, m[2])
+		}
+	}
+}
+
 // TestComposeMounts: the containers mount nothing of the checkout, whose files their
 // users may not be able to read.
 func TestComposeMounts(t *testing.T) {
