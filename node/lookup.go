@@ -143,8 +143,12 @@ func (x *exchange) whatsAt(ctx context.Context, c wire.Command, line []byte) {
 			return
 		}
 	}
+	inTurn := x.s.myTurn
 	if x.reply() != nil {
 		return
+	}
+	if inTurn {
+		x.s.takeTurn() // reply has ended it
 	}
 	l := &lookup{node: n, line: bytes.Clone(line), remote: x.s.remote, serving: ctx, done: make(chan struct{}), early: !ready, found: ready, record: record}
 	l.command = wire.ParseCommand(l.line)

@@ -65,7 +65,7 @@ func newSession(n *Node, conn net.Conn, proxied bool) *session {
 	if !proxied {
 		s.opened()
 	}
-	limitSendBuffer(conn)
+	limitBuffers(conn)
 	s.unread.checked = s.heard
 	s.raw = rawConn(conn)
 	_, s.secure = conn.(handshaker)
@@ -162,12 +162,13 @@ func (s *session) handle(ctx context.Context, err error) (over bool) {
 		s.endTurn()
 		s.work += lines + readWork
 	}
+	now := time.Now()
 	if lines > 0 {
-		s.heard = time.Now()
-		if err == nil && s.takesNothing(s.heard) {
-			s.noteStuck()
-			err = errStuck
-		}
+		s.heard = now
+	}
+	if err == nil && s.takesNothing(now) { // also if it sends a line byte by byte
+		s.noteStuck()
+		err = errStuck
 	}
 	if err != nil && !eof && ctx.Err() == nil {
 		s.node.log.Debug("connection lost", "client", s.remote, "err", err)

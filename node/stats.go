@@ -13,6 +13,7 @@ type Stats struct {
 	MapBytes, MapLimit             int64 // store.Map.Bytes and Limit
 	Full                           bool  // the map has refused records
 	Clients                        int   // connections
+	ClientsLimit                   int   // of them, by Limits.Conns and Limits.Files
 	Accepted                       uint64
 	Refused                        uint64            // connections, because too many are open
 	Refusals                       map[string]uint64 // by every limit on clients, by reason; all reasons are there
@@ -32,6 +33,7 @@ type Stats struct {
 func (n *Node) Stats() Stats {
 	s := Stats{Ready: n.Ready() == nil, Panics: n.panics.Load(), RequestsRefused: n.toolRequests.refused.Load(), Events: map[string]uint64{}, Latencies: map[string]Latency{}}
 	s.Clients, s.Accepted = n.clients.counts()
+	s.ClientsLimit = n.clients.most()
 	s.Refused = n.refusals[tooManyConnections].count.Load() + n.refusals[tooManyOfAddress].count.Load()
 	s.Refusals = n.refusals.byReason()
 	if n.traffic != nil {

@@ -6,8 +6,11 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"herd/places"
 )
 
 // takeAllTurns keeps all turns until giveBack is called.
@@ -127,4 +130,36 @@ func TestTurnsOfLookups(t *testing.T) {
 		t.Error(err)
 	}
 	n.clients.running.Wait()
+}
+
+// turnPlaces counts the queries that come while no session has a turn.
+type turnPlaces struct{ with, without atomic.Int64 }
+
+func (p *turnPlaces) Nearby(context.Context, places.Query) ([]byte, error) {
+	if len(turns) > 0 {
+		p.with.Add(1)
+	} else {
+		p.without.Add(1)
+	}
+	return []byte("{}"), nil
+}
+
+// TestTurnsOfManyLookups: a client that sends WHATSATs without waiting needs a turn for each, but
+// for the first ones.
+func TestTurnsOfManyLookups(t *testing.T) {
+	src := &turnPlaces{}
+	n := New(Config{Name: "Solo", Limits: generous, Places: src, Log: discard})
+	n.ready.open()
+	c, theirs := tcpPair(t)
+	const lookups = 4_000 // the kernel keeps so many: no read waits
+	write(t, c, "IAMAT kiwi +1+1 1\n"+strings.Repeat("WHATSAT kiwi 10 5\n", lookups))
+	c.CloseWrite()
+	n.startSession(t.Context(), newSession(n, theirs, false))
+	if _, err := io.Copy(io.Discard, c); err != nil {
+		t.Error(err)
+	}
+	n.clients.running.Wait()
+	if with, without := src.with.Load(), src.without.Load(); with+without != lookups || without > lookups/2 { // a turn ends before a lookup that takes long
+		t.Errorf("%d lookups with a turn and %d without, want most of %d with a turn", with, without, lookups)
+	}
 }

@@ -8,18 +8,20 @@ import (
 	"time"
 )
 
-// sendBuffer is the size of the kernel's buffer for replies of a connection. Linux counts
-// its own costs, too, and doubles it: replies that nobody reads hold 256 KB of its memory
-// at most. Without a fixed size it grows to megabytes.
-const sendBuffer = 128 << 10
+// socketBuffer is the size of the kernel's buffers of a connection: for replies, and for
+// commands that we have not read, because the client takes no replies. Linux counts its own
+// costs, too, and doubles it: each holds 256 KB of its memory at most. Without a fixed size
+// they grow to megabytes.
+const socketBuffer = 128 << 10
 
 // errStuck is why such a client is disconnected.
 var errStuck = errors.New("the client takes nothing of its replies")
 
-// limitSendBuffer bounds what the kernel keeps of replies to a client.
-func limitSendBuffer(conn net.Conn) {
+// limitBuffers bounds what the kernel keeps of a connection.
+func limitBuffers(conn net.Conn) {
 	if tcp := tcpConn(conn); tcp != nil {
-		tcp.SetWriteBuffer(sendBuffer) // an error: the connection is broken, and reading will say so
+		tcp.SetWriteBuffer(socketBuffer) // an error: the connection is broken, and reading will say so
+		tcp.SetReadBuffer(socketBuffer)
 	}
 }
 

@@ -6,3 +6,6 @@ func ClientsOf(t *Turns) int {
 	defer t.mu.Unlock()
 	return len(t.clients)
 }
+
+// LeaveForgotten takes back a query of a client that t does not remember.
+func LeaveForgotten(t *Turns) bool { return t.leave("forgotten", &turn{}) }

@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"time"
 )
 
 // Turns limits the queries that a source works on at the same time, and lets clients take turns: of the clients with
-// waiting queries, the next is the one that was served least recently. So a client with a thousand queries delays
-// another one by a few queries only. See [WithClient].
+// waiting queries, every other turn is for the one that was served least recently. So a client with a thousand queries
+// delays another one by a few queries only. The turns between are for the client whose query has waited longest:
+// otherwise new clients, of which an attacker may have any number, could keep others waiting without end. See
+// [WithClient].
 //
 // No client has more than a quarter of the queries in progress. When too many queries wait, the client with most of
 // them loses its newest one: it fails at once with OVER_QUERY_LIMIT. So does a query whose deadline passes while it waits.
@@ -24,20 +25,21 @@ type Turns struct {
 	running int
 	queued  int
 	served  uint64 // queries that had their turn
+	arrived uint64 // queries
 }
 
 // turnsClient is one client of a Turns.
 type turnsClient struct {
 	queue   []*turn // oldest first
 	running int
-	served  uint64    // Turns.served when a query of the client last had its turn
-	seen    time.Time // when its last query arrived
+	served  uint64 // Turns.served when a query of the client last had its turn
 }
 
 // turn is a query that waits.
 type turn struct {
-	ready chan struct{} // closed when the query is admitted or refused
-	err   error         // why it was refused; set before ready is closed
+	ready  chan struct{} // closed when the query is admitted or refused
+	err    error         // why it was refused; set before ready is closed
+	number uint64        // in the order of arrival
 }
 
 // manyClients is the number of clients beyond which those without queries are forgotten.
@@ -87,8 +89,9 @@ func (t *Turns) join(name string) *turn {
 		c = &turnsClient{}
 		t.clients[name] = c
 	}
-	mine := &turn{ready: make(chan struct{})}
-	c.queue, c.seen = append(c.queue, mine), time.Now()
+	t.arrived++
+	mine := &turn{ready: make(chan struct{}), number: t.arrived}
+	c.queue = append(c.queue, mine)
 	t.queued++
 	t.admitLocked()
 	if t.queued > t.waiting {
@@ -102,6 +105,9 @@ func (t *Turns) leave(name string, left *turn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := t.clients[name]
+	if c == nil { // refused, and forgotten since
+		return false
+	}
 	for i, waiting := range c.queue {
 		if waiting == left {
 			c.queue = append(c.queue[:i], c.queue[i+1:]...)
@@ -126,7 +132,7 @@ func (t *Turns) admitLocked() {
 	for t.running < t.most {
 		var next *turnsClient
 		for _, c := range t.clients {
-			if len(c.queue) > 0 && c.running < max(1, t.most/4) && (next == nil || c.before(next)) {
+			if len(c.queue) > 0 && c.running < max(1, t.most/4) && (next == nil || c.before(next, t.served%2 == 1)) {
 				next = c
 			}
 		}
@@ -143,12 +149,13 @@ func (t *Turns) admitLocked() {
 	}
 }
 
-// before reports whether c has its turn before d.
-func (c *turnsClient) before(d *turnsClient) bool {
-	if c.served != d.served {
+// before reports whether c, which has a waiting query, has its turn before d. In a fair turn that is the one that was
+// served least recently, else the one whose query has waited longest.
+func (c *turnsClient) before(d *turnsClient, fair bool) bool {
+	if fair && c.served != d.served {
 		return c.served < d.served
 	}
-	return c.seen.Before(d.seen) // neither was ever served
+	return c.queue[0].number < d.queue[0].number
 }
 
 // refuseLocked refuses the newest query of the client with most waiting queries.

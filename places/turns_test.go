@@ -97,6 +97,46 @@ func TestTurnsOfConnections(t *testing.T) {
 	})
 }
 
+// TestTurnsOfNewClients: clients that were never served before do not keep one waiting that was, however many of them
+// arrive.
+func TestTurnsOfNewClients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turns := newTurnsTest(4, 2000)
+		turns.askAs(t.Context(), "198.51.100.1:1")
+		turns.all.Wait()
+		ctx, stop := context.WithCancel(t.Context())
+		arrive := func(i int) { turns.askAs(ctx, fmt.Sprintf("[2001:db8:0:%x::1]:1", i)) }
+		for i := range 8 {
+			arrive(i)
+		}
+		synctest.Wait()
+		began := time.Now()
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			if _, err := turns.Nearby(places.WithClient(t.Context(), "198.51.100.1:2"), campus); err != nil {
+				t.Error(err)
+			}
+		}()
+		for i := 8; ; i++ { // 8 a second, twice as many as are served
+			select {
+			case <-served:
+			case <-time.After(time.Second / 8):
+				if arrive(i); time.Since(began) < time.Minute {
+					continue
+				}
+			}
+			break
+		}
+		if took := time.Since(began); took > 6*time.Second {
+			t.Errorf("a query behind 8 others took %v, want 6 s at most", took)
+		}
+		stop()
+		turns.all.Wait()
+		<-served
+	})
+}
+
 // TestTurnsRefuse: when too many queries wait, the client with most of them loses its newest, and others are served. A
 // query that is cancelled is not refused.
 func TestTurnsRefuse(t *testing.T) {
@@ -156,5 +196,12 @@ func TestTurnsPanic(t *testing.T) {
 			defer func() { recover() }()
 			turns.Nearby(t.Context(), campus)
 		}()
+	}
+}
+
+// TestTurnsForgotten: the context of a query may end when the query has been refused and its client forgotten.
+func TestTurnsForgotten(t *testing.T) {
+	if places.LeaveForgotten(places.NewTurns(nil, 1, 10, nil)) {
+		t.Error("a query of a client that is forgotten was still waiting")
 	}
 }

@@ -3,6 +3,7 @@
 package opshttp
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,18 +16,35 @@ import (
 )
 
 // oneByOne handles one request at a time. Others wait: collecting metrics takes a processor,
-// which clients need, too.
+// which clients need, too. A client that does not read its response does not delay others.
 func oneByOne(handler http.Handler) http.Handler {
 	turn := make(chan struct{}, 1)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case turn <- struct{}{}:
-			defer func() { <-turn }()
-			handler.ServeHTTP(w, r)
 		case <-r.Context().Done():
+			return
 		}
+		response := buffered{header: w.Header(), status: http.StatusOK}
+		func() {
+			defer func() { <-turn }()
+			handler.ServeHTTP(&response, r)
+		}()
+		w.WriteHeader(response.status)
+		w.Write(response.body.Bytes()) // an error: the client is gone
 	})
 }
+
+// buffered keeps a response.
+type buffered struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (b *buffered) Header() http.Header         { return b.header }
+func (b *buffered) WriteHeader(status int)      { b.status = status }
+func (b *buffered) Write(p []byte) (int, error) { return b.body.Write(p) }
 
 // Handler serves
 //

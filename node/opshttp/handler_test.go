@@ -2,6 +2,7 @@ package opshttp
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -93,4 +94,34 @@ func TestOneByOne(t *testing.T) {
 	if len(begun) != 1 {
 		t.Errorf("%d requests handled after the first, want 1", len(begun))
 	}
+}
+
+// TestOneByOneStalled: a client that does not read its response does not delay others.
+func TestOneByOneStalled(t *testing.T) {
+	handler := oneByOne(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/test")
+		w.WriteHeader(http.StatusTeapot)
+		io.WriteString(w, "response")
+	}))
+	stalled := stalledWriter{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
+	var all sync.WaitGroup
+	all.Go(func() { handler.ServeHTTP(stalled, httptest.NewRequest(http.MethodGet, "/", nil)) })
+	<-stalled.writing
+	if r := get(handler, "/"); r.Code != http.StatusTeapot || r.Body.String() != "response" || r.Header().Get("Content-Type") != "text/test" {
+		t.Errorf("the response is %d %q of type %q", r.Code, r.Body, r.Header().Get("Content-Type"))
+	}
+	close(stalled.goOn)
+	all.Wait()
+}
+
+// stalledWriter blocks in Write.
+type stalledWriter struct {
+	*httptest.ResponseRecorder
+	writing, goOn chan struct{}
+}
+
+func (w stalledWriter) Write(p []byte) (int, error) {
+	close(w.writing)
+	<-w.goOn
+	return w.ResponseRecorder.Write(p)
 }

@@ -122,6 +122,7 @@ var serverMetrics = []metric[node.Stats]{
 	serverGauge("herd_map_limit_bytes", "Limit of herd_map_bytes, HERD_MAX_MAP_BYTES; 0 if there is none.", func(s node.Stats) float64 { return float64(s.MapLimit) }),
 	serverGauge("herd_map_full", "Whether the map has refused records, and takes no new clients.", func(s node.Stats) float64 { return number(s.Full) }),
 	serverGauge("herd_client_connections", "Open connections of clients.", func(s node.Stats) float64 { return float64(s.Clients) }),
+	serverGauge("herd_client_connections_limit", "Most connections of clients: HERD_MAX_CONNS, or fewer if the limit of open files does not allow them. Then further clients wait.", func(s node.Stats) float64 { return float64(s.ClientsLimit) }),
 	serverCounter("herd_client_connections_accepted_total", "Connections of clients that were accepted.", nil, func(s node.Stats) uint64 { return s.Accepted }),
 	serverCounter("herd_client_connections_refused_total", "Connections of clients that were refused because too many are open.", nil, func(s node.Stats) uint64 { return s.Refused }),
 	serverCounter("herd_panics_total", "Panics: each closed a client's connection or dropped a neighbour's message.", nil, func(s node.Stats) uint64 { return s.Panics }),

@@ -161,6 +161,31 @@ func TestKnownClientsBeyondLimit(t *testing.T) {
 	}
 }
 
+// TestLimitAfterRestarts: the records of known clients do not grow further with each restart.
+func TestLimitAfterRestarts(t *testing.T) {
+	const limit = 100_000
+	var journal []byte
+	location, second := "+1+1.0", int64(100)
+	for range 6 {
+		r := New(Config{Name: "A", MaxBytes: limit})
+		r.Replay(journal)
+		for i := 0; journal == nil; i++ {
+			if _, _, err := r.IAmAt(nil, wire.ParseCommand(fmt.Appendf(nil, "IAMAT a%d +1+1 100", i)), time.Unix(100, 0)); err != nil {
+				break
+			}
+		}
+		location += strings.Repeat("0", 16)
+		second++
+		for i := range r.Map().Len() {
+			r.IAmAt(nil, wire.ParseCommand(fmt.Appendf(nil, "IAMAT a%d %s %d", i, location, second)), time.Unix(second, 0))
+		}
+		if got := r.Map().Bytes(); got > limit*3/2 {
+			t.Errorf("with %d bytes of a location, the map has %d bytes, want %d at most", len(location), got, limit*3/2)
+		}
+		journal = []byte(strings.Join(sortedLines(r.Map()), "\n"))
+	}
+}
+
 // TestFullWithIndexToGrow: a map whose index would have to double refuses clients long
 // before its limit. It stays full: otherwise it would be compared every second.
 func TestFullWithIndexToGrow(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -101,7 +102,7 @@ func newHerd(t *testing.T, seed uint64, edges [][2]int, n int, mode string) *her
 
 // number is the number of a server, by its name.
 func number(name string) (i int) {
-	fmt.Sscanf(name, "S%d", &i)
+	i, _ = strconv.Atoi(strings.TrimPrefix(name, "S"))
 	return i
 }
 

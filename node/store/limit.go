@@ -7,11 +7,22 @@ const usualLine = 256
 
 // SetLimit limits the memory of the map, in bytes; 0 is no limit, as before the first
 // call. A record of a new client that would make the map larger is Refused. A record of a
-// known client is not, unless it needs new memory, and the map is larger by half than the
-// limit, or than it was at this call: or by a tenth, if the line is longer than usualLine.
-// Otherwise clients that were admitted with short records could fill the memory with long
-// ones.
-func (m *Map) SetLimit(bytes int64) { m.limit, m.ceiling = bytes, max(bytes, m.Bytes()) }
+// known client is not, unless it needs new memory, and the map is larger than the limit by
+// half: or by a tenth, if the line is longer than usualLine. Otherwise clients that were
+// admitted with short records could fill the memory with long ones.
+//
+// A map that is larger than it could have become with the limit had another one before: then
+// its present size counts instead, so that known clients are served.
+func (m *Map) SetLimit(bytes int64) {
+	m.limit, m.base = bytes, bytes
+	if held := m.Bytes(); held > bytes/10*outgrown {
+		m.base = held
+	}
+}
+
+// outgrown is the size of a map that had another limit before, in tenths of the limit. A map
+// may take a little more memory when its records are merged anew.
+const outgrown = 16
 
 // Limit is the limit that SetLimit has set.
 func (m *Map) Limit() int64 { return m.limit }
@@ -35,9 +46,9 @@ func (m *Map) hasRoomToReplace(e *entry, length int) bool {
 	if m.limit == 0 || classOf(length) == classOf(int(e.length)) {
 		return true
 	}
-	most := m.ceiling + m.ceiling/10
+	most := m.base + m.base/10
 	if length <= usualLine {
-		most = m.ceiling + m.ceiling/2
+		most = m.base + m.base/2
 	}
 	grown := m.lines.growth(length)
 	if classOf(int(e.length)) > classes {

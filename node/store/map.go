@@ -43,8 +43,8 @@ type Map struct {
 	lines   arena
 	digests *digests // nil while the map is empty
 	size    int64    // bytes of all lines, each with an LF
+	base    int64    // see SetLimit
 	limit   int64    // of Bytes; 0 for none
-	ceiling int64    // see SetLimit
 	batch   batch
 }
 

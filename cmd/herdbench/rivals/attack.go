@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -38,6 +39,7 @@ var attacks = map[string]func(a Attack, number int) error{
 	"trickle":    attackTrickling,
 	"unread":     attackUnread,
 	"handshakes": attackSilently,
+	"tls":        attackWithHandshakes,
 	"churn":      attackChurning,
 	"ids":        attackWithLongIDs,
 	"places":     attackPlaces,
@@ -194,6 +196,16 @@ func attackSilently(a Attack, number int) error {
 	}
 	_, err = io.Copy(io.Discard, conn)
 	return err
+}
+
+// attackWithHandshakes completes a TLS handshake and closes the connection.
+func attackWithHandshakes(a Attack, number int) error {
+	conn, err := a.dial(number)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return tls.Client(conn, &tls.Config{InsecureSkipVerify: true}).Handshake() // it does not care whom it attacks
 }
 
 // attackChurning opens a connection, says a word and closes it.
