@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -16,6 +18,10 @@ import (
 
 func TestMain(m *testing.M) {
 	rivals.RunChild()
+	if runtime.GOOS != "linux" {
+		fmt.Println("skipped: herdbench runs on Linux only")
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 
