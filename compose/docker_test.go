@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,10 +28,11 @@ const timeout = 90 * time.Second
 
 // stack is a project of Docker Compose that uses the committed files unchanged.
 type stack struct {
-	project string
-	files   []string          // relative to the root of the repository
-	ports   map[string]string // host ports by service
-	env     []string
+	project  string
+	settings string            // the file of settings
+	files    []string          // relative to the root of the repository
+	ports    map[string]string // host ports by service
+	env      []string
 }
 
 // images are the names of the images, by variable. The first stack builds them, and TestMain
@@ -60,7 +62,7 @@ func newStack(t *testing.T, name string, ports map[string]string, files ...strin
 	if os.Getenv(enableVar) == "" {
 		t.Skipf("needs %s=1, a Docker engine and Docker Compose", enableVar)
 	}
-	s := &stack{project: fmt.Sprintf("herdtest-%s-%d", name, os.Getpid()), files: files, ports: map[string]string{}}
+	s := &stack{project: fmt.Sprintf("herdtest-%s-%d", name, os.Getpid()), settings: ".env.example", files: files, ports: map[string]string{}}
 	free := true
 	for _, port := range ports {
 		ln, err := net.Listen("tcp", "127.0.0.1:"+port)
@@ -108,7 +110,7 @@ func (s *stack) compose(t *testing.T, args ...string) string {
 
 // try is like compose, but returns the error.
 func (s *stack) try(args ...string) (string, error) {
-	all := []string{"--env-file", ".env.example", "-p", s.project}
+	all := []string{"--env-file", s.settings, "-p", s.project}
 	for _, file := range s.files {
 		all = append(all, "-f", file)
 	}
@@ -117,6 +119,35 @@ func (s *stack) try(args ...string) (string, error) {
 		return run(s.env, "docker", append([]string{"compose"}, all...)...)
 	}
 	return run(s.env, "docker-compose", all...)
+}
+
+// enable returns a copy of .env.example in which the line of one variable is not a comment.
+func enable(t *testing.T, variable string) (path string) {
+	t.Helper()
+	text := string(read(t, "../.env.example"))
+	enabled := strings.Replace(text, "\n#"+variable+"=", "\n"+variable+"=", 1)
+	if enabled == text {
+		t.Fatalf(".env.example has no %s", variable)
+	}
+	path = filepath.Join(t.TempDir(), "env")
+	if err := os.WriteFile(path, []byte(enabled), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// get returns the body of a URL.
+func get(url string) (string, error) {
+	reply, err := http.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer reply.Body.Close()
+	body, err := io.ReadAll(reply.Body)
+	if err == nil && reply.StatusCode != http.StatusOK {
+		err = errors.New(reply.Status)
+	}
+	return string(body), err
 }
 
 // docker runs the docker command and returns its output.

@@ -4,14 +4,17 @@
 package compose_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,6 +23,7 @@ import (
 
 var goloman = map[string]string{
 	"NATS_PORT": "4222", "GOLOMAN_PORT": "12000", "HANDS_PORT": "12001", "HOLIDAY_PORT": "12002", "WELSH_PORT": "12003", "WILKES_PORT": "12004",
+	"GOLOMAN_OPS_PORT": "12080", "HANDS_OPS_PORT": "12081", "HOLIDAY_OPS_PORT": "12082", "WELSH_OPS_PORT": "12083", "WILKES_OPS_PORT": "12084",
 }
 
 // maxImageSize is the largest size of an image, in bytes.
@@ -72,7 +76,36 @@ func TestStack(t *testing.T) {
 	})
 	step("protocol", h.checkProtocol)
 
+	step("operators' HTTP from the host", func(t *testing.T) {
+		for _, server := range h.servers {
+			for path, want := range map[string]string{"/readyz": "ready\n", "/metrics": "herd_"} {
+				if body, err := get("http://127.0.0.1:" + h.ports[server+"_ops"] + path); err != nil || !strings.Contains(body, want) {
+					t.Errorf("%s %s: %v, %q, want %q in it", server, path, err, body, want)
+				}
+			}
+		}
+	})
+	// The log of keys says only what is true in a container, and its command works on the host.
 	ops := h.copyOut(t, "keys", "/bus/ops.nk")
+	step("the operators' key", func(t *testing.T) {
+		log := docker(t, "logs", h.container(t, "keys"))
+		if strings.Contains(log, "HERD_") || strings.Contains(log, "nats-server") || strings.Contains(log, "TLS") {
+			t.Errorf("the log of keys has lines that are not true there: %s", log)
+		}
+		copies := regexp.MustCompile(`(?m)^  (docker cp \S+ ops\.nk)$`).FindStringSubmatch(log)
+		if copies == nil {
+			t.Fatalf("the log of keys does not say how to copy the operators' key: %s", log)
+		}
+		command := exec.Command("sh", "-c", copies[1])
+		command.Dir = t.TempDir()
+		if out, err := command.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", copies[1], err, out)
+		}
+		want := read(t, ops)
+		if got := read(t, filepath.Join(command.Dir, "ops.nk")); !bytes.Equal(got, want) || !bytes.HasPrefix(got, []byte("SU")) {
+			t.Errorf("%s copied something else than the operators' key", copies[1])
+		}
+	})
 	step("operators subscribe and cannot publish", func(t *testing.T) {
 		operator, denied := h.connect(t, ops)
 		records, err := operator.SubscribeSync("herd.edge.>")
@@ -116,7 +149,11 @@ func TestStack(t *testing.T) {
 	})
 	step("killed", func(t *testing.T) {
 		before := h.inspect(t, "holiday")
-		if err := syscall.Kill(before.State.Pid, syscall.SIGKILL); err != nil {
+		server, err := os.FindProcess(before.State.Pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := server.Kill(); err != nil {
 			t.Fatal(err)
 		}
 		await(t, timeout, func() error {
@@ -172,15 +209,19 @@ func TestStack(t *testing.T) {
 func TestRiley(t *testing.T) {
 	h := newHerd(newStack(t, "riley", map[string]string{
 		"RILEY_NATS_PORT": "4223", "RILEY_PORT": "12010", "JAQUEZ_PORT": "12011", "JUZANG_PORT": "12012", "CAMPBELL_PORT": "12013", "BERNARD_PORT": "12014",
+		"RILEY_OPS_PORT": "12085", "JAQUEZ_OPS_PORT": "12086", "JUZANG_OPS_PORT": "12087", "CAMPBELL_OPS_PORT": "12088", "BERNARD_OPS_PORT": "12089",
 	}, "compose/riley.yml"), "riley", "jaquez", "juzang", "campbell", "bernard")
 	h.compose(t, "up", "-d")
 	h.awaitHealthy(t, time.Minute, append([]string{"nats"}, h.servers...)...)
 	h.checkProtocol(t)
 }
 
-// TestCluster kills one of three NATS nodes.
+// TestCluster kills one of three NATS nodes. The compose files are named once, in the file of
+// settings: so down -v removes all of the cluster.
 func TestCluster(t *testing.T) {
-	h := newHerd(newStack(t, "cluster", goloman, "docker-compose.yml", "compose/cluster.yml"), "goloman", "hands", "holiday", "welsh", "wilkes")
+	settings := enable(t, "COMPOSE_FILE") // before the stack, which is taken down with it
+	h := newHerd(newStack(t, "cluster", goloman), "goloman", "hands", "holiday", "welsh", "wilkes")
+	h.settings = settings
 	h.compose(t, "up", "-d")
 	h.awaitHealthy(t, time.Minute, append([]string{"nats", "nats-2", "nats-3"}, h.servers...)...)
 	h.checkProtocol(t)
@@ -241,7 +282,11 @@ func (s *stack) checkHardened(t *testing.T, service string) {
 	for port, bindings := range c.HostConfig.PortBindings {
 		for _, b := range bindings {
 			must(b.HostIp == "127.0.0.1", "port %s published on %q", port, b.HostIp)
-			must(b.HostPort == s.ports[service], "port %s published as %s, want %s", port, b.HostPort, s.ports[service])
+			want := s.ports[service]
+			if port == "12080/tcp" {
+				want = s.ports[service+"_ops"]
+			}
+			must(b.HostPort == want, "port %s published as %s, want %s", port, b.HostPort, want)
 		}
 	}
 	if err := errors.Join(faults...); err != nil {

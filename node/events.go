@@ -1,8 +1,10 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"sync"
 	"time"
@@ -73,6 +75,8 @@ func (n *Node) emit(events []replica.Event) {
 			n.log.Debug(message, attributes...)
 		case replica.Up, replica.Repair:
 			n.log.Info(message, attributes...)
+		case replica.Down:
+			n.log.Log(context.Background(), n.downLevel(), message, attributes...)
 		case replica.Mismatch, kindDenied:
 			n.log.Error(message, attributes...)
 		default:
@@ -83,6 +87,17 @@ func (n *Node) emit(events []replica.Event) {
 		}
 		n.publish(e)
 	}
+}
+
+// downLevel is the level at which the log has it that a neighbour is down: it is no fault
+// while this server stops, perhaps together with the whole herd.
+func (n *Node) downLevel() slog.Level {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stopRequested != nil && n.stopRequested() != nil {
+		return slog.LevelInfo
+	}
+	return slog.LevelWarn
 }
 
 // publish counts an event and publishes it on the bus. While the bus is disconnected it

@@ -2,11 +2,13 @@ package node
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"herd/bus/bustest"
 	"herd/bus/printable"
 	"herd/node/replica"
 )
@@ -45,6 +47,29 @@ func TestEventText(t *testing.T) {
 	for _, text := range append(append(b.texts, lines...), strings.Split(strings.TrimSuffix(log.String(), "\n"), "\n")...) {
 		if !printable.Is(text) || len(text) > 10*maxEventText {
 			t.Errorf("%d bytes: %.100q", len(text), text)
+		}
+	}
+}
+
+// TestDownLevel: a neighbour that goes down is a warning, unless this server stops too.
+func TestDownLevel(t *testing.T) {
+	var log bytes.Buffer
+	n := New(Config{
+		Name: "A", Neighbours: []string{"B"}, Limits: generous, Bus: (&bustest.Network{}).Bus("A", "B"), Places: noPlaces{},
+		Log: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	var stop error
+	for level, err := range map[string]error{"WARN": nil, "INFO": context.Canceled} {
+		for _, requested := range []func() error{nil, func() error { return stop }} {
+			if requested == nil && err != nil {
+				continue // before Run
+			}
+			n.stopRequested, stop = requested, err
+			log.Reset()
+			n.emit([]replica.Event{{Kind: replica.Down, Peer: "B", Text: "B is down"}})
+			if !strings.Contains(log.String(), "level="+level+` msg="neighbour down"`) {
+				t.Errorf("stopping %v: the log has %q, want %s", err, log.String(), level)
+			}
 		}
 	}
 }

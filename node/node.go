@@ -116,7 +116,9 @@ type state struct {
 	muted     []string // neighbours in quarantine, as the bus knows them
 
 	stopping bool // no new commands are read
-	silent   bool // we have said goodbye: nothing more goes to neighbours
+	// stopRequested is not nil once the server shall stop. Run sets the function at its start.
+	stopRequested func() error
+	silent        bool // we have said goodbye: nothing more goes to neighbours
 
 	batch        batch.Batcher // decides when sessions flush
 	flushed      waitQueue     // sessions that wait for the flood, by replica.FloodSeq
@@ -183,6 +185,9 @@ func New(cfg Config) *Node {
 // Run has two stages. Serving (the listener and its sessions) runs inside support (bus,
 // flood, heartbeats, journal, traffic log). Serving ends first.
 func (n *Node) Run(ctx context.Context, ln net.Listener) error {
+	n.mu.Lock()
+	n.stopRequested = ctx.Err
+	n.mu.Unlock()
 	if n.traffic != nil {
 		defer n.traffic.start()()
 	}

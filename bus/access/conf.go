@@ -9,6 +9,7 @@ import (
 // Broker is the part of a NATS server's configuration that does not depend on the
 // rules.
 type Broker struct {
+	Name   string // unique among the brokers that are connected; "" lets the broker choose
 	Listen string // host:port for servers and operators; port 0 is a free port
 	HTTP   string // host:port for monitoring; "" disables it
 	TLS    TLS
@@ -27,7 +28,6 @@ type TLS struct{ Cert, Key, CA string }
 // use mutual TLS towards each other.
 type Cluster struct {
 	Name           string   // of the cluster; unique among regions
-	ServerName     string   // of this broker; unique
 	Listen         string   // host:port for the other brokers
 	Others         []string // host:port of each other broker
 	User, Password string   // the same for all brokers
@@ -46,8 +46,8 @@ const (
 // public nkeys by name. The text depends on nothing else.
 func (r Rules) Conf(b Broker, keys map[string]string) string {
 	var c conf
-	if b.Cluster != nil {
-		c.line("server_name: %q", b.Cluster.ServerName)
+	if b.Name != "" {
+		c.line("server_name: %q", b.Name)
 	}
 	c.line("listen: %q", natsAddress(b.Listen))
 	if b.HTTP != "" {

@@ -21,18 +21,19 @@ import (
 type Reply struct {
 	Server string // as the reply says; "" if it does not
 	Data   []byte // not checked: any client with the permission to publish may have sent it
+	Err    error  // the error that the server replied with
 }
 
-// Ask sends a request to one endpoint of all servers on the bus of cfg and calls take
+// Ask sends a request, data, to one endpoint of all servers on the bus of cfg and calls take
 // with each reply, until take returns false or ctx ends, which also bounds the time to
 // connect. Its error is bus.ErrDenied if the broker does not accept our credentials or does
 // not permit the request. Of cfg, Server, Neighbours and Service need not be set.
-func Ask(ctx context.Context, cfg Config, endpoint string, take func(Reply) (more bool)) error {
-	return ask(ctx, cfg, cfg.Prefix.Endpoint(endpoint), nil, func(m *nats.Msg) bool {
+func Ask(ctx context.Context, cfg Config, endpoint string, data []byte, take func(Reply) (more bool)) error {
+	return ask(ctx, cfg, cfg.Prefix.Endpoint(endpoint), data, func(m *nats.Msg) bool {
 		if m.Header.Get("Status") == "503" { // no server is there
 			return false
 		}
-		return take(Reply{m.Header.Get(ServerHeader), m.Data})
+		return take(Reply{m.Header.Get(ServerHeader), m.Data, errorOf(m)})
 	})
 }
 

@@ -103,7 +103,7 @@ func TestAskOverALongLink(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var got []string
-	err := Ask(ctx, cfg, "status", func(r Reply) bool {
+	err := Ask(ctx, cfg, "status", nil, func(r Reply) bool {
 		got = append(got, r.Server+": "+string(r.Data))
 		return len(got) < 2
 	})
@@ -114,7 +114,7 @@ func TestAskOverALongLink(t *testing.T) {
 	ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	if err := Ask(ctx, cfg, "status", func(Reply) bool { return true }); err == nil || time.Since(began) > patience/2 {
+	if err := Ask(ctx, cfg, "status", nil, func(Reply) bool { return true }); err == nil || time.Since(began) > patience/2 {
 		t.Errorf("Ask without the time to connect = %v after %v", err, time.Since(began))
 	}
 }

@@ -44,6 +44,9 @@ func FuzzLoad(f *testing.F) {
 		if got := reachable(g); got != len(servers) {
 			t.Fatalf("%q: %d of %d servers can be reached", text, got, len(servers))
 		}
+		if len(servers) == 1 && similarPreset(servers[0]) != "" {
+			return // a file may have such a name, an edge list not
+		}
 		items := []string{servers[0]}
 		if len(servers) > 1 {
 			items = nil

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -39,13 +40,21 @@ var presetOrder = map[string][]string{
 // of a file, if it contains a `/`, with one edge `A-B` per line and `#` comments; or an
 // edge list `A-B,B-C`. A single name, in a list or a file, is a herd of one server. The
 // servers are in the order in which the edges name them first; presets have their own
-// order. An error names every fault, one per line.
+// order. A word that is a preset except for case or one or two letters is an error, not a
+// herd of one. An error names every fault, one per line.
 func Load(spec string) (*Graph, error) {
 	if list, ok := presets[spec]; ok {
 		return parse(strings.Split(list, ","), presetOrder[spec])
 	}
 	if !strings.Contains(spec, "/") {
-		return parse(strings.Split(spec, ","), nil)
+		if preset := similarPreset(spec); preset != "" {
+			return nil, fmt.Errorf("%q is not a topology: did you mean %s?", spec, preset)
+		}
+		g, err := parse(strings.Split(spec, ","), nil)
+		if err != nil && strings.Contains(spec, ".") {
+			err = fmt.Errorf("%w; a file needs a /, such as ./%s", err, spec)
+		}
+		return g, err
 	}
 	items, err := readFile(spec)
 	if err != nil {
@@ -56,6 +65,39 @@ func Load(spec string) (*Graph, error) {
 		return nil, fmt.Errorf("%s: %w", spec, err)
 	}
 	return g, nil
+}
+
+// similarPreset is the preset that differs from a word in case and in at most two letters; ""
+// if there is none.
+func similarPreset(word string) string {
+	const most = 2
+	for _, preset := range slices.Sorted(maps.Keys(presets)) {
+		if Distance(strings.ToLower(word), preset) <= most {
+			return preset
+		}
+	}
+	return ""
+}
+
+// Distance is the number of letters to insert, remove or replace to make one word of another.
+func Distance(a, b string) int {
+	row := make([]int, len(b)+1) // for the letters of a so far: the distance to each beginning of b
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, diagonal+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
 }
 
 func readFile(path string) (items []string, err error) {
@@ -96,7 +138,7 @@ func parse(items, order []string) (*Graph, error) {
 		case !isEdge && validName(a):
 			faults = append(faults, fmt.Errorf("%q is not an edge: write A-B", item))
 		case !validName(a) || isEdge && !validName(b):
-			faults = append(faults, fmt.Errorf("%q: a server's name must consist of ASCII letters, digits and _, %d at most", item, maxName))
+			faults = append(faults, fmt.Errorf("%q is not an edge such as A-B: a server's name must consist of ASCII letters, digits and _, %d at most", item, maxName))
 		case a == b:
 			faults = append(faults, fmt.Errorf("%s-%s joins a server to itself", a, b))
 		default:

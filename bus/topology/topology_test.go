@@ -76,6 +76,7 @@ func TestLoadLists(t *testing.T) {
 		{"B-A,A-C", []string{"B", "A", "C"}, []Edge{{"B", "A"}, {"A", "C"}}},
 		{"A-B,B-A,A-B", []string{"A", "B"}, []Edge{{"A", "B"}}},
 		{"Solo", []string{"Solo"}, nil},
+		{"golo", []string{"golo"}, nil}, // three letters less than a preset
 		{"_1-a_Z9", []string{"_1", "a_Z9"}, []Edge{{"_1", "a_Z9"}}},
 		{file, []string{"B", "A", "C"}, []Edge{{"B", "A"}, {"A", "C"}}},
 	}
@@ -106,14 +107,21 @@ func TestLoadErrors(t *testing.T) {
 		{"A-A", "A-A joins a server to itself"},
 		{"A-B,C-D", "not connected: no path from A to C, D"},
 		{"A-B,C", `"C" is not an edge`},
-		{"A-B-C", `"A-B-C": a server's name must`},
-		{"A-", `"A-": a server's name must`},
-		{"A.B-C", `"A.B-C": a server's name must`},
-		{"A*-C", `"A*-C": a server's name must`},
+		{"A-B-C", `"A-B-C" is not an edge such as A-B: a server's name must`},
+		{"A-", `"A-" is not an edge such as A-B: a server's name must`},
+		{"A.B-C", `"A.B-C" is not an edge such as A-B: a server's name must`},
+		{"A*-C", `"A*-C" is not an edge such as A-B: a server's name must`},
 		{"G\u00f6-C", "a server's name must"},
 		{"A B-C", "a server's name must"},
-		{"A-B,,B-C", `"": a server's name must`},
+		{"A-B,,B-C", `"" is not an edge such as A-B: a server's name must`},
 		{"", "a server's name must"},
+		{"A->B", `"A->B" is not an edge such as A-B`},
+		{"edges.txt", "a file needs a /, such as ./edges.txt"},
+		{"Riley", `"Riley" is not a topology: did you mean riley?`},
+		{"GOLOMAN", "did you mean goloman?"},
+		{"Golman", "did you mean goloman?"},
+		{"golomann1", "did you mean goloman?"},
+		{"relay", "did you mean riley?"},
 		{"A-" + strings.Repeat("B", 65), "64 at most"},
 		{"A-A,B.-C", "B.-C"},
 		{"A-A,B.-C", "A-A"},
@@ -126,6 +134,20 @@ func TestLoadErrors(t *testing.T) {
 			t.Errorf("Load(%q) = %v, want an error", tt.spec, g.Servers())
 		} else if !strings.Contains(err.Error(), tt.reason) {
 			t.Errorf("Load(%q): %v, want %q in it", tt.spec, err, tt.reason)
+		}
+	}
+}
+
+func TestDistance(t *testing.T) {
+	for _, tt := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0}, {"", "ab", 2}, {"ab", "", 2}, {"riley", "riley", 0}, {"rliey", "riley", 2}, {"iley", "riley", 1},
+		{"rileyx", "riley", 1}, {"kitten", "sitting", 3}, {"abc", "xyz", 3},
+	} {
+		if got := Distance(tt.a, tt.b); got != tt.want {
+			t.Errorf("Distance(%q, %q) = %d, want %d", tt.a, tt.b, got, tt.want)
 		}
 	}
 }

@@ -3,19 +3,17 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"herd/bus/access"
 	"herd/bus/access/keydir"
 )
 
 type busConfigCommand struct {
-	Dir     string   `arg:"" help:"Directory for the configuration and the keys."`
+	Dir     string   `arg:"" optional:"" default:"keys" help:"Directory for the configuration and the keys."`
 	Listen  string   `default:"127.0.0.1:4222" help:"Address that the broker listens on. In a cluster on one host: of the first broker; the others take the next ports."`
 	Apart   string   `help:"Also copy each server's key and each broker's configuration to a directory of its own below TARGET: TARGET/Welsh/Welsh.nk, TARGET/nats/nats.conf." placeholder:"TARGET"`
 	Monitor string   `default:"127.0.0.1:8222" help:"Address of the broker's HTTP monitoring, which is neither encrypted nor authenticated; off disables it."`
@@ -24,12 +22,16 @@ type busConfigCommand struct {
 	TLSCA   string   `name:"tls-ca" help:"File with a CA certificate. Clients must then present a certificate that it has signed."`
 	Routes  bool     `help:"Write the three configurations of a NATS cluster."`
 	Hosts   []string `help:"The three hosts of the cluster, as the brokers reach each other. Default: all brokers are on this host." placeholder:"A,B,C"`
-	Name    string   `default:"herd" help:"Name of the cluster, and prefix of its brokers' names. Use one name per region."`
+	Name    string   `default:"herd" help:"Name of the broker. With --routes, name of the cluster and prefix of its brokers' names: use one name per region."`
 	Cluster string   `default:"127.0.0.1:6222" help:"Address that a broker listens on for the other brokers; ports as for --listen."`
 }
 
-// clusterSize is the number of brokers of a cluster.
-const clusterSize = 3
+const (
+	// clusterSize is the number of brokers of a cluster.
+	clusterSize = 3
+	// defaultBrokerName is the default of --name.
+	defaultBrokerName = "herd"
+)
 
 // Run writes a broker's configuration, or a cluster's, and the keys that are missing.
 func (b busConfigCommand) Run(c console) error {
@@ -46,8 +48,10 @@ func (b busConfigCommand) Run(c console) error {
 	if err != nil {
 		return fmt.Errorf("bus-config: %w", err)
 	}
-	b.report(c.Out, s, cfg, files)
-	if !loopback(b.Listen) && b.TLSCert == "" {
+	if err := b.report(c.Out, s, cfg, files); err != nil {
+		return err
+	}
+	if !loopback(b.Listen) && b.TLSCert == "" && !inContainer() {
 		fmt.Fprintln(c.Err, "herd: bus-config: the broker accepts connections from other hosts without TLS: keys stay secret, messages do not (see --tls-cert, --tls-key)")
 	}
 	return nil
@@ -83,7 +87,7 @@ func (b busConfigCommand) brokers() ([]access.Broker, error) {
 		return nil, err
 	}
 	if !b.Routes {
-		return []access.Broker{{Listen: b.Listen, HTTP: b.Monitor, TLS: tlsFiles}}, nil
+		return []access.Broker{{Name: b.Name, Listen: b.Listen, HTTP: b.Monitor, TLS: tlsFiles}}, nil
 	}
 	var brokers []access.Broker
 	for i := range clusterSize {
@@ -99,7 +103,7 @@ func (b busConfigCommand) clusterBroker(i int, files access.TLS) access.Broker {
 	if len(b.Hosts) > 0 {
 		offset = 0
 	}
-	cluster := &access.Cluster{Name: b.Name, ServerName: fmt.Sprintf("%s-%d", b.Name, i+1), Listen: portAfter(b.Cluster, offset)}
+	cluster := &access.Cluster{Name: b.Name, Listen: portAfter(b.Cluster, offset)}
 	for other := range clusterSize {
 		switch {
 		case other == i:
@@ -110,7 +114,8 @@ func (b busConfigCommand) clusterBroker(i int, files access.TLS) access.Broker {
 			cluster.Others = append(cluster.Others, portAfter(b.Cluster, other))
 		}
 	}
-	return access.Broker{Listen: portAfter(b.Listen, offset), HTTP: portAfter(b.Monitor, offset), TLS: files, Cluster: cluster}
+	name := fmt.Sprintf("%s-%d", b.Name, i+1)
+	return access.Broker{Name: name, Listen: portAfter(b.Listen, offset), HTTP: portAfter(b.Monitor, offset), TLS: files, Cluster: cluster}
 }
 
 // portAfter adds n to the port of an address; "" and port 0 stay.
@@ -158,50 +163,16 @@ func (b busConfigCommand) commandLine(s settings) string {
 			command = append(command, "--"+flag.name+"="+shellWord(flag.value))
 		}
 	}
+	if b.Routes || b.Name != defaultBrokerName {
+		command = append(command, "--name="+shellWord(b.Name))
+	}
 	if b.Routes {
-		command = append(command, "--routes", "--name="+shellWord(b.Name), "--cluster="+shellWord(b.Cluster))
+		command = append(command, "--routes", "--cluster="+shellWord(b.Cluster))
 	}
 	if len(b.Hosts) > 0 {
 		command = append(command, "--hosts="+shellWord(strings.Join(b.Hosts, ",")))
 	}
 	return strings.Join(append(command, "DIR"), " ")
-}
-
-// report prints what was written and how to use it.
-func (b busConfigCommand) report(out io.Writer, s settings, cfg keydir.Config, files []keydir.File) {
-	fmt.Fprintf(out, "%s, for herd %s\n\n", b.Dir, s.topology)
-	w := tabwriter.NewWriter(out, 2, 0, 2, ' ', 0)
-	for _, f := range files {
-		fmt.Fprintf(w, "  %s\t%s\n", f.Name, f.Status)
-	}
-	w.Flush()
-	if b.Apart != "" {
-		fmt.Fprintf(out, "\nA copy of each server's key and each broker's configuration: %s\n", shellWord(filepath.Join(b.Apart, "*")))
-	}
-
-	fmt.Fprint(out, "\nStart the broker, or reload a running one; clients whose permissions do not change stay connected:\n\n")
-	var urls []string
-	for i, broker := range cfg.Brokers {
-		fmt.Fprintf(out, "  nats-server -c %s\n", shellWord(filepath.Join(b.Dir, cfg.ConfFile(i))))
-		urls = append(urls, "nats://"+b.publicAddress(i, broker))
-	}
-	reload := "reload"
-	if len(cfg.Brokers) > 1 && len(b.Hosts) == 0 {
-		reload = "'reload=*'" // there are several nats-servers on this host
-	}
-	fmt.Fprint(out, "  nats-server --signal "+reload+"\n\nServers and operators use their own keys; a server needs no other:\n\n")
-	env, tool := "HERD_NATS_URL="+strings.Join(urls, ","), "nats --server "+urls[0]
-	if b.TLSCert != "" {
-		env, tool = env+" HERD_NATS_CA=…", tool+" --tlsca …"
-	}
-	if b.TLSCA != "" {
-		env, tool = env+" HERD_NATS_CERT=… HERD_NATS_KEY=…", tool+" --tlscert … --tlskey …"
-	}
-	first := s.graph.Servers()[0]
-	fmt.Fprintf(out, "  %s HERD_NATS_SEED=%s herd serve %s\n", env, shellWord(keydir.SeedFile(b.Dir, first)), first)
-	fmt.Fprintf(out, "  %s HERD_NATS_SEED=%s herd status\n", env, shellWord(keydir.SeedFile(b.Dir, access.OpsUser)))
-	fmt.Fprintf(out, "  %s --nkey %s sub '%s.>'\n", tool, shellWord(keydir.SeedFile(b.Dir, access.OpsUser)), s.prefix)
-	fmt.Fprintf(out, "  %s --nkey %s server list\n", tool, shellWord(keydir.SeedFile(b.Dir, access.SystemUser)))
 }
 
 // publicAddress is the address that clients of broker i use.

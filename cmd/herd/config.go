@@ -57,9 +57,11 @@ type settings struct {
 	binding   *node.Binding  // nil if unset
 	proxies   []netip.Prefix // of HERD_PROXY_PROTOCOL
 	limits    node.Limits
-	journal   journalMode
-	dataDir   string
-	repair    time.Duration
+	// defaultConns says that limits.Conns is the default.
+	defaultConns bool
+	journal      journalMode
+	dataDir      string
+	repair       time.Duration
 
 	places       stack.Config // process.placesConfig completes it
 	placesBudget int          // calls a day of the whole herd to each web service, or stack.Unlimited
@@ -86,10 +88,15 @@ func loadSettings(checks ...func(*checker, settings)) (settings, error) {
 	for _, check := range checks {
 		check(&c, s)
 	}
-	if err := errors.Join(c.faults...); err != nil {
-		return settings{}, usageError{err}
+	return s, usageOf(c.faults)
+}
+
+// usageOf is a usageError of all faults; nil if there are none.
+func usageOf(faults []error) error {
+	if err := errors.Join(faults...); err != nil {
+		return usageError{err}
 	}
-	return s, nil
+	return nil
 }
 
 var subjectToken = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
@@ -99,7 +106,7 @@ func (c *checker) validate(e environment) settings {
 	s := settings{
 		topology: e.Topology, name: e.Name,
 		seed: c.seed(e.NatsSeed), creds: c.creds(e.NatsCreds), ca: e.NatsCA,
-		logDir: e.LogDir, opsListen: e.OpsListen,
+		logDir: e.LogDir, opsListen: e.OpsListen, defaultConns: os.Getenv("HERD_MAX_CONNS") == "",
 		limits: node.Limits{
 			// A record of the longest line must fit into a message of a nats-server with the
 			// default max_payload, 1 MB.
@@ -242,6 +249,29 @@ func (s settings) clientAddress(index int) string {
 		return s.listen
 	}
 	return net.JoinHostPort(host, strconv.Itoa(port+index))
+}
+
+// serverAddress is the address at which clients on this host reach a server of the topology:
+// where herd up listens, or herd serve in its own environment.
+func (s settings) serverAddress(name string) (string, error) {
+	address := s.clientAddress(s.graph.Index(name))
+	if s.listen != "" && s.name == name {
+		address = s.listen
+	}
+	if _, port := splitPort(address); port == 0 {
+		return "", usageError{fmt.Errorf("HERD_LISTEN: port 0 says nothing about the port of %s: give the address that the server printed", name)}
+	}
+	return dialable(address), nil
+}
+
+// dialable is an address to connect to what listens at a valid address: on this host, if it
+// listens on all interfaces.
+func dialable(address string) string {
+	host, port, _ := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
 }
 
 func defaultAddress(port, index int) string { return fmt.Sprintf("127.0.0.1:%d", port+index) }

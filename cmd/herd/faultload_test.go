@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -18,6 +19,13 @@ import (
 
 	"golang.org/x/time/rate"
 )
+
+var longFaults = flag.Bool("long", false, "TestFaults: try every fault of both herds, and require that each heals within 5 s")
+
+// healWithin is the time after a heal within which the herd must be in step and every
+// server must have all earlier reports. It is checked with -long only, when no other
+// test runs.
+const healWithin = 5 * time.Second
 
 // faultLoad sends reports to every server of a herd and reconnects after faults. With
 // -long it sends them as fast as replies arrive. Otherwise it sends paced reports, since

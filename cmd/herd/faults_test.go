@@ -1,7 +1,8 @@
+//go:build linux
+
 package main
 
 import (
-	"flag"
 	"fmt"
 	"strings"
 	"syscall"
@@ -12,8 +13,6 @@ import (
 	"herd/node/replica"
 )
 
-var longFaults = flag.Bool("long", false, "TestFaults: try every fault of both herds, and require that each heals within 5 s")
-
 // fault is a temporary fault of a herd.
 type fault struct {
 	name    string
@@ -23,11 +22,6 @@ type fault struct {
 	heal    func(*herdProcesses)
 	symptom string // a regular expression for a log message that shows that the fault had an effect; "" for none
 }
-
-// healWithin is the time after a heal within which the herd must be in step and every
-// server must have all earlier reports. It is checked with -long only, when no other
-// test runs.
-const healWithin = 5 * time.Second
 
 // TestFaults causes a fault of a server, the broker or a link in a herd of processes,
 // under load at all servers, and ends it. No record whose reply a client has read may be

@@ -5,14 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 )
 
 type healthcheckCommand struct {
-	Name string `arg:"" optional:"" help:"The server, which determines its default HERD_OPS_LISTEN (default: HERD_NAME; without a name, the address of herd up)."`
+	Name string `arg:"" optional:"" predictor:"server" help:"The server, which determines its default HERD_OPS_LISTEN (default: HERD_NAME; without a name, the address of herd up)."`
 }
 
 // Run requests /readyz of the server with this environment.
@@ -33,23 +33,20 @@ func (h healthcheckCommand) Run(ctx context.Context) error {
 	if address == "" {
 		return errors.New("healthcheck: HERD_OPS_LISTEN is off: set it to an address")
 	}
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return err
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
+	address = dialable(address)
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", nil)
 	if err != nil {
 		return err
 	}
 	// A transport of its own: the default one would use a proxy of the environment.
 	transport := &http.Transport{DisableKeepAlives: true}
 	reply, err := (&http.Client{Transport: transport}).Do(request)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("healthcheck: nothing listens at %s: is the server running, and is HERD_OPS_LISTEN, or the name of the server, the one that it runs with?", address)
+	case err != nil:
 		return fmt.Errorf("healthcheck: %w", err)
 	}
 	defer reply.Body.Close()

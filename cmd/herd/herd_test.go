@@ -3,10 +3,11 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"net/url"
+	"os"
+	"os/exec"
 	"regexp"
 	"strings"
 	"sync"
@@ -236,30 +237,67 @@ func TestWhatsAt(t *testing.T) {
 	}
 }
 
-// TestBannerCommand: the command that `herd up` prints works in a shell.
-func TestBannerCommand(t *testing.T) {
+// TestBannerCommands: the commands that `herd up` prints work in a shell, and every line of
+// what it prints fits a terminal.
+func TestBannerCommands(t *testing.T) {
 	t.Parallel()
 	h := startUp(t, "riley")
-	line := h.stdout.await(t, `Try:\n\n(.*)\n`)[1]
-	dial(t, h.addresses[1]).ask("IAMAT emu +1+1 1")
-	eventually(t, func() error { // places must be loaded: nc exits after two seconds
-		c := dial(t, h.addresses[1])
-		defer c.conn.Close()
-		c.send("WHATSAT emu 1 1\n")
-		c.conn.CloseWrite()
-		reply, err := io.ReadAll(c.r)
-		if err == nil && !strings.Contains(string(reply), `"status" : "ZERO_RESULTS"`) {
-			err = fmt.Errorf("places are not loaded: %q", reply)
+	lines := h.stdout.await(t, `Try:\n\n  (.*)\n  (.*)\n\nCtrl-C stops the herd.\n\n`)[1:]
+	for line := range strings.Lines(h.stdout.String()) {
+		if len(line) > 80 {
+			t.Errorf("%q has more than 80 columns", line)
 		}
-		return err
-	})
-	out, err := runInShell(t, line)
-	if err != nil {
-		t.Skip(err)
 	}
-	if !regexp.MustCompile(`(?s)^AT Riley \S+ kiwi.* \d+\nAT Riley .*"status" : "OK"\n}\n\n$`).MatchString(out) {
-		t.Errorf("%s\nprinted %q", line, out)
+	if strings.HasPrefix(h.stdout.String(), "\n") || strings.Contains(h.stdout.String(), "herd of one") {
+		t.Errorf("banner %q", h.stdout.String())
 	}
+	for i, want := range []string{`^AT Riley \S+ kiwi \S+ \d+\n$`, `(?s)^AT Riley \S+ kiwi .*"status" : "OK"\n}\n\n$`} {
+		line := strings.Replace(lines[i], "go run ./cmd/herd", os.Args[0], 1)
+		if line == lines[i] {
+			t.Errorf("%q does not run what runs here", line)
+		}
+		shell := exec.Command("sh", "-c", line)
+		shell.Env = command(t, asProgram, nil).Env
+		out, err := shell.Output()
+		if err != nil || !regexp.MustCompile(want).Match(out) {
+			t.Errorf("%s\nprinted %q, %v", line, out, err)
+		}
+	}
+}
+
+// TestHerdOfOne: a herd of one server says so.
+func TestHerdOfOne(t *testing.T) {
+	t.Parallel()
+	h := startUp(t, "Solo")
+	h.stdout.await(t, "(?m)^A herd of one server: the topology Solo is a single name, without edges.$")
+	h.stderr.await(t, `level=INFO msg="a herd of one server: .*" node=Solo HERD_TOPOLOGY=Solo`)
+	h.stop()
+}
+
+// TestQuietStop: Ctrl-C in a herd of one process is no trouble.
+func TestQuietStop(t *testing.T) {
+	t.Parallel()
+	h := startUp(t, "goloman", "HERD_LOG_LEVEL=info", "HERD_MAX_CONNS=1")
+	h.signal(os.Interrupt)
+	if got := h.status(); got != exitOK || strings.Contains(h.stderr.String(), "level=WARN") || !strings.Contains(h.stderr.String(), "msg=stopped") {
+		t.Errorf("exit status %d, log\n%s", got, h.stderr.String())
+	}
+}
+
+// TestNotReadyBanner: the banner says that NATS is not there, or that a key is missing.
+func TestNotReadyBanner(t *testing.T) {
+	t.Parallel()
+	p := start(t, append([]string{"HERD_TOPOLOGY=A-B,B-C", "HERD_NATS_URL=nats://127.0.0.1:1"}, anyPorts...), "up")
+	p.stdout.await(t, `(?m)^Not ready yet: A: \S.* \(nor are 2 other servers\)\n\nTry:$`)
+	p.stop()
+
+	p = start(t, append([]string{"HERD_TOPOLOGY=A", "HERD_NATS_URL=nats://127.0.0.1:1"}, anyPorts...), "up")
+	p.stdout.await(t, `(?m)^Not ready yet: A: [^()\n]+\n\nTry:$`)
+	p.stop()
+
+	other := startUp(t, "A-B") // its bus takes no messages of another herd
+	p = start(t, append([]string{"HERD_TOPOLOGY=A-B", "HERD_PREFIX=other", "HERD_NATS_URL=" + other.nats}, anyPorts...), "up")
+	p.stdout.await(t, `(?m)^Not ready yet: A: .* refuses .*; no key is set: see HERD_NATS_SEED \(nor is 1 other server\)\n\nTry:$`)
 }
 
 // TestServe: servers in separate processes, started in any order and before NATS, form a

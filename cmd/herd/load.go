@@ -3,50 +3,64 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	"herd/cmd/internal/load"
+	"herd/cmd/internal/plot"
 )
 
 type loadCommand struct {
-	Addresses []string `arg:"" name:"addr" help:"Addresses of servers of one herd, which must all hold the same records after the load."`
+	Addresses []string `arg:"" optional:"" name:"addr" help:"Addresses of servers of one herd, which must all hold the same records after the load (default: where herd up, or herd serve, listens with this environment)."`
 
 	Duration    time.Duration `default:"10s" help:"Stop after this time."`
 	Count       int           `default:"10000000" help:"Stop after this number of commands, if that comes first."`
 	Connections int           `short:"c" default:"8" help:"Connections, distributed over the servers."`
 	Pipeline    int           `short:"p" default:"64" help:"Commands in flight per connection."`
 	Clients     int           `default:"10000" help:"Distinct clients. The servers keep their records."`
-	Rate        float64       `help:"Commands per second over all connections, independent of replies (default: as fast as possible)."`
+	Rate        float64       `placeholder:"N" help:"Commands per second over all connections, independent of replies (default: as fast as possible)."`
 	First       bool          `help:"Send commands to the first address only; use the others for the check."`
-	Whatsat     float64       `help:"Percentage of WHATSAT among the commands (default: 0)."`
+	Whatsat     float64       `placeholder:"PERCENT" help:"Percentage of WHATSAT among the commands (default: 0)."`
 	Name        string        `default:"load" help:"Prefix of client names: <name>.0 and so on. Concurrent loads need different names."`
 	Settle      time.Duration `default:"10s" help:"Maximum time, after the load, until all servers hold all records; 0 skips this check."`
 	Check       int           `default:"20000" help:"Records to check at every server after the load."`
 	Patience    time.Duration `default:"15s" help:"Maximum time to wait for a reply."`
+	Plot        string        `placeholder:"FILE.svg" type:"path" help:"Draw the latencies and the rate over time, as SVG."`
 	JSON        bool          `name:"json" help:"Print JSON."`
 }
 
 // Run runs a load against running servers. Ctrl-C ends it with the figures so far.
 func (l loadCommand) Run(ctx context.Context, c console) error {
+	addresses, err := l.addresses()
+	if err != nil {
+		return err
+	}
 	cfg := load.Config{
-		Addresses: l.Addresses, First: l.First, Connections: l.Connections, Pipeline: l.Pipeline, Clients: l.Clients,
+		Addresses: addresses, First: l.First, Connections: l.Connections, Pipeline: l.Pipeline, Clients: l.Clients,
 		Name: l.Name, Asks: l.Whatsat / 100, Rate: l.Rate, Duration: l.Duration, Count: l.Count,
 		Patience: l.Patience, Settle: l.Settle, Check: l.Check,
 	}
 	if err := cfg.Validate(); err != nil {
 		return usageError{fmt.Errorf("load: %w", err)}
 	}
+	if err := canCreate(l.Plot); err != nil {
+		return usageError{fmt.Errorf("load: --plot: %w", err)}
+	}
 	endProgress := func() {}
 	if c.terminal != nil {
-		cfg.Progress, endProgress = showProgress(c.terminal)
+		cfg.Progress, endProgress = l.showProgress(c.terminal)
 	}
 	report, err := load.Run(ctx, cfg)
 	endProgress()
 	if err != nil {
-		return fmt.Errorf("load: %w", err)
+		return fmt.Errorf("load: %w", l.hint(err))
 	}
 	if l.JSON {
 		encoder := json.NewEncoder(c.Out)
@@ -57,25 +71,75 @@ func (l loadCommand) Run(ctx context.Context, c console) error {
 	} else if _, err := fmt.Fprint(c.Out, report.Text()); err != nil {
 		return err
 	}
+	if l.Plot != "" {
+		if err := os.WriteFile(l.Plot, plotLoad(&report), 0o644); err != nil {
+			return fmt.Errorf("load: --plot: %w", err)
+		}
+	}
 	if err := report.Fault(); err != nil {
 		return fmt.Errorf("load: %w", err)
 	}
 	return nil
 }
 
+// addresses is where the servers listen: the arguments, or all servers of the topology.
+func (l loadCommand) addresses() (all []string, err error) {
+	if len(l.Addresses) > 0 {
+		return l.Addresses, nil
+	}
+	s, err := loadSettings(enoughPorts)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range s.graph.Servers() {
+		address, err := s.serverAddress(name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, address)
+	}
+	return all, nil
+}
+
+// hint says what to do if no server listens where the topology has one.
+func (l loadCommand) hint(err error) error {
+	if len(l.Addresses) == 0 && errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%w (no server listens there: start the herd with herd up, or give the servers' addresses)", err)
+	}
+	return err
+}
+
+// canCreate checks that a file can probably be created, before the work whose result it gets;
+// "" is valid. It creates nothing.
+func canCreate(path string) error {
+	if path == "" {
+		return nil
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return fmt.Errorf("%s is a directory", path)
+	}
+	dir := filepath.Dir(path)
+	if info, err := os.Stat(dir); err != nil {
+		return err
+	} else if !info.IsDir() {
+		return fmt.Errorf("%s is not a directory", dir)
+	}
+	return nil
+}
+
 // showProgress shows progress on one line of a terminal; end clears the line.
-func showProgress(terminal io.Writer) (show func(load.Progress), end func()) {
+func (l loadCommand) showProgress(terminal io.Writer) (show func(load.Progress), end func()) {
 	show = func(p load.Progress) {
-		fmt.Fprintf(terminal, "\r\x1b[K%.0f s: %d replies, %.0f per second", p.Elapsed.Seconds(), p.Replies, float64(p.Recent)/p.Since.Seconds())
+		done := max(p.Elapsed.Seconds()/l.Duration.Seconds(), float64(p.Replies)/float64(l.Count))
+		fmt.Fprintf(terminal, "\r\x1b[K%s %.0f s, %s replies, %s per second", progressBar(done), p.Elapsed.Seconds(),
+			plot.Number(float64(p.Replies)), plot.Number(math.Round(float64(p.Recent)/p.Since.Seconds())))
 	}
 	return show, func() { fmt.Fprint(terminal, "\r\x1b[K") }
 }
 
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+// progressBar is a bar that shows which part is done, from 0 to 1.
+func progressBar(done float64) string {
+	const width = 24
+	filled := int(min(1, max(0, done)) * width)
+	return "[" + strings.Repeat("#", filled) + strings.Repeat("-", width-filled) + "]"
 }

@@ -33,18 +33,27 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// commands is the command line. Each command is in a file of its name.
+// commands is the command line. Each command is in a file of its name. The tags exit0 and
+// exit1 are what these exit statuses mean where they are not exitMeanings; the settings that
+// a command reads are in environment.
 type commands struct {
-	Up          upCommand          `cmd:"" help:"Run the whole herd in one process."`
-	Serve       serveCommand       `cmd:"" help:"Run one server of the herd, with the NATS server at HERD_NATS_URL."`
+	Up          upCommand          `cmd:"" help:"Run the whole herd in one process." exit0:"stopped by Ctrl-C (SIGINT) or SIGTERM" exit1:"the herd could not start, a server failed, or records were left over at the end"`
+	Serve       serveCommand       `cmd:"" help:"Run one server of the herd, with the NATS server at HERD_NATS_URL." exit0:"stopped by Ctrl-C (SIGINT) or SIGTERM" exit1:"the server could not start, it failed, or records were left over at the end"`
+	Ask         askCommand         `cmd:"" help:"Send commands to a server as a client, and print the replies." exit0:"every command was answered, if only with ?" exit1:"no connection, or a reply is missing"`
+	Get         getCommand         `cmd:"" help:"Print a client's record at every server, and whether the servers agree." exit0:"every server has the same record of the client" exit1:"records differ, no server knows the client, a server does not reply, or NATS failed"`
+	Status      statusCommand      `cmd:"" help:"Print the status of the running herd; exit 0 if it has no problem." exit0:"the herd has no problem; with --watch, stopped by Ctrl-C" exit1:"the herd has problems, which are printed, or NATS failed"`
+	Reload      reloadCommand      `cmd:"" help:"Ask servers to read their topology file, certificates and keys again." exit0:"every server has reloaded" exit1:"a server does not reply, or could not reload everything"`
+	Load        loadCommand        `cmd:"" help:"Run a bounded load against running servers, and check every reply." exit0:"every reply was right, and no record was lost" exit1:"a reply was wrong or missing, a record was lost or differs, or the load could not start"`
 	Topology    topologyCommand    `cmd:"" help:"Check the topology and print it."`
 	BusConfig   busConfigCommand   `cmd:"" help:"Write keys, and a nats-server configuration that restricts each server to its own edges."`
-	Status      statusCommand      `cmd:"" help:"Print the status of the running herd; exit 0 if it has no problem."`
-	Reload      reloadCommand      `cmd:"" help:"Ask servers to read their topology file, certificates and keys again."`
-	Load        loadCommand        `cmd:"" help:"Run a bounded load against running servers, and check every reply."`
-	Healthcheck healthcheckCommand `cmd:"" help:"Exit 0 if the server at HERD_OPS_LISTEN is ready."`
-	Env         envCommand         `cmd:"" help:"Print every environment variable with its default, its value and its meaning."`
+	Healthcheck healthcheckCommand `cmd:"" help:"Exit 0 if the server at HERD_OPS_LISTEN is ready." exit0:"ready" exit1:"not ready, or no answer"`
+	Env         envCommand         `cmd:"" help:"Print every environment variable with its default, its value and its meaning." exit0:"the environment is valid"`
+	Completion  completionCommand  `cmd:"" help:"Print a script that completes commands in a shell."`
+	Manpage     manpageCommand     `cmd:"" help:"Print the manual page, in roff."`
 	Version     versionCommand     `cmd:"" help:"Print the versions of herd, Go and NATS."`
+	Help        helpCommand        `cmd:"" help:"Print help, for herd or for a command."`
+
+	ShowVersion versionFlag `name:"version" help:"Print the versions, as herd version."`
 }
 
 // console is where a command writes: its output to Out, errors and the life-cycle log
@@ -53,6 +62,8 @@ type console struct {
 	Out, Err io.Writer
 	// log is below Err. It never blocks: a standard error that nobody reads costs lines.
 	log *logwriter.Writer
+	// stdout is standard output itself, for bytes that must not change. It may be a terminal.
+	stdout io.Writer
 	// terminal is standard error itself, to show progress on, or nil if that is no
 	// terminal.
 	terminal io.Writer
@@ -69,22 +80,17 @@ type usageError struct{ error }
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	c := newConsole(stdout, stderr)
 	defer c.log.Flush(logFlush)
-	var helped bool
-	parser := kong.Must(&commands{},
-		kong.Name("herd"),
-		kong.Description("A herd of servers that track the locations of mobile clients."),
-		kong.Writers(stdout, stderr),
-		kong.Exit(func(int) { helped = true }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(c),
-	)
+	var done bool // what the command line asks for is printed
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parser := newParser(kong.Writers(stdout, stderr), kong.Exit(func(int) { done = true }), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(c))
 	command, err := parser.Parse(args)
 	switch {
-	case helped:
+	case done:
 		return exitOK
 	case err != nil:
-		fmt.Fprintf(c.Err, "herd: %v (see herd --help)\n", err)
+		fmt.Fprintf(c.Err, "herd: %v (see herd help)\n", err)
 		return exitUsage
 	}
 	err = command.Run()
@@ -101,9 +107,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 }
 
+func newParser(options ...kong.Option) *kong.Kong {
+	return kong.Must(&commands{}, append(options,
+		kong.Name("herd"),
+		kong.Description("A herd of servers that track the locations of mobile clients."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Help(printHelp),
+	)...)
+}
+
 func newConsole(stdout, stderr io.Writer) console {
 	log := logwriter.New(stderr, linesLost)
-	c := console{Out: printable.Writer(stdout), Err: printable.Writer(log), log: log}
+	c := console{Out: printable.Writer(stdout), Err: printable.Writer(log), log: log, stdout: stdout}
 	if isTerminal(stderr) {
 		c.terminal = stderr
 	}

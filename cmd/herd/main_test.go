@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -21,7 +20,7 @@ const openFiles = "TEST_OPEN_FILES"
 
 func TestMain(m *testing.M) {
 	if limit, err := strconv.ParseUint(os.Getenv(openFiles), 10, 64); err == nil {
-		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: limit, Max: limit}); err != nil {
+		if err := setOpenFilesLimit(limit); err != nil {
 			panic(err)
 		}
 	}

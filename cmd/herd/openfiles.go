@@ -1,16 +1,20 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 
 	"herd/node/opshttp"
 	"herd/places/stack"
 )
 
+// manyConns is how many connections are enough for somebody who has not set HERD_MAX_CONNS.
+const manyConns = 1000
+
 // limitConns limits the clients' connections of each server, so that the process does not
 // run out of file descriptors: NATS, the journals, the logs, the operators' HTTP and the
 // sources of places must go on when clients use up theirs. It warns if that is less than
-// HERD_MAX_CONNS. It returns the limit for each server; 0 if none is needed.
+// HERD_MAX_CONNS, unless nobody has chosen that and there is room for manyConns. It returns the limit for each server; 0 if none is needed.
 func (s settings) limitConns(log *slog.Logger, servers int) (files int) {
 	limit, known := openFilesLimit()
 	if !known {
@@ -26,7 +30,11 @@ func (s settings) limitConns(log *slog.Logger, servers int) (files int) {
 	if files >= s.limits.Conns {
 		return 0
 	}
-	log.Warn("HERD_MAX_CONNS is more than the limit of open files allows: further clients wait, so raise that limit (ulimit -n)",
+	level := slog.LevelWarn
+	if s.defaultConns && files >= manyConns {
+		level = slog.LevelInfo
+	}
+	log.Log(context.Background(), level, "HERD_MAX_CONNS is more than the limit of open files allows: further clients wait, so raise that limit (ulimit -n)",
 		"HERD_MAX_CONNS", s.limits.Conns, "open_files", limit, "client_connections", files)
 	return files
 }

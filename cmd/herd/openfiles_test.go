@@ -53,6 +53,11 @@ func TestLimitConns(t *testing.T) {
 		if warned := strings.Contains(log.String(), "level=WARN"); warned != (want > 0) {
 			t.Errorf("HERD_MAX_CONNS=%d: the log is %q", conns, log.String())
 		}
+		log.Reset()
+		s.defaultConns = true
+		if got := s.limitConns(slog.New(slog.NewTextHandler(&log, nil)), 1); got != want || strings.Contains(log.String(), "level=WARN") != (want > 0 && want < manyConns) {
+			t.Errorf("HERD_MAX_CONNS=%d by default: the limit is %d, want %d; the log is %q", conns, got, want, log.String())
+		}
 	}
 }
 

@@ -10,8 +10,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -53,8 +55,9 @@ type server struct {
 }
 
 // newProcess opens the client port of each server in names at the address of the same
-// index, and the operator HTTP port at opsAddress, unless that is "".
-func newProcess(s settings, c console, hangups <-chan os.Signal, names, addresses []string, opsAddress string) (*process, error) {
+// index, and the operator HTTP port at opsAddress, unless that is "". It checks that
+// natsAddress, unless that is "", is free for a NATS server.
+func newProcess(s settings, c console, hangups <-chan os.Signal, names, addresses []string, opsAddress, natsAddress string) (*process, error) {
 	p := &process{
 		settings: s,
 		graph:    s.graph,
@@ -67,7 +70,7 @@ func newProcess(s settings, c console, hangups <-chan os.Signal, names, addresse
 			return nil, err
 		}
 	}
-	if err := p.listen(names, addresses, opsAddress); err != nil {
+	if err := p.listen(names, addresses, opsAddress, natsAddress); err != nil {
 		p.closeListeners()
 		return nil, err
 	}
@@ -86,21 +89,64 @@ func (p *process) lockData() error {
 	return nil
 }
 
-func (p *process) listen(names, addresses []string, opsAddress string) (err error) {
-	for i, name := range names {
-		ln, err := net.Listen("tcp", addresses[i])
+// listen opens all ports. Its error names each address that cannot be opened.
+func (p *process) listen(names, addresses []string, opsAddress, natsAddress string) error {
+	var faults []portFault
+	open := func(address, what, variable string) net.Listener {
+		ln, err := net.Listen("tcp", address)
 		if err != nil {
-			return fmt.Errorf("client port of %s: %w (choose another with HERD_LISTEN)", name, err)
+			faults = append(faults, portFault{address, what, variable, err})
 		}
-		p.servers = append(p.servers, server{name: name, clients: ln})
+		return ln
 	}
-	if opsAddress == "" {
+	for i, name := range names {
+		if ln := open(addresses[i], "clients of "+name, "HERD_LISTEN"); ln != nil {
+			p.servers = append(p.servers, server{name: name, clients: ln})
+		}
+	}
+	if opsAddress != "" {
+		p.ops = open(opsAddress, "operators", "HERD_OPS_LISTEN")
+	}
+	if natsAddress != "" {
+		if ln := open(natsAddress, "NATS", "HERD_NATS_LISTEN"); ln != nil {
+			ln.Close() // the NATS server opens it
+		}
+	}
+	return portsError(faults)
+}
+
+// portFault is an address at which the process cannot listen, and the variable that chooses
+// another one.
+type portFault struct {
+	address, what, variable string
+	err                     error
+}
+
+// portsError is an error for all addresses at which the process cannot listen; nil for none.
+func portsError(faults []portFault) error {
+	if len(faults) == 0 {
 		return nil
 	}
-	if p.ops, err = net.Listen("tcp", opsAddress); err != nil {
-		return fmt.Errorf("operator HTTP port: %w (choose another with HERD_OPS_LISTEN, or off)", err)
+	var lines, variables []string
+	hint := ""
+	for _, f := range faults {
+		reason := f.err.Error()
+		if op := (*net.OpError)(nil); errors.As(f.err, &op) {
+			reason = op.Err.Error() // without the address
+		}
+		lines = append(lines, fmt.Sprintf("%s for %s: %s", f.address, f.what, reason))
+		if !slices.Contains(variables, f.variable) {
+			variables = append(variables, f.variable)
+		}
+		if errors.Is(f.err, syscall.EADDRINUSE) {
+			hint = "is another herd running? "
+		}
 	}
-	return nil
+	hint += "set " + strings.Join(variables, ", ") + " to use other addresses; port 0 takes a free port"
+	if len(lines) == 1 {
+		return fmt.Errorf("cannot listen at %s (%s)", lines[0], hint)
+	}
+	return fmt.Errorf("cannot listen at %d addresses:\n  %s\n%s", len(lines), strings.Join(lines, "\n  "), hint)
 }
 
 // closeListeners releases the ports of a process that will not run.
@@ -119,6 +165,9 @@ func (p *process) run(ctx context.Context, urls []string, ready func()) error {
 	source := stack.New(p.placesConfig())
 	p.settings.limits.Files = p.settings.limitConns(p.log, len(p.servers))
 	p.settings.limits.MapBytes = p.settings.limitMaps(p.log, p.servers)
+	if names := p.graph.Servers(); len(names) == 1 {
+		p.log.Info("a herd of one server: the topology is a single name, without edges", "node", names[0], "HERD_TOPOLOGY", p.settings.topology)
+	}
 	epoch := uint64(time.Now().UnixNano())
 	reload := func() ([]string, error) { return p.reload(ctx) }
 	for i := range p.servers {

@@ -14,7 +14,7 @@ import (
 )
 
 type reloadCommand struct {
-	Names []string `arg:"" optional:"" name:"name" help:"Servers (default: all of the topology)."`
+	Names []string `arg:"" optional:"" name:"name" predictor:"server" help:"Servers (default: all of the topology)."`
 }
 
 // reloadTimeout is how long a server may take to reload: replacing edges takes up to

@@ -3,7 +3,7 @@ package main
 import "context"
 
 type serveCommand struct {
-	Name string `arg:"" optional:"" help:"Name of the server in the topology (default: HERD_NAME)."`
+	Name string `arg:"" optional:"" predictor:"server" help:"Name of the server in the topology (default: HERD_NAME)."`
 }
 
 // Run runs one server of the herd.
@@ -29,7 +29,7 @@ func (s serveCommand) Run(ctx context.Context, c console) error {
 	if address == "" {
 		address = defaultAddress(clientPort, index)
 	}
-	p, err := newProcess(settings, c, hangups, []string{name}, []string{address}, settings.opsAddress(index))
+	p, err := newProcess(settings, c, hangups, []string{name}, []string{address}, settings.opsAddress(index), "")
 	if err != nil {
 		return err
 	}

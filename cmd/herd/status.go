@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"herd/bus"
@@ -15,8 +16,10 @@ import (
 )
 
 type statusCommand struct {
-	Wait time.Duration `help:"Maximum time to wait until the herd has no problem." placeholder:"30s"`
-	JSON bool          `name:"json" help:"Print JSON."`
+	Wait     time.Duration `help:"Maximum time to wait until the herd has no problem." placeholder:"30s" xor:"wait,watch"`
+	Watch    bool          `help:"Print the status again and again, until Ctrl-C. On a terminal it stays in place." xor:"wait,watch"`
+	Interval time.Duration `default:"2s" help:"With --watch: time between two looks, 100ms at least."`
+	JSON     bool          `name:"json" help:"Print JSON; with --watch one line each time."`
 }
 
 const (
@@ -34,16 +37,22 @@ const (
 
 // Run prints the status of the running herd. Its error names no problem: they are printed.
 func (s statusCommand) Run(ctx context.Context, c console) error {
-	settings, err := loadSettings(func(c *checker, s settings) { c.hasSeeds(s, access.OpsUser) })
+	settings, err := loadSettings(func(check *checker, loaded settings) {
+		check.hasSeeds(loaded, access.OpsUser)
+		if s.Interval < leastInterval {
+			check.fault("--interval", "%v is not at least %v", s.Interval, leastInterval)
+		}
+	})
 	if err != nil {
 		return err
 	}
+	if s.Watch {
+		return s.watch(ctx, c, settings)
+	}
 	h, err := s.await(ctx, settings)
 	switch {
-	case errors.Is(err, bus.ErrDenied):
-		return fmt.Errorf("status: %w (use the operators' key: %s)", err, opsKeyExample)
 	case err != nil:
-		return fmt.Errorf("status: %w", err)
+		return fmt.Errorf("status: %w", busHint(err))
 	case s.JSON:
 		encoder := json.NewEncoder(c.Out)
 		encoder.SetIndent("", "  ")
@@ -60,6 +69,17 @@ func (s statusCommand) Run(ctx context.Context, c console) error {
 }
 
 var errProblems = errors.New("status: the herd has problems")
+
+// busHint says what to do about an error of the bus.
+func busHint(err error) error {
+	switch {
+	case errors.Is(err, bus.ErrDenied):
+		return fmt.Errorf("%w (use the operators' key: %s)", err, opsKeyExample)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%w (is the herd running, and is HERD_NATS_URL the address of its NATS server?)", err)
+	}
+	return err
+}
 
 // opsKeyExample shows how to set the operators' key.
 const opsKeyExample = "HERD_NATS_SEED=…/" + access.OpsUser + keydir.SeedExt
@@ -101,7 +121,7 @@ func look(ctx context.Context, s settings, earlier status.Herd) (status.Herd, er
 	defer cancel()
 	names := s.graph.Servers()
 	var replies []status.Server
-	err := natsbus.Ask(ctx, s.busConfig(s.busURLs(), access.OpsUser), status.Endpoint, func(r natsbus.Reply) (more bool) {
+	err := natsbus.Ask(ctx, s.busConfig(s.busURLs(), access.OpsUser), status.Endpoint, nil, func(r natsbus.Reply) (more bool) {
 		var one status.Server
 		if json.Unmarshal(r.Data, &one) != nil || one.Server != r.Server {
 			return true

@@ -2,11 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
-	"net"
+	"log/slog"
+	"os"
+	"regexp"
 	"strings"
-	"text/tabwriter"
 
 	"herd/bus"
 	"herd/cmd/internal/logwriter"
@@ -31,9 +32,24 @@ func (upCommand) Run(ctx context.Context, c console) error {
 	for i := range names {
 		addresses[i] = s.clientAddress(i)
 	}
-	p, err := newProcess(s, c, hangups, names, addresses, s.opsAddress(0))
+	if c.terminal != nil && os.Getenv("HERD_LOG_LEVEL") == "" {
+		s.logLevel = slog.LevelWarn
+	}
+	natsAddress := ""
+	if len(s.natsURLs) == 0 {
+		natsAddress = s.natsListen
+	}
+	p, err := newProcess(s, c, hangups, names, addresses, s.opsAddress(0), natsAddress)
 	if err != nil {
 		return err
+	}
+	showLog := func() {}
+	if c.terminal != nil { // the banner comes first
+		showLog = c.log.Hold(0)
+		defer showLog()
+	}
+	if s.name != "" {
+		p.log.Warn("HERD_NAME is ignored: up runs all servers", "HERD_NAME", s.name)
 	}
 	p.whole = true
 	urls := s.natsURLs
@@ -49,39 +65,94 @@ func (upCommand) Run(ctx context.Context, c console) error {
 	banner := logwriter.New(c.Out, linesLost) // standard output may be a pipe that nobody reads
 	defer banner.Flush(logFlush)
 	return p.run(ctx, urls, func() {
-		c.log.Flush(logFlush / 10)
-		p.printBanner(banner, urls)
+		// Both outputs may be the same pipe: no line of the log may come within the banner.
+		release := c.log.Hold(logFlush / 10)
+		banner.Write([]byte(p.banner(urls)))
+		banner.Flush(logFlush)
+		release()
+		showLog()
 	})
 }
 
-// printBanner prints the addresses of the servers, and a command to try. It is called
-// when the herd is ready, so that it follows the log of the start.
-func (p *process) printBanner(out io.Writer, urls []string) {
+// banner is the addresses of the servers, and commands to try. It is printed when the herd
+// is ready, or does not get ready within a second.
+func (p *process) banner(urls []string) string {
+	var b strings.Builder
 	g := p.settings.graph
-	fmt.Fprintf(out, "\nherd %s on bus %s\n\n", p.settings.topology, bus.RedactURLs(urls))
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "SERVER\tCLIENTS\tNEIGHBOURS")
+	fmt.Fprintf(&b, "herd %s on bus %s\n\n", p.settings.topology, bus.RedactURLs(urls))
+	rows := [][]string{{"SERVER", "CLIENTS", "NEIGHBOURS"}}
 	for _, s := range p.servers {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", s.name, s.clients.Addr(), strings.Join(g.Neighbours(s.name), " "))
+		rows = append(rows, []string{s.name, s.clients.Addr().String(), strings.Join(g.Neighbours(s.name), " ")})
 	}
-	w.Flush()
+	b.WriteString(formatTable(rows, 0) + "\n")
+	if len(p.servers) == 1 {
+		fmt.Fprintf(&b, "A herd of one server: the topology %s is a single name, without edges.\n", p.settings.topology)
+	}
 	if p.ops != nil {
-		fmt.Fprintf(out, "\nFor operators: http://%s/readyz\n", p.ops.Addr())
+		fmt.Fprintf(&b, "For operators: http://%s/readyz and /metrics\n", dialable(p.ops.Addr().String()))
 	}
-	if p.settings.clientTLS == nil && len(p.settings.proxies) == 0 {
-		fmt.Fprintf(out, "\nTry:\n\n%s\n\n", tryLine(p.servers[0].clients.Addr()))
+	b.WriteString(p.notReady())
+	if t := p.settings.clientTLS; len(p.settings.proxies) == 0 && (t == nil || t.authorityFile == "") {
+		fmt.Fprintf(&b, "\nTry:\n\n%s\n", p.exampleCommands())
 	}
+	b.WriteString("Ctrl-C stops the herd.\n\n")
+	return b.String()
 }
 
-// tryLine is a shell command that reports a client's location and asks for two places
-// near it. The flag -w makes every implementation of nc exit.
-func tryLine(address net.Addr) string {
-	host, port, err := net.SplitHostPort(address.String())
-	if err != nil {
+// notReady is a line that says why servers are not ready; "" if all are.
+func (p *process) notReady() string {
+	var first error
+	others := 0
+	for _, s := range p.servers {
+		switch err := s.node.Ready(); {
+		case err == nil:
+		case first == nil:
+			first = err
+		default:
+			others++
+		}
+	}
+	if first == nil {
 		return ""
 	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
+	line := fmt.Sprintf("Not ready yet: %v", first)
+	if errors.Is(first, bus.ErrDenied) && p.embedded == nil && !p.settings.authenticates() {
+		line += "; no key is set: see HERD_NATS_SEED"
 	}
-	return fmt.Sprintf(`printf 'IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 %%s\nWHATSAT kiwi.cs.ucla.edu 10 2\n' "$(date +%%s)" | nc -w 2 %s %s`, host, port)
+	switch others {
+	case 0:
+	case 1:
+		line += " (nor is 1 other server)"
+	default:
+		line += fmt.Sprintf(" (nor are %d other servers)", others)
+	}
+	return line + "\n"
+}
+
+// exampleCommands are shell commands that report a client's location and ask for two places
+// near it.
+func (p *process) exampleCommands() string {
+	ask := invocation(os.Args[0]) + " ask"
+	if t := p.settings.clientTLS; t != nil {
+		ask += " --ca " + t.certFile // its own certificate is as good as its CA's
+	}
+	if address := dialable(p.servers[0].clients.Addr().String()); address != defaultAddress(clientPort, 0) {
+		ask += " " + address
+	}
+	return fmt.Sprintf("  %s \"IAMAT kiwi +34.07-118.45 $(date +%%s)\"\n  %s 'WHATSAT kiwi 10 2'\n", ask, ask)
+}
+
+// goRunPath matches the path of a program that `go run` has built, in a temporary directory
+// or in the build cache.
+var goRunPath = regexp.MustCompile(`[/\\]go-build[0-9]*[/\\]|[/\\][0-9a-f]{64}-d[/\\]`)
+
+// invocation is how to run this program again, which was run as arg0.
+func invocation(arg0 string) string {
+	switch {
+	case goRunPath.MatchString(arg0):
+		return "go run ./cmd/herd"
+	case strings.ContainsAny(arg0, " '\"$&;()<>*?"):
+		return quoteShell(arg0)
+	}
+	return arg0
 }

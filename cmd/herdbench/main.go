@@ -81,6 +81,9 @@ func (o options) validate() error {
 	if o.Duration < 10*time.Millisecond || o.Duration > time.Hour {
 		faults = append(faults, fmt.Errorf("--duration: %v is not between 10ms and 1h", o.Duration))
 	}
+	if runtime.GOOS != "linux" && !o.List {
+		faults = append(faults, errors.New("herdbench runs on Linux only: it reads processor time and memory from /proc"))
+	}
 	if slices.Contains(o.Sections, "builds") && o.Old == "" {
 		faults = append(faults, errors.New("--sections builds needs --old"))
 	}
@@ -128,7 +131,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var o options
 	var helped bool
 	parser := kong.Must(&o, kong.Name("herdbench"), kong.Writers(stdout, stderr), kong.Exit(func(int) { helped = true }),
-		kong.Description("Compare a herd with alternatives and with the limits of the machine."))
+		kong.Description("Compare a herd with alternatives and with the limits of the machine. Linux only."))
 	_, err := parser.Parse(args)
 	if helped {
 		return 0

@@ -122,7 +122,7 @@ func TestMaps(t *testing.T) {
 	}
 }
 
-func TestEdgeText(t *testing.T) {
+func TestEdgesText(t *testing.T) {
 	for want, e := range map[string]Edge{
 		"B (down, no heartbeat yet)":       {Peer: "B", BeatAge: -1},
 		"B (down, last heartbeat 4 s ago)": {Peer: "B", BeatAge: 4.2},
@@ -130,8 +130,12 @@ func TestEdgeText(t *testing.T) {
 		"B (not in step, 7 waiting)":       {Peer: "B", Up: true, Waiting: 7},
 		"B (in step)":                      {Peer: "B", Up: true, InStep: true},
 	} {
-		if got := (Herd{}).edgeText(e); got != want {
-			t.Errorf("edgeText = %q, want %q", got, want)
+		if got := (Herd{}).edgesText([]Edge{e}); got != want {
+			t.Errorf("edgesText = %q, want %q", got, want)
 		}
+	}
+	edges := []Edge{{Peer: "A", Up: true, InStep: true}, {Peer: "B", Up: true, InStep: true}, {Peer: "C", Up: true, Waiting: 1}, {Peer: "D", Up: true, InStep: true}}
+	if got, want := (Herd{}).edgesText(edges), "A, B (in step), C (not in step, 1 waiting), D (in step)"; got != want {
+		t.Errorf("edgesText = %q, want %q", got, want)
 	}
 }

@@ -17,11 +17,7 @@ func (h Herd) Text() string {
 		if !s.Ready {
 			ready = "no"
 		}
-		var edges []string
-		for _, e := range s.Edges {
-			edges = append(edges, h.edgeText(e))
-		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%s\n", s.Server, ready, s.Records, s.Digest, s.Clients, strings.Join(edges, ", "))
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%s\n", s.Server, ready, s.Records, s.Digest, s.Clients, h.edgesText(s.Edges))
 	}
 	for _, name := range h.Missing {
 		fmt.Fprintf(w, "%s\tno reply\t\t\t\t\n", name)
@@ -84,9 +80,23 @@ func (e Edge) state() string {
 	return "in step"
 }
 
-// edgeText is the state of an edge. A neighbour that does not reply may have stopped a
+// edgesText is the state of edges: each neighbour with a state of its own, those that have
+// the same one behind each other once.
+func (h Herd) edgesText(edges []Edge) string {
+	var groups []string
+	for i, e := range edges {
+		text := e.Peer
+		if state := h.edgeState(e); i == len(edges)-1 || h.edgeState(edges[i+1]) != state {
+			text += " (" + state + ")"
+		}
+		groups = append(groups, text)
+	}
+	return strings.Join(groups, ", ")
+}
+
+// edgeState is the state of an edge. A neighbour that does not reply may have stopped a
 // moment ago, before its neighbours notice: its edges are not called in step.
-func (h Herd) edgeText(e Edge) string {
+func (h Herd) edgeState(e Edge) string {
 	state := e.state()
 	if e.Up && slices.Contains(h.Missing, e.Peer) {
 		state = "no reply"
@@ -94,5 +104,5 @@ func (h Herd) edgeText(e Edge) string {
 	if e.Waiting > 0 {
 		state += fmt.Sprintf(", %d waiting", e.Waiting)
 	}
-	return e.Peer + " (" + state + ")"
+	return state
 }

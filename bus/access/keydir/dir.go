@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"herd/bus/access"
+	"runtime"
 )
 
 // dir is a directory that this process has locked. Changes are prepared with put and
@@ -184,6 +185,9 @@ func (d *dir) commit(gone []string) (revoked map[string]string, err error) {
 		}
 	}
 	d.pending = nil
+	if runtime.GOOS == "windows" { // it cannot flush a directory
+		return revoked, nil
+	}
 	f, err := os.Open(d.path)
 	if err != nil {
 		return nil, err

@@ -57,7 +57,7 @@ func contents(t *testing.T, dir string) map[string]string {
 			return err
 		}
 		text, err := os.ReadFile(path)
-		all[strings.TrimPrefix(path, dir+"/")] = fmt.Sprintf("%v\n%s", info.Mode(), text)
+		all[strings.TrimPrefix(filepath.ToSlash(path), filepath.ToSlash(dir)+"/")] = fmt.Sprintf("%v\n%s", info.Mode(), text)
 		return err
 	})
 	if err != nil {

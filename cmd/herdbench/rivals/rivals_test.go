@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -14,6 +15,10 @@ var lab *Lab
 
 func TestMain(m *testing.M) {
 	RunChild()
+	if runtime.GOOS != "linux" {
+		fmt.Println("skipped: herdbench runs on Linux only")
+		os.Exit(0)
+	}
 	os.Exit(runTests(m))
 }
 

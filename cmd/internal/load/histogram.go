@@ -61,6 +61,26 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 	return h.max
 }
 
+// Bucket is a range of durations, from From to To, both included.
+type Bucket struct {
+	From, To time.Duration
+	Count    int
+}
+
+// Buckets returns the buckets that are not empty, in order.
+func (h *Histogram) Buckets() (all []Bucket) {
+	for i, n := range h.counts {
+		if n > 0 {
+			b := Bucket{To: min(h.max, time.Duration(bucketEnd(i))), Count: int(n)}
+			if i > 0 {
+				b.From = time.Duration(bucketEnd(i-1)) + 1
+			}
+			all = append(all, b)
+		}
+	}
+	return all
+}
+
 // bucket is the index of the bucket that counts v: by its octave, and within that by its
 // highest bits.
 func bucket(v uint64) int {

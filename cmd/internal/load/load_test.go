@@ -151,10 +151,50 @@ func TestHonest(t *testing.T) {
 			if n := r.Latencies.Total(); n != 1000 {
 				t.Errorf("%d latencies", n)
 			}
+			checkFigures(t, r)
 			if _, err := json.Marshal(&r); err != nil {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// checkFigures checks that the figures of the servers, the buckets and the samples of a report
+// add up.
+func checkFigures(t *testing.T, r Report) {
+	t.Helper()
+	replies, latencies := 0, uint64(0)
+	for i := range r.Servers {
+		f := &r.Servers[i]
+		if f.Address != r.Addresses[i] || f.Server != []string{"A", "B_2", "C"}[i] || !strings.Contains(r.Text(), "\n"+f.Server+" ") {
+			t.Errorf("figures of %q at %s", f.Server, f.Address)
+		}
+		replies += f.Replies
+		latencies += f.Latencies.Total()
+	}
+	if replies != r.Replies || latencies != r.Latencies.Total() || strings.Contains(r.Text(), "\nall ") != (len(r.Servers) > 1) {
+		t.Errorf("the servers have %d replies and %d latencies:\n%s", replies, latencies, r.Text())
+	}
+	counted, end := 0, time.Duration(-1)
+	for _, b := range r.Latencies.Buckets() {
+		if b.From <= end || b.To < b.From {
+			t.Errorf("a bucket from %v to %v, after %v", b.From, b.To, end)
+		}
+		counted += b.Count
+		end = b.To
+	}
+	if counted != r.Replies || end != r.Latencies.Max() {
+		t.Errorf("the buckets have %d replies, up to %v", counted, end)
+	}
+	last := Sample{}
+	for _, s := range r.Samples {
+		if s.Elapsed <= last.Elapsed || s.Replies < last.Replies {
+			t.Errorf("sample %+v after %+v", s, last)
+		}
+		last = s
+	}
+	if last.Replies != r.Replies || last.Elapsed < r.Elapsed {
+		t.Errorf("the last sample is %+v", last)
 	}
 }
 

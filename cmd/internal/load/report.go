@@ -1,9 +1,12 @@
 package load
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
+	"text/tabwriter"
 	"time"
 )
 
@@ -24,11 +27,27 @@ type Report struct {
 	Unsent      int           // commands that were due at Rate while Pipeline were in flight
 	Elapsed     time.Duration // from the start to the last reply
 	Latencies   Histogram     // of all replies
+	Servers     []Figures     // of each server that commands were sent to
+	Samples     []Sample      // of all replies, at even intervals of 100 ms or more; the last one is at the end
 	WrongSome   []WrongReply  // some of the wrong replies
 	Errors      []string      // some of the errors
 	Failures    int           // number of errors
 	Replication *Replication  // nil: not measured
 	Check       *Check        // nil: not done
+}
+
+// Figures are the replies of one server.
+type Figures struct {
+	Address   string
+	Server    string // its name; "" if it did not reply
+	Replies   int
+	Latencies Histogram
+}
+
+// Sample is the number of replies up to a time.
+type Sample struct {
+	Elapsed time.Duration
+	Replies int
 }
 
 // WrongReply is a reply that is not correct for its command. Without a command, it is
@@ -47,9 +66,26 @@ func (r *run) sum(report *Report) {
 		report.Updates += c.updates
 		report.Wrong += c.wrong
 		report.Latencies.Add(&c.latencies)
+		report.addTo(c)
 	}
+	report.Samples = r.samples
 	report.Unanswered = report.Commands - report.Replies
 	report.WrongSome, report.Errors, report.Failures = r.wrong, r.errs, r.failures
+}
+
+// addTo adds the figures of a connection to those of its server.
+func (r *Report) addTo(c *conn) {
+	i := slices.IndexFunc(r.Servers, func(f Figures) bool { return f.Address == c.target.address })
+	if i < 0 {
+		i = len(r.Servers)
+		r.Servers = append(r.Servers, Figures{Address: c.target.address})
+	}
+	f := &r.Servers[i]
+	if name := c.target.name.Load(); name != nil {
+		f.Server = *name
+	}
+	f.Replies += int(c.done.Load())
+	f.Latencies.Add(&c.latencies)
 }
 
 // Answered is the number of replies per second, until the last of them.
@@ -127,7 +163,7 @@ func (r *Report) Text() string {
 		if r.Rate > 0 {
 			from = "since the command was due"
 		}
-		line("latency     p50 %v, p99 %v, p99.9 %v, max %v, %s", short(h.Quantile(.5)), short(h.Quantile(.99)), short(h.Quantile(.999)), short(h.Max()), from)
+		line("latency     p50 %v, p99 %v, p99.9 %v, max %v, %s", Short(h.Quantile(.5)), Short(h.Quantile(.99)), Short(h.Quantile(.999)), Short(h.Max()), from)
 	}
 	if c := r.Check; c != nil && c.Servers > 0 {
 		which := "all"
@@ -149,11 +185,36 @@ func (r *Report) Text() string {
 	if more := r.Failures - len(r.Errors); more > 0 {
 		line("and %s", plural(more, "more error"))
 	}
+	b.WriteString(r.table())
 	return b.String()
 }
 
-// short is d rounded to two or three digits.
-func short(d time.Duration) time.Duration {
+// table has a row for each server, and one for all.
+func (r *Report) table() string {
+	if r.Latencies.Total() == 0 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("\n")
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SERVER\tADDRESS\tREPLIES\tPER SECOND\tP50\tP99\tP99.9\tMAX")
+	row := func(server, address string, replies int, h *Histogram) {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%v\t%v\t%v\t%v\n", server, address, count(replies), count(int(perSecond(replies, r.Elapsed)+0.5)),
+			Short(h.Quantile(.5)), Short(h.Quantile(.99)), Short(h.Quantile(.999)), Short(h.Max()))
+	}
+	for i := range r.Servers {
+		f := &r.Servers[i]
+		row(cmp.Or(f.Server, "-"), f.Address, f.Replies, &f.Latencies)
+	}
+	if len(r.Servers) > 1 {
+		row("all", "", r.Replies, &r.Latencies)
+	}
+	w.Flush()
+	return b.String()
+}
+
+// Short is d rounded to two or three digits.
+func Short(d time.Duration) time.Duration {
 	for unit := time.Second; unit > 1; unit /= 10 {
 		if d >= unit*10 {
 			return d.Round(unit / 10)
@@ -187,6 +248,12 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 		P999 float64 `json:"p99.9"`
 		Max  float64 `json:"max"`
 	}
+	type server struct {
+		Address string  `json:"address"`
+		Server  string  `json:"server"`
+		Replies int     `json:"replies"`
+		Latency latency `json:"latency_us"`
+	}
 	type check struct {
 		Records   int        `json:"records"` // checked at each server
 		Of        int        `json:"of"`
@@ -214,7 +281,8 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 		Answered      float64      `json:"answered_per_second"`
 		Replicated    *float64     `json:"replicated_per_second"` // null: not measured, or not in time
 		Latency       latency      `json:"latency_us"`
-		Check         *check       `json:"check"` // null: not done
+		Servers       []server     `json:"servers"` // those that commands were sent to
+		Check         *check       `json:"check"`   // null: not done
 		WrongExamples []WrongReply `json:"wrong_examples,omitempty"`
 		Failures      int          `json:"failures"`
 		Errors        []string     `json:"errors,omitempty"`
@@ -228,8 +296,14 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 		out.Replicated = &rate
 	}
 	us := func(d time.Duration) float64 { return float64(d) / 1e3 }
-	h := &r.Latencies
-	out.Latency = latency{us(h.Quantile(.5)), us(h.Quantile(.99)), us(h.Quantile(.999)), us(h.Max())}
+	latencies := func(h *Histogram) latency {
+		return latency{us(h.Quantile(.5)), us(h.Quantile(.99)), us(h.Quantile(.999)), us(h.Max())}
+	}
+	out.Latency = latencies(&r.Latencies)
+	for i := range r.Servers {
+		f := &r.Servers[i]
+		out.Servers = append(out.Servers, server{f.Address, f.Server, f.Replies, latencies(&f.Latencies)})
+	}
 	if c := r.Check; c != nil {
 		out.Check = &check{c.Records, c.Of, c.Servers, c.Lost, c.Differing, c.Late, c.Examples}
 	}

@@ -16,9 +16,10 @@ type run struct {
 	format format
 	conns  []*conn
 
-	wall   time.Time // start by the wall clock, for clients' timestamps
-	start  time.Time
-	unsent int // commands that were due and not sent, because Pipeline commands were in flight
+	wall    time.Time // start by the wall clock, for clients' timestamps
+	start   time.Time
+	samples []Sample
+	unsent  int // commands that were due and not sent, because Pipeline commands were in flight
 
 	stopped     atomic.Bool // no more commands may be sent
 	allSent     atomic.Bool // with a Rate: no more commands will be sent
@@ -143,6 +144,7 @@ func (r *run) load() time.Duration {
 	defer time.AfterFunc(r.cfg.Duration, func() { r.stopped.Store(true) }).Stop()
 	defer context.AfterFunc(r.ctx, r.interrupt)()
 	defer r.reportProgress()()
+	defer r.sampleReplies()()
 
 	ended := make([]time.Duration, len(r.conns))
 	var group sync.WaitGroup
@@ -202,6 +204,32 @@ func (r *run) reportProgress() (stop func()) {
 				r.cfg.Progress(Progress{Elapsed: now.Sub(r.start), Replies: replies, Recent: replies - before, Since: now.Sub(at)})
 				before, at = replies, now
 			}
+		}
+	})
+	return func() {
+		close(done)
+		group.Wait()
+	}
+}
+
+// sampleReplies counts the replies at even intervals, until stop is called.
+func (r *run) sampleReplies() (stop func()) {
+	const (
+		least = 100 * time.Millisecond
+		most  = 500 // samples
+	)
+	done := make(chan struct{})
+	var group sync.WaitGroup
+	group.Go(func() {
+		tick := time.NewTicker(max(least, r.cfg.Duration/most))
+		defer tick.Stop()
+		for open := true; open; {
+			select {
+			case <-done:
+				open = false // the last sample
+			case <-tick.C:
+			}
+			r.samples = append(r.samples, Sample{Elapsed: time.Since(r.start), Replies: r.replies()})
 		}
 	})
 	return func() {

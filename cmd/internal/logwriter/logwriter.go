@@ -32,6 +32,7 @@ type Writer struct {
 	dropped uint64        // lines, in all
 	pending uint64        // dropped lines that no note has reported yet
 	idle    chan struct{} // closed when the goroutine ends; nil while there is none
+	holds   int           // while it is not 0, there is no goroutine, except to finish a write
 
 	// Of the goroutine:
 	failed bool // the last write failed
@@ -55,11 +56,33 @@ func (w *Writer) Write(lines []byte) (int, error) {
 	} else {
 		w.queue = append(w.queue, lines...)
 	}
-	if w.idle == nil {
+	w.startLocked()
+	return len(lines), nil
+}
+
+// startLocked starts the goroutine, unless there is one or lines must wait.
+func (w *Writer) startLocked() {
+	if w.idle == nil && w.holds == 0 {
 		w.idle = make(chan struct{})
 		go w.run()
 	}
-	return len(lines), nil
+}
+
+// Hold makes lines wait, in the bounded memory, until release is called. So something else
+// can write to the same place without lines in between. Hold returns when no line is being
+// written, or after limit.
+func (w *Writer) Hold(limit time.Duration) (release func()) {
+	w.mu.Lock()
+	w.holds++
+	w.mu.Unlock()
+	w.Flush(limit)
+	return sync.OnceFunc(func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.holds--; len(w.queue) > 0 || w.pending > 0 {
+			w.startLocked()
+		}
+	})
 }
 
 // Dropped is the number of lines that were lost so far.
@@ -69,7 +92,7 @@ func (w *Writer) Dropped() uint64 {
 	return w.dropped
 }
 
-// Flush waits until everything is written or lost, for limit at most.
+// Flush waits until everything is written, lost or held, for limit at most.
 func (w *Writer) Flush(limit time.Duration) {
 	w.mu.Lock()
 	idle := w.idle
@@ -115,6 +138,11 @@ func (w *Writer) run() {
 func (w *Writer) take(spare []byte) (lines []byte, missing uint64, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.holds > 0 {
+		close(w.idle)
+		w.idle = nil
+		return nil, 0, false
+	}
 	lines = w.queue
 	w.queue, w.full = spare[:0], false
 	if len(lines) == 0 && (w.pending == 0 || w.failed) {

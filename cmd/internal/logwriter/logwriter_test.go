@@ -51,6 +51,47 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestHold: held lines wait, and Hold waits for a line that is being written, but not for
+// ever.
+func TestHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, pipe := io.Pipe()
+		w := New(pipe, note)
+		io.WriteString(w, "before\n")
+		synctest.Wait() // it is being written
+		began := time.Now()
+		first := w.Hold(time.Second) // nobody reads
+		if waited := time.Since(began); waited != time.Second {
+			t.Errorf("Hold waited %v for a line that nobody reads", waited)
+		}
+		io.WriteString(w, "one\n") // queued behind the one that is being written
+		var got bytes.Buffer
+		go io.Copy(&got, r)
+		second := w.Hold(time.Minute)
+		synctest.Wait()
+		if got.String() != "before\n" {
+			t.Errorf("%q is written after Hold", got.String())
+		}
+		first()
+		first() // the same hold
+		io.WriteString(w, "two\n")
+		w.Flush(time.Second)
+		synctest.Wait()
+		if got.String() != "before\n" {
+			t.Errorf("%q is written while a hold is left", got.String())
+		}
+		second()
+		w.Flush(time.Minute)
+		io.WriteString(w, "three\n")
+		w.Flush(time.Minute)
+		synctest.Wait()
+		if want := "before\none\ntwo\nthree\n"; got.String() != want {
+			t.Errorf("%q is written, want %q", got.String(), want)
+		}
+		pipe.Close()
+	})
+}
+
 // TestPipeNotRead: while nobody reads a pipe, Write goes on and Flush ends. When somebody
 // reads again, a note stands where lines are missing, and its number is right.
 func TestPipeNotRead(t *testing.T) {

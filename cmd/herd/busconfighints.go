@@ -1,0 +1,209 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"herd/bus/access"
+	"herd/bus/access/keydir"
+)
+
+// report prints what was written and how to use it. Its commands work as pasted into a
+// POSIX shell, whatever its directory: all paths are absolute.
+func (b busConfigCommand) report(out io.Writer, s settings, cfg keydir.Config, files []keydir.File) error {
+	dir, err := filepath.Abs(b.Dir)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s, for herd %s\n\n", b.Dir, s.topology)
+	w := tabwriter.NewWriter(out, 2, 0, 2, ' ', 0)
+	for _, f := range files {
+		fmt.Fprintf(w, "  %s\t%s\n", f.Name, f.Status)
+	}
+	w.Flush()
+	if b.Apart != "" {
+		fmt.Fprintf(out, "\nA copy of each server's key and each broker's configuration: %s\n", shellWord(filepath.Join(b.Apart, "*")))
+	}
+	if inContainer() {
+		containerHints(out, dir)
+		return nil
+	}
+	b.brokerHints(out, cfg, dir)
+	return b.clientHints(out, s, cfg, dir)
+}
+
+// brokerHints prints how to start and to reload the brokers. Each has a pid file, because
+// nats-server --signal alone fails where several nats-servers run.
+func (b busConfigCommand) brokerHints(out io.Writer, cfg keydir.Config, dir string) {
+	brokers := "the broker"
+	if len(cfg.Brokers) > 1 {
+		brokers = "the brokers"
+	}
+	each := func(format string, args func(conf, pid string) []any) {
+		for i := range cfg.Brokers {
+			conf := filepath.Join(dir, cfg.ConfFile(i))
+			if len(b.Hosts) > 0 {
+				fmt.Fprintf(out, "  On %s:\n", b.Hosts[i])
+			}
+			fmt.Fprintf(out, format, args(shellWord(conf), shellWord(strings.TrimSuffix(conf, ".conf")+".pid"))...)
+		}
+		fmt.Fprintln(out)
+	}
+	fmt.Fprintf(out, "\nStart %s%s:\n\n", brokers, installNATSHint())
+	if len(b.Hosts) > 0 {
+		fmt.Fprintf(out, "Each host needs its configuration at the same path.\n\n")
+	}
+	each("  nats-server -c %s -P %s\n", func(conf, pid string) []any { return []any{conf, pid} })
+	if runtime.GOOS == "windows" {
+		fmt.Fprintf(out, "After a change, restart %s.\n\n", brokers) // only a Windows service gets signals
+		return
+	}
+	fmt.Fprintf(out, "After a change, reload %s. Clients whose permissions do not change stay connected:\n\n", brokers)
+	each("  nats-server --signal reload=%s\n", func(_, pid string) []any { return []any{pid} })
+}
+
+// installNATSHint says how to install nats-server, if it is not on the PATH.
+func installNATSHint() string {
+	if _, err := exec.LookPath("nats-server"); err == nil {
+		return ""
+	}
+	const module = "github.com/nats-io/nats-server/v2"
+	version := "latest"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			if m.Path == module {
+				version = m.Version
+			}
+		}
+	}
+	return fmt.Sprintf(" (nats-server is not on the PATH: go install %s@%s)", module, version)
+}
+
+// clientHints prints how servers and operators connect to the brokers.
+func (b busConfigCommand) clientHints(out io.Writer, s settings, cfg keydir.Config, dir string) error {
+	var urls []string
+	for i, broker := range cfg.Brokers {
+		urls = append(urls, "nats://"+b.publicAddress(i, broker))
+	}
+	herd, err := s.shellVariables()
+	if err != nil {
+		return err
+	}
+	herd = append(herd, "HERD_NATS_URL="+strings.Join(urls, ","))
+	tool := []string{"nats", "--server", urls[0]}
+	fmt.Fprint(out, "Servers and operators use their own keys; a server needs no other")
+	if b.TLSCert != "" {
+		fmt.Fprint(out, ". Put your own files in place of\nCA.pem, the CA of the broker's certificate")
+		herd, tool = append(herd, "HERD_NATS_CA=CA.pem"), append(tool, "--tlsca", "CA.pem")
+	}
+	if b.TLSCA != "" {
+		fmt.Fprint(out, ", and of CLIENT.pem and CLIENT-KEY.pem, the client's certificate and key")
+		herd, tool = append(herd, "HERD_NATS_CERT=CLIENT.pem", "HERD_NATS_KEY=CLIENT-KEY.pem"), append(tool, "--tlscert", "CLIENT.pem", "--tlskey", "CLIENT-KEY.pem")
+	}
+	fmt.Fprint(out, ":\n\n")
+	program := programCommand()
+	as := func(words []string, option, user string) string {
+		return strings.Join(append(slices.Clone(words), option+shellWord(keydir.SeedFile(dir, user))), " ")
+	}
+	first := s.graph.Servers()[0]
+	fmt.Fprintf(out, "  %s %s serve %s\n", as(herd, "HERD_NATS_SEED=", first), program, first)
+	fmt.Fprintf(out, "  %s %s status\n", as(herd, "HERD_NATS_SEED=", access.OpsUser), program)
+	fmt.Fprintf(out, "  %s sub '%s.>'\n", as(tool, "--nkey ", access.OpsUser), s.prefix)
+	fmt.Fprintf(out, "  %s server list\n", as(tool, "--nkey ", access.SystemUser))
+	if runtime.GOOS == "windows" {
+		fmt.Fprint(out, "\nThese lines are for a POSIX shell; in others, set the variables first.\n")
+	}
+	return nil
+}
+
+// shellVariables returns the variables, as words of a shell, that a command needs to
+// describe the same herd from another directory.
+func (s settings) shellVariables() (words []string, err error) {
+	isDefault := func(v variable) bool { return v.name == "HERD_TOPOLOGY" && v.fallback == s.topology }
+	if spec := s.topology; !slices.ContainsFunc(variables(), isDefault) {
+		if strings.Contains(spec, "/") { // a file
+			if spec, err = filepath.Abs(spec); err != nil {
+				return nil, err
+			}
+		}
+		words = append(words, "HERD_TOPOLOGY="+shellWord(spec))
+	}
+	if s.prefix != defaultPrefix {
+		words = append(words, "HERD_PREFIX="+shellWord(string(s.prefix)))
+	}
+	return words, nil
+}
+
+// inContainer reports whether this process runs in a container. Our image sets the
+// variable, and so do podman and systemd-nspawn.
+func inContainer() bool { return os.Getenv("container") != "" }
+
+// containerID matches the host name that Docker and podman give to a container unless
+// they are told otherwise: the beginning of its ID.
+var containerID = regexp.MustCompile(`^[0-9a-f]{12}$`)
+
+// containerHints prints what is true in a container, whose paths and addresses are of
+// no use on the host.
+func containerHints(out io.Writer, dir string) {
+	key := keydir.SeedFile(dir, access.OpsUser)
+	fmt.Fprintf(out, "\nThe operators' key is %s in this container.", key)
+	if id, err := os.Hostname(); err == nil && containerID.MatchString(id) {
+		fmt.Fprintf(out, " To copy it to the host:\n\n  docker cp %s:%s ops.nk", id, shellWord(key))
+	}
+	fmt.Fprintln(out)
+}
+
+// builtByGoRun matches the path of a program that go run has built: in a temporary
+// directory or, since Go 1.24, in the build cache.
+var builtByGoRun = regexp.MustCompile(`/go-build[0-9]+/b[0-9]+/exe/[^/]+$|/[0-9a-f]{2}/[0-9a-f]{64}-d/[^/]+$`)
+
+// programCommand returns the words that start this program from any directory.
+func programCommand() string {
+	path, err := os.Executable()
+	if err != nil {
+		return "herd"
+	}
+	if found, err := exec.LookPath("herd"); err == nil && sameFile(found, path) {
+		return "herd"
+	}
+	if builtByGoRun.MatchString(filepath.ToSlash(path)) {
+		if dir := checkout(); dir != "" {
+			return "go run -C " + shellWord(dir) + " ./cmd/herd"
+		}
+	}
+	return shellWord(path)
+}
+
+func sameFile(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(one, other)
+}
+
+// checkout returns the root of the checkout that holds the working directory, or "".
+func checkout() string {
+	dir, err := os.Getwd()
+	for err == nil {
+		if text, err := os.ReadFile(filepath.Join(dir, "go.mod")); err == nil && strings.HasPrefix(string(text), "module herd\n") {
+			return dir
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			break
+		}
+		dir = parent
+	}
+	return ""
+}
