@@ -185,14 +185,3 @@ func (b busConfigCommand) publicAddress(i int, broker access.Broker) string {
 	}
 	return net.JoinHostPort(host, strconv.Itoa(port))
 }
-
-// shellWord quotes a word for a shell, if necessary.
-func shellWord(s string) string {
-	plain := func(c rune) bool {
-		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("_-./:,+@%=", c)
-	}
-	if s != "" && strings.IndexFunc(s, func(c rune) bool { return !plain(c) }) < 0 {
-		return s
-	}
-	return "'" + strings.ReplaceAll(strings.ReplaceAll(s, "\n", " "), "'", `'\''`) + "'"
-}

@@ -82,9 +82,7 @@ func flagNames(f *kong.Flag) []string {
 	return names
 }
 
-// quoteShell quotes a word for bash and zsh, quoteFish for fish.
-func quoteShell(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
-
+// quoteFish quotes a word for fish.
 func quoteFish(word string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(word) + "'"
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"regexp"
 	"strings"
 
 	"herd/bus"
@@ -140,19 +139,4 @@ func (p *process) exampleCommands() string {
 		ask += " " + address
 	}
 	return fmt.Sprintf("  %s \"IAMAT kiwi +34.07-118.45 $(date +%%s)\"\n  %s 'WHATSAT kiwi 10 2'\n", ask, ask)
-}
-
-// goRunPath matches the path of a program that `go run` has built, in a temporary directory
-// or in the build cache.
-var goRunPath = regexp.MustCompile(`[/\\]go-build[0-9]*[/\\]|[/\\][0-9a-f]{64}-d[/\\]`)
-
-// invocation is how to run this program again, which was run as arg0.
-func invocation(arg0 string) string {
-	switch {
-	case goRunPath.MatchString(arg0):
-		return "go run ./cmd/herd"
-	case strings.ContainsAny(arg0, " '\"$&;()<>*?"):
-		return quoteShell(arg0)
-	}
-	return arg0
 }
