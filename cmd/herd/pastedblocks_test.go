@@ -75,6 +75,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`\b1[6-9]\d{8}(\.\d+)?\b`), "SECONDS"},
 	{regexp.MustCompile(`\b1\d{18}\b`), "EPOCH"},
 	{regexp.MustCompile(`\b[0-9a-f]{16}\b`), "DIGEST"},
+	{regexp.MustCompile(`\bDIGEST( +)\d+ `), "DIGEST${1}CLIENTS "}, // a connection may count until shortly after it is closed
 	{regexp.MustCompile(`\b[\d.,]+ ?(ns|µs|ms|s)\b`), "DURATION"},
 	{regexp.MustCompile(`\b\d{1,3}(,\d{3})+\b`), "COUNT"},
 	{regexp.MustCompile(`\b\d{3} `), "COUNT "},                            // the same, on a slow machine
