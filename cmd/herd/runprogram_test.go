@@ -54,6 +54,7 @@ func command(t testing.TB, what string, env []string, args ...string) *exec.Cmd 
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self, args...)
+	cmd.Args[0] = "herd" // what the program is told about its name
 	for _, pair := range os.Environ() {
 		if !strings.HasPrefix(pair, envPrefix+"_") {
 			cmd.Env = append(cmd.Env, pair)
