@@ -14,7 +14,7 @@ import (
 func FuzzLoad(f *testing.F) {
 	for _, seed := range []string{
 		"goloman", presets["goloman"], presets["riley"], "Solo", "A-B", "A-B,B-A", "A-A", "A-B,C-D", "A-B,,", "A-B-C", " A - B , B-C ",
-		"A-B\n# comment\n\nB-C # another\n", "A-B\r\nB-C\r\n", strings.Repeat("n", 65) + "-B", "é-B", "A-\x00", "goloman/riley",
+		"A-B\n# comment\n\nB-C # another\n", "A-B\r\nB-C\r\n", strings.Repeat("n", 65) + "-B", "é-B", "J-ley", "A-\x00", "goloman/riley",
 	} {
 		f.Add(seed)
 	}

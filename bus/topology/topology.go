@@ -68,9 +68,12 @@ func Load(spec string) (*Graph, error) {
 }
 
 // similarPreset is the preset that differs from a word in case and in at most two letters; ""
-// if there is none.
+// if there is none. A list of edges is no such word.
 func similarPreset(word string) string {
 	const most = 2
+	if strings.ContainsAny(word, "-,") {
+		return ""
+	}
 	for _, preset := range slices.Sorted(maps.Keys(presets)) {
 		if Distance(strings.ToLower(word), preset) <= most {
 			return preset
