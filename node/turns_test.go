@@ -151,7 +151,7 @@ func TestTurnsOfManyLookups(t *testing.T) {
 	n := New(Config{Name: "Solo", Limits: generous, Places: src, Log: discard})
 	n.ready.open()
 	c, theirs := tcpPair(t)
-	const lookups = 4_000 // the kernel keeps so many: no read waits
+	const lookups = 4_000 // they fit into the socket's buffers, so no read waits for input
 	write(t, c, "IAMAT kiwi +1+1 1\n"+strings.Repeat("WHATSAT kiwi 10 5\n", lookups))
 	c.CloseWrite()
 	n.startSession(t.Context(), newSession(n, theirs, false))

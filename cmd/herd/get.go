@@ -70,7 +70,7 @@ func (g getCommand) Run(ctx context.Context, c console) error {
 // clientRecords is what each server knows of a client.
 type clientRecords struct {
 	client  string
-	servers []serverRecord // those that replied: first those of the topology
+	servers []serverRecord // that replied; those of the topology come first
 	missing []string       // servers of the topology that did not reply
 	verdict recordsVerdict
 }

@@ -13,8 +13,9 @@ const manyConns = 1000
 
 // limitConns limits the clients' connections of each server, so that the process does not
 // run out of file descriptors: NATS, the journals, the logs, the operators' HTTP and the
-// sources of places must go on when clients use up theirs. It warns if that is less than
-// HERD_MAX_CONNS, unless nobody has chosen that and there is room for manyConns. It returns the limit for each server; 0 if none is needed.
+// sources of places must go on when clients use up theirs. It logs if that is less than
+// HERD_MAX_CONNS: a warning, unless nobody has set that and there is room for manyConns. It
+// returns the limit for each server; 0 if none is needed.
 func (s settings) limitConns(log *slog.Logger, servers int) (files int) {
 	limit, known := openFilesLimit()
 	if !known {
