@@ -25,20 +25,39 @@ const (
 	SyncReply   Lane = "answer" // replies to them, which go to the requester's inbox
 )
 
-// Lanes is all of them.
+// Stream is the kind of a frame of a stream, which goes to a tool that follows a server.
+const Stream Lane = "stream"
+
+// Lanes is all kinds of messages between neighbours.
 var Lanes = []Lane{Records, Heartbeat, SyncRequest, SyncReply}
 
-// Message is one message between two neighbours. Heartbeats may also come from servers, and
-// go to servers, that are no neighbours.
+// Message is one message between two neighbours, or a frame of a stream. Heartbeats may also
+// come from servers, and go to servers, that are no neighbours.
 type Message struct {
 	Lane Lane
-	Peer string // the server at the other end: receiver when sent, sender when received
+	// Peer is the server at the other end: receiver when sent, sender when received. Of a
+	// frame of a stream it is the subject that StreamRequest.To named.
+	Peer string
 
-	// Epoch and Seq are the sender's epoch and the message's number on this edge, which
-	// travel as the headers of Records messages. Both are 0 in a message without them.
+	// Epoch and Seq are the sender's epoch and the message's number on this edge or stream,
+	// which travel as the headers of Records and Stream messages. Both are 0 in a message
+	// without them.
 	Epoch, Seq uint64
+	// SnapshotEnd marks the last frame of a stream's snapshot.
+	SnapshotEnd bool
 
 	Data []byte
+}
+
+// StreamRequest is a request of a tool about a stream. The first of a stream has a subject,
+// To, for its frames. Later ones have none.
+type StreamRequest struct {
+	Endpoint string
+	ID       string // of the stream, chosen by the tool
+	To       string // "" for none
+	Ack      uint64 // the tool has received all frames up to this number; 0 says nothing
+	End      bool   // no more frames are wanted
+	Data     []byte // says what is to be followed
 }
 
 // Handler receives what the bus delivers. Several goroutines may call its methods at
@@ -68,6 +87,9 @@ type Handler interface {
 	// ErrConflict, 429 for ErrBusy, 503 for ErrUnavailable, and 400 for any other. The
 	// caller keeps request.
 	Answer(endpoint string, request []byte) (reply []byte, err error)
+	// Stream takes a request about a stream. If it is the first of its stream, its error is the reply,
+	// with a code as that of Answer; if it is nil, the frames are. The caller keeps the data.
+	Stream(StreamRequest) error
 }
 
 // Errors of Send, PublishEvent and Run, wrapped or bare.
@@ -103,6 +125,18 @@ var (
 const (
 	EpochHeader = "Herd-Epoch"
 	SeqHeader   = "Herd-Seq"
+)
+
+// Headers of streams: of requests, and of frames.
+const (
+	StreamHeader = "Herd-Follow" // the stream's ID, in each request
+	AckHeader    = "Herd-Ack"
+	EndHeader    = "Herd-End" // "true"
+
+	StreamEpochHeader = "Herd-Follow-Epoch"
+	StreamSeqHeader   = "Herd-Follow-Seq"
+	SnapshotHeader    = "Herd-Snapshot" // SnapshotEnd
+	SnapshotEnd       = "end"
 )
 
 // Prefix is the first token of every subject of a herd; the default is "herd".

@@ -142,6 +142,7 @@ func (n *Node) Connected(up bool) {
 	if !up {
 		n.bus = disconnected
 		events := n.replica.Disconnected()
+		n.replica.EndStreams() // their frames may be lost
 		n.mu.Unlock()
 		n.emit(events)
 		signal(n.readinessChanged)

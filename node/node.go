@@ -79,6 +79,7 @@ type Node struct {
 
 	flood    flooder
 	requests requests
+	streams  streams
 	journal  *journalWriter // nil for none
 	clients  clients
 	events   *events
@@ -154,6 +155,7 @@ func New(cfg Config) *Node {
 		connected: newGate(),
 		ready:     newGate(),
 
+		streams:          streams{wake: make(chan struct{}, 1)},
 		readinessChanged: make(chan struct{}, 1),
 		readiness:        readinessLog{began: time.Now()},
 	}
@@ -163,6 +165,7 @@ func New(cfg Config) *Node {
 	n.replica = replica.New(replica.Config{
 		Name: cfg.Name, Topology: replica.Topology{Neighbours: cfg.Neighbours, Adjacent: cfg.Adjacent, Hash: cfg.Topology}, Epoch: cfg.Epoch,
 		MaxClients: cfg.Limits.Clients, MaxBytes: cfg.Limits.MapBytes, Repair: cfg.Repair, Journal: cfg.Journal != nil, OnMerge: n.traceMerges(),
+		OnStream: func() { signal(n.streams.wake) },
 	})
 	n.flood = newFlooder()
 	n.requests = newRequests()
@@ -203,6 +206,7 @@ func (n *Node) Run(ctx context.Context, ln net.Listener) error {
 	tasks.Go(func() error { return n.cfg.Bus.Run(failed, n) })
 	tasks.Go(func() error { n.runFlood(failed); return nil })
 	tasks.Go(func() error { n.runReplies(failed); return nil })
+	tasks.Go(func() error { n.runStreams(failed); return nil })
 	tasks.Go(func() error { n.runHeartbeats(failed); return nil })
 	tasks.Go(func() error { n.awaitInStep(failed); return nil })
 	if n.journal != nil {

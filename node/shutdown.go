@@ -119,6 +119,7 @@ func (n *Node) handOver(ctx context.Context) error {
 func (n *Node) sayGoodbye() {
 	n.mu.Lock()
 	n.silent = true
+	n.replica.EndStreams()
 	n.mu.Unlock()
 	n.sendHeartbeats(wire.Heartbeat{Bye: true})
 	n.emit([]replica.Event{{Kind: kindStop, Text: "stopping"}})

@@ -25,7 +25,7 @@ type requestLimits struct {
 
 func newRequestLimits() requestLimits {
 	l := requestLimits{map[string]*rate.Limiter{}, &atomic.Uint64{}}
-	for _, endpoints := range [][]string{status.Endpoints, status.ServerEndpoints} {
+	for _, endpoints := range [][]string{status.Endpoints, status.ServerEndpoints, status.StreamEndpoints} {
 		for _, endpoint := range endpoints {
 			l.byEndpoint[endpoint] = rate.NewLimiter(maxRequests, maxRequests)
 		}

@@ -94,6 +94,7 @@ func (r *recorder) BatchEnd() {
 	}
 }
 func (r *recorder) Answer(string, []byte) ([]byte, error) { return nil, bus.ErrUnknown }
+func (r *recorder) Stream(bus.StreamRequest) error        { return bus.ErrUnknown }
 func (r *recorder) Connected(up bool)                     { r.connected <- up }
 func (r *recorder) AsyncError(peer string, err error) {
 	select {

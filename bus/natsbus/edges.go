@@ -42,8 +42,11 @@ func newEdges(c Config, neighbours, muted []string) *edges {
 }
 
 // subject is where a message is published; "" for one whose receiver is no neighbour,
-// except for heartbeats, which may go to any server.
+// except for heartbeats, which may go to any server, and frames of streams.
 func (b *Bus) subject(m bus.Message) string {
+	if m.Lane == bus.Stream {
+		return m.Peer
+	}
 	subject := b.edges.Load().out[edge{m.Peer, m.Lane}]
 	if subject == "" && m.Lane == bus.Heartbeat && isServerName(m.Peer) {
 		return b.cfg.Prefix.Between(m.Lane, b.cfg.Server, m.Peer)
@@ -87,6 +90,13 @@ func (b *Bus) SetNeighbours(names []string) {
 	if r != nil {
 		r.awaitEdges()
 	}
+}
+
+// currentNeighbours is a copy of the neighbours' names.
+func (b *Bus) currentNeighbours() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.neighbours)
 }
 
 // Mute unsubscribes from what these neighbours send, except heartbeats, until the next call:

@@ -139,13 +139,23 @@ func errNoEdge(m bus.Message) error { return fmt.Errorf("%w: %s", bus.ErrNoEdge,
 // newMessage is m for nats.go, with data of its own.
 func newMessage(subject string, m bus.Message) *nats.Msg {
 	msg := &nats.Msg{Subject: subject, Data: slices.Clone(m.Data)}
-	if m.Epoch != 0 {
-		msg.Header = nats.Header{
-			bus.EpochHeader: {strconv.FormatUint(m.Epoch, 10)},
-			bus.SeqHeader:   {strconv.FormatUint(m.Seq, 10)},
-		}
+	if m.Epoch == 0 {
+		return msg
+	}
+	epoch, seq := numberHeaders(m.Lane)
+	msg.Header = nats.Header{epoch: {strconv.FormatUint(m.Epoch, 10)}, seq: {strconv.FormatUint(m.Seq, 10)}}
+	if m.SnapshotEnd {
+		msg.Header.Set(bus.SnapshotHeader, bus.SnapshotEnd)
 	}
 	return msg
+}
+
+// numberHeaders are the headers of a message's epoch and number.
+func numberHeaders(lane bus.Lane) (epoch, seq string) {
+	if lane == bus.Stream {
+		return bus.StreamEpochHeader, bus.StreamSeqHeader
+	}
+	return bus.EpochHeader, bus.SeqHeader
 }
 
 // appendMessage appends m in NATS's client protocol: PUB, or HPUB with headers.
@@ -154,8 +164,12 @@ func appendMessage(dst []byte, subject string, m bus.Message) []byte {
 	header, verb := room[:0], "PUB "
 	if m.Epoch != 0 {
 		verb = "HPUB "
-		header = strconv.AppendUint(append(header, "NATS/1.0\r\n"+bus.EpochHeader+": "...), m.Epoch, 10)
-		header = strconv.AppendUint(append(header, "\r\n"+bus.SeqHeader+": "...), m.Seq, 10)
+		epoch, seq := numberHeaders(m.Lane)
+		header = strconv.AppendUint(append(append(append(header, "NATS/1.0\r\n"...), epoch...), ": "...), m.Epoch, 10)
+		header = strconv.AppendUint(append(append(append(header, "\r\n"...), seq...), ": "...), m.Seq, 10)
+		if m.SnapshotEnd {
+			header = append(header, "\r\n"+bus.SnapshotHeader+": "+bus.SnapshotEnd...)
+		}
 		header = append(header, "\r\n\r\n"...)
 	}
 	dst = append(append(append(dst, verb...), subject...), ' ')

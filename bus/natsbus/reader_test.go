@@ -81,6 +81,7 @@ func (r *receiver) AsyncError(_ string, err error) {
 	}
 }
 func (r *receiver) Answer(string, []byte) ([]byte, error) { return nil, bus.ErrUnknown }
+func (r *receiver) Stream(bus.StreamRequest) error        { return bus.ErrUnknown }
 
 // TestReadTogether: messages that come closely are read together, and wait no longer
 // than coalesceDelay for that; those that come one by one are each read at once.

@@ -25,6 +25,10 @@ type Config struct {
 	// the Replica.
 	OnMerge func(Merged)
 
+	// OnStream, if not nil, is called when a stream may have a frame: see NextStreamFrame. It must
+	// not call the Replica.
+	OnStream func()
+
 	Repair time.Duration // interval of scheduled comparisons with each neighbour; 0 turns all repair off
 }
 
@@ -41,6 +45,7 @@ type Replica struct {
 	floodSeq   uint64 // see FloodSeq
 	journalSeq uint64 // see JournalSeq
 	journal    journalQueue
+	streams    streams
 
 	maxMessage int                    // bytes of data that the bus takes in one message
 	adjacent   [][]bool               // by two edges: whether their neighbours are neighbours of each other
@@ -205,6 +210,9 @@ func (r *Replica) merged(id store.ID, line []byte, outcome store.Outcome, from i
 		r.journalSeq++
 		if r.cfg.Journal {
 			r.journal.queue.push(id)
+		}
+		if len(r.streams.open) > 0 {
+			r.changed(id)
 		}
 		if from != noEdge && r.cfg.Repair > 0 && r.isNotOurs(id, line) {
 			for _, d := range r.edges {

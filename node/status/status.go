@@ -22,6 +22,15 @@ const ReloadEndpoint = "reload"
 // its name.
 var ServerEndpoints = []string{ReloadEndpoint}
 
+// Endpoints of streams: the subject ends with the server's name, and each request has a stream's ID.
+const (
+	DumpEndpoint   = "dump"   // all records of the server
+	FollowEndpoint = "follow" // records of the clients that a follow.Request describes, and their changes
+)
+
+// StreamEndpoints lists the endpoints of streams.
+var StreamEndpoints = []string{DumpEndpoint, FollowEndpoint}
+
 // Server is the state of one server.
 type Server struct {
 	Server   string    `json:"server"`

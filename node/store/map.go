@@ -195,6 +195,9 @@ func (m *Map) find(client []byte, indexHash uint64) (id ID, known bool) {
 	return 0, false
 }
 
+// Find is the ID of a client.
+func (m *Map) Find(client []byte) (id ID, known bool) { return m.find(client, clientHash(client)) }
+
 // Has reports whether the map holds a record of a client.
 func (m *Map) Has(client []byte) bool {
 	_, known := m.find(client, clientHash(client))

@@ -1,6 +1,9 @@
 package wire
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // Verb is the kind of a command.
 type Verb uint8
@@ -81,6 +84,12 @@ func fields(line []byte, f *[4][]byte) bool {
 		f[n] = line[start:i]
 		n++
 	}
+}
+
+// IsClient reports whether s may be a client's name: some bytes, at most MaxClient, without white
+// space.
+func IsClient(s string) bool {
+	return s != "" && len(s) <= MaxClient && !slices.ContainsFunc([]byte(s), isSpace)
 }
 
 // isSpace reports whether b is ASCII white space: HT, LF, VT, FF, CR or SP.

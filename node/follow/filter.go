@@ -1,0 +1,58 @@
+package follow
+
+import (
+	"strings"
+	"time"
+
+	"herd/node/geo"
+)
+
+// Filter decides which clients a stream has. Filters are immutable.
+type Filter struct {
+	clients  map[string]bool // nil for all
+	prefix   string
+	near     *Near
+	box      *geo.Box
+	interval time.Duration
+}
+
+// NewFilter makes the filter of a request that Parse has returned.
+func NewFilter(r Request) *Filter {
+	f := &Filter{prefix: r.Prefix, near: r.Near}
+	f.interval, _ = r.interval() // Parse has checked it
+	if r.Clients != nil {
+		f.clients = map[string]bool{}
+		for _, name := range r.Clients {
+			f.clients[name] = true
+		}
+	}
+	if b := r.Box; b != nil {
+		f.box = &geo.Box{South: b.South, West: b.West, North: b.North, East: b.East}
+	}
+	return f
+}
+
+// Interval is the time between changes.
+func (f *Filter) Interval() time.Duration { return f.interval }
+
+// Listed is the names of the clients, if the request lists them.
+func (f *Filter) Listed() (names map[string]bool, ok bool) { return f.clients, f.clients != nil }
+
+// ByName reports whether Named is false for some clients.
+func (f *Filter) ByName() bool { return f.clients != nil || f.prefix != "" }
+
+// Named reports whether a client's name matches.
+func (f *Filter) Named(client []byte) bool {
+	return (f.clients == nil || f.clients[string(client)]) && strings.HasPrefix(string(client), f.prefix)
+}
+
+// ByArea reports whether Inside is false for some positions.
+func (f *Filter) ByArea() bool { return f.near != nil || f.box != nil }
+
+// Inside reports whether a position, in degrees, is in the area.
+func (f *Filter) Inside(lat, lon float64) bool {
+	if f.near != nil && geo.Distance(f.near.Lat, f.near.Lon, lat, lon) > f.near.Km {
+		return false
+	}
+	return f.box == nil || f.box.Contains(lat, lon)
+}

@@ -1,0 +1,215 @@
+package replica
+
+import (
+	"time"
+
+	"herd/node/follow"
+	"herd/node/store"
+	"herd/node/wire"
+)
+
+const (
+	// streamWindow is how many bytes of a stream's frames may be unconfirmed.
+	streamWindow = 1 << 20
+	// streamLease is how long a stream lives without a request of its follower.
+	streamLease = 30 * time.Second
+	// streamHeartbeat is the longest time without a frame: then one without lines is due.
+	streamHeartbeat = time.Second
+	// lookAtOnce is how many clients one call of NextStreamFrame looks at.
+	lookAtOnce = 1024
+)
+
+// StreamConfig describes a stream.
+type StreamConfig struct {
+	ID     string
+	To     string // where its frames go; the Replica does not use it
+	Filter *follow.Filter
+	// Dump ends the stream with the end of its snapshot.
+	Dump bool
+}
+
+// Stream is what one follower is sent: a snapshot of the map, and then each change.
+//
+// Clients that changed are marked. A sweep looks at each marked client once, in the order of
+// their IDs, and sends its newest record. The snapshot is the first sweep, for which all clients are
+// marked. So a follower that stalls costs some bits for each client, whatever it misses.
+type Stream struct {
+	StreamConfig
+
+	replica *Replica
+	waiting marks // clients that the next sweep looks at; of one under way, from cursor on
+
+	sweeping bool
+	snapshot bool     // the sweep is the first
+	cursor   store.ID // where the sweep goes on
+	next     time.Time
+
+	// The filter's decisions by name: of the clients below classified, those in named match.
+	classified store.ID
+	named      bits
+	told       bits // with an area: clients whose last record that was sent is inside
+
+	seq         uint64 // of the last frame
+	unconfirmed []sentFrame
+	bytes       int  // of unconfirmed
+	blocked     bool // the next record does not fit into the window
+	ended       bool // a dump that is complete
+	lastFrame   time.Time
+	lease       time.Time // its end
+}
+
+type sentFrame struct {
+	seq   uint64
+	bytes int
+}
+
+// newStream makes a stream that begins with its snapshot.
+func (r *Replica) newStream(cfg StreamConfig, now time.Time) *Stream {
+	s := &Stream{StreamConfig: cfg, replica: r, sweeping: true, snapshot: true, lastFrame: now, lease: now.Add(streamLease)}
+	names, listed := cfg.Filter.Listed()
+	if !listed {
+		s.waiting = allMarks(r.store.Len())
+		return s
+	}
+	for name := range names { // without a look at all others
+		if id, known := r.store.Find([]byte(name)); known && cfg.Filter.Named([]byte(name)) {
+			s.waiting.add(id)
+			s.named.set(id)
+		}
+	}
+	s.classified = store.ID(r.store.Len())
+	return s
+}
+
+// note notes that a client's record has changed. It reports whether nothing waited before.
+func (s *Stream) note(id store.ID) (first bool) {
+	if s.ended || id < s.classified && s.Filter.ByName() && !s.named.has(id) {
+		return false
+	}
+	first = s.waiting.length == 0 && !s.sweeping
+	s.waiting.add(id)
+	return first
+}
+
+// due is when the stream has something to do. Before, only note and confirm change that.
+func (s *Stream) due(now time.Time) time.Time {
+	heartbeat := s.lastFrame.Add(streamHeartbeat)
+	switch {
+	case s.ended:
+		return s.lease
+	case s.blocked:
+		return heartbeat
+	case s.sweeping:
+		return now
+	case s.waiting.length > 0 && s.next.Before(heartbeat):
+		return s.next
+	}
+	return heartbeat
+}
+
+// frame appends the stream's next frame to dst. Without any that is due, it has the Mark zero. more
+// reports whether another call may have another frame at once.
+func (s *Stream) frame(dst []byte, now time.Time) (f StreamFrame, more bool) {
+	f.Data = dst
+	if !s.sweeping && s.waiting.length > 0 && !s.next.After(now) {
+		s.sweeping, s.cursor, s.next = true, 0, now.Add(s.Filter.Interval())
+	}
+	if s.sweeping && !s.blocked && !s.ended {
+		f.Data, f.Lines = s.sweep(dst)
+		f.SnapshotEnd = s.snapshot && !s.sweeping
+	}
+	more = s.sweeping && !s.blocked
+	switch {
+	case f.Lines > 0 || f.SnapshotEnd:
+		s.seq++
+		s.unconfirmed = append(s.unconfirmed, sentFrame{s.seq, len(f.Data) - len(dst)})
+		s.bytes += len(f.Data) - len(dst)
+	case more || s.ended || now.Sub(s.lastFrame) < streamHeartbeat:
+		return f, more
+	}
+	s.lastFrame = now
+	if f.SnapshotEnd {
+		s.snapshot, s.ended = false, s.Dump
+		s.next = now.Add(s.Filter.Interval())
+	}
+	f.Mark = wire.Mark{Epoch: s.replica.cfg.Epoch, Seq: s.seq}
+	return f, more
+}
+
+// sweep appends the records of marked clients to dst, up to a frame, the window, or lookAtOnce clients.
+func (s *Stream) sweep(dst []byte) (data []byte, lines int) {
+	r, begin := s.replica, len(dst)
+	for range lookAtOnce {
+		id, ok := s.waiting.next(s.cursor)
+		if !ok {
+			s.sweeping = false
+			return dst, lines
+		}
+		line := r.store.Line(id)
+		size := len(dst) - begin + len(line) + 1
+		switch {
+		case s.bytes+size > streamWindow:
+			s.blocked = true
+			return dst, lines
+		case lines > 0 && size > r.frameSize():
+			return dst, lines
+		}
+		s.waiting.remove(id)
+		s.cursor = id + 1
+		switch {
+		case len(line)+1 > r.maxMessage:
+			r.streams.tooLarge++
+		case s.wants(id, line):
+			dst = append(append(dst, line...), '\n')
+			lines++
+		}
+	}
+	return dst, lines
+}
+
+// wants reports whether the follower is to be told of a client's record.
+func (s *Stream) wants(id store.ID, line []byte) bool {
+	f := s.Filter
+	if !f.ByName() && !f.ByArea() {
+		return true
+	}
+	rec, err := wire.ParseRecord(line)
+	if err != nil {
+		panic("the map holds a line that is not a record: " + string(line)) // only parsed records are stored
+	}
+	if f.ByName() && id >= s.classified { // IDs are numbered in the order in which clients come
+		s.classified = id + 1
+		if f.Named(rec.Client()) {
+			s.named.set(id)
+		}
+	}
+	switch {
+	case f.ByName() && !s.named.has(id):
+		return false
+	case !f.ByArea():
+		return true
+	}
+	told := s.told.has(id)
+	inside := f.Inside(rec.Position())
+	switch {
+	case inside:
+		s.told.set(id)
+	case told:
+		s.told.clear(id)
+	}
+	return inside || told
+}
+
+// confirm notes that the follower has received all frames up to a number.
+func (s *Stream) confirm(seq uint64, now time.Time) {
+	s.lease = now.Add(streamLease)
+	confirmed := 0
+	for confirmed < len(s.unconfirmed) && s.unconfirmed[confirmed].seq <= seq {
+		s.bytes -= s.unconfirmed[confirmed].bytes
+		confirmed++
+	}
+	if confirmed > 0 {
+		s.unconfirmed = append(s.unconfirmed[:0], s.unconfirmed[confirmed:]...)
+		s.blocked = false
+	}
+}
