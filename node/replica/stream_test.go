@@ -21,7 +21,8 @@ type streamed struct {
 	follower *follow.Follower
 	now      time.Time
 	streams  int // that the follower has opened
-	changes  []string
+	changes  []string          // since receive returned them
+	told     map[string]string // what all changes together say, by client
 }
 
 func newStreamed(t testing.TB, request string) *streamed {
@@ -78,6 +79,15 @@ func (s *streamed) frames() (frames []StreamFrame) {
 // deliver hands a frame to the follower.
 func (s *streamed) deliver(f StreamFrame) error {
 	return s.follower.Frame(f.Mark, f.SnapshotEnd, f.Data, func(c follow.Change) {
+		if s.told == nil {
+			s.told = map[string]string{}
+		}
+		if _, known := s.told[c.Client]; known == (c.Kind == follow.Enter) {
+			panic(fmt.Sprintf("%s of client %s, which the follower knows: %v", c.Kind, c.Client, known))
+		}
+		if s.told[c.Client] = c.Line; c.Kind == follow.Leave {
+			delete(s.told, c.Client)
+		}
 		s.changes = append(s.changes, strings.TrimSpace(fmt.Sprint(c.Kind, " ", c.Client, " ", c.Line)))
 	})
 }
@@ -169,6 +179,8 @@ func TestFollowerHasTheMap(t *testing.T) {
 		}
 		if want := s.want(); !s.follower.Complete() || !maps.Equal(s.follower.Records(), want) {
 			rt.Fatalf("the follower (complete: %v) has %v, want %v", s.follower.Complete(), s.follower.Records(), want)
+		} else if !maps.Equal(s.told, want) {
+			rt.Fatalf("the changes say %v, want %v", s.told, want)
 		}
 	})
 }
@@ -210,6 +222,35 @@ func TestStreamInterval(t *testing.T) {
 	if got := s.receive(t); fmt.Sprint(got) != fmt.Sprint([]string{"move kiwi " + newest}) {
 		t.Fatalf("changes after the interval = %q", got)
 	}
+}
+
+// TestOnStream: the owner is called when the first client waits, when a stream is opened, and when a
+// confirmation may let more leave.
+func TestOnStream(t *testing.T) {
+	t.Parallel()
+	s := newStreamed(t, "")
+	calls := 0
+	s.r.cfg.OnStream = func() { calls++ }
+	expect := func(what string, want int) {
+		t.Helper()
+		if calls != want {
+			t.Errorf("%s: %d calls, want %d", what, calls, want)
+		}
+		calls = 0
+	}
+	s.frames()
+	s.report("kiwi", "+1+1")
+	expect("the first change", 1)
+	s.report("emu", "+1+1")
+	expect("a second one", 0)
+	s.now = s.now.Add(time.Second)
+	s.frames()
+	s.report("kiwi", "+2+2")
+	expect("the first change after a frame", 1)
+	s.r.ConfirmStream(s.id(), 1, s.now)
+	expect("a confirmation", 1)
+	s.open(t)
+	expect("a new stream", 1)
 }
 
 // TestStreamArea: a client enters, moves, leaves, and is not mentioned outside.
