@@ -11,20 +11,25 @@ import (
 type Filter struct {
 	clients  map[string]bool // nil for all
 	prefix   string
-	near     *Near
-	box      *geo.Box
+	near     *geo.Origin // nil for none
+	km       float64     // around near
+	box      *geo.Box    // nil for none
 	interval time.Duration
 }
 
 // NewFilter makes the filter of a request that Parse has returned.
 func NewFilter(r Request) *Filter {
-	f := &Filter{prefix: r.Prefix, near: r.Near}
+	f := &Filter{prefix: r.Prefix}
 	f.interval, _ = r.interval() // Parse has checked it
 	if r.Clients != nil {
 		f.clients = map[string]bool{}
 		for _, name := range r.Clients {
 			f.clients[name] = true
 		}
+	}
+	if n := r.Near; n != nil {
+		origin := geo.From(geo.Point{Lat: n.Lat, Lon: n.Lon})
+		f.near, f.km = &origin, n.Km
 	}
 	if b := r.Box; b != nil {
 		f.box = &geo.Box{South: b.South, West: b.West, North: b.North, East: b.East}
@@ -51,8 +56,9 @@ func (f *Filter) ByArea() bool { return f.near != nil || f.box != nil }
 
 // Inside reports whether a position, in degrees, is in the area.
 func (f *Filter) Inside(lat, lon float64) bool {
-	if f.near != nil && geo.Distance(f.near.Lat, f.near.Lon, lat, lon) > f.near.Km {
+	at := geo.Point{Lat: lat, Lon: lon}
+	if f.near != nil && f.near.Distance(at) > f.km {
 		return false
 	}
-	return f.box == nil || f.box.Contains(lat, lon)
+	return f.box == nil || f.box.Contains(at)
 }
