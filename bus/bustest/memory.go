@@ -79,7 +79,7 @@ func (n *Network) setDown(down bool) {
 }
 
 // Tap calls do for each message sent from now on, before it is lost or delayed, with its
-// subject under the prefix "herd". do must return soon.
+// subject under the prefix "herd". do must return soon. Frames of streams go nowhere else.
 func (n *Network) Tap(do func(subject string, m bus.Message)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -232,7 +232,7 @@ func (b *Memory) check(m bus.Message) error {
 	switch {
 	case n.down || n.runs[b.server] == nil:
 		return bus.ErrDisconnected
-	case !slices.Contains(b.neighbours, m.Peer) && (m.Lane != bus.Heartbeat || !serverName.MatchString(m.Peer)):
+	case m.Lane != bus.Stream && !slices.Contains(b.neighbours, m.Peer) && (m.Lane != bus.Heartbeat || !serverName.MatchString(m.Peer)):
 		return bus.ErrNoEdge
 	case len(m.Data) > maxData:
 		return bus.ErrTooLarge
@@ -244,6 +244,10 @@ func (b *Memory) check(m bus.Message) error {
 func (b *Memory) send(m bus.Message) {
 	n := b.network
 	m.Data = append([]byte(nil), m.Data...)
+	if m.Lane == bus.Stream { // only taps see it
+		n.tap(m.Peer, m)
+		return
+	}
 	n.tap(bus.Prefix("herd").Between(m.Lane, b.server, m.Peer), m)
 	to := n.runs[m.Peer]
 	if to == nil || n.cut[[2]string{b.server, m.Peer}] {

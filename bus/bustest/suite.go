@@ -55,6 +55,7 @@ func TestBus(t *testing.T, harness func(t *testing.T) Harness) {
 		"changes neighbours":            testSetNeighbours,
 		"heartbeats of strangers":       testStrangers,
 		"mutes neighbours":              testMute,
+		"sends frames of streams":       testStreams,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -176,6 +177,20 @@ func testDelivers(t *testing.T, h Harness) {
 	expect(t, toA.messages, bus.Message{Lane: bus.Records, Peer: "B", Epoch: 2, Seq: 1, Data: []byte("back")})
 	send(t, a, bus.Message{Lane: bus.Records, Peer: "C", Data: []byte("to C")})
 	expect(t, toC.messages, bus.Message{Lane: bus.Records, Peer: "A", Data: []byte("to C")}) // and nothing before it
+}
+
+// testStreams: a frame of a stream goes to the subject that the follower named.
+func testStreams(t *testing.T, h Harness) {
+	heard := make(chan string, 10)
+	h.Tap(func(message string) {
+		if strings.HasPrefix(message, "to.follower") {
+			heard <- message
+		}
+	})
+	a := h.Bus("A", 1, "B")
+	start(t, a)
+	send(t, a, bus.Message{Lane: bus.Stream, Peer: "to.follower", Epoch: 1, Seq: 1, SnapshotEnd: true, Data: []byte("line")})
+	expect(t, heard, "to.follower line")
 }
 
 func testOrder(t *testing.T, h Harness) {

@@ -206,3 +206,36 @@ func TestPublishByNATS(t *testing.T) {
 		t.Error("publish does not return")
 	}
 }
+
+// TestHeaders: nats.go and appendMessage write a message alike.
+func TestHeaders(t *testing.T) {
+	t.Parallel()
+	for _, m := range []bus.Message{
+		{Lane: bus.Heartbeat, Data: []byte("beat")},
+		{Lane: bus.Records, Epoch: 1<<64 - 1, Seq: 1<<64 - 1, Data: []byte("line\n")},
+		{Lane: bus.Stream, Epoch: 1<<64 - 1, Seq: 1<<64 - 1, SnapshotEnd: true, Data: []byte("line\n")},
+		{Lane: bus.Stream, Epoch: 7, Seq: 0},
+	} {
+		msg := newMessage("subject", m)
+		text := string(appendMessage(nil, "subject", m))
+		size := 0
+		for key := range msg.Header {
+			header := key + ": " + msg.Header.Get(key) + "\r\n"
+			size += len(header)
+			if !strings.Contains(text, header) {
+				t.Errorf("%s message %q has no header %q", m.Lane, text, header)
+			}
+		}
+		if size > 0 {
+			size += len("NATS/1.0\r\n\r\n")
+		}
+		if verb := fmt.Sprintf("PUB subject %d\r\n", len(m.Data)); size == 0 && !strings.HasPrefix(text, verb) {
+			t.Errorf("%s message %q does not begin with %q", m.Lane, text, verb)
+		} else if verb := fmt.Sprintf("HPUB subject %d %d\r\n", size, size+len(m.Data)); size > 0 && !strings.HasPrefix(text, verb) {
+			t.Errorf("%s message %q does not begin with %q", m.Lane, text, verb)
+		}
+		if size > maxHeader {
+			t.Errorf("%s message has a header of %d bytes, more than maxHeader", m.Lane, size)
+		}
+	}
+}

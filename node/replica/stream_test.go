@@ -20,7 +20,7 @@ type streamed struct {
 	filter   *follow.Filter
 	follower *follow.Follower
 	now      time.Time
-	streams  int // that the follower has opened
+	streams  int               // that the follower has opened
 	changes  []string          // since receive returned them
 	told     map[string]string // what all changes together say, by client
 }
@@ -169,7 +169,9 @@ func TestFollowerHasTheMap(t *testing.T) {
 				restart(rt)
 			},
 			"confirm": func(rt *rapid.T) { s.r.ConfirmStream(s.id(), last, s.now) },
-			"wait":    func(rt *rapid.T) { s.now = s.now.Add(time.Duration(rapid.IntRange(0, 300).Draw(rt, "ms")) * time.Millisecond) },
+			"wait": func(rt *rapid.T) {
+				s.now = s.now.Add(time.Duration(rapid.IntRange(0, 300).Draw(rt, "ms")) * time.Millisecond)
+			},
 			"restart": restart,
 		})
 		for range 3 {
