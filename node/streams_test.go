@@ -89,6 +89,9 @@ func TestStreams(t *testing.T) {
 		time.Sleep(time.Second)
 		settle()
 		good.check("snapshot")
+		ask("IAMAT first +1+1 100")
+		settle()
+		good.check("first change, at once")
 		for i := range 300 {
 			ask(fmt.Sprintf("IAMAT client%d +1+1 100", i))
 			ask(fmt.Sprintf("IAMAT client%d +2+2 %d", i%7, 101+i))
