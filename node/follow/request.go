@@ -91,16 +91,21 @@ func Parse(data []byte) (r Request, err error) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return Request{}, errors.New("the request has more than one JSON value")
 	}
+	return r, r.Check()
+}
+
+// Check returns an error for the first field that is wrong; nil if none is.
+func (r Request) Check() error {
 	if r.Clients != nil && len(r.Clients) == 0 {
-		return Request{}, errors.New("clients: the list is empty; leave it out to follow all clients")
+		return errors.New("clients: the list is empty; leave it out to follow all clients")
 	}
 	if _, err := r.interval(); err != nil {
-		return Request{}, err
+		return err
 	}
 	if err := r.checkNames(); err != nil {
-		return Request{}, err
+		return err
 	}
-	return r, r.checkArea()
+	return r.checkArea()
 }
 
 func (r Request) interval() (time.Duration, error) {

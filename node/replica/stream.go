@@ -159,7 +159,7 @@ func (s *Stream) sweep(dst []byte) (data []byte, lines int) {
 		switch {
 		case len(line)+1 > r.maxMessage:
 			r.streams.tooLarge++
-		case s.wants(id, line):
+		case s.wants(id):
 			dst = append(append(dst, line...), '\n')
 			lines++
 		}
@@ -168,18 +168,15 @@ func (s *Stream) sweep(dst []byte) (data []byte, lines int) {
 }
 
 // wants reports whether the follower is to be told of a client's record.
-func (s *Stream) wants(id store.ID, line []byte) bool {
+func (s *Stream) wants(id store.ID) bool {
 	f := s.Filter
 	if !f.ByName() && !f.ByArea() {
 		return true
 	}
-	rec, err := wire.ParseRecord(line)
-	if err != nil {
-		panic("the map holds a line that is not a record: " + string(line)) // only parsed records are stored
-	}
+	client, location := s.replica.store.ClientAndLocation(id)
 	if f.ByName() && id >= s.classified { // IDs are numbered in the order in which clients come
 		s.classified = id + 1
-		if f.Named(rec.Client()) {
+		if f.Named(client) {
 			s.named.set(id)
 		}
 	}
@@ -190,7 +187,8 @@ func (s *Stream) wants(id store.ID, line []byte) bool {
 		return true
 	}
 	told := s.told.has(id)
-	inside := f.Inside(rec.Position())
+	lat, lon, known := wire.ParsePosition(location)
+	inside := known && f.Inside(lat, lon)
 	switch {
 	case inside:
 		s.told.set(id)
