@@ -3,8 +3,8 @@ package natsbus
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
+	"strings"
 
 	"github.com/nats-io/nats.go/micro"
 
@@ -16,13 +16,9 @@ import (
 type Service struct {
 	Description string
 	Metadata    map[string]string
-	// Endpoints are the names of the endpoints, each at <prefix>.<name>. Requests are
-	// answered by bus.Handler.Answer, by each server for itself: there are no queue
-	// groups.
-	Endpoints []string
-	// ServerEndpoints are those of this server alone, each at <prefix>.<name>.<server>, and
-	// answered in the same way.
-	ServerEndpoints []string
+	// Endpoints are the endpoints. Their requests are answered by bus.Handler.Answer, which
+	// gets their names. Those of bus.AnswerOne have a queue group, the prefix.
+	Endpoints []bus.Endpoint
 }
 
 // ServerHeader is the header of an answer that names the server which gave it.
@@ -61,36 +57,32 @@ func (c *connection) addService() error {
 	if err != nil {
 		return fmt.Errorf("micro service: %w", err)
 	}
-	subjects := c.endpoints()
-	for _, name := range slices.Sorted(maps.Keys(subjects)) { // as nats micro info shows them
+	byName := func(a, b bus.Endpoint) int { return strings.Compare(a.Name, b.Name) }
+	for _, e := range slices.SortedFunc(slices.Values(service.Endpoints), byName) { // as nats micro info shows them
 		respond := micro.HandlerFunc(func(request micro.Request) {
-			if err := c.respond(name, request); err != nil {
-				c.cfg.Log.Debug("micro service", "endpoint", name, "err", err)
+			if err := c.respond(e.Name, request); err != nil {
+				c.cfg.Log.Debug("micro service", "endpoint", e.Name, "err", err)
 			}
 		})
-		if err := s.AddEndpoint(name, respond, micro.WithEndpointSubject(subjects[name]),
-			micro.WithEndpointPendingLimits(maxRequestsWaiting, maxRequestBytes)); err != nil {
-			return fmt.Errorf("micro service: endpoint %s: %w", name, err)
+		options := []micro.EndpointOpt{
+			micro.WithEndpointSubject(e.Subject(c.cfg.Prefix, c.cfg.Server)),
+			micro.WithEndpointPendingLimits(maxRequestsWaiting, maxRequestBytes),
+		}
+		if e.Answers == bus.AnswerOne {
+			options = append(options, micro.WithEndpointQueueGroup(string(c.cfg.Prefix)))
+		}
+		if err := s.AddEndpoint(e.Name, respond, options...); err != nil {
+			return fmt.Errorf("micro service: endpoint %s: %w", e.Name, err)
 		}
 	}
 	return nil
 }
 
-// endpoints are the subjects of the service's endpoints, by name.
-func (c *connection) endpoints() map[string]string {
-	subjects := map[string]string{}
-	for _, name := range c.cfg.Service.Endpoints {
-		subjects[name] = c.cfg.Prefix.Endpoint(name)
-	}
-	for _, name := range c.cfg.Service.ServerEndpoints {
-		subjects[name] = c.cfg.Prefix.ServerEndpoint(name, c.cfg.Server)
-	}
-	return subjects
-}
-
 // isEndpoint reports whether requests of tools arrive on a subject.
 func (c *connection) isEndpoint(subject string) bool {
-	return slices.Contains(slices.Collect(maps.Values(c.endpoints())), subject)
+	return slices.ContainsFunc(c.cfg.Service.Endpoints, func(e bus.Endpoint) bool {
+		return e.Subject(c.cfg.Prefix, c.cfg.Server) == subject
+	})
 }
 
 // respond answers one request. An error is answered in the form that micro services
