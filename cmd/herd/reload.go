@@ -62,7 +62,7 @@ func (r reloadCommand) Run(ctx context.Context, c console) error {
 			failed = append(failed, fmt.Errorf("reload %s: %w", name, o.err))
 		case !denied: // the others are denied for the same reason
 			denied = true
-			failed = append(failed, fmt.Errorf("reload %s: %w", name, o.err), errors.New(opsKeyHint(ctx, cfg)))
+			failed = append(failed, fmt.Errorf("reload %s: %s (%w)", name, opsKeyHint(ctx, cfg), o.err))
 		}
 	}
 	return errors.Join(failed...)

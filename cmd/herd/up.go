@@ -143,7 +143,7 @@ func (p *process) opsCommand() string {
 		words = append(words, "HERD_NATS_URL="+url)
 	}
 	words = append(words, "HERD_NATS_SEED="+shellWord(p.embedded.ops.path), invocation(os.Args[0]), "reload")
-	return fmt.Sprintf("\nWithout a key, tools may read the bus and send requests that change nothing. For all others, until the herd stops:\n\n  %s\n", strings.Join(words, " "))
+	return fmt.Sprintf("\nWithout a key, tools can read the bus and send requests that change nothing. Operators, until the herd stops:\n\n  %s\n", strings.Join(words, " "))
 }
 
 // exampleCommands are shell commands that report a client's location and ask for two places
