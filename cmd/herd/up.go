@@ -142,8 +142,11 @@ func (p *process) opsCommand() string {
 	if url := p.embedded.URL(); url != defaultNATS {
 		words = append(words, "HERD_NATS_URL="+url)
 	}
+	if len(words) > 0 {
+		words = append(words, "\\\n   ")
+	}
 	words = append(words, "HERD_NATS_SEED="+shellWord(p.embedded.ops.path), invocation(os.Args[0]), "reload")
-	return fmt.Sprintf("\nWithout a key, tools can read the bus and send requests that change nothing. Operators, until the herd stops:\n\n  %s\n", strings.Join(words, " "))
+	return fmt.Sprintf("\nWithout a key, tools can read the bus and send requests that change nothing.\nFor the others there is a key, until the herd stops:\n\n  %s\n", strings.Join(words, " "))
 }
 
 // exampleCommands are shell commands that report a client's location and ask for two places
