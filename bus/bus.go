@@ -166,13 +166,6 @@ func (p Prefix) Event(server, kind, peer string) string {
 	return subject
 }
 
-// Endpoint is the subject of requests to one endpoint of the servers' micro service. All
-// servers answer them.
-func (p Prefix) Endpoint(name string) string { return string(p) + "." + name }
-
-// ServerEndpoint is the subject of requests to one endpoint of one server.
-func (p Prefix) ServerEndpoint(name, server string) string { return p.Endpoint(name) + "." + server }
-
 // Strangers matches the heartbeats of all servers to this one, neighbours or not.
 func (p Prefix) Strangers(server string) string { return p.Between(Heartbeat, "*", server) }
 

@@ -61,7 +61,7 @@ func (n *Node) Record(client []byte) (line []byte, ok bool) {
 
 // Answer answers requests of tools: bus.Handler. The endpoints are the status as JSON,
 // the edges as a table, the record of the client whose ID is the request, and a reload.
-// Beyond maxRequests and maxRecords the error is bus.ErrBusy.
+// Beyond an endpoint's rate the error is bus.ErrBusy.
 func (n *Node) Answer(endpoint string, request []byte) (reply []byte, err error) {
 	if !n.toolRequests.allow(endpoint) {
 		n.events.busy.Note(endpoint, "", 1)
@@ -69,11 +69,11 @@ func (n *Node) Answer(endpoint string, request []byte) (reply []byte, err error)
 		return nil, fmt.Errorf("%w: too many requests a second for %s: ask again later", bus.ErrBusy, endpoint)
 	}
 	switch endpoint {
-	case status.Endpoint:
+	case status.Endpoint.Name:
 		return json.Marshal(n.Status())
-	case status.EdgesEndpoint:
+	case status.EdgesEndpoint.Name:
 		return []byte(n.Status().EdgesText()), nil
-	case status.RecordEndpoint:
+	case status.RecordEndpoint.Name:
 		client := bytes.Trim(request, " \t\n\v\f\r") // a tool may add a line end; IDs contain no white space
 		if len(client) == 0 {
 			return nil, errors.New("the request is empty: it must be a client's ID")
@@ -82,7 +82,7 @@ func (n *Node) Answer(endpoint string, request []byte) (reply []byte, err error)
 			return line, nil
 		}
 		return nil, fmt.Errorf("%w: no client %.80q", bus.ErrUnknown, client)
-	case status.ReloadEndpoint:
+	case status.ReloadEndpoint.Name:
 		changes, err := n.cfg.Reload()
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", bus.ErrUnavailable, err)

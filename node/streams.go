@@ -50,7 +50,7 @@ func (n *Node) openStream(r bus.StreamRequest) error {
 	if !n.ready.isOpen() {
 		return fmt.Errorf("%w: the server is not ready: ask another one", bus.ErrUnavailable)
 	}
-	cfg := replica.StreamConfig{ID: r.ID, To: r.To, Dump: r.Endpoint == status.DumpEndpoint}
+	cfg := replica.StreamConfig{ID: r.ID, To: r.To, Dump: r.Endpoint == status.DumpEndpoint.Name}
 	request, err := follow.Parse(r.Data)
 	if cfg.Dump && len(r.Data) > 0 {
 		err = fmt.Errorf("the request for a dump has %d bytes, and must be empty", len(r.Data))

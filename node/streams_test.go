@@ -42,7 +42,7 @@ func newTool(t *testing.T, network *bustest.Network, n *Node, id, request string
 			f.receive(m)
 		}
 	})
-	if err := n.Stream(bus.StreamRequest{Endpoint: status.FollowEndpoint, ID: id, To: id, Data: []byte(request)}); err != nil {
+	if err := n.Stream(bus.StreamRequest{Endpoint: status.FollowEndpoint.Name, ID: id, To: id, Data: []byte(request)}); err != nil {
 		t.Fatal(err)
 	}
 	return f
@@ -55,7 +55,7 @@ func (f *tool) receive(m bus.Message) {
 		return
 	}
 	f.failed = f.follower.Frame(wire.Mark{Epoch: m.Epoch, Seq: m.Seq}, m.SnapshotEnd, m.Data, func(follow.Change) {})
-	go f.node.Stream(bus.StreamRequest{Endpoint: status.FollowEndpoint, ID: f.id, Ack: m.Seq})
+	go f.node.Stream(bus.StreamRequest{Endpoint: status.FollowEndpoint.Name, ID: f.id, Ack: m.Seq})
 }
 
 // check compares what the follower has with the server's map.
@@ -99,7 +99,7 @@ func TestStreams(t *testing.T) {
 		time.Sleep(time.Second)
 		settle()
 		good.check("changes")
-		if err := b.node.Stream(bus.StreamRequest{Endpoint: status.FollowEndpoint, ID: "good", End: true}); err != nil {
+		if err := b.node.Stream(bus.StreamRequest{Endpoint: status.FollowEndpoint.Name, ID: "good", End: true}); err != nil {
 			t.Errorf("end of a stream: %v", err)
 		}
 		time.Sleep(31 * time.Second)
@@ -123,10 +123,10 @@ func TestStreamRefused(t *testing.T) {
 			want     error
 			wantText string
 		}{
-			{"junk", bus.StreamRequest{Endpoint: status.FollowEndpoint, ID: "1", To: "x", Data: []byte("junk")}, nil, "JSON"},
-			{"a dump with a request", bus.StreamRequest{Endpoint: status.DumpEndpoint, ID: "1", To: "x", Data: []byte("{}")}, nil, "must be empty"},
-			{"a confirmation of no stream", bus.StreamRequest{Endpoint: status.FollowEndpoint, ID: "1", Ack: 1}, bus.ErrUnknown, "no stream"},
-			{"an end of no stream", bus.StreamRequest{Endpoint: status.FollowEndpoint, ID: "1", End: true}, bus.ErrUnknown, "no stream"},
+			{"junk", bus.StreamRequest{Endpoint: status.FollowEndpoint.Name, ID: "1", To: "x", Data: []byte("junk")}, nil, "JSON"},
+			{"a dump with a request", bus.StreamRequest{Endpoint: status.DumpEndpoint.Name, ID: "1", To: "x", Data: []byte("{}")}, nil, "must be empty"},
+			{"a confirmation of no stream", bus.StreamRequest{Endpoint: status.FollowEndpoint.Name, ID: "1", Ack: 1}, bus.ErrUnknown, "no stream"},
+			{"an end of no stream", bus.StreamRequest{Endpoint: status.FollowEndpoint.Name, ID: "1", End: true}, bus.ErrUnknown, "no stream"},
 		} {
 			err := n.Stream(tt.request)
 			if err == nil || tt.want != nil && !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.wantText) {
@@ -134,7 +134,7 @@ func TestStreamRefused(t *testing.T) {
 			}
 		}
 		open := func(id string) error {
-			return n.Stream(bus.StreamRequest{Endpoint: status.FollowEndpoint, ID: id, To: "x"})
+			return n.Stream(bus.StreamRequest{Endpoint: status.FollowEndpoint.Name, ID: id, To: "x"})
 		}
 		for i := range 64 {
 			if err := open(fmt.Sprint("s", i)); err != nil {
@@ -162,7 +162,7 @@ func TestStreamOfServerThatIsNotReady(t *testing.T) {
 		h := newTestHerd(t, "A")
 		h.network.Stop()
 		n := h.start("A", 1, nil).node
-		if err := n.Stream(bus.StreamRequest{Endpoint: status.FollowEndpoint, ID: "1", To: "x"}); !errors.Is(err, bus.ErrUnavailable) {
+		if err := n.Stream(bus.StreamRequest{Endpoint: status.FollowEndpoint.Name, ID: "1", To: "x"}); !errors.Is(err, bus.ErrUnavailable) {
 			t.Errorf("a stream of a server that is not ready: %v", err)
 		}
 	})

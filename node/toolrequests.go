@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"sync/atomic"
 
 	"golang.org/x/time/rate"
@@ -8,13 +9,9 @@ import (
 	"herd/node/status"
 )
 
-// maxRequests and maxRecords are how many requests of tools for one endpoint are answered
-// per second, and in a burst: for the record of a client, which costs little, and for each
-// other endpoint. Many people with `herd status` need less.
-const (
-	maxRequests = 200
-	maxRecords  = 20_000
-)
+// maxRequests is how many requests of tools for one endpoint are answered per second, and in
+// a burst, unless the endpoint has a rate of its own. Many people with `herd status` need less.
+const maxRequests = 200
 
 // requestLimits limits the requests of tools, for each endpoint by itself: a flood of one
 // kind does not keep operators from the others.
@@ -25,12 +22,10 @@ type requestLimits struct {
 
 func newRequestLimits() requestLimits {
 	l := requestLimits{map[string]*rate.Limiter{}, &atomic.Uint64{}}
-	for _, endpoints := range [][]string{status.Endpoints, status.ServerEndpoints, status.StreamEndpoints} {
-		for _, endpoint := range endpoints {
-			l.byEndpoint[endpoint] = rate.NewLimiter(maxRequests, maxRequests)
-		}
+	for _, e := range status.Endpoints {
+		most := cmp.Or(e.Rate, maxRequests)
+		l.byEndpoint[e.Name] = rate.NewLimiter(rate.Limit(most), most)
 	}
-	l.byEndpoint[status.RecordEndpoint] = rate.NewLimiter(maxRecords, maxRecords)
 	return l
 }
 

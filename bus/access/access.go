@@ -6,21 +6,25 @@
 // below:
 //
 //   - Herd has the servers. Each may use the subjects of its own edges.
-//   - Ops has operators and their tools. They can read all messages below the herd's
-//     prefix, and send requests to the servers.
+//   - Ops has operators, guests, and their tools. They can read the messages below the herd's
+//     prefix, and send requests to the servers: operators all, guests those that change nothing.
 //   - System has the administrators of the broker.
 //
-// Operators have an account of their own because of reply subjects. A requester
+// Operators and guests have an account of their own because of reply subjects. A requester
 // chooses the reply subject, and NATS does not check its permissions for it: within one
 // account, a request could make a server publish on an edge. Between accounts the broker
 // replaces the reply subject by one of its own (`_R_.…`), and delivers the reply to the
 // original subject in the requester's account. So servers need the permission to reply
 // to tools on `_R_.>` only, and no subject of a server can be reached from another
-// account. An operator who names an edge's subject as the reply subject sends the reply
-// to the operators that tap this edge, without the headers of a record, and to no server.
+// account. A requester who names an edge's subject as the reply subject sends the reply
+// to those of account Ops that tap this edge, without the headers of a record, and to no server.
+//
+// In account Ops a guest could name the reply subject of an operator's request too. So guests
+// do not see the requests that only operators may send, nor their replies.
 package access
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -35,26 +39,29 @@ const (
 	System = "SYS"
 )
 
-// The users that are not servers. No server may have one of these names: see
-// Rules.ReservedName.
+// The users that are not servers. No server may have one of these names: see CheckNames.
 const (
-	OpsUser    = "ops"
+	OpsUser    = "ops"   // may send all requests
+	GuestUser  = "guest" // may send requests that are not bus.Endpoint.OpsOnly
 	SystemUser = "sys"
 )
 
 // User is a user of the broker, which denies what is not listed here.
 type User struct {
-	Name       string // a server, OpsUser or SystemUser
+	Name       string // a server, OpsUser, GuestUser or SystemUser
 	Account    string
 	Neighbours []string // of a server, sorted
 	// Publish and Subscribe are the allowed subjects, sorted. They are empty for
 	// SystemUser, who is not restricted in its account.
 	Publish, Subscribe []string
+	// Hidden are the subjects, sorted, that the user cannot read although Subscribe covers them.
+	// The broker delivers no message on them, to subscriptions with wildcards either.
+	Hidden []string
 }
 
 // Rules are the permissions on the bus of a herd.
 type Rules struct {
-	Users []User // the servers, sorted by name, then OpsUser and SystemUser
+	Users []User // the servers, sorted by name, then OpsUser, GuestUser and SystemUser
 	// Streams and Services are the subjects that account Ops imports from account
 	// Herd: to read, and to send requests to.
 	Streams, Services []string
@@ -63,33 +70,30 @@ type Rules struct {
 // verbs are the requests that every NATS micro service answers.
 var verbs = []string{"PING", "INFO", "STATS"}
 
-// Config describes a herd. All fields but ServerEndpoints are required.
+// Config describes a herd. All fields are required.
 type Config struct {
 	Graph     *topology.Graph
 	Prefix    bus.Prefix
-	Endpoints []string // of every server, where all servers answer a request
-
-	// ServerEndpoints are the endpoints of every server where it alone answers.
-	ServerEndpoints []string
+	Endpoints []bus.Endpoint // of every server
 }
 
 // NewRules returns the rules for a herd.
 func NewRules(cfg Config) Rules {
 	r := Rules{Streams: []string{string(cfg.Prefix) + ".>"}}
-	for _, verb := range verbs {
-		r.Services = append(r.Services, "$SRV."+verb, "$SRV."+verb+".>")
-	}
-	for _, endpoint := range cfg.Endpoints {
-		r.Services = append(r.Services, cfg.Prefix.Endpoint(endpoint))
-	}
 	servers := cfg.Graph.Servers()
 	slices.Sort(servers)
-	for _, endpoint := range cfg.ServerEndpoints {
-		for _, name := range servers {
-			r.Services = append(r.Services, cfg.Prefix.ServerEndpoint(endpoint, name))
+	var open, opsOnly []string // the subjects of requests, by who may send them
+	for _, verb := range verbs {
+		open = append(open, "$SRV."+verb, "$SRV."+verb+".>")
+	}
+	for _, e := range cfg.Endpoints {
+		if subjects := e.Subjects(cfg.Prefix, servers); e.OpsOnly {
+			opsOnly = append(opsOnly, subjects...)
+		} else {
+			open = append(open, subjects...)
 		}
 	}
-	slices.Sort(r.Services)
+	r.Services = slices.Sorted(slices.Values(slices.Concat(open, opsOnly)))
 	for _, name := range servers {
 		r.Users = append(r.Users, cfg.server(name))
 	}
@@ -98,6 +102,12 @@ func NewRules(cfg Config) Rules {
 			Name: OpsUser, Account: Ops,
 			Publish:   slices.Clone(r.Services),
 			Subscribe: []string{">"}, // in its account: Streams and replies
+		},
+		User{
+			Name: GuestUser, Account: Ops,
+			Publish:   slices.Sorted(slices.Values(open)),
+			Subscribe: append(slices.Clone(r.Streams), "_INBOX.>"), // where tools expect replies
+			Hidden:    slices.Sorted(slices.Values(append(opsOnly, bus.OpsInbox+".>"))),
 		},
 		User{Name: SystemUser, Account: System},
 	)
@@ -132,25 +142,23 @@ func (cfg Config) server(name string) User {
 		kind := "$SRV." + verb + "." + string(p)
 		u.Subscribe = append(u.Subscribe, "$SRV."+verb, kind, kind+".*")
 	}
-	for _, endpoint := range cfg.Endpoints {
-		u.Subscribe = append(u.Subscribe, p.Endpoint(endpoint))
-	}
-	for _, endpoint := range cfg.ServerEndpoints {
-		u.Subscribe = append(u.Subscribe, p.ServerEndpoint(endpoint, name))
+	for _, e := range cfg.Endpoints {
+		u.Subscribe = append(u.Subscribe, e.Subject(p, name))
 	}
 	slices.Sort(u.Publish)
 	slices.Sort(u.Subscribe)
 	return u
 }
 
-// ReservedName returns a server with the name of OpsUser or SystemUser, "" if there is
-// none. It ignores case, since users have files named after them, and some file
-// systems ignore it too.
-func (r Rules) ReservedName() string {
-	for _, u := range r.Users {
-		if u.Account == Herd && (strings.EqualFold(u.Name, OpsUser) || strings.EqualFold(u.Name, SystemUser)) {
-			return u.Name
+// CheckNames reports a server that has the name of a user who is no server. Case is ignored,
+// since users have files named after them, and some file systems ignore it too.
+func CheckNames(servers []string) error {
+	for _, name := range servers {
+		for _, user := range []string{OpsUser, GuestUser, SystemUser} {
+			if strings.EqualFold(name, user) {
+				return fmt.Errorf("a server cannot be named %s: %s, %s and %s are users of the bus that are no servers", name, OpsUser, GuestUser, SystemUser)
+			}
 		}
 	}
-	return ""
+	return nil
 }

@@ -123,11 +123,20 @@ func (u *user) denials(t *testing.T) map[string]bool {
 	return u.denied
 }
 
-// endpoints are the request endpoints of the servers in these tests.
-var endpoints, serverEndpoints = []string{"edges", "get", "status"}, []string{"reload"}
+// The endpoints of the servers in these tests: of every kind, for all tools and for operators.
+var (
+	statusEndpoint  = bus.Endpoint{Name: "status"}
+	nearEndpoint    = bus.Endpoint{Name: "near", Answers: bus.AnswerOne}
+	dumpEndpoint    = bus.Endpoint{Name: "dump", Answers: bus.AnswerNamed}
+	forgetEndpoint  = bus.Endpoint{Name: "forget", OpsOnly: true}
+	restoreEndpoint = bus.Endpoint{Name: "restore", Answers: bus.AnswerOne, OpsOnly: true}
+	reloadEndpoint  = bus.Endpoint{Name: "reload", Answers: bus.AnswerNamed, OpsOnly: true}
+
+	endpoints = []bus.Endpoint{statusEndpoint, nearEndpoint, dumpEndpoint, forgetEndpoint, restoreEndpoint, reloadEndpoint}
+)
 
 func rulesOf(g *topology.Graph, prefix bus.Prefix) access.Rules {
-	return access.NewRules(access.Config{Graph: g, Prefix: prefix, Endpoints: endpoints, ServerEndpoints: serverEndpoints})
+	return access.NewRules(access.Config{Graph: g, Prefix: prefix, Endpoints: endpoints})
 }
 
 // rules returns the rules for a topology with the default prefix.

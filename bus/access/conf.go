@@ -14,7 +14,7 @@ type Broker struct {
 	HTTP   string // host:port for monitoring; "" disables it
 	TLS    TLS
 
-	// NoAuthUser, if set, is the user whose permissions clients without a key have.
+	// NoAuthUser, if set, is the user that clients without a key are.
 	NoAuthUser string
 
 	Cluster *Cluster // nil for a single broker
@@ -162,8 +162,8 @@ func (c *conf) users(r Rules, account string, keys map[string]string) {
 			}
 			c.line("{ nkey: %s, permissions: {", keys[u.Name])
 			c.indented(func() {
-				c.subjects("publish", u.Publish)
-				c.subjects("subscribe", u.Subscribe)
+				c.subjects("publish", u.Publish, nil)
+				c.subjects("subscribe", u.Subscribe, u.Hidden)
 			})
 			c.line("} }")
 		}
@@ -174,8 +174,10 @@ func (c *conf) users(r Rules, account string, keys map[string]string) {
 // comment describes a user.
 func (u User) comment() string {
 	switch {
-	case u.Account == Ops:
-		return u.Name + ": operators, read all messages and send requests"
+	case u.Name == OpsUser:
+		return u.Name + ": operators, read all messages and send all requests"
+	case u.Name == GuestUser:
+		return u.Name + ": reads all messages, and sends the requests that change nothing"
 	case u.Account == System:
 		return u.Name + ": administrators of the broker"
 	case len(u.Neighbours) == 0:
@@ -186,13 +188,20 @@ func (u User) comment() string {
 
 // subjects writes one subject per line, so that a diff of two configurations shows what
 // changed.
-func (c *conf) subjects(what string, allowed []string) {
+func (c *conf) subjects(what string, allowed, denied []string) {
+	list := func(subjects []string) {
+		c.indented(func() {
+			for _, subject := range subjects {
+				c.line("%q", subject)
+			}
+		})
+	}
 	c.line("%s: { allow: [", what)
-	c.indented(func() {
-		for _, subject := range allowed {
-			c.line("%q", subject)
-		}
-	})
+	list(allowed)
+	if len(denied) > 0 {
+		c.line("], deny: [")
+		list(denied)
+	}
 	c.line("] }")
 }
 

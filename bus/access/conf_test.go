@@ -2,7 +2,6 @@ package access_test
 
 import (
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,29 +58,12 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-func TestReservedName(t *testing.T) {
+func TestCheckNames(t *testing.T) {
 	t.Parallel()
-	for spec, want := range map[string]string{"A-B": "", "A-ops": "ops", "Sys-A": "Sys", "opsy-A": ""} {
-		if got := rules(t, spec).ReservedName(); got != want {
-			t.Errorf("ReservedName of %s = %q, want %q", spec, got, want)
+	for name, refused := range map[string]bool{"B": false, "ops": true, "Sys": true, "GUEST": true, "opsy": false, "guests": false} {
+		err := access.CheckNames([]string{"A", name})
+		if (err != nil) != refused || refused && !strings.HasPrefix(err.Error(), "a server cannot be named "+name+": ops, guest and sys are ") {
+			t.Errorf("CheckNames with %s: %v, want an error: %v", name, err, refused)
 		}
-	}
-}
-
-// TestEndpoints: servers may subscribe to the endpoints of the configuration, and
-// operators may send requests to them.
-func TestEndpoints(t *testing.T) {
-	t.Parallel()
-	r := access.NewRules(access.Config{Graph: load(t, "A-B"), Prefix: "p", Endpoints: []string{"one", "two"}})
-	for _, u := range r.Users {
-		for _, subject := range []string{"p.one", "p.two"} {
-			allowed := map[string][]string{access.Herd: u.Subscribe, access.Ops: u.Publish, access.System: {subject}}[u.Account]
-			if !slices.Contains(allowed, subject) {
-				t.Errorf("%s has no permission for %s", u.Name, subject)
-			}
-		}
-	}
-	if want := []string{"p.one", "p.two"}; !slices.Equal(r.Services[len(r.Services)-2:], want) {
-		t.Errorf("the operators' account imports %q, want the last %q", r.Services, want)
 	}
 }

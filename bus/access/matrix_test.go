@@ -23,15 +23,25 @@ type permission struct {
 // subject and every pair of servers. It follows from the purpose of the subjects, and
 // is independent of the code that makes the rules.
 func matrix(g *topology.Graph, p bus.Prefix, name string) (all []permission) {
+	h := string(p)
+	ops, guest := name == access.OpsUser, name == access.GuestUser
+	tool := ops || guest
+	// taps is what tools may read beside what others may, in their own account: operators all,
+	// guests what is below the prefix or in a tool's inbox.
+	taps := func(subject string) bool {
+		return ops || guest && (strings.HasPrefix(subject, h+".") || strings.HasPrefix(subject, "_INBOX."))
+	}
 	add := func(subject string, publish, subscribe bool) {
-		all = append(all, permission{"publish", subject, publish}, permission{"subscribe", subject, subscribe})
+		all = append(all, permission{"publish", subject, publish}, permission{"subscribe", subject, subscribe || taps(subject)})
 	}
 	never := func(subjects ...string) {
 		for _, subject := range subjects {
-			add(subject, false, name == access.OpsUser) // all subjects, but of its own account only
+			add(subject, false, false)
 		}
 	}
-	h := string(p)
+	hidden := func(subject string, publish, subscribe bool) { // to guests
+		all = append(all, permission{"publish", subject, publish}, permission{"subscribe", subject, subscribe || ops})
+	}
 	inbox := "_INBOX"
 	if p != "herd" {
 		inbox += "_" + h
@@ -40,39 +50,47 @@ func matrix(g *topology.Graph, p bus.Prefix, name string) (all []permission) {
 	for _, from := range g.Servers() {
 		for _, to := range g.Servers() {
 			out := from == name && g.Adjacent(from, to)
-			in := to == name && g.Adjacent(from, to) || name == access.OpsUser
+			in := to == name && g.Adjacent(from, to)
 			for _, kind := range []string{"edge", "beat", "sync"} {
 				// Heartbeats of all servers may be received, those of other topologies too.
 				add(h+"."+kind+"."+from+"."+to, out, in || kind == "beat" && to == name)
 				never(h + "." + kind + "." + from + "." + to + ".more")
 			}
-			add(inbox+"."+to+"."+from+".answer", out, to == name || name == access.OpsUser)
-			add(h+".event."+from+".up."+to, from == name, name == access.OpsUser)
+			add(inbox+"."+to+"."+from+".answer", out, to == name)
+			add(h+".event."+from+".up."+to, from == name, false)
 		}
-		add(h+".event."+from+".start", from == name, name == access.OpsUser)
-		add(h+".name."+from, from == name, from == name || name == access.OpsUser)
+		add(h+".event."+from+".start", from == name, false)
+		add(h+".name."+from, from == name, from == name)
 		never(h+".name."+from+".x", h+".edge."+from, h+".edge."+from+".Nobody", h+".edge."+from+".*", h+".edge.*."+from, h+".sync.*."+from)
-		add(h+".beat.*."+from, false, from == name || name == access.OpsUser)
+		add(h+".beat.*."+from, false, from == name)
 		never(h+".beat.*", h+".beat.>", h+".beat.*."+from+".more", h+".beat.*.Nobody", h+".beat.Nobody.Nobody")
-		add(h+".reload."+from, name == access.OpsUser, from == name || name == access.OpsUser)
-		never(h + ".reload." + from + ".more")
+		add(h+".dump."+from, tool, from == name)
+		hidden(h+".reload."+from, ops, from == name)
+		never(h+".dump."+from+".more", h+".reload."+from+".more", h+".status."+from, h+".near."+from, h+".forget."+from, h+".restore."+from)
 		for _, of := range []string{"x", "x.claim", "x.y.z", ">"} { // inboxes that the server creates
-			add(inbox+"."+from+"."+of, false, from == name || name == access.OpsUser)
+			add(inbox+"."+from+"."+of, false, from == name)
 		}
 	}
 	for _, verb := range []string{"PING", "INFO", "STATS"} {
-		add("$SRV."+verb, name == access.OpsUser, true)
-		add("$SRV."+verb+"."+h, name == access.OpsUser, true)
-		add("$SRV."+verb+"."+h+".id", name == access.OpsUser, true)
-		add("$SRV."+verb+"."+h+".id.more", name == access.OpsUser, name == access.OpsUser)
-		add("$SRV."+verb+".another", name == access.OpsUser, name == access.OpsUser)
+		add("$SRV."+verb, tool, isServer)
+		add("$SRV."+verb+"."+h, tool, isServer)
+		add("$SRV."+verb+"."+h+".id", tool, isServer)
+		add("$SRV."+verb+"."+h+".id.more", tool, false)
+		add("$SRV."+verb+".another", tool, false)
 	}
-	for _, endpoint := range []string{"status", "edges", "get"} {
-		add(h+"."+endpoint, name == access.OpsUser, true)
-		never(h + "." + endpoint + ".more")
+	add(h+".status", tool, isServer)
+	add(h+".near", tool, isServer)
+	hidden(h+".forget", ops, isServer)
+	hidden(h+".restore", ops, isServer)
+	for _, endpoint := range []string{"status", "near", "forget", "restore", "dump", "reload"} {
+		never(h+"."+endpoint+".*", h+"."+endpoint+".>", h+"."+endpoint+".Nobody")
 	}
-	never(h+".reload", h+".reload.Nobody", h+".reload.*", h+".reload.>")
-	add("_R_.x.y", isServer, name == access.OpsUser) // replies to tools
+	never(h+".dump", h+".reload")
+	add("_R_.x.y", isServer, false)                   // replies to tools
+	for _, reply := range []string{"x", "x.y", ">"} { // to operators, to requests that are theirs alone
+		hidden("_INBOX.ops."+reply, false, false)
+	}
+	never("_INBOX.ops", "_INBOX.*.>")
 	never(">", "*", "*.>", h+".>", h+".*", h+".*.*", h+".edge.>", h+".name.*", h+".name.>", h+".event.>", h+".event.*", h+".other",
 		"another.edge."+g.Servers()[0]+".B", "_R_", "_INBOX.>", "_INBOX.tool", "_INBOX.tool.x", "_INBOX", inbox+".*", inbox+".Nobody.x",
 		"$SRV.OTHER", "$SRV.>", "$SRV", "$JS.API.INFO", "$JS.API.STREAM.CREATE.x", "$JS.ACK.x", "$KV.x.y", "$SYS.REQ.USER.INFO", "$SYS.REQ.SERVER.PING", "$SYS.>", "$SYS.ACCOUNT.x")
@@ -128,7 +146,7 @@ func TestMatrix(t *testing.T) {
 			g := load(t, tt.spec)
 			b := startBroker(t, rulesOf(g, tt.prefix))
 			total := 0
-			for _, name := range append(g.Servers(), access.OpsUser) {
+			for _, name := range append(g.Servers(), access.OpsUser, access.GuestUser) {
 				permissions := matrix(g, tt.prefix, name)
 				total += len(permissions)
 				for _, wrong := range violations(t, b, name, permissions) {
@@ -147,12 +165,12 @@ func TestMatrixIsComplete(t *testing.T) {
 	g := load(t, "A-B,B-C,C-A,C-D")
 	mutants := 0
 	for i, u := range rulesOf(g, "herd").Users {
-		if u.Name != "A" && u.Name != access.OpsUser {
+		if !slices.Contains([]string{"A", access.OpsUser, access.GuestUser}, u.Name) {
 			continue
 		}
-		for _, verb := range []string{"publish", "subscribe"} {
+		for _, verb := range []string{"publish", "subscribe", "hidden"} {
 			list := func(u *access.User) *[]string {
-				return map[string]*[]string{"publish": &u.Publish, "subscribe": &u.Subscribe}[verb]
+				return map[string]*[]string{"publish": &u.Publish, "subscribe": &u.Subscribe, "hidden": &u.Hidden}[verb]
 			}
 			for n, subject := range *list(&u) {
 				tokens := strings.Split(strings.TrimSuffix(subject, ".>"), ".")

@@ -47,7 +47,7 @@ func (b *broker) joinAs(name, user string, epoch uint64, neighbours ...string) *
 	m := &member{name: name, ended: make(chan error, 1), ready: make(chan bool, 100), messages: make(chan bus.Message, 1000), trouble: make(chan string, 1000)}
 	m.Bus = natsbus.New(natsbus.Config{
 		URLs: []string{b.url}, Prefix: "herd", Server: name, Neighbours: neighbours, Epoch: epoch, User: b.keys[user],
-		Service: natsbus.Service{Endpoints: []string{"status"}, ServerEndpoints: serverEndpoints},
+		Service: natsbus.Service{Endpoints: endpoints},
 		Log:     slog.New(slog.NewTextHandler(b.t.Output(), nil)).With("node", name),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -92,9 +92,9 @@ func TestForgedReply(t *testing.T) {
 	replies := []string{"herd.edge.B.C", "herd.beat.B.C", "herd.sync.B.C", "_INBOX.C.B.answer", "herd.name.C", "herd.name.B", "herd.edge.C.B", "_INBOX.B.C.answer"}
 	requests := []string{"$SRV.PING", "$SRV.INFO.herd", "$SRV.STATS.herd", "herd.status", "$SYS.REQ.USER.INFO", "$JS.API.INFO", "herd.sync.A.B", "herd.edge.A.B", "herd.name.A", "herd.event.A.up.B"}
 
-	// The attackers: one with the key of A, a neighbour of B, and an operator.
+	// The attackers: one with the key of A, a neighbour of B, an operator and a guest.
 	neighbour, operator := b.connect("A", nats.CustomInboxPrefix("_INBOX.A")), b.connect(access.OpsUser)
-	for _, attacker := range []*user{neighbour, operator} {
+	for _, attacker := range []*user{neighbour, operator, b.connect(access.GuestUser)} {
 		for _, request := range requests {
 			for _, reply := range replies {
 				m := nats.NewMsg(request)
@@ -143,7 +143,7 @@ func TestForgedReply(t *testing.T) {
 func TestNameLease(t *testing.T) {
 	t.Parallel()
 	b, _, _ := startServers(t)
-	for _, attacker := range []string{"A", access.OpsUser} {
+	for _, attacker := range []string{"A", access.OpsUser, access.GuestUser} {
 		u := b.connect(attacker)
 		for _, name := range []string{"B", "C"} {
 			if err := u.Publish("herd.name."+name, []byte("held 0")); err != nil {
@@ -163,13 +163,22 @@ func TestNameLease(t *testing.T) {
 	again.ended <- nil // for Cleanup
 }
 
-// TestOperators: operators receive all messages below the prefix and no others, and
-// every server replies to requests of tools, to the kinds of inboxes that tools use.
-func TestOperators(t *testing.T) {
+// TestTools: operators and guests receive all messages below the prefix and no others of the
+// servers, and every server replies to their requests, to the kinds of inboxes that tools use.
+func TestTools(t *testing.T) {
 	t.Parallel()
+	for user, all := range map[string]string{access.OpsUser: ">", access.GuestUser: "herd.>"} {
+		t.Run(user, func(t *testing.T) {
+			t.Parallel()
+			testTools(t, user, all)
+		})
+	}
+}
+
+func testTools(t *testing.T, user, all string) {
 	b, second, third := startServers(t)
-	operator := b.connect(access.OpsUser)
-	tap, err := operator.SubscribeSync(">")
+	operator := b.connect(user)
+	tap, err := operator.SubscribeSync(all)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +206,7 @@ func TestOperators(t *testing.T) {
 		t.Errorf("received %q, want %q", received, want)
 	}
 
-	tool := b.connect(access.OpsUser) // nats micro uses a plain inbox, nats req one of three tokens
+	tool := b.connect(user) // nats micro uses a plain inbox, nats req one of three tokens
 	for _, request := range []string{"$SRV.PING", "$SRV.PING.herd", "$SRV.INFO", "$SRV.INFO.herd", "$SRV.STATS", "$SRV.STATS.herd", "herd.status"} {
 		inbox := tool.NewInbox()
 		replies, err := tool.SubscribeSync(inbox)
@@ -297,8 +306,8 @@ func TestOthersKey(t *testing.T) {
 	}
 }
 
-// TestRequestToOne: an operator, and no server, may send a request to one server, which
-// alone answers.
+// TestRequestToOne: an operator, and neither a guest nor a server, may send the request of
+// operators to one server, which alone answers.
 func TestRequestToOne(t *testing.T) {
 	t.Parallel()
 	b, _, _ := startServers(t)
@@ -306,7 +315,7 @@ func TestRequestToOne(t *testing.T) {
 	defer cancel()
 	request := func(user string) error {
 		cfg := natsbus.Config{URLs: []string{b.url}, Prefix: "herd", User: b.keys[user]}
-		reply, err := natsbus.Request(ctx, cfg, "reload", "C", nil)
+		reply, err := natsbus.Request(ctx, cfg, reloadEndpoint, "C", nil)
 		if err == nil && string(reply) != "status of C" {
 			t.Errorf("C has not answered, but %q", reply)
 		}
@@ -315,8 +324,102 @@ func TestRequestToOne(t *testing.T) {
 	if err := request(access.OpsUser); err != nil {
 		t.Errorf("request of an operator: %v", err)
 	}
-	if err := request("B"); !errors.Is(err, bus.ErrDenied) {
-		t.Errorf("request of a server: %v, want ErrDenied", err)
+	for _, user := range []string{"B", access.GuestUser} {
+		if err := request(user); !errors.Is(err, bus.ErrDenied) {
+			t.Errorf("request of %s: %v, want ErrDenied", user, err)
+		}
+	}
+}
+
+// TestHidden: guests see neither the requests that only operators may send nor their replies,
+// whatever they subscribe to. Otherwise a guest could name the reply subject in a request of
+// its own, and an operator would take another answer for that to the operator's request.
+func TestHidden(t *testing.T) {
+	t.Parallel()
+	b, _, _ := startServers(t)
+	guest := b.connect(access.GuestUser)
+	messages := make(chan *nats.Msg, 100)
+	for _, subject := range []string{"herd.>", "herd.*", "herd.*.*", "_INBOX.>", "_INBOX.*.*", "_INBOX.*.>", "herd.reload.*", "herd.reload.>"} {
+		if _, err := guest.ChanSubscribe(subject, messages); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if denied := guest.denials(t); len(denied) > 0 {
+		t.Fatalf("denied to a guest: %v", denied)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cfg := natsbus.Config{URLs: []string{b.url}, Prefix: "herd", User: b.keys[access.OpsUser]}
+	if _, err := natsbus.Request(ctx, cfg, reloadEndpoint, "C", nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := natsbus.Request(ctx, cfg, restoreEndpoint, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	replies := 0
+	err := natsbus.Ask(ctx, cfg, forgetEndpoint, nil, func(natsbus.Reply) bool { replies++; return replies < 2 })
+	if err != nil || replies != 2 {
+		t.Fatalf("%d replies, %v, want 2", replies, err)
+	}
+	// What the guest may see comes last.
+	if _, err := natsbus.Request(ctx, cfg, nearEndpoint, "", []byte("visible")); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		m := take(t, "a request that guests may see", messages)
+		if strings.HasPrefix(m.Subject, "herd.beat.") || strings.HasPrefix(m.Subject, "herd.event.") || strings.HasPrefix(m.Subject, "herd.name.") {
+			continue
+		}
+		if m.Subject == "herd.near" && string(m.Data) == "visible" {
+			break
+		}
+		t.Errorf("a guest sees %q on %s, reply subject %q", m.Data, m.Subject, m.Reply)
+	}
+}
+
+// TestAnswerOne: one of the servers answers a request to a queue group, and each of them some.
+func TestAnswerOne(t *testing.T) {
+	t.Parallel()
+	b, _, _ := startServers(t)
+	guest := b.connect(access.GuestUser)
+	inbox := guest.NewInbox()
+	replies, err := guest.SubscribeSync(inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const requests = 100 // that all go to one of two has a probability of 2^-99
+	for range requests {
+		if err := guest.PublishRequest("herd.near", inbox, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	from := map[string]int{}
+	for range requests {
+		m, err := replies.NextMsg(patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from[m.Header.Get(natsbus.ServerHeader)]++
+	}
+	if from["B"]+from["C"] != requests || from["B"] == 0 || from["C"] == 0 {
+		t.Errorf("replies by server: %v, want %d of B and C", from, requests)
+	}
+	// A second reply to any of them would come before those of both servers to another request.
+	later := guest.NewInbox()
+	both, err := guest.SubscribeSync(later)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := guest.PublishRequest("herd.status", later, nil); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := both.NextMsg(patience); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if more, _, err := replies.Pending(); err != nil || more > 0 {
+		t.Errorf("%d replies more than requests, %v", more, err)
 	}
 }
 

@@ -34,13 +34,13 @@ type Frame struct {
 	Data        []byte // lines; take may keep it
 }
 
-// Follow opens a stream at an endpoint of one server, and calls take with each of its frames, in the order in which
+// Follow opens a stream at a Stream endpoint of one server, and calls take with each of its frames, in the order in which
 // they arrive. It confirms what take has returned for. It ends when take returns an error, which it returns, or when
 // ctx ends, with nil: then it ends the stream.
 //
 // Its error is bus.ErrDenied as that of Ask, the one that the server has answered with, or bus.ErrUnavailable: no server of that
 // name is there, or nothing was received for three seconds. Of cfg, Server, Neighbours and Service need not be set.
-func Follow(ctx context.Context, cfg Config, endpoint, server string, request []byte, take func(Frame) error) error {
+func Follow(ctx context.Context, cfg Config, e bus.Endpoint, server string, request []byte, take func(Frame) error) error {
 	failed := make(chan error, 1)
 	fail := func(err error) {
 		select {
@@ -56,7 +56,7 @@ func Follow(ctx context.Context, cfg Config, endpoint, server string, request []
 		return err
 	}
 	defer nc.Close()
-	f := follower{nc: nc, subject: cfg.Prefix.ServerEndpoint(endpoint, server), id: rand.Text(), messages: make(chan *nats.Msg, streamMessages), take: take}
+	f := follower{nc: nc, subject: e.Subject(cfg.Prefix, server), id: rand.Text(), messages: make(chan *nats.Msg, streamMessages), take: take}
 	if err := f.open(request); err != nil {
 		return askError(cfg, err)
 	}

@@ -15,6 +15,8 @@ import (
 	"herd/bus"
 )
 
+var followEndpoint = bus.Endpoint{Name: "follow", Answers: bus.AnswerNamed, Stream: true}
+
 // streamer takes requests of streams.
 type streamer struct {
 	*receiver
@@ -32,7 +34,7 @@ func startStreaming(t *testing.T, url string, refuse error) (*Bus, streamer, Con
 	t.Helper()
 	b := New(Config{
 		URLs: []string{url}, Prefix: "herd", Server: "A", Neighbours: []string{"B"}, Epoch: 1, Log: testLog(t),
-		Service: Service{StreamEndpoints: []string{"follow"}},
+		Service: Service{Endpoints: []bus.Endpoint{followEndpoint}},
 	})
 	s := streamer{newReceiver(), make(chan bus.StreamRequest, 100), refuse}
 	ctx, stop := context.WithCancel(context.Background())
@@ -54,7 +56,7 @@ func TestFollow(t *testing.T) {
 	defer cancel()
 	frames, done := make(chan Frame, 10), make(chan error, 1)
 	go func() {
-		done <- Follow(ctx, cfg, "follow", "A", []byte("what"), func(f Frame) error {
+		done <- Follow(ctx, cfg, followEndpoint, "A", []byte("what"), func(f Frame) error {
 			frames <- f
 			return nil
 		})
@@ -94,21 +96,21 @@ func TestFollowErrors(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		t.Parallel()
 		_, _, cfg := startStreaming(t, startServer(t, &server.Options{}).ClientURL(), fmt.Errorf("%w: full", bus.ErrBusy))
-		if err := Follow(t.Context(), cfg, "follow", "A", nil, ignore); !errors.Is(err, bus.ErrBusy) || !strings.Contains(err.Error(), "full") {
+		if err := Follow(t.Context(), cfg, followEndpoint, "A", nil, ignore); !errors.Is(err, bus.ErrBusy) || !strings.Contains(err.Error(), "full") {
 			t.Errorf("Follow = %v, want the server's error", err)
 		}
 	})
 	t.Run("no server", func(t *testing.T) {
 		t.Parallel()
 		_, _, cfg := startStreaming(t, startServer(t, &server.Options{}).ClientURL(), nil)
-		if err := Follow(t.Context(), cfg, "follow", "B", nil, ignore); !errors.Is(err, bus.ErrUnavailable) || !strings.Contains(err.Error(), "no server B") {
+		if err := Follow(t.Context(), cfg, followEndpoint, "B", nil, ignore); !errors.Is(err, bus.ErrUnavailable) || !strings.Contains(err.Error(), "no server B") {
 			t.Errorf("Follow of a server that is not there = %v", err)
 		}
 	})
 	t.Run("silence", func(t *testing.T) {
 		t.Parallel()
 		_, _, cfg := startStreaming(t, startServer(t, &server.Options{}).ClientURL(), nil)
-		if err := Follow(t.Context(), cfg, "follow", "A", nil, ignore); !errors.Is(err, bus.ErrUnavailable) || !strings.Contains(err.Error(), "nothing was received") {
+		if err := Follow(t.Context(), cfg, followEndpoint, "A", nil, ignore); !errors.Is(err, bus.ErrUnavailable) || !strings.Contains(err.Error(), "nothing was received") {
 			t.Errorf("Follow of a silent server = %v", err)
 		}
 	})
@@ -117,7 +119,7 @@ func TestFollowErrors(t *testing.T) {
 		b, s, cfg := startStreaming(t, startServer(t, &server.Options{}).ClientURL(), nil)
 		full := errors.New("full")
 		done := make(chan error, 1)
-		go func() { done <- Follow(t.Context(), cfg, "follow", "A", nil, func(Frame) error { return full }) }()
+		go func() { done <- Follow(t.Context(), cfg, followEndpoint, "A", nil, func(Frame) error { return full }) }()
 		first := receive(t, "the request", s.requests)
 		if err := b.Send(bus.Message{Lane: bus.Stream, Peer: first.To, Epoch: 1, Seq: 1}); err != nil {
 			t.Fatal(err)

@@ -262,7 +262,7 @@ func TestReloadReplies(t *testing.T) {
 	s := startServer(t, &server.Options{Nkeys: f.nkeys})
 	b := New(Config{
 		URLs: []string{s.ClientURL()}, Prefix: "herd", Server: "A", Epoch: 1, Seed: f.file, Log: testLog(t),
-		Service: Service{ServerEndpoints: []string{"reload"}},
+		Service: Service{Endpoints: []bus.Endpoint{reloadEndpoint}},
 	})
 	h := newReceiver()
 	ctx, stop := context.WithCancel(context.Background())

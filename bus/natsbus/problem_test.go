@@ -109,7 +109,7 @@ func TestProblemLimits(t *testing.T) {
 			var log logText
 			b := New(Config{
 				URLs: []string{s.ClientURL()}, Prefix: "herd", Server: "A", Neighbours: []string{"B"}, Epoch: 1, Log: log.logger(),
-				Service: Service{Endpoints: []string{"status"}},
+				Service: Service{Endpoints: []bus.Endpoint{statusEndpoint}},
 			})
 			h := newReceiver()
 			start(t, b, h)

@@ -136,7 +136,7 @@ func TestAskDenied(t *testing.T) {
 			broker := startFakeBroker(t, func(b *fakeBroker) { b.answer = tt.answer })
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			err := Ask(ctx, fakeConfig(t, broker), "status", nil, func(Reply) bool { return true })
+			err := Ask(ctx, fakeConfig(t, broker), statusEndpoint, nil, func(Reply) bool { return true })
 			if err == nil || errors.Is(err, bus.ErrDenied) != tt.denied {
 				t.Errorf("Ask = %v, want an error, of ErrDenied: %v", err, tt.denied)
 			}

@@ -20,7 +20,7 @@ func startFlooded(t *testing.T, answer func(request []byte) ([]byte, error)) (a 
 		peer := map[string]string{"A": "B", "B": "A"}[name]
 		server := New(Config{
 			URLs: []string{url}, Prefix: "herd", Server: name, Neighbours: []string{peer}, Epoch: 1, Log: testLog(t),
-			Service: Service{Endpoints: []string{"status"}},
+			Service: Service{Endpoints: []bus.Endpoint{statusEndpoint}},
 		})
 		h := newReceiver()
 		h.errors = make(chan error, 100)

@@ -3,9 +3,7 @@ package natsbus
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go/micro"
@@ -18,16 +16,9 @@ import (
 type Service struct {
 	Description string
 	Metadata    map[string]string
-	// Endpoints are the names of the endpoints, each at <prefix>.<name>. Requests are
-	// answered by bus.Handler.Answer, by each server for itself: there are no queue
-	// groups.
-	Endpoints []string
-	// ServerEndpoints are those of this server alone, each at <prefix>.<name>.<server>, and
-	// answered in the same way.
-	ServerEndpoints []string
-	// StreamEndpoints are those of this server alone at which tools ask for a stream, each at
-	// <prefix>.<name>.<server>. bus.Handler.Stream takes their requests.
-	StreamEndpoints []string
+	// Endpoints are the endpoints. Their requests are answered by bus.Handler.Answer, which
+	// gets their names, or taken by bus.Handler.Stream. Those of bus.AnswerOne have a queue group, the prefix.
+	Endpoints []bus.Endpoint
 }
 
 // ServerHeader is the header of an answer that names the server which gave it.
@@ -66,44 +57,40 @@ func (c *connection) addService() error {
 	if err != nil {
 		return fmt.Errorf("micro service: %w", err)
 	}
-	subjects := c.endpoints()
-	for _, name := range slices.Sorted(maps.Keys(subjects)) { // as nats micro info shows them
+	byName := func(a, b bus.Endpoint) int { return strings.Compare(a.Name, b.Name) }
+	for _, e := range slices.SortedFunc(slices.Values(service.Endpoints), byName) { // as nats micro info shows them
 		take := c.respond
-		if slices.Contains(service.StreamEndpoints, name) {
-			take = c.stream
+		if e.Stream {
+			take = c.takeStreamRequest
 		}
 		respond := micro.HandlerFunc(func(request micro.Request) {
-			if err := c.answer(name, request, take); err != nil {
-				c.cfg.Log.Debug("micro service", "endpoint", name, "err", err)
+			if err := c.answer(e.Name, request, take); err != nil {
+				c.cfg.Log.Debug("micro service", "endpoint", e.Name, "err", err)
 			}
 		})
-		if err := s.AddEndpoint(name, respond, micro.WithEndpointSubject(subjects[name]),
-			micro.WithEndpointPendingLimits(maxRequestsWaiting, maxRequestBytes)); err != nil {
-			return fmt.Errorf("micro service: endpoint %s: %w", name, err)
+		options := []micro.EndpointOpt{
+			micro.WithEndpointSubject(e.Subject(c.cfg.Prefix, c.cfg.Server)),
+			micro.WithEndpointPendingLimits(maxRequestsWaiting, maxRequestBytes),
+		}
+		if e.Answers == bus.AnswerOne {
+			options = append(options, micro.WithEndpointQueueGroup(string(c.cfg.Prefix)))
+		}
+		if err := s.AddEndpoint(e.Name, respond, options...); err != nil {
+			return fmt.Errorf("micro service: endpoint %s: %w", e.Name, err)
 		}
 	}
 	return nil
 }
 
-// endpoints are the subjects of the service's endpoints, by name.
-func (c *connection) endpoints() map[string]string {
-	subjects := map[string]string{}
-	for _, name := range c.cfg.Service.Endpoints {
-		subjects[name] = c.cfg.Prefix.Endpoint(name)
-	}
-	for _, name := range slices.Concat(c.cfg.Service.ServerEndpoints, c.cfg.Service.StreamEndpoints) {
-		subjects[name] = c.cfg.Prefix.ServerEndpoint(name, c.cfg.Server)
-	}
-	return subjects
-}
-
 // isEndpoint reports whether requests of tools arrive on a subject.
 func (c *connection) isEndpoint(subject string) bool {
-	return slices.Contains(slices.Collect(maps.Values(c.endpoints())), subject)
+	return slices.ContainsFunc(c.cfg.Service.Endpoints, func(e bus.Endpoint) bool {
+		return e.Subject(c.cfg.Prefix, c.cfg.Server) == subject
+	})
 }
 
-// answer lets take answer one request, unless its reply subject is not for replies. A request with
-// such a subject gets no reply.
+// answer lets take answer one request, unless its reply subject is not one for replies to tools: then
+// nobody gets a reply.
 func (c *connection) answer(endpoint string, request micro.Request, take func(endpoint string, request micro.Request) error) error {
 	c.answering.Add(1)
 	defer func() {
@@ -130,9 +117,7 @@ func (c *connection) mayReply(to string) bool {
 	})
 }
 
-// respond answers one request. An error is answered in the form that micro services
-// have for it: in headers, with its code, which is 400 for those that have none, and as
-// text. Beyond busyAnswers, bus.ErrBusy is not answered.
+// respond answers one request.
 func (c *connection) respond(endpoint string, request micro.Request) error {
 	reply, err := c.handler.Answer(endpoint, request.Data())
 	if err == nil {
@@ -141,41 +126,9 @@ func (c *connection) respond(endpoint string, request micro.Request) error {
 	return c.respondError(request, err)
 }
 
-// stream takes a request about a stream. Only the first of a stream has a reply subject, and can
-// be answered with an error.
-func (c *connection) stream(endpoint string, request micro.Request) error {
-	r := bus.StreamRequest{Endpoint: endpoint, To: request.Reply(), Data: request.Data()}
-	err := readHeaders(request.Headers(), &r)
-	if err == nil {
-		err = c.handler.Stream(r)
-	}
-	if err == nil || r.To == "" {
-		return err
-	}
-	return c.respondError(request, err)
-}
-
-// readHeaders reads a request's headers about its stream.
-func readHeaders(h micro.Headers, r *bus.StreamRequest) (err error) {
-	const maxID = 64 // bytes
-	if r.ID = h.Get(bus.StreamHeader); r.ID == "" || len(r.ID) > maxID {
-		return fmt.Errorf("header %s must be the stream's ID, of 1 to %d bytes", bus.StreamHeader, maxID)
-	}
-	if ack := h.Get(bus.AckHeader); ack != "" {
-		if r.Ack, err = strconv.ParseUint(ack, 10, 64); err != nil {
-			return fmt.Errorf("header %s must be a frame's number, and is %.40q", bus.AckHeader, ack)
-		}
-	}
-	switch end := h.Get(bus.EndHeader); end {
-	case "", "true":
-		r.End = end != ""
-	default:
-		return fmt.Errorf("header %s must be true, and is %.40q", bus.EndHeader, end)
-	}
-	return nil
-}
-
-// respondError answers a request with an error.
+// respondError answers a request with an error in the form that micro services have for it: in
+// headers, with its code, which is 400 for those that have none, and as text. Beyond busyAnswers,
+// bus.ErrBusy is not answered.
 func (c *connection) respondError(request micro.Request, err error) error {
 	if errors.Is(err, bus.ErrBusy) && !c.busy.Allow() {
 		return nil

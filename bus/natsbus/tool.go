@@ -3,6 +3,7 @@ package natsbus
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -24,35 +25,63 @@ type Reply struct {
 	Err    error  // the error that the server replied with
 }
 
-// Ask sends a request, data, to one endpoint of all servers on the bus of cfg and calls take
+// Ask sends a request, data, to an endpoint of bus.AnswerAll on the bus of cfg and calls take
 // with each reply, until take returns false or ctx ends, which also bounds the time to
 // connect. Its error is bus.ErrDenied if the broker does not accept our credentials or does
 // not permit the request. Of cfg, Server, Neighbours and Service need not be set.
-func Ask(ctx context.Context, cfg Config, endpoint string, data []byte, take func(Reply) (more bool)) error {
-	return ask(ctx, cfg, cfg.Prefix.Endpoint(endpoint), data, func(m *nats.Msg) bool {
+func Ask(ctx context.Context, cfg Config, e bus.Endpoint, data []byte, take func(Reply) (more bool)) error {
+	return ask(ctx, cfg, e.Subject(cfg.Prefix, ""), data, func(m *nats.Msg) bool {
 		if m.Header.Get("Status") == "503" { // no server is there
 			return false
 		}
 		return take(Reply{m.Header.Get(ServerHeader), m.Data, errorOf(m)})
-	})
+	}, inboxOf(e))
 }
 
-// Request sends a request to one endpoint of one server, and returns the reply. Its error
-// is bus.ErrDenied as that of Ask, the one that the server has answered with, or
-// bus.ErrUnavailable if none of that name answers before ctx ends. Of cfg, Server,
-// Neighbours and Service need not be set.
-func Request(ctx context.Context, cfg Config, endpoint, server string, data []byte) (reply []byte, err error) {
+// inboxOf makes replies arrive where the users that may not send the request cannot read them.
+func inboxOf(e bus.Endpoint) nats.Option {
+	if e.OpsOnly {
+		return nats.CustomInboxPrefix(bus.OpsInbox)
+	}
+	return func(*nats.Options) error { return nil }
+}
+
+// Request sends a request to an endpoint of bus.AnswerNamed or, with server "", of
+// bus.AnswerOne, and returns the reply. Its error is bus.ErrDenied as that of Ask, the one that
+// the server has answered with, or bus.ErrUnavailable if no server answers before ctx ends.
+// Of cfg, Server, Neighbours and Service need not be set.
+func Request(ctx context.Context, cfg Config, e bus.Endpoint, server string, data []byte) (reply []byte, err error) {
 	answer := fmt.Errorf("%w: %s does not answer", bus.ErrUnavailable, server)
-	failed := ask(ctx, cfg, cfg.Prefix.ServerEndpoint(endpoint, server), data, func(m *nats.Msg) bool {
+	if server == "" {
+		answer = fmt.Errorf("%w: no server answers", bus.ErrUnavailable)
+	}
+	failed := ask(ctx, cfg, e.Subject(cfg.Prefix, server), data, func(m *nats.Msg) bool {
 		if m.Header.Get("Status") != "503" {
 			reply, answer = m.Data, errorOf(m)
 		}
 		return false
-	})
+	}, inboxOf(e))
 	if failed != nil {
 		return nil, failed
 	}
 	return reply, answer
+}
+
+// Metadata returns the metadata of one server's Service; nil if no server replies before ctx
+// ends. It may be forged on a bus without keys. Its error is that of Ask.
+func Metadata(ctx context.Context, cfg Config) (metadata map[string]string, err error) {
+	err = ask(ctx, cfg, "$SRV.INFO."+string(cfg.Prefix), nil, func(m *nats.Msg) bool {
+		var info micro.Info
+		if m.Header.Get("Status") == "503" {
+			return false
+		}
+		if json.Unmarshal(m.Data, &info) != nil {
+			return true
+		}
+		metadata = info.Metadata
+		return false
+	})
+	return metadata, err
 }
 
 // errorOf is the error that a reply of a micro service is; nil if it is none.
@@ -72,7 +101,7 @@ func errorOf(m *nats.Msg) error {
 
 // ask publishes a request and calls take with all that is received in reply, until take
 // returns false or ctx ends.
-func ask(ctx context.Context, cfg Config, subject string, data []byte, take func(*nats.Msg) (more bool)) error {
+func ask(ctx context.Context, cfg Config, subject string, data []byte, take func(*nats.Msg) (more bool), opts ...nats.Option) error {
 	failed := make(chan error, 1)
 	fail := func(err error) {
 		select {
@@ -80,10 +109,10 @@ func ask(ctx context.Context, cfg Config, subject string, data []byte, take func
 		default:
 		}
 	}
-	nc, err := connectTool(ctx, cfg,
+	nc, err := connectTool(ctx, cfg, append(opts,
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { fail(err) }),
 		nats.ClosedHandler(func(nc *nats.Conn) { fail(cmp.Or(nc.LastError(), errLost)) }),
-	)
+	)...)
 	if err != nil {
 		return err
 	}

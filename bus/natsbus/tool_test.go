@@ -16,6 +16,12 @@ import (
 	"herd/bus"
 )
 
+// An endpoint of all servers, and one of each.
+var (
+	statusEndpoint = bus.Endpoint{Name: "status"}
+	reloadEndpoint = bus.Endpoint{Name: "reload", Answers: bus.AnswerNamed, OpsOnly: true}
+)
+
 // answerer answers requests.
 type answerer struct {
 	*receiver
@@ -32,7 +38,7 @@ func startAnswering(t *testing.T, url string) Config {
 	for _, name := range []string{"A", "B"} {
 		b := New(Config{
 			URLs: []string{url}, Prefix: "herd", Server: name, Epoch: 1, Log: testLog(t),
-			Service: Service{Endpoints: []string{"status"}, ServerEndpoints: []string{"reload"}},
+			Service: Service{Endpoints: []bus.Endpoint{statusEndpoint, reloadEndpoint}, Metadata: map[string]string{"herd": "yes"}},
 		})
 		h := newReceiver()
 		ctx, stop := context.WithCancel(context.Background())
@@ -67,14 +73,14 @@ func TestRequest(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for _, name := range []string{"A", "B"} {
-		reply, err := Request(ctx, cfg, "reload", name, []byte("x"))
+		reply, err := Request(ctx, cfg, reloadEndpoint, name, []byte("x"))
 		if want := name + " reload x"; string(reply) != want || err != nil {
 			t.Errorf("Request to %s = %q, %v, want %q", name, reply, err, want)
 		}
 	}
 	all := []error{bus.ErrUnknown, bus.ErrConflict, bus.ErrBusy, bus.ErrUnavailable}
 	for _, want := range all {
-		reply, err := Request(ctx, cfg, "reload", "A", []byte(want.Error()))
+		reply, err := Request(ctx, cfg, reloadEndpoint, "A", []byte(want.Error()))
 		for _, other := range all {
 			if errors.Is(err, other) != (other == want) {
 				t.Errorf("Request that fails with %v = %q, %v", want, reply, err)
@@ -84,12 +90,27 @@ func TestRequest(t *testing.T) {
 			t.Errorf("Request = %v, want the reason", err)
 		}
 	}
-	if _, err := Request(ctx, cfg, "reload", "A", []byte("junk")); err == nil || !strings.Contains(err.Error(), "400") || strings.Contains(err.Error(), "\x1b") {
+	if _, err := Request(ctx, cfg, reloadEndpoint, "A", []byte("junk")); err == nil || !strings.Contains(err.Error(), "400") || strings.Contains(err.Error(), "\x1b") {
 		t.Errorf("Request that fails = %v, want code 400, quoted", err)
 	}
 	began := time.Now()
-	if _, err := Request(ctx, cfg, "reload", "C", nil); !errors.Is(err, bus.ErrUnavailable) || time.Since(began) > patience/2 {
+	if _, err := Request(ctx, cfg, reloadEndpoint, "C", nil); !errors.Is(err, bus.ErrUnavailable) || time.Since(began) > patience/2 {
 		t.Errorf("Request to a server that is not there = %v after %v, want ErrUnavailable at once", err, time.Since(began))
+	}
+}
+
+// TestMetadata: a tool gets what a server says of itself, and nothing where there is none.
+func TestMetadata(t *testing.T) {
+	t.Parallel()
+	cfg := startAnswering(t, startServer(t, &server.Options{}).ClientURL())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if got, err := Metadata(ctx, cfg); got["herd"] != "yes" || err != nil {
+		t.Errorf("Metadata = %v, %v", got, err)
+	}
+	cfg.Prefix = "another"
+	if got, err := Metadata(ctx, cfg); got != nil || err != nil || ctx.Err() != nil {
+		t.Errorf("Metadata of a herd that does not run = %v, %v", got, err)
 	}
 }
 
@@ -103,7 +124,7 @@ func TestAskOverALongLink(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var got []string
-	err := Ask(ctx, cfg, "status", nil, func(r Reply) bool {
+	err := Ask(ctx, cfg, statusEndpoint, nil, func(r Reply) bool {
 		got = append(got, r.Server+": "+string(r.Data))
 		return len(got) < 2
 	})
@@ -114,7 +135,7 @@ func TestAskOverALongLink(t *testing.T) {
 	ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	if err := Ask(ctx, cfg, "status", nil, func(Reply) bool { return true }); err == nil || time.Since(began) > patience/2 {
+	if err := Ask(ctx, cfg, statusEndpoint, nil, func(Reply) bool { return true }); err == nil || time.Since(began) > patience/2 {
 		t.Errorf("Ask without the time to connect = %v after %v", err, time.Since(began))
 	}
 }

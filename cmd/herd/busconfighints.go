@@ -100,7 +100,7 @@ func (b busConfigCommand) clientHints(out io.Writer, s settings, cfg keydir.Conf
 	}
 	herd = append(herd, "HERD_NATS_URL="+strings.Join(urls, ","))
 	tool := []string{"nats", "--server", urls[0]}
-	fmt.Fprint(out, "Servers and operators use their own keys; a server needs no other")
+	fmt.Fprint(out, "Servers, operators (ops) and readers (guest) use their own keys; a server needs no other")
 	if b.TLSCert != "" {
 		fmt.Fprint(out, ". Put your own files in place of\nCA.pem, the CA of the broker's certificate")
 		herd, tool = append(herd, "HERD_NATS_CA=CA.pem"), append(tool, "--tlsca", "CA.pem")
@@ -117,7 +117,7 @@ func (b busConfigCommand) clientHints(out io.Writer, s settings, cfg keydir.Conf
 	first := s.graph.Servers()[0]
 	fmt.Fprintf(out, "  %s %s serve %s\n", as(herd, "HERD_NATS_SEED=", first), program, first)
 	fmt.Fprintf(out, "  %s %s status\n", as(herd, "HERD_NATS_SEED=", access.OpsUser), program)
-	fmt.Fprintf(out, "  %s sub '%s.>'\n", as(tool, "--nkey ", access.OpsUser), s.prefix)
+	fmt.Fprintf(out, "  %s sub '%s.>'\n", as(tool, "--nkey ", access.GuestUser), s.prefix)
 	fmt.Fprintf(out, "  %s server list\n", as(tool, "--nkey ", access.SystemUser))
 	if runtime.GOOS == "windows" {
 		fmt.Fprint(out, "\nThese lines are for a POSIX shell; in others, set the variables first.\n")
@@ -155,7 +155,7 @@ var containerID = regexp.MustCompile(`^[0-9a-f]{12}$`)
 // no use on the host.
 func containerHints(out io.Writer, dir string) {
 	key := keydir.SeedFile(dir, access.OpsUser)
-	fmt.Fprintf(out, "\nThe operators' key is %s in this container.", key)
+	fmt.Fprintf(out, "\nThe operators' key is %s in this container; %s is for those who only read.", key, keydir.SeedFile("", access.GuestUser))
 	if id, err := os.Hostname(); err == nil && containerID.MatchString(id) {
 		fmt.Fprintf(out, " To copy it to the host:\n\n  docker cp %s:%s ops.nk", id, shellWord(key))
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -125,6 +126,8 @@ func (c *checker) validate(e environment) settings {
 	var err error
 	if s.graph, err = topology.Load(e.Topology); err != nil {
 		c.fault("HERD_TOPOLOGY", "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	} else if err := access.CheckNames(s.graph.Servers()); err != nil {
+		c.fault("HERD_TOPOLOGY", "%w", err)
 	}
 	s.listen = c.address("HERD_LISTEN", e.Listen)
 	s.natsListen = c.address("HERD_NATS_LISTEN", e.NatsListen)
@@ -285,7 +288,7 @@ func (s settings) busURLs() []string {
 }
 
 // busConfig is the configuration to reach the bus at urls as a user: the name of a
-// server, or access.OpsUser.
+// server, access.OpsUser or access.GuestUser.
 func (s settings) busConfig(urls []string, user string) natsbus.Config {
 	return natsbus.Config{
 		URLs: urls, Prefix: s.prefix, Seed: s.seedOf(user), Creds: s.creds, CA: s.ca, Cert: s.cert, Key: s.key,
@@ -294,7 +297,18 @@ func (s settings) busConfig(urls []string, user string) natsbus.Config {
 
 // accessRules is what each user of the bus may do.
 func (s settings) accessRules(g *topology.Graph) access.Rules {
-	return access.NewRules(access.Config{Graph: g, Prefix: s.prefix, Endpoints: status.Endpoints, ServerEndpoints: status.ServerEndpoints})
+	return access.NewRules(access.Config{Graph: g, Prefix: s.prefix, Endpoints: status.Endpoints})
+}
+
+// readUser is the user of commands that change nothing: access.OpsUser, or
+// access.GuestUser if HERD_NATS_SEED is a key directory that has the seed of guest only.
+func (s settings) readUser() string {
+	_, noOps := os.Stat(s.seedOf(access.OpsUser))
+	_, noGuest := os.Stat(s.seedOf(access.GuestUser))
+	if errors.Is(noOps, fs.ErrNotExist) && noGuest == nil {
+		return access.GuestUser
+	}
+	return access.OpsUser
 }
 
 // seedOf is the file with the seed of a user: the user's file, if HERD_NATS_SEED is a

@@ -27,8 +27,8 @@ type environment struct {
 	Listen   string `for:"up serve ask load" desc:"TCP address for clients; serve: of this server; up: of the first server, the others take the next ports; default: 127.0.0.1, port 12000 plus the server's index in the topology"`
 
 	NatsURL    string `split_words:"true" for:"up serve get status reload" desc:"NATS URLs, comma-separated; default: up embeds a NATS server, other commands use nats://127.0.0.1:4222"`
-	NatsListen string `split_words:"true" default:"127.0.0.1:4222" for:"up" desc:"address of the embedded NATS server; clients without a key can read everything and send requests, but not publish on edges; port 0 chooses a free port"`
-	NatsSeed   string `split_words:"true" secret:"path" for:"up serve get status reload" desc:"file with the nkey seed, or directory of bus-config; from the directory each server, and an operator, takes its own file"`
+	NatsListen string `split_words:"true" default:"127.0.0.1:4222" for:"up" desc:"address of the embedded NATS server; clients without a key can read everything and send requests that change nothing; port 0 chooses a free port"`
+	NatsSeed   string `split_words:"true" secret:"path" for:"up serve get status reload" desc:"file with the nkey seed, or directory of bus-config; from the directory each server takes its own file, and tools ops.nk or, if it is not there and they change nothing, guest.nk"`
 	NatsCreds  string `split_words:"true" secret:"path" for:"up serve get status reload" desc:"NATS credentials file"`
 	NatsCA     string `split_words:"true" secret:"path" for:"up serve get status reload" desc:"file with the CA certificate of the NATS server"`
 	NatsCert   string `split_words:"true" secret:"path" for:"up serve get status reload" desc:"file with the client certificate for NATS"`
@@ -39,7 +39,7 @@ type environment struct {
 	LogDir    string `split_words:"true" for:"up serve" desc:"directory for traffic logs; <server>.log records all input and output of a server"`
 	OpsListen string `split_words:"true" for:"up serve healthcheck" desc:"HTTP address for operators; /healthz, /readyz, /metrics, and /debug/pprof/ on loopback; default: 127.0.0.1, port 12080, with serve plus the server's index in the topology; off disables it"`
 
-	DataDir string `split_words:"true" for:"up serve" desc:"directory for the journals of this process; a subdirectory per server"`
+	DataDir string `split_words:"true" for:"up serve" desc:"directory for the journals of this process; a subdirectory per server; up also writes the operators' key of the embedded NATS server to it, ops.nk"`
 	Journal string `default:"off" for:"up serve" desc:"off, ack or sync; ack: reply after the record is in the journal; sync: reply after the journal is on the disk"`
 	Repair  string `default:"30s" for:"up serve" desc:"interval of comparing maps with neighbours; in addition to comparisons after a gap or a reconnect; 0 disables all repair"`
 

@@ -12,7 +12,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"herd/bus/access"
 	"herd/bus/natsbus"
 	"herd/node/follow"
 	"herd/node/status"
@@ -44,7 +43,7 @@ begins with enter, move or leave. Examples:
 func (f followCommand) Run(ctx context.Context, c console) error {
 	var request follow.Request
 	s, err := loadSettings(func(c *checker, s settings) {
-		c.hasSeeds(s, access.OpsUser)
+		c.hasSeeds(s, s.readUser())
 		if f.Server != "" {
 			c.isServer("--server", f.Server, s)
 		}
@@ -121,7 +120,7 @@ func followServers(ctx context.Context, s settings, servers []string, request fo
 	for tries := 1; ; tries++ {
 		server := servers[(tries-1)%len(servers)]
 		began := time.Now()
-		err := natsbus.Follow(ctx, s.busConfig(s.busURLs(), access.OpsUser), status.FollowEndpoint, server, body, func(frame natsbus.Frame) error {
+		err := natsbus.Follow(ctx, s.busConfig(s.busURLs(), s.readUser()), status.FollowEndpoint, server, body, func(frame natsbus.Frame) error {
 			received = true
 			return p.print(follower, frame)
 		})

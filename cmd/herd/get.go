@@ -12,7 +12,6 @@ import (
 	"unicode/utf8"
 
 	"herd/bus"
-	"herd/bus/access"
 	"herd/bus/natsbus"
 	"herd/bus/printable"
 	"herd/node/status"
@@ -30,7 +29,7 @@ const agreeTime = time.Second
 // Run asks all servers for the client's record. Its error is short: the records are printed.
 func (g getCommand) Run(ctx context.Context, c console) error {
 	s, err := loadSettings(func(c *checker, s settings) {
-		c.hasSeeds(s, access.OpsUser)
+		c.hasSeeds(s, s.readUser())
 		if g.Client == "" || strings.ContainsAny(string(g.Client), whiteSpace) {
 			c.fault("get", "%q is not a client's ID: it has no white space, and is not empty", g.Client)
 		}
@@ -104,7 +103,7 @@ func getRecords(ctx context.Context, s settings, client string) (clientRecords, 
 		return slices.ContainsFunc(all.servers, func(r serverRecord) bool { return r.server == name })
 	}
 	var refused error
-	err := natsbus.Ask(ctx, s.busConfig(s.busURLs(), access.OpsUser), status.RecordEndpoint, []byte(client), func(r natsbus.Reply) (more bool) {
+	err := natsbus.Ask(ctx, s.busConfig(s.busURLs(), s.readUser()), status.RecordEndpoint, []byte(client), func(r natsbus.Reply) (more bool) {
 		record := serverRecord{server: r.Server}
 		switch {
 		case r.Server == "" || replied(r.Server):

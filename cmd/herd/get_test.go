@@ -93,7 +93,7 @@ func TestGet(t *testing.T) {
 		{env, "a b", exitUsage, `"a b" is not a client's ID`},
 		{env, "", exitUsage, `"" is not a client's ID`},
 		{[]string{"HERD_NATS_URL=nats://127.0.0.1:1"}, "kiwi", exitFailure, "connection refused (is the herd running, and is HERD_NATS_URL the address of its NATS server?)"},
-		{append(env, "HERD_PREFIX=other"), "kiwi", exitFailure, "use the operators' key"},
+		{append(env, "HERD_PREFIX=other"), "kiwi", exitFailure, "set HERD_NATS_SEED to the key of an operator or a guest"},
 	} {
 		if status, stdout, stderr := runGet(t, tt.env, tt.client); status != tt.status || stdout != "" && tt.status == exitUsage || !strings.Contains(stderr, tt.want) {
 			t.Errorf("get %q: exit status %d, %s%s, want %q", tt.client, status, stdout, stderr, tt.want)

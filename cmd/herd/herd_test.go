@@ -242,7 +242,7 @@ func TestWhatsAt(t *testing.T) {
 func TestBannerCommands(t *testing.T) {
 	t.Parallel()
 	h := startUp(t, "riley")
-	lines := h.stdout.await(t, `Try:\n\n  (.*)\n  (.*)\n\nCtrl-C stops the herd.\n\n`)[1:]
+	lines := h.stdout.await(t, `(?s)until the herd stops:\n\n  ([^\n]* \\\n[^\n]*)\n\nTry:\n\n  ([^\n]*)\n  ([^\n]*)\n\nCtrl-C stops the herd.\n\n`)[1:]
 	for line := range strings.Lines(h.stdout.String()) {
 		if len(line) > 80 {
 			t.Errorf("%q has more than 80 columns", line)
@@ -251,12 +251,12 @@ func TestBannerCommands(t *testing.T) {
 	if strings.HasPrefix(h.stdout.String(), "\n") || strings.Contains(h.stdout.String(), "herd of one") {
 		t.Errorf("banner %q", h.stdout.String())
 	}
-	for i, want := range []string{`^AT Riley \S+ kiwi \S+ \d+\n$`, `(?s)^AT Riley \S+ kiwi .*"status" : "OK"\n}\n\n$`} {
-		arguments, found := strings.CutPrefix(lines[i], "herd ")
+	for i, want := range []string{`^(\w+\nreloaded\n){5}$`, `^AT Riley \S+ kiwi \S+ \d+\n$`, `(?s)^AT Riley \S+ kiwi .*"status" : "OK"\n}\n\n$`} {
+		variables, arguments, found := strings.Cut(" "+lines[i], " herd ")
 		if !found {
 			t.Errorf("%q does not run herd", lines[i])
 		}
-		line := os.Args[0] + " " + arguments
+		line := variables + " " + os.Args[0] + " " + arguments
 		shell := exec.Command("sh", "-c", line)
 		shell.Env = command(t, asProgram, nil).Env
 		out, err := shell.Output()

@@ -21,7 +21,7 @@ var mayImport = map[string][]string{
 	"node/replica": {"node/store", "node/wire", "bus/ratenote"},
 	"node/store":   {"node/wire"},
 	"node/wire":    {}, // not even a package of another module, see standardOnly
-	"node/status":  {"bus/printable"},
+	"node/status":  {"bus", "bus/printable"},
 	"node/journal": {"bus/ratenote"},
 
 	"bus":            {},

@@ -390,7 +390,7 @@ func TestKeyStaysSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	if _, err := nc.Subscribe(">", func(m *nats.Msg) { note(m.Subject, m.Header, string(m.Data)) }); err != nil {
+	if _, err := nc.Subscribe("herd.>", func(m *nats.Msg) { note(m.Subject, m.Header, string(m.Data)) }); err != nil {
 		t.Fatal(err)
 	}
 	if err := nc.FlushTimeout(patience); err != nil {

@@ -39,7 +39,7 @@ type process struct {
 	metrics  metrics
 	servers  []server
 	ops      net.Listener // nil if HERD_OPS_LISTEN is off
-	data     *flock.Flock // locks HERD_DATA_DIR; nil without a journal
+	data     *flock.Flock // locks HERD_DATA_DIR; nil if nothing is written to it
 	embedded *embeddedBus // nil with an external NATS server
 	whole    bool         // it runs all servers of the herd
 
@@ -65,7 +65,8 @@ func newProcess(s settings, c console, hangups <-chan os.Signal, names, addresse
 		hangups:  hangups,
 		metrics:  newMetrics(c.log.Dropped),
 	}
-	if s.journal != journalOff {
+	embeds := natsAddress != ""
+	if s.journal != journalOff || embeds && s.dataDir != "" { // for journals, for the seed of its operators
 		if err := p.lockData(); err != nil {
 			return nil, err
 		}
@@ -243,12 +244,16 @@ func (p *process) newBus(name string, clients net.Addr, urls []string, epoch uin
 		cfg = natsbus.Config{URLs: urls, Prefix: s.prefix, User: p.embedded.keys[name]}
 	}
 	cfg.Server, cfg.Neighbours, cfg.Epoch, cfg.Log = name, s.graph.Neighbours(name), epoch, p.log.With("node", name)
+	metadata := map[string]string{
+		"server": name, "neighbours": strings.Join(cfg.Neighbours, " "), "epoch": fmt.Sprint(epoch), "clients": clients.String(),
+	}
+	if p.embedded != nil && p.embedded.ops.path != "" {
+		metadata[opsSeedKey] = p.embedded.ops.path
+	}
 	cfg.Service = natsbus.Service{
 		Description: "herd server: tracks the locations of mobile clients",
-		Metadata: map[string]string{
-			"server": name, "neighbours": strings.Join(cfg.Neighbours, " "), "epoch": fmt.Sprint(epoch), "clients": clients.String(),
-		},
-		Endpoints: status.Endpoints, ServerEndpoints: status.ServerEndpoints, StreamEndpoints: status.StreamEndpoints,
+		Metadata:    metadata,
+		Endpoints:   status.Endpoints,
 	}
 	return natsbus.New(cfg)
 }

@@ -12,7 +12,7 @@ func (p *process) warnPublic() {
 	s := p.settings
 	if p.embedded != nil { // the embedded NATS server
 		if !loopback(s.natsListen) {
-			p.log.Warn("NATS port is public and clients without a key can read all messages: use a broker that requires keys, see herd bus-config",
+			p.log.Warn("NATS port is public and clients without a key can read all messages and send requests: use a broker that requires keys, see herd bus-config",
 				"address", s.natsListen)
 		}
 		return

@@ -53,7 +53,7 @@ func newRecordJSON(client, line string) (r recordJSON, err error) {
 	}
 	lat, lon := rec.Position()
 	r.Location, r.Lat, r.Lon = string(rec.Location()), &lat, &lon
-	r.Time, r.Server = string(rec.Time()), string(rec.Server())
+	r.Time, r.Server = string(rec.TimeText()), string(rec.Server())
 	r.Record, r.RecordBase64 = textOrBase64(line)
 	return r, nil
 }

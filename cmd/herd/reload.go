@@ -36,6 +36,7 @@ func (r reloadCommand) Run(ctx context.Context, c console) error {
 	if len(names) == 0 {
 		names = s.graph.Servers()
 	}
+	cfg := s.busConfig(s.busURLs(), access.OpsUser)
 	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
 	defer cancel()
 	type outcome struct {
@@ -46,21 +47,23 @@ func (r reloadCommand) Run(ctx context.Context, c console) error {
 	for i, name := range names {
 		outcomes[i] = make(chan outcome, 1)
 		go func() {
-			reply, err := natsbus.Request(ctx, s.busConfig(s.busURLs(), access.OpsUser), status.ReloadEndpoint, name, nil)
+			reply, err := natsbus.Request(ctx, cfg, status.ReloadEndpoint, name, nil)
 			outcomes[i] <- outcome{reply, err}
 		}()
 	}
 	var failed []error
+	denied := false
 	for i, name := range names {
 		o := <-outcomes[i]
-		if o.err != nil {
+		switch {
+		case o.err == nil:
+			fmt.Fprintf(c.Out, "%s\n%s\n", name, o.reply)
+		case !errors.Is(o.err, bus.ErrDenied):
 			failed = append(failed, fmt.Errorf("reload %s: %w", name, o.err))
-			continue
+		case !denied: // the others are denied for the same reason
+			denied = true
+			failed = append(failed, fmt.Errorf("reload %s: %s (%w)", name, opsKeyHint(ctx, cfg), o.err))
 		}
-		fmt.Fprintf(c.Out, "%s\n%s\n", name, o.reply)
-	}
-	if errors.Is(errors.Join(failed...), bus.ErrDenied) {
-		failed = append(failed, errors.New("use the operators' key: "+opsKeyExample))
 	}
 	return errors.Join(failed...)
 }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"herd/bus/access"
 	"herd/bus/topology"
 	"herd/node/replica"
 )
@@ -116,6 +117,9 @@ func (s server) reloadBus() (changes []string, err error) {
 // of the process stay: `herd up` cannot add or remove one.
 func (p *process) reloadTopology(ctx context.Context) (changes []string, err error) {
 	g, err := topology.Load(p.settings.topology)
+	if err == nil {
+		err = access.CheckNames(g.Servers())
+	}
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("HERD_TOPOLOGY: %w: the old topology stays", err)

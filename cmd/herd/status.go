@@ -38,7 +38,7 @@ const (
 // Run prints the status of the running herd. Its error names no problem: they are printed.
 func (s statusCommand) Run(ctx context.Context, c console) error {
 	settings, err := loadSettings(func(check *checker, loaded settings) {
-		check.hasSeeds(loaded, access.OpsUser)
+		check.hasSeeds(loaded, loaded.readUser())
 		if s.Interval < leastInterval {
 			check.fault("--interval", "%v is not at least %v", s.Interval, leastInterval)
 		}
@@ -74,15 +74,13 @@ var errProblems = errors.New("status: the herd has problems")
 func busHint(err error) error {
 	switch {
 	case errors.Is(err, bus.ErrDenied):
-		return fmt.Errorf("%w (use the operators' key: %s)", err, opsKeyExample)
+		return fmt.Errorf("%w (set HERD_NATS_SEED to the key of an operator or a guest: …/%s or …/%s)", err,
+			keydir.SeedFile("", access.OpsUser), keydir.SeedFile("", access.GuestUser))
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w (is the herd running, and is HERD_NATS_URL the address of its NATS server?)", err)
 	}
 	return err
 }
-
-// opsKeyExample shows how to set the operators' key.
-const opsKeyExample = "HERD_NATS_SEED=…/" + access.OpsUser + keydir.SeedExt
 
 // await looks at the herd until it has no problem, for s.Wait at most, and returns the last
 // look. Maps that differ may be changing: that takes a second look.
@@ -121,7 +119,7 @@ func look(ctx context.Context, s settings, earlier status.Herd) (status.Herd, er
 	defer cancel()
 	names := s.graph.Servers()
 	var replies []status.Server
-	err := natsbus.Ask(ctx, s.busConfig(s.busURLs(), access.OpsUser), status.Endpoint, nil, func(r natsbus.Reply) (more bool) {
+	err := natsbus.Ask(ctx, s.busConfig(s.busURLs(), s.readUser()), status.Endpoint, nil, func(r natsbus.Reply) (more bool) {
 		var one status.Server
 		if json.Unmarshal(r.Data, &one) != nil || one.Server != r.Server {
 			return true

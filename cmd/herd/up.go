@@ -18,7 +18,7 @@ type upCommand struct{}
 // is set.
 func (upCommand) Run(ctx context.Context, c console) error {
 	hangups := survive()
-	s, err := loadSettings(enoughPorts, makeDirectories, func(c *checker, s settings) {
+	s, err := loadSettings(enoughPorts, makeDirectories, opsSeedDirectory, func(c *checker, s settings) {
 		if s.graph != nil && len(s.natsURLs) > 0 {
 			c.hasSeeds(s, s.graph.Servers()...)
 		}
@@ -91,6 +91,7 @@ func (p *process) banner(urls []string) string {
 		fmt.Fprintf(&b, "For operators: http://%s/readyz and /metrics\n", dialable(p.ops.Addr().String()))
 	}
 	b.WriteString(p.notReady())
+	b.WriteString(p.opsCommand())
 	if t := p.settings.clientTLS; len(p.settings.proxies) == 0 && (t == nil || t.authorityFile == "") {
 		fmt.Fprintf(&b, "\nTry:\n\n%s\n", p.exampleCommands())
 	}
@@ -126,6 +127,26 @@ func (p *process) notReady() string {
 		line += fmt.Sprintf(" (nor are %d other servers)", others)
 	}
 	return line + "\n"
+}
+
+// opsCommand is a shell command that uses the operators' key of the embedded NATS server;
+// "" if there is none.
+func (p *process) opsCommand() string {
+	if p.embedded == nil || p.embedded.ops.path == "" {
+		return ""
+	}
+	words, err := p.settings.shellVariables()
+	if err != nil { // there is no working directory
+		words = nil
+	}
+	if url := p.embedded.URL(); url != defaultNATS {
+		words = append(words, "HERD_NATS_URL="+url)
+	}
+	if len(words) > 0 {
+		words = append(words, "\\\n   ")
+	}
+	words = append(words, "HERD_NATS_SEED="+shellWord(p.embedded.ops.path), invocation(os.Args[0]), "reload")
+	return fmt.Sprintf("\nWithout a key, tools can read the bus and send requests that change nothing.\nFor the others there is a key, until the herd stops:\n\n  %s\n", strings.Join(words, " "))
 }
 
 // exampleCommands are shell commands that report a client's location and ask for two places

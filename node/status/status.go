@@ -4,33 +4,6 @@ package status
 
 import "time"
 
-// The endpoints of the micro service, each with a subject of its own.
-const (
-	EdgesEndpoint  = "edges"  // its edges, as a table
-	RecordEndpoint = "get"    // the record of the client that the request names
-	Endpoint       = "status" // a Server, as JSON
-)
-
-// Endpoints lists the endpoints that all servers answer.
-var Endpoints = []string{EdgesEndpoint, RecordEndpoint, Endpoint}
-
-// ReloadEndpoint makes a server read its topology file, certificates and keys again. The reply
-// is what changed, a line each.
-const ReloadEndpoint = "reload"
-
-// ServerEndpoints lists the endpoints that each server has for itself: the subject ends with
-// its name.
-var ServerEndpoints = []string{ReloadEndpoint}
-
-// Endpoints of streams: the subject ends with the server's name, and each request has a stream's ID.
-const (
-	DumpEndpoint   = "dump"   // all records of the server
-	FollowEndpoint = "follow" // records of the clients that a follow.Request describes, and their changes
-)
-
-// StreamEndpoints lists the endpoints of streams.
-var StreamEndpoints = []string{DumpEndpoint, FollowEndpoint}
-
 // Server is the state of one server.
 type Server struct {
 	Server   string    `json:"server"`

@@ -51,7 +51,7 @@ type Config struct {
 	// SplitDir, if not "", also gets a copy of each server's seed and of each broker's
 	// configuration, each in a directory of its own: SplitDir/Welsh/Welsh.nk. A
 	// container that mounts one of these directories sees no other secret. The seeds of
-	// operators are not copied.
+	// users that are no servers are not copied.
 	SplitDir string
 
 	Rules access.Rules
@@ -116,9 +116,14 @@ func Write(cfg Config) ([]File, error) {
 
 // checkNames checks that no two files would have the same name.
 func (c Config) checkNames() error {
-	if name := c.Rules.ReservedName(); name != "" {
-		return fmt.Errorf("a server cannot be named %s: %s%s is the operators' key and %s%s the broker administrator's", name,
-			access.OpsUser, SeedExt, access.SystemUser, SeedExt)
+	var servers []string
+	for _, u := range c.Rules.Users {
+		if u.Account == access.Herd {
+			servers = append(servers, u.Name)
+		}
+	}
+	if err := access.CheckNames(servers); err != nil {
+		return err
 	}
 	if c.SplitDir == "" {
 		return nil

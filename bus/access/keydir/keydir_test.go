@@ -5,11 +5,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/gofrs/flock"
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nkeys"
 
 	"herd/bus/access"
 	"herd/bus/access/keydir"
@@ -69,7 +71,7 @@ func contents(t *testing.T, dir string) map[string]string {
 func TestWriteKeepsKeys(t *testing.T) {
 	t.Parallel()
 	cfg := config(t, "A-B", t.TempDir())
-	want := map[string]string{"A.nk": "a new key", "B.nk": "a new key", "ops.nk": "a new key", "sys.nk": "a new key", "nats.conf": "written"}
+	want := map[string]string{"A.nk": "a new key", "B.nk": "a new key", "guest.nk": "a new key", "ops.nk": "a new key", "sys.nk": "a new key", "nats.conf": "written"}
 	if diff := cmp.Diff(want, write(t, cfg)); diff != "" {
 		t.Errorf("first write (-want +got):\n%s", diff)
 	}
@@ -86,12 +88,56 @@ func TestWriteKeepsKeys(t *testing.T) {
 			t.Errorf("%s has mode %.10s, want %s", file, content, mode)
 		}
 	}
-	want = map[string]string{"A.nk": "kept", "B.nk": "kept", "ops.nk": "kept", "sys.nk": "kept", "nats.conf": "unchanged"}
+	want = map[string]string{"A.nk": "kept", "B.nk": "kept", "guest.nk": "kept", "ops.nk": "kept", "sys.nk": "kept", "nats.conf": "unchanged"}
 	if diff := cmp.Diff(want, write(t, cfg)); diff != "" {
 		t.Errorf("second write (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(before, contents(t, cfg.Dir)); diff != "" {
 		t.Errorf("the second write changed files (-before +after):\n%s", diff)
+	}
+}
+
+// TestGuestIsAdded: a directory of a version that had no user guest gets its key and its
+// rights, and keeps all other keys.
+func TestGuestIsAdded(t *testing.T) {
+	t.Parallel()
+	older := config(t, "A-B", t.TempDir())
+	older.Rules.Users = slices.DeleteFunc(older.Rules.Users, func(u access.User) bool { return u.Name == access.GuestUser })
+	if got := write(t, older)["guest.nk"]; got != "" {
+		t.Fatalf("the older version has guest.nk: %s", got)
+	}
+	cfg := config(t, "A-B", older.Dir)
+	want := map[string]string{"A.nk": "kept", "B.nk": "kept", "guest.nk": "a new key", "ops.nk": "kept", "sys.nk": "kept", "nats.conf": "written"}
+	if diff := cmp.Diff(want, write(t, cfg)); diff != "" {
+		t.Errorf("write over the older version (-want +got):\n%s", diff)
+	}
+	files := contents(t, cfg.Dir)
+	_, seed, _ := strings.Cut(files["guest.nk"], "\n")
+	key, err := nkeys.ParseDecoratedUserNKey([]byte(seed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := key.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(files["nats.conf"], public) {
+		t.Error("nats.conf has not the key of guest.nk")
+	}
+}
+
+// TestReservedNames: no server has the name of a user that is no server, in any case.
+func TestReservedNames(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"ops", "Guest", "SYS"} {
+		cfg := config(t, "A-"+name, t.TempDir())
+		_, err := keydir.Write(cfg)
+		if want := "a server cannot be named " + name; err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "nothing was changed") {
+			t.Errorf("Write with a server %s: %v, want %q", name, err, want)
+		}
+		if files := contents(t, cfg.Dir); len(files) > 0 {
+			t.Errorf("Write with a server %s wrote files", name)
+		}
 	}
 }
 

@@ -16,7 +16,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"herd/bus"
 	"herd/node/status"
 )
 
@@ -263,7 +262,7 @@ func attackBus(a Attack, number int) error {
 	}
 	defer conn.Close()
 	for i := 0; ; i++ {
-		if err := conn.PublishRequest(bus.Prefix("herd").Endpoint(status.Endpoint), "attacker", nil); err != nil {
+		if err := conn.PublishRequest(status.Endpoint.Subject("herd", ""), "attacker", nil); err != nil {
 			return err
 		}
 		if i%100 == 0 {
