@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -109,8 +110,10 @@ func configurationFaults(e topology.Edge) []fault {
 			p.signal(syscall.SIGHUP)
 		}
 	}
+	var brokerConf string // without a limit
 	limit := func(h *herdProcesses, payload string) {
-		if err := os.WriteFile(h.brokerConf, []byte("max_payload: "+payload+"\n"), 0o600); err != nil {
+		text := "max_payload: " + payload + "\n" + brokerConf
+		if err := os.WriteFile(h.brokerConf, []byte(text), 0o600); err != nil {
 			h.t.Fatal(err)
 		}
 	}
@@ -127,7 +130,13 @@ func configurationFaults(e topology.Edge) []fault {
 			"topology changed"},
 		{"broker with a max_payload of 4 KB for 5s", 5 * time.Second,
 			func(h *herdProcesses) {
-				h.brokerConf = filepath.Join(h.t.TempDir(), "nats.conf")
+				if h.brokerConf == "" {
+					h.brokerConf = filepath.Join(h.t.TempDir(), "nats.conf")
+				} else if text, err := os.ReadFile(h.brokerConf); err != nil {
+					h.t.Fatal(err)
+				} else {
+					brokerConf = regexp.MustCompile(`(?m)^max_payload:.*\n`).ReplaceAllString(string(text), "")
+				}
 				limit(h, "1MB")
 			},
 			func(h *herdProcesses) { limit(h, "4KB"); h.broker.signal(syscall.SIGHUP) },

@@ -31,7 +31,7 @@ const healWithin = 5 * time.Second
 // -long it sends them as fast as replies arrive. Otherwise it sends paced reports, since
 // other tests run at the same time.
 type faultLoad struct {
-	t     *testing.T
+	t     testing.TB
 	began time.Time
 	end   context.CancelFunc
 	all   []*reporter
@@ -43,7 +43,7 @@ type faultLoad struct {
 // again and again, a few with clocks that are years off. Others report once, so that no
 // later report can replace one that is lost.
 type reporter struct {
-	t       *testing.T
+	t       testing.TB
 	name    string
 	address string
 	pace    *rate.Limiter
@@ -63,7 +63,7 @@ const (
 
 // startFaultLoad starts the load. It ends with the test at the latest, since servers of
 // other tests may listen at the same addresses later.
-func startFaultLoad(t *testing.T, addresses map[string]string) *faultLoad {
+func startFaultLoad(t testing.TB, addresses map[string]string) *faultLoad {
 	t.Helper()
 	l := &faultLoad{t: t, began: time.Now()}
 	running, end := context.WithCancel(t.Context())
@@ -221,7 +221,7 @@ func (r *reporter) report(conn net.Conn, in *bufio.Reader) error {
 }
 
 // awaitRecords waits until a server has the records in want, or newer ones.
-func awaitRecords(t *testing.T, address string, want map[string]string) {
+func awaitRecords(t testing.TB, address string, want map[string]string) {
 	missing := slices.Collect(maps.Keys(want))
 	for deadline := time.Now().Add(patience); len(missing) > 0 && !t.Failed(); {
 		held := records(t, address, missing)
@@ -234,7 +234,7 @@ func awaitRecords(t *testing.T, address string, want map[string]string) {
 }
 
 // records returns the records that a server has of clients.
-func records(t *testing.T, address string, ids []string) map[string]string {
+func records(t testing.TB, address string, ids []string) map[string]string {
 	held := map[string]string{}
 	conn, err := net.Dial("tcp", address)
 	if err != nil {

@@ -40,7 +40,7 @@ func TestFaults(t *testing.T) {
 				if !*longFaults {
 					t.Parallel()
 				}
-				f.run(t, spec, graph)
+				f.run(newProcesses(t, spec, graph), nil)
 			})
 		}
 	}
@@ -102,12 +102,18 @@ func faultsOf(g *topology.Graph) (faults []fault) {
 	)
 }
 
-func (f fault) run(t *testing.T, spec string, g *topology.Graph) {
-	h := newProcesses(t, spec, g)
+// run runs a herd through the fault. watch, if not nil, is called once the herd is in step, and what
+// it returns at the end, when all maps are equal.
+func (f fault) run(h *herdProcesses, watch func() (check func())) {
+	t := h.t
 	if f.prepare != nil {
 		f.prepare(h)
 	}
 	h.startAll(true)
+	check := func() {}
+	if watch != nil {
+		check = watch()
+	}
 	load := startFaultLoad(t, h.addresses)
 	load.awaitReports(500)
 
@@ -136,13 +142,14 @@ func (f fault) run(t *testing.T, spec string, g *topology.Graph) {
 	}
 
 	h.awaitEqual()
+	check()
 	lost, of := load.lost(h.addresses)
 	fmt.Fprintf(t.Output(), "| %s | %.0f | %.1f | %.1f | %d of %d |\n",
 		f.name, float64(reports)/lasted.Seconds(), inStep.Seconds(), slowest.Seconds(), lost, of)
 	if worst := max(inStep, slowest); *longFaults && worst > healWithin {
 		t.Errorf("in step and caught up %v after the heal, want %v at most", worst, healWithin)
 	}
-	for _, name := range g.Servers() {
+	for _, name := range h.graph.Servers() {
 		h.servers[name].stop()
 	}
 }

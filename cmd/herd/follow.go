@@ -12,6 +12,9 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/alecthomas/kong"
+
+	"herd/bus"
 	"herd/bus/natsbus"
 	"herd/node/follow"
 	"herd/node/status"
@@ -21,11 +24,24 @@ import (
 type followCommand struct {
 	Clients  []rawText     `arg:"" optional:"" name:"client" help:"IDs of the clients to follow (default: all)."`
 	Prefix   rawText       `placeholder:"TEXT" help:"Only clients whose ID begins with this."`
-	Near     rawText       `placeholder:"LOCATION" help:"Only clients around a location, such as +34.07-118.45; with --radius."`
+	Near     location      `placeholder:"LOCATION" help:"Only clients around a location, such as +34.07-118.45; with --radius."`
 	Radius   string        `placeholder:"KM" help:"Kilometres around the location."`
 	Interval time.Duration `default:"100ms" help:"Time between changes, 10ms to 1m: of what a client reports in between, the newest is printed."`
 	Server   string        `placeholder:"NAME" predictor:"server" help:"The server to follow (default: one after the other, as long as each replies)."`
 	Format   recordFormat  `default:"text" enum:"text,json,geojson" help:"text: records; json: an object per line; geojson: a sequence of features (RFC 8142)."`
+}
+
+// location is a value that may begin with a minus sign.
+type location string
+
+// Decode implements kong.MapperValue.
+func (l *location) Decode(ctx *kong.DecodeContext) error {
+	text, ok := ctx.Scan.Pop().Value.(string)
+	if !ok {
+		return errors.New("a location is missing")
+	}
+	*l = location(text)
+	return nil
 }
 
 // Help is shown by herd follow --help.
@@ -129,6 +145,8 @@ func followServers(ctx context.Context, s settings, servers []string, request fo
 			return nil
 		case p.failed != nil:
 			return p.failed
+		case !received && errors.Is(err, bus.ErrDenied):
+			return fmt.Errorf("%w; servers that the herd does not have are denied, too: is HERD_TOPOLOGY the herd's?", err)
 		case !received && tries >= len(servers):
 			return err
 		case time.Since(began) >= steadyStream:

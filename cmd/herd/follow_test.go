@@ -75,6 +75,7 @@ func TestFollowErrors(t *testing.T) {
 		"interval":                            {"--interval", "1ms"},
 		"Nobody":                              {"--server", "Nobody"},
 		"is not a client's name":              {"a b"},
+		"--near":                              {"--radius", "1", "--near"},
 	} {
 		p := start(t, nil, append([]string{"follow"}, args...)...)
 		if status := p.status(); status != exitUsage || !strings.Contains(p.stderr.String(), want) {
@@ -83,7 +84,7 @@ func TestFollowErrors(t *testing.T) {
 	}
 	h := startUp(t, "A-B")
 	p := start(t, []string{"HERD_TOPOLOGY=C-D", "HERD_NATS_URL=" + h.nats}, "follow")
-	if status := p.status(); status != exitFailure || !strings.Contains(p.stderr.String(), "no server") {
+	if status := p.status(); status != exitFailure || !strings.Contains(p.stderr.String(), "is HERD_TOPOLOGY the herd's?") {
 		t.Errorf("follow of a herd that is not there: status %d, stderr %q", status, p.stderr.String())
 	}
 }

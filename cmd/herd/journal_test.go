@@ -110,7 +110,7 @@ func checkSurvived(t *testing.T, h upHerd, latest map[string]string) {
 }
 
 // newer reports whether record a has a later time than b.
-func newer(t *testing.T, a, b string) bool {
+func newer(t testing.TB, a, b string) bool {
 	t.Helper()
 	if !strings.HasPrefix(a, "AT ") {
 		return false

@@ -19,7 +19,7 @@ import (
 // A herd on a broker that enforces the topology, with keys, TLS and reloads.
 
 // busConfig runs herd bus-config.
-func busConfig(t *testing.T, spec, dir string, args ...string) string {
+func busConfig(t testing.TB, spec, dir string, args ...string) string {
 	t.Helper()
 	p := start(t, []string{"HERD_TOPOLOGY=" + spec}, append([]string{"bus-config", dir}, args...)...)
 	if got := p.status(); got != exitOK {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
+	"herd/bus/access/keydir"
 	"herd/bus/topology"
 	"herd/node/status"
 )
@@ -20,6 +22,7 @@ type herdProcesses struct {
 	broker     *program
 	brokerAt   string
 	brokerConf string              // file with the broker's configuration; "" for none
+	keys       string              // directory that bus-config has written; "" for none
 	relays     map[string]*relay   // between a server and the broker; nil for a direct connection
 	env        map[string][]string // further variables of a server
 	servers    map[string]*program
@@ -36,6 +39,23 @@ func startProcesses(t testing.TB, spec string, g *topology.Graph, relayed bool) 
 // newProcesses is a herd that does not run yet.
 func newProcesses(t testing.TB, spec string, g *topology.Graph) *herdProcesses {
 	return &herdProcesses{t: t, spec: spec, graph: g, relays: map[string]*relay{}, env: map[string][]string{}, servers: map[string]*program{}, addresses: map[string]string{}}
+}
+
+// guard makes the broker require keys.
+func (h *herdProcesses) guard() {
+	h.t.Helper()
+	h.keys = h.t.TempDir()
+	busConfig(h.t, h.spec, h.keys, "--monitor=off")
+	h.brokerConf = filepath.Join(h.keys, keydir.SingleConf)
+}
+
+// busEnv is the environment for the bus at an address.
+func (h *herdProcesses) busEnv(address string) []string {
+	env := []string{"HERD_TOPOLOGY=" + h.spec, "HERD_NATS_URL=nats://" + address}
+	if h.keys != "" {
+		env = append(env, "HERD_NATS_SEED="+h.keys)
+	}
+	return env
 }
 
 // startAll starts the broker and all servers, and waits until they are in step.
@@ -68,11 +88,11 @@ func (h *herdProcesses) serve(name string) {
 	if listen == "" {
 		listen = "127.0.0.1:0"
 	}
-	bus := "nats://" + h.brokerAt
+	bus := h.brokerAt
 	if r := h.relays[name]; r != nil {
-		bus = r.url()
+		bus = strings.TrimPrefix(r.url(), "nats://")
 	}
-	env := []string{"HERD_TOPOLOGY=" + h.spec, "HERD_NATS_URL=" + bus, "HERD_OPS_LISTEN=off", "HERD_LISTEN=" + listen}
+	env := append(h.busEnv(bus), "HERD_OPS_LISTEN=off", "HERD_LISTEN="+listen)
 	h.servers[name] = start(h.t, append(env, h.env[name]...), "serve", name)
 	h.addresses[name] = h.servers[name].stderr.await(h.t, `msg=listening .*clients=(\S+)`)[1]
 }
@@ -93,7 +113,7 @@ func (h *herdProcesses) awaitSymptom(expression string) {
 
 // look is the status of the herd now.
 func (h *herdProcesses) look() (status.Herd, error) {
-	return look(context.Background(), settings{graph: h.graph, prefix: "herd", natsURLs: []string{"nats://" + h.brokerAt}}, status.Herd{})
+	return look(context.Background(), settings{graph: h.graph, prefix: "herd", natsURLs: []string{"nats://" + h.brokerAt}, seed: h.keys}, status.Herd{})
 }
 
 // awaitInStep waits until all edges of all servers are in step.
