@@ -19,6 +19,7 @@ type Stats struct {
 	Refusals                       map[string]uint64 // by every limit on clients, by reason; all reasons are there
 	Panics                         uint64
 	RequestsRefused                uint64 // of tools, over the bus
+	Streams                        StreamStats
 	Unsendable                     uint64
 	TrafficLost                    uint64 // lines of the traffic log
 	Reports                        replica.Reports
@@ -27,6 +28,15 @@ type Stats struct {
 	JournalAge                     time.Duration     // an upper bound on the age of the oldest of them
 	Edges                          []replica.EdgeInfo
 	Latencies                      map[string]Latency // of replies, by command
+}
+
+// StreamStats is the numbers of streams to followers. All but the first two count since the server started.
+type StreamStats struct {
+	Open                   int
+	Blocked                int // of them, those whose follower has to confirm before more is sent
+	Opened, Refused        uint64
+	Frames, Records, Bytes uint64 // sent
+	TooLarge               uint64 // records that were left out because NATS takes no message of their size
 }
 
 // Stats collects the numbers.
@@ -47,8 +57,11 @@ func (n *Node) Stats() Stats {
 		s.Latencies[to.String()] = n.latencies[to].read()
 	}
 	now := time.Now()
+	s.Streams = n.streams.stats()
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	s.Streams.Open, s.Streams.Blocked = n.replica.Streams()
+	s.Streams.TooLarge = n.replica.StreamsTooLarge()
 	s.Connected, s.JournalFails = n.bus == connected, n.journalFailed
 	s.Records, s.Unsendable, s.Reports = n.replica.Map().Len(), n.replica.Unsendable(), n.replica.Reports()
 	s.MapBytes, s.MapLimit, s.Full = n.replica.Map().Bytes(), n.replica.Map().Limit(), n.replica.Full() != ""

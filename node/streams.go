@@ -24,6 +24,10 @@ type streams struct {
 	frames, lines, bytes atomic.Uint64 // sent
 }
 
+func (s *streams) stats() StreamStats {
+	return StreamStats{Opened: s.opened.Load(), Refused: s.refused.Load(), Frames: s.frames.Load(), Records: s.lines.Load(), Bytes: s.bytes.Load()}
+}
+
 // streamRetry is when a frame is sent again that a stalled bus did not take.
 const streamRetry = 50 * time.Millisecond
 

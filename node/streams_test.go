@@ -105,7 +105,7 @@ func TestStreams(t *testing.T) {
 		time.Sleep(31 * time.Second)
 		synctest.Wait()
 		b.node.locked(func() {
-			if got := b.node.replica.Streams(); got != 0 {
+			if got, _ := b.node.replica.Streams(); got != 0 {
 				t.Errorf("%d streams are left of one that ended and one that is deaf", got)
 			}
 		})

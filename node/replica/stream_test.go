@@ -303,6 +303,9 @@ func TestStreamWindow(t *testing.T) {
 			t.Fatalf("frames of a follower that confirms nothing = %+v, want one heartbeat a second", frames)
 		}
 	}
+	if _, blocked := s.r.Streams(); blocked != 1 {
+		t.Errorf("%d streams are blocked, want 1", blocked)
+	}
 	s.r.ConfirmStream(s.id(), last.Seq, s.now)
 	s.receive(t)
 	s.now = s.now.Add(time.Second)
@@ -325,10 +328,10 @@ func TestStreamLease(t *testing.T) {
 	}
 	s.frames()
 	heartbeats(29)
-	if !s.r.ConfirmStream(s.id(), 1, s.now) || heartbeats(29) != 29 || s.r.Streams() != 1 {
+	if !s.r.ConfirmStream(s.id(), 1, s.now) || heartbeats(29) != 29 || s.count() != 1 {
 		t.Fatal("the stream has ended, although the follower has confirmed a frame")
 	}
-	if heartbeats(10) > 1 || s.r.Streams() != 0 || s.r.ConfirmStream(s.id(), 1, s.now) {
+	if heartbeats(10) > 1 || s.count() != 0 || s.r.ConfirmStream(s.id(), 1, s.now) {
 		t.Fatal("the stream lives on without its follower")
 	}
 }
@@ -347,7 +350,7 @@ func TestDump(t *testing.T) {
 	}
 	s.report("kiwi", "+2+2")
 	s.now = s.now.Add(2 * time.Second)
-	if f := s.frames(); len(f) != 0 || s.r.Streams() != 0 {
+	if f := s.frames(); len(f) != 0 || s.count() != 0 {
 		t.Fatalf("a dump that is complete sends %+v", f)
 	}
 }
@@ -360,7 +363,7 @@ func TestOpenStreamLimits(t *testing.T) {
 	if err := s.r.OpenStream(cfg, s.now); !errors.Is(err, ErrStreamExists) {
 		t.Errorf("a second stream of one ID: %v", err)
 	}
-	for s.r.Streams() < MaxStreams {
+	for s.count() < MaxStreams {
 		s.open(t)
 	}
 	cfg.ID = "one more"
@@ -373,4 +376,10 @@ func TestOpenStreamLimits(t *testing.T) {
 	if err := s.r.OpenStream(cfg, s.now); err != nil {
 		t.Errorf("a stream in place of one that has ended: %v", err)
 	}
+}
+
+// count is the number of streams.
+func (s *streamed) count() int {
+	open, _ := s.r.Streams()
+	return open
 }

@@ -80,8 +80,15 @@ func (r *Replica) EndStream(id string) bool {
 // EndStreams ends all streams.
 func (r *Replica) EndStreams() { r.streams.open = nil }
 
-// Streams is the number of streams.
-func (r *Replica) Streams() int { return len(r.streams.open) }
+// Streams is the number of streams, and of those whose window is full.
+func (r *Replica) Streams() (open, blocked int) {
+	for _, s := range r.streams.open {
+		if s.blocked {
+			blocked++
+		}
+	}
+	return len(r.streams.open), blocked
+}
 
 // StreamsTooLarge is how often a record was left out of a stream because the bus takes no message of its
 // size.
