@@ -87,7 +87,7 @@ var volatile = []struct {
 
 // started matches the output of a program that keeps running and is ready for what the page
 // does next.
-var started = regexp.MustCompile(`Try[:,]|ask .*IAMAT|msg=ready|Server is ready|Subscribing on|INFO \{|start started`)
+var started = regexp.MustCompile(`Try[:,]|ask .*IAMAT|^enter AT|^\{"client"|msg=ready|Server is ready|Subscribing on|INFO \{|start started`)
 
 // checkedOnly matches commands that take minutes. Their tests, benchmarks and flags must
 // exist.
@@ -266,7 +266,7 @@ bus-config)
 healthcheck)
 	export HERD_OPS_LISTEN=127.0.0.1:%[2]d
 	;;
-ask | get | load | reload | status)
+ask | follow | get | load | near | reload | status)
 	export HERD_LISTEN=127.0.0.1:%[1]d HERD_NATS_URL=${HERD_NATS_URL:-nats://127.0.0.1:%[3]d}
 	;;
 esac
