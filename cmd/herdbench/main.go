@@ -11,6 +11,10 @@
 //
 //	go run ./cmd/herdbench --sections hostile
 //
+// Or what followers cost, and how soon they know:
+//
+//	go run ./cmd/herdbench --sections follow
+//
 // It builds, starts and stops everything that it compares; Ctrl-C stops it, too. It prints
 // Markdown; --json and --svg write files. --sections selects what to measure.
 package main
@@ -44,15 +48,15 @@ func main() {
 
 // options is the command line.
 type options struct {
-	Sections []string      `default:"comparison,latency" enum:"comparison,latency,memory,restart,scale,builds,hostile" help:"What to measure: comparison, latency, memory, restart, scale, builds, hostile."`
+	Sections []string      `default:"comparison,latency" enum:"comparison,latency,memory,restart,scale,builds,hostile,follow" help:"What to measure: comparison, latency, memory, restart, scale, builds, hostile, follow."`
 	Only     []string      `help:"Rivals to compare, by name (default: all that are installed, except herd logged, which writes gigabytes)."`
 	List     bool          `help:"List the rivals and exit."`
 	Rounds   int           `default:"5" help:"Rounds. Figures are medians over the rounds."`
 	Duration time.Duration `default:"2s" help:"Maximum time for each workload."`
 	Count    int           `default:"2000000" help:"Maximum number of updates for each workload."`
 	Clients  int           `default:"10000" help:"Distinct clients."`
-	Samples  int           `default:"200" help:"For latency: lone updates on each path in each round."`
-	Records  int           `default:"1000000" help:"For memory, restart and builds: number of records."`
+	Samples  int           `default:"200" help:"For latency and follow: lone updates on each path in each round."`
+	Records  int           `default:"1000000" help:"For memory, restart, builds and follow: number of records."`
 	Idle     int           `default:"15000" help:"For memory and builds: number of idle connections."`
 	Attacks  []string      `help:"For hostile: attacks, by name (default: all)."`
 	Old      string        `placeholder:"PROGRAM" help:"For builds and hostile: a herd program to compare with."`
@@ -124,6 +128,7 @@ type Results struct {
 	Scale      *ScaleResults     `json:"scale,omitempty"`
 	Builds     *BuildResults     `json:"builds,omitempty"`
 	Hostile    *HostileResults   `json:"hostile,omitempty"`
+	Follow     *FollowResults    `json:"follow,omitempty"`
 	Skipped    map[string]string `json:"skipped,omitempty"` // rivals, and what is missing for them
 }
 
@@ -192,6 +197,8 @@ func (b *bench) run(ctx context.Context, args []string) (err error) {
 			results.Builds, one = b.compareBuilds(ctx)
 		case "hostile":
 			results.Hostile, one = b.hostile(ctx)
+		case "follow":
+			results.Follow, one = b.follow(ctx)
 		}
 		if one != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", section, one))
