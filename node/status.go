@@ -82,6 +82,8 @@ func (n *Node) Answer(endpoint string, request []byte) (reply []byte, err error)
 			return line, nil
 		}
 		return nil, fmt.Errorf("%w: no client %.80q", bus.ErrUnknown, client)
+	case status.RestoreEndpoint.Name:
+		return n.restore(request)
 	case status.ReloadEndpoint.Name:
 		changes, err := n.cfg.Reload()
 		if err != nil {

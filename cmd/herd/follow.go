@@ -176,14 +176,11 @@ type followPrinter struct {
 func (p *followPrinter) print(follower *follow.Follower, f natsbus.Frame) error {
 	p.buffer = p.buffer[:0]
 	err := follower.Frame(wire.Mark{Epoch: f.Epoch, Seq: f.Seq}, f.SnapshotEnd, f.Data, func(change follow.Change) {
-		before, event := "", ""
-		if p.area || change.Kind == follow.Leave {
+		event := ""
+		if p.area || change.Kind == follow.Leave && p.format != textFormat {
 			event = change.Kind.String()
 		}
-		if p.area {
-			before = event + " "
-		}
-		buffer, err := p.format.appendRecord(p.buffer, before, change.Client, change.Line, func(r *recordJSON) { r.Event = event })
+		buffer, err := p.format.appendChange(p.buffer, event, change.Client, change.Line)
 		p.buffer = buffer
 		if err != nil {
 			p.failed = err

@@ -81,24 +81,37 @@ func newFeature(r recordJSON) feature {
 // recordSeparator begins each feature of a GeoJSON text sequence (RFC 8142).
 const recordSeparator = "\x1e"
 
-// appendRecord appends a record in a format, with its LF. before is what a text line begins with.
-func (f recordFormat) appendRecord(dst []byte, before, client, line string, with func(*recordJSON)) ([]byte, error) {
-	if f == textFormat {
+// appendChange appends a client's record, "" for none, as a line of a sequence, with its LF. event is how it has changed; "" is
+// left out.
+func (f recordFormat) appendChange(dst []byte, event, client, line string) ([]byte, error) {
+	switch f {
+	case textFormat:
+		if event != "" {
+			dst = append(append(dst, event...), ' ')
+		}
 		if line == "" {
 			line = "- " + client
 		}
-		return append(append(append(dst, before...), line...), '\n'), nil
+		return append(append(dst, line...), '\n'), nil
+	case geoJSONFormat:
+		dst = append(dst, recordSeparator...)
 	}
+	dst, err := f.appendObject(dst, event, client, line)
+	return append(dst, '\n'), err
+}
+
+// appendObject appends a client's record as a JSON object or a feature.
+func (f recordFormat) appendObject(dst []byte, event, client, line string) ([]byte, error) {
 	r, err := newRecordJSON(client, line)
 	if err != nil {
 		return dst, err
 	}
-	with(&r)
-	value := any(r)
+	r.Event = event
+	var encoded []byte
 	if f == geoJSONFormat {
-		dst = append(dst, recordSeparator...)
-		value = newFeature(r)
+		encoded, err = json.Marshal(newFeature(r))
+	} else {
+		encoded, err = json.Marshal(r)
 	}
-	encoded, err := json.Marshal(value)
-	return append(append(dst, encoded...), '\n'), err
+	return append(dst, encoded...), err
 }

@@ -120,6 +120,37 @@ type FrameResult struct {
 	LastMalformed           []byte // the last of them
 }
 
+// count counts a line, and reports whether it is a record.
+func (f *FrameResult) count(outcome store.Outcome, line []byte, err error) bool {
+	switch {
+	case err != nil:
+		f.Malformed++
+		f.LastMalformed = line
+		return false
+	case outcome == store.News:
+		f.News++
+	case outcome == store.Duplicate:
+		f.Duplicates++
+	case outcome == store.Stale:
+		f.Stale++
+	case outcome == store.Refused:
+		f.Refused++
+	}
+	return true
+}
+
+// Add adds the counts of other.
+func (f *FrameResult) Add(other FrameResult) {
+	f.News += other.News
+	f.Duplicates += other.Duplicates
+	f.Stale += other.Stale
+	f.Refused += other.Refused
+	f.Malformed += other.Malformed
+	if other.LastMalformed != nil {
+		f.LastMalformed = other.LastMalformed
+	}
+}
+
 // Frame merges a frame of record lines that came over edge e. m is the frame's sequence
 // mark. A frame without one, the zero Mark, is merged as well; it can show no gap.
 // Lost messages come back as events.
@@ -132,22 +163,12 @@ func (r *Replica) Frame(e int, m wire.Mark, frame []byte, now time.Time) (result
 	}
 	r.noteReading(now)
 	r.store.MergeLines(frame, func(line []byte, id store.ID, outcome store.Outcome, err error) {
-		if err != nil {
-			result.Malformed++
-			result.LastMalformed = line
+		if !result.count(outcome, line, err) {
 			return
 		}
 		r.merged(id, line, outcome, e, flooded)
-		switch outcome {
-		case store.News:
-			result.News++
+		if outcome == store.News {
 			d.noteReceipt(line, r.store.Effective(id), now)
-		case store.Duplicate:
-			result.Duplicates++
-		case store.Stale:
-			result.Stale++
-		case store.Refused:
-			result.Refused++
 		}
 	})
 	events = r.judgeFrame(e, m, frame, result, now)
@@ -191,6 +212,7 @@ const (
 	direct   source = iota // a client reported it, or a neighbour sent it to us only
 	flooded                // a neighbour sent it, as it did to its other neighbours
 	repaired               // a comparison brought it
+	restored               // an operator brought it
 )
 
 // noEdge is the edge number of a record that came over no edge.
@@ -214,7 +236,7 @@ func (r *Replica) merged(id store.ID, line []byte, outcome store.Outcome, from i
 		if len(r.streams.open) > 0 {
 			r.changed(id)
 		}
-		if from != noEdge && r.cfg.Repair > 0 && r.isNotOurs(id, line) {
+		if (from != noEdge || how == restored) && r.cfg.Repair > 0 && r.isNotOurs(id, line) {
 			for _, d := range r.edges {
 				d.cancel(id) // who does not get it from another server gets it by repair
 			}
