@@ -157,7 +157,7 @@ func containerHints(out io.Writer, dir string) {
 	key := keydir.SeedFile(dir, access.OpsUser)
 	fmt.Fprintf(out, "\nThe operators' key is %s in this container; %s is for those who only read.", key, keydir.SeedFile("", access.GuestUser))
 	if id, err := os.Hostname(); err == nil && containerID.MatchString(id) {
-		fmt.Fprintf(out, " To copy it to the host:\n\n  docker cp %s:%s ops.nk", id, shellWord(key))
+		fmt.Fprintf(out, " To copy the operators' key to the host:\n\n  docker cp %s:%s ops.nk", id, shellWord(key))
 	}
 	fmt.Fprintln(out)
 }
