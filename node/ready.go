@@ -95,7 +95,7 @@ func (n *Node) keptOff(problem error) (up int, why error) {
 func (n *Node) records() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.replica.Map().Len()
+	return n.replica.Map().Known()
 }
 
 // AwaitReady returns when the server is ready for the first time, or ctx ends.

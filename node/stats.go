@@ -63,7 +63,7 @@ func (n *Node) Stats() Stats {
 	s.Streams.Open, s.Streams.Blocked = n.replica.Streams()
 	s.Streams.TooLarge = n.replica.StreamsTooLarge()
 	s.Connected, s.JournalFails = n.bus == connected, n.journalFailed
-	s.Records, s.Unsendable, s.Reports = n.replica.Map().Len(), n.replica.Unsendable(), n.replica.Reports()
+	s.Records, s.Unsendable, s.Reports = n.replica.Map().Known(), n.replica.Unsendable(), n.replica.Reports()
 	s.MapBytes, s.MapLimit, s.Full = n.replica.Map().Bytes(), n.replica.Map().Limit(), n.replica.Full() != ""
 	if s.JournalRecords = n.replica.Unjournalled(); s.JournalRecords > 0 && !n.unsavedSince.IsZero() {
 		s.JournalAge = now.Sub(n.unsavedSince)

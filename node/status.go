@@ -1,9 +1,7 @@
 package node
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -30,7 +28,7 @@ func (n *Node) Status() status.Server {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s.Journal = strings.Join(n.journalDamage, "; ")
-	s.Records = n.replica.Map().Len()
+	s.Records = n.replica.Map().Known()
 	s.Digest = fmt.Sprintf("%016x", n.replica.Map().Digest())
 	s.Topology = fmt.Sprintf("%016x", n.replica.Topology().Hash)
 	for _, i := range n.edgeInfos(now) {
@@ -74,14 +72,20 @@ func (n *Node) Answer(endpoint string, request []byte) (reply []byte, err error)
 	case status.EdgesEndpoint.Name:
 		return []byte(n.Status().EdgesText()), nil
 	case status.RecordEndpoint.Name:
-		client := bytes.Trim(request, " \t\n\v\f\r") // a tool may add a line end; IDs contain no white space
-		if len(client) == 0 {
-			return nil, errors.New("the request is empty: it must be a client's ID")
+		client, err := requestedClient(request)
+		if err != nil {
+			return nil, err
 		}
 		if line, ok := n.Record(client); ok {
 			return line, nil
 		}
 		return nil, fmt.Errorf("%w: no client %.80q", bus.ErrUnknown, client)
+	case status.ForgetEndpoint.Name:
+		client, err := requestedClient(request)
+		if err != nil {
+			return nil, err
+		}
+		return n.forget(client)
 	case status.RestoreEndpoint.Name:
 		return n.restore(request)
 	case status.ReloadEndpoint.Name:

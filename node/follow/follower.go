@@ -3,6 +3,7 @@ package follow
 import (
 	"bytes"
 	"fmt"
+	"strings"
 
 	"herd/node/wire"
 )
@@ -89,6 +90,12 @@ func (f *Follower) line(line string, do func(Change)) error {
 		return fmt.Errorf("a line of the stream is not a record: %.200q", line)
 	}
 	client := string(rec.Client())
+	if rec.IsTombstone() {
+		if f.forget(client) {
+			do(Change{Leave, client, ""})
+		}
+		return nil
+	}
 	held := f.records[client]
 	if held == "" {
 		held = f.before[client]
@@ -129,11 +136,11 @@ func (f *Follower) Restart() {
 	f.records, f.epoch, f.seq = map[string]string{}, 0, 0
 }
 
-// cutUnknown is the client of a line `- <client>`.
+// Unknown begins a line about a client that is unknown from then on. The client follows.
+const Unknown = "- "
+
+// cutUnknown is the client of such a line.
 func cutUnknown(line string) (client string, ok bool) {
-	const mark = "- "
-	if len(line) <= len(mark) || line[:len(mark)] != mark {
-		return "", false
-	}
-	return line[len(mark):], true
+	client, ok = strings.CutPrefix(line, Unknown)
+	return client, ok && client != ""
 }

@@ -16,7 +16,11 @@ import (
 const (
 	manifestName = "manifest" // replaced as a whole, at each start and compaction
 	endName      = "end"      // overwritten in place, after each append
-	stateFormat  = 1
+
+	// stateFormat is the format of the journal: that of its records, too (wire.Format). Format 1 had no
+	// tombstones, and is read.
+	stateFormat      = 2
+	firstStateFormat = 1
 )
 
 // segment is what is known of a segment: what must be found in its file.
@@ -72,7 +76,7 @@ func parseState(text []byte) (s state, err error) {
 	if len(sum) < 17 || sum[16] != '\n' || !ok || string(sum[:16]) != fmt.Sprintf("%016x", xxhash.Sum64(body)) {
 		return s, errDamaged
 	}
-	if string(version) != fmt.Sprintf("herd journal %d", stateFormat) {
+	if v := string(version); v != fmt.Sprintf("herd journal %d", stateFormat) && v != fmt.Sprintf("herd journal %d", firstStateFormat) {
 		return s, errNewer
 	}
 	for line := range strings.Lines(string(body)) {

@@ -87,7 +87,7 @@ func New(cfg Config) *Replica {
 // merges it. The record's line is appended to dst, without LF: it is the reply, whether
 // it was news or not.
 func (r *Replica) IAmAt(dst []byte, c wire.Command, now time.Time) (line []byte, news bool, err error) {
-	if r.cfg.MaxClients > 0 && r.store.Len() >= r.cfg.MaxClients && !r.store.Has(c.Client) {
+	if r.cfg.MaxClients > 0 && r.store.Known() >= r.cfg.MaxClients && !r.store.Has(c.Client) {
 		r.refused++
 		return dst, false, ErrTooManyClients
 	}

@@ -215,6 +215,23 @@ func (h *herd) report() {
 	}
 }
 
+// forget makes a client unknown at the servers that an operator reaches.
+func (h *herd) forget() {
+	client := fmt.Appendf(nil, "c%d", h.rng.IntN(40))
+	for i, s := range h.servers {
+		if i == h.hostile || !h.running(i) || h.rng.IntN(4) == 0 {
+			continue
+		}
+		line, err := s.Forget(nil, client, h.wall(i))
+		switch {
+		case err == nil && !mustParse(h.t, string(line)).IsTombstone():
+			h.t.Fatalf("%s forgets %s with the record %s", s.name, client, line)
+		case err == nil && s.Map().Has(client):
+			h.t.Fatalf("%s knows %s, which it has forgotten", s.name, client)
+		}
+	}
+}
+
 // flush sends everything that is queued.
 func (h *herd) flush() {
 	for i, s := range h.servers {

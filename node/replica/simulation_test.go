@@ -185,6 +185,9 @@ func (h *herd) run(seed uint64) {
 		if h.rng.IntN(3) == 0 {
 			h.report()
 		}
+		if h.rng.IntN(20) == 0 {
+			h.forget()
+		}
 		if h.faults && h.rng.IntN(40) == 0 {
 			h.disturb()
 		}

@@ -156,15 +156,44 @@ func (s *Stream) sweep(dst []byte) (data []byte, lines int) {
 		}
 		s.waiting.remove(id)
 		s.cursor = id + 1
-		switch {
+		switch tombstone := r.store.IsTombstone(id); {
 		case len(line)+1 > r.maxMessage:
 			r.streams.tooLarge++
-		case s.wants(id):
+		case tombstone && !s.Dump:
+			if s.mustForget(id) {
+				client, _ := r.store.ClientAndLocation(id)
+				dst = append(append(append(dst, follow.Unknown...), client...), '\n')
+				lines++
+			}
+		case tombstone || s.wants(id):
 			dst = append(append(dst, line...), '\n')
 			lines++
 		}
 	}
 	return dst, lines
+}
+
+// mustForget reports whether the follower is to be told that a client is unknown from now on.
+func (s *Stream) mustForget(id store.ID) bool {
+	client, _ := s.replica.store.ClientAndLocation(id)
+	switch {
+	case s.Filter.ByName() && !s.isNamed(id, client), s.snapshot:
+		return false
+	case s.Filter.ByArea():
+		return s.told.clear(id)
+	}
+	return true
+}
+
+// isNamed reports whether a client matches the filter by name.
+func (s *Stream) isNamed(id store.ID, client []byte) bool {
+	if id >= s.classified { // IDs are numbered in the order in which clients come
+		s.classified = id + 1
+		if s.Filter.Named(client) {
+			s.named.set(id)
+		}
+	}
+	return s.named.has(id)
 }
 
 // wants reports whether the follower is to be told of a client's record.
@@ -174,14 +203,8 @@ func (s *Stream) wants(id store.ID) bool {
 		return true
 	}
 	client, location := s.replica.store.ClientAndLocation(id)
-	if f.ByName() && id >= s.classified { // IDs are numbered in the order in which clients come
-		s.classified = id + 1
-		if f.Named(client) {
-			s.named.set(id)
-		}
-	}
 	switch {
-	case f.ByName() && !s.named.has(id):
+	case f.ByName() && !s.isNamed(id, client):
 		return false
 	case !f.ByArea():
 		return true

@@ -112,6 +112,9 @@ func (s *streamed) want() map[string]string {
 	want := map[string]string{}
 	for line := range s.r.Map().Lines() {
 		rec, _ := wire.ParseRecord([]byte(line))
+		if rec.IsTombstone() {
+			continue
+		}
 		if s.filter.Named(rec.Client()) && (!s.filter.ByArea() || s.filter.Inside(rec.Position())) {
 			want[string(rec.Client())] = line
 		}
@@ -148,6 +151,10 @@ func TestFollowerHasTheMap(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"report":  report,
 			"report2": report,
+			"forget": func(rt *rapid.T) {
+				s.now = s.now.Add(time.Microsecond)
+				s.r.Forget(nil, fmt.Appendf(nil, "c%d", rapid.IntRange(0, 80).Draw(rt, "client")), s.now)
+			},
 			"frames": func(rt *rapid.T) {
 				for _, f := range s.frames() {
 					last = f.Mark.Seq
@@ -273,6 +280,39 @@ func TestStreamArea(t *testing.T) {
 			t.Errorf("changes at %s = %v, want %s", step.location, got, want)
 		}
 	}
+}
+
+// TestStreamForget: a follower is told that a client is unknown, and again of its next report; a snapshot has no
+// clients that are unknown, and a dump has their tombstones.
+func TestStreamForget(t *testing.T) {
+	t.Parallel()
+	s := newStreamed(t, `{"interval":"10ms"}`)
+	s.report("kiwi", "+1+1")
+	s.receive(t)
+	expect := func(want ...string) {
+		t.Helper()
+		s.now = s.now.Add(20 * time.Millisecond)
+		if got := s.receive(t); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("changes = %q, want %q", got, want)
+		}
+	}
+	tombstone, err := s.r.Forget(nil, []byte("kiwi"), s.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect("leave kiwi")
+	s.r.EndStreams()
+	s.follow(t, "")
+	expect()
+	if err := s.r.OpenStream(StreamConfig{ID: "d", To: "inbox", Filter: s.filter, Dump: true}, s.now); err != nil {
+		t.Fatal(err)
+	}
+	if f := s.frames(); len(f) != 1 || string(f[0].Data) != string(tombstone)+"\n" {
+		t.Errorf("frames of a dump = %+v, want the tombstone %q", f, tombstone)
+	}
+	s.now = s.now.Add(time.Second)
+	line := s.report("kiwi", "+2+2")
+	expect("enter kiwi " + line)
 }
 
 // TestStreamWindow: a follower that confirms nothing is sent a megabyte, and then only heartbeats. When it

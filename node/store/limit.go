@@ -33,12 +33,15 @@ func (m *Map) Bytes() int64 {
 	return int64(m.length)*int64(unsafe.Sizeof(entry{})) + m.index.bytes() + m.lines.bytes
 }
 
-// hasRoomToAdd reports whether the limit allows one more client, whose line has a length.
-func (m *Map) hasRoomToAdd(length int) bool {
-	if m.limit == 0 {
-		return true
+// hasRoomToAdd reports whether the limit allows one more client, whose line has a length. For tombstones it is
+// larger by a quarter, so that clients that were forgotten do not come back from elsewhere; the rest of what
+// hasRoomToReplace allows is for known clients.
+func (m *Map) hasRoomToAdd(length int, tombstone bool) bool {
+	most := m.limit
+	if tombstone {
+		most = m.base + m.base/4
 	}
-	return m.BytesWithOneMore()+m.lines.growth(length) <= m.limit
+	return m.limit == 0 || m.BytesWithOneMore()+m.lines.growth(length) <= most
 }
 
 // hasRoomToReplace reports whether the limit allows a line of a length in place of e's.

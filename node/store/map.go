@@ -36,16 +36,17 @@ func (o Outcome) String() string { return [...]string{"stale", "duplicate", "new
 // For each record it keeps the line, in an arena, and an entry of 40 bytes without
 // pointers. Everything else can be parsed from the line.
 type Map struct {
-	index   index
-	entries [][]entry // pages of pageSize entries, by ID
-	pages   slab[entry]
-	length  int
-	lines   arena
-	digests *digests // nil while the map is empty
-	size    int64    // bytes of all lines, each with an LF
-	base    int64    // see SetLimit
-	limit   int64    // of Bytes; 0 for none
-	batch   batch
+	index     index
+	entries   [][]entry // pages of pageSize entries, by ID
+	pages     slab[entry]
+	length    int
+	forgotten int // of them, those whose record is a tombstone
+	lines     arena
+	digests   *digests // nil while the map is empty
+	size      int64    // bytes of all lines, each with an LF
+	base      int64    // see SetLimit
+	limit     int64    // of Bytes; 0 for none
+	batch     batch
 }
 
 type entry struct {
@@ -54,9 +55,17 @@ type entry struct {
 	sec          int64 // effective time, which decides most merges
 	nsec         int32
 	length       uint32 // of the line
-	clientOffset uint32 // in the line
+	clientOffset uint32 // in the line; with tombstoneBit
 	next         ID     // the next entry of the same bucket; see digests.first
 }
+
+// tombstoneBit in entry.clientOffset says that the record is a tombstone. Offsets are less.
+const tombstoneBit = 1 << 31
+
+func (e *entry) isTombstone() bool { return e.clientOffset&tombstoneBit != 0 }
+
+// client is where the client begins in the line.
+func (e *entry) client() uint32 { return e.clientOffset &^ tombstoneBit }
 
 // pageSize is the number of entries per allocation. A map grows by pages, so it never
 // copies its entries.
@@ -142,19 +151,19 @@ func (m *Map) update(id ID, r wire.Record, lineHash uint64) Outcome {
 			return Duplicate
 		}
 	}
-	if !m.hasRoomToReplace(e, len(r.Line)) {
+	if !r.IsTombstone() && !m.hasRoomToReplace(e, len(r.Line)) {
 		return Refused
 	}
 	m.digests.change(bucketOf(r.Client()), e.hash^lineHash)
 	m.size += int64(len(r.Line)) - int64(e.length)
 	e.line = m.lines.replace(e.line, e.length, r.Line)
-	e.set(r, lineHash)
+	m.set(e, r, lineHash)
 	return News
 }
 
 // add stores the first record of a client. If there is no room, the ID is meaningless.
 func (m *Map) add(r wire.Record, indexHash, lineHash uint64) (ID, Outcome) {
-	if !m.hasRoomToAdd(len(r.Line)) {
+	if !m.hasRoomToAdd(len(r.Line), r.IsTombstone()) {
 		return 0, Refused
 	}
 	if m.digests == nil {
@@ -169,7 +178,7 @@ func (m *Map) add(r wire.Record, indexHash, lineHash uint64) (ID, Outcome) {
 	bucket := bucketOf(r.Client())
 	e := m.entry(id)
 	e.line = m.lines.add(r.Line)
-	e.set(r, lineHash)
+	m.set(e, r, lineHash)
 	e.next = m.digests.first[bucket]
 	m.digests.first[bucket] = id + 1
 	m.digests.change(bucket, lineHash)
@@ -177,17 +186,24 @@ func (m *Map) add(r wire.Record, indexHash, lineHash uint64) (ID, Outcome) {
 	return id, News
 }
 
-// set fills the entry's fields from r. The line is stored already.
-func (e *entry) set(r wire.Record, lineHash uint64) {
+// set fills an entry's fields from r. The line is stored already.
+func (m *Map) set(e *entry, r wire.Record, lineHash uint64) {
+	if e.isTombstone() {
+		m.forgotten--
+	}
 	e.hash, e.length, e.clientOffset = lineHash, uint32(len(r.Line)), uint32(r.ClientOffset())
 	e.sec, e.nsec = r.Effective.Sec, r.Effective.Nsec
+	if r.IsTombstone() {
+		e.clientOffset |= tombstoneBit
+		m.forgotten++
+	}
 }
 
 // find is the ID of a client whose index hash is given.
 func (m *Map) find(client []byte, indexHash uint64) (id ID, known bool) {
 	for id := range m.index.candidates(indexHash) {
 		e := m.entry(id)
-		after := m.lines.at(e.line, e.length)[e.clientOffset:]
+		after := m.lines.at(e.line, e.length)[e.client():]
 		if len(after) > len(client) && after[len(client)] == ' ' && string(after[:len(client)]) == string(client) {
 			return id, true
 		}
@@ -195,29 +211,32 @@ func (m *Map) find(client []byte, indexHash uint64) (id ID, known bool) {
 	return 0, false
 }
 
-// Find is the ID of a client.
+// Find is the ID of a client. Its record may be a tombstone: see IsTombstone.
 func (m *Map) Find(client []byte) (id ID, known bool) { return m.find(client, clientHash(client)) }
+
+// IsTombstone reports whether the record of id is a tombstone: then its client is unknown.
+func (m *Map) IsTombstone(id ID) bool { return m.entry(id).isTombstone() }
 
 // ClientAndLocation are those fields of the record of id. They are valid until the next
 // merge.
 func (m *Map) ClientAndLocation(id ID) (client, location []byte) {
 	e := m.entry(id)
-	after := m.lines.at(e.line, e.length)[e.clientOffset:]
+	after := m.lines.at(e.line, e.length)[e.client():]
 	end := bytes.IndexByte(after, ' ')
 	client, after = after[:end], after[end+1:]
 	return client, after[:bytes.IndexByte(after, ' ')]
 }
 
-// Has reports whether the map holds a record of a client.
+// Has reports whether a client is known.
 func (m *Map) Has(client []byte) bool {
-	_, known := m.find(client, clientHash(client))
-	return known
+	id, held := m.Find(client)
+	return held && !m.IsTombstone(id)
 }
 
-// Get appends a client's record line to dst, without LF.
+// Get appends the record line of a client that is known to dst, without LF.
 func (m *Map) Get(dst, client []byte) (line []byte, ok bool) {
-	id, ok := m.find(client, clientHash(client))
-	if !ok {
+	id, held := m.Find(client)
+	if !held || m.IsTombstone(id) {
 		return dst, false
 	}
 	return append(dst, m.Line(id)...), true
@@ -236,8 +255,11 @@ func (m *Map) AppendLines(dst []byte, id ID, limit int) (lines []byte, next ID) 
 	return dst, id
 }
 
-// Len is the number of clients in the map.
+// Len is the number of records in the map, tombstones included.
 func (m *Map) Len() int { return m.length }
+
+// Known is the number of clients that are known: whose record is no tombstone.
+func (m *Map) Known() int { return m.length - m.forgotten }
 
 // Lines yields all lines in the order of IDs. The map must not change meanwhile.
 func (m *Map) Lines() iter.Seq[string] {

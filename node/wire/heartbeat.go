@@ -9,7 +9,7 @@ import (
 
 // Format is the version of records, frames and heartbeats. An edge stays down while its
 // two servers have different formats.
-const Format = 1
+const Format = 2
 
 // Heartbeat is a heartbeat on one edge. It describes its sender.
 type Heartbeat struct {

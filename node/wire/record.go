@@ -135,11 +135,14 @@ func ParseHeader(line []byte) (h Header, err error) {
 func (h Header) Parse() (Record, error) {
 	difference, ok := parseDifference(h.Line[h.difference : h.client-1])
 	rest := h.Line[h.location:]
-	length := location(rest)
+	length, timeOf := location(rest), parseTime
+	if h.IsTombstone() {
+		length, timeOf = 1, parseTombstoneTime
+	}
 	if !ok || length == 0 || length == len(rest) || rest[length] != ' ' {
 		return Record{}, ErrNoRecord
 	}
-	t, ok := parseTime(rest[length+1:])
+	t, ok := timeOf(rest[length+1:])
 	if !ok {
 		return Record{}, ErrNoRecord
 	}

@@ -25,6 +25,8 @@ var (
 	referenceWhatsAt = referenceCommandOf("WHATSAT", referenceField, referenceNumber, `([0-9]+)`)
 	referenceRecord  = regexp.MustCompile(`^AT ([A-Za-z0-9_]{1,64}) ([+-](?:0|[1-9][0-9]{0,17})\.[0-9]{9}) ` + referenceField +
 		` ` + referenceCoordinate + referenceCoordinate + ` ` + referenceTime + `$`)
+	referenceTombstone = regexp.MustCompile(`^AT ([A-Za-z0-9_]{1,64}) ([+-](?:0|[1-9][0-9]{0,17})\.[0-9]{9}) ` + referenceField +
+		` - ((?:0|[1-9][0-9]{0,17})\.[0-9]{9})$`)
 )
 
 func referenceCommandOf(verb string, fields ...string) *regexp.Regexp {
@@ -55,6 +57,9 @@ type referenceRank struct {
 // referenceRecordOf parses the line of a record.
 func referenceRecordOf(line []byte) (r referenceRank, ok bool) {
 	m := referenceRecord.FindStringSubmatch(latin1(line))
+	if t := referenceTombstone.FindStringSubmatch(latin1(line)); t != nil {
+		m = []string{t[0], t[1], t[2], t[3], "+0", "+0", t[4]}
+	}
 	if m == nil || len(line) > 262_400 || len(m[3]) > 262_144 || !within(m[4], 90) || !within(m[5], 180) || m[2] == "-0.000000000" {
 		return r, false
 	}
