@@ -161,7 +161,7 @@ func TestStranger(t *testing.T) {
 		for range 5 {
 			a.Receive(bus.Message{Lane: bus.Heartbeat, Peer: "X", Data: plain})
 		}
-		if got := sent("X"); len(got) != 1 || !strings.Contains(got[0], " noedge") || !strings.Contains(got[0], "format=1") {
+		if got := sent("X"); len(got) != 1 || !strings.Contains(got[0], " noedge") || !strings.Contains(got[0], fmt.Sprintf("format=%d", wire.Format)) {
 			t.Fatalf("answers %q to five heartbeats, want one that says noedge", got)
 		}
 		time.Sleep(strangerEvery)

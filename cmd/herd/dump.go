@@ -122,6 +122,9 @@ func (w *dumpWriter) frame(lines []byte) error {
 		if err != nil {
 			return fmt.Errorf("a line of the dump is not a record: %.200q", line)
 		}
+		if header.IsTombstone() && w.format == geoJSONFormat {
+			continue // it is nowhere
+		}
 		w.buffer = w.buffer[:0]
 		if w.format == geoJSONFormat {
 			w.buffer = append(w.buffer, map[bool]string{true: "\n", false: ",\n"}[w.records == 0]...)

@@ -266,7 +266,7 @@ bus-config)
 healthcheck)
 	export HERD_OPS_LISTEN=127.0.0.1:%[2]d
 	;;
-ask | dump | follow | get | load | near | reload | restore | status)
+ask | dump | follow | get | load | near | reload | restore | status | forget)
 	export HERD_LISTEN=127.0.0.1:%[1]d HERD_NATS_URL=${HERD_NATS_URL:-nats://127.0.0.1:%[3]d}
 	;;
 esac

@@ -24,7 +24,8 @@ type recordJSON struct {
 	Km           *float64 `json:"km,omitempty"`
 	Client       string   `json:"client,omitempty"`
 	ClientBase64 string   `json:"client_base64,omitempty"`
-	Location     string   `json:"location,omitempty"` // as the client wrote it
+	Tombstone    bool     `json:"tombstone,omitempty"` // the client is unknown
+	Location     string   `json:"location,omitempty"`  // as the client wrote it
 	Lat          *float64 `json:"lat,omitempty"`
 	Lon          *float64 `json:"lon,omitempty"`
 	Time         string   `json:"time,omitempty"` // as the client wrote it: POSIX seconds
@@ -51,8 +52,12 @@ func newRecordJSON(client, line string) (r recordJSON, err error) {
 	if err != nil {
 		return r, fmt.Errorf("%w: %.200q", err, line)
 	}
-	lat, lon := rec.Position()
-	r.Location, r.Lat, r.Lon = string(rec.Location()), &lat, &lon
+	if rec.IsTombstone() {
+		r.Tombstone = true
+	} else {
+		lat, lon := rec.Position()
+		r.Location, r.Lat, r.Lon = string(rec.Location()), &lat, &lon
+	}
 	r.Time, r.Server = string(rec.TimeText()), string(rec.Server())
 	r.Record, r.RecordBase64 = textOrBase64(line)
 	return r, nil
