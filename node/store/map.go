@@ -195,6 +195,19 @@ func (m *Map) find(client []byte, indexHash uint64) (id ID, known bool) {
 	return 0, false
 }
 
+// Find is the ID of a client.
+func (m *Map) Find(client []byte) (id ID, known bool) { return m.find(client, clientHash(client)) }
+
+// ClientAndLocation are those fields of the record of id. They are valid until the next
+// merge.
+func (m *Map) ClientAndLocation(id ID) (client, location []byte) {
+	e := m.entry(id)
+	after := m.lines.at(e.line, e.length)[e.clientOffset:]
+	end := bytes.IndexByte(after, ' ')
+	client, after = after[:end], after[end+1:]
+	return client, after[:bytes.IndexByte(after, ' ')]
+}
+
 // Has reports whether the map holds a record of a client.
 func (m *Map) Has(client []byte) bool {
 	_, known := m.find(client, clientHash(client))

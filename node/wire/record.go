@@ -3,7 +3,6 @@ package wire
 import (
 	"bytes"
 	"errors"
-	"strconv"
 )
 
 // maxLead is how many seconds after its receipt a client's time may be and still count in
@@ -167,10 +166,7 @@ func (a Rank) Compare(b Rank) int {
 // Position is the record's latitude and longitude in degrees, rounded to floats, for
 // searches.
 func (r Record) Position() (lat, lon float64) {
-	location := r.Location()
-	n := coordinate(location, maxLatitude)
-	lat, _ = strconv.ParseFloat(string(location[:n]), 64)
-	lon, _ = strconv.ParseFloat(string(location[n:]), 64)
+	lat, lon, _ = ParsePosition(r.Location())
 	return lat, lon
 }
 
