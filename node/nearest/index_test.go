@@ -27,6 +27,8 @@ func (f *fleet) Position(id store.ID) (geo.Point, int, bool) {
 	return f.places[id], 64, !f.nowhere[id]
 }
 
+func (f *fleet) Prefetch([]store.ID) {}
+
 func (f *fleet) Client(id store.ID) []byte {
 	if f.names != nil {
 		return []byte(f.names[id])
