@@ -67,7 +67,14 @@ type Handler interface {
 	// Its error is the reply too, as text, with code 404 for ErrUnknown, 409 for
 	// ErrConflict, 429 for ErrBusy, 503 for ErrUnavailable, and 400 for any other. The
 	// caller keeps request.
-	Answer(endpoint string, request []byte) (reply []byte, err error)
+	// It may be called concurrently for shared endpoints.
+	Answer(endpoint string, request []byte) (Reply, error)
+}
+
+// Reply is the reply to a request of a tool.
+type Reply struct {
+	Data   []byte
+	Header map[string]string // in addition to those that the service sets; nil for none
 }
 
 // Errors of Send, PublishEvent and Run, wrapped or bare.
@@ -98,6 +105,9 @@ var (
 	ErrBusy        = errors.New("busy")        // too much is under way: try again later
 	ErrUnavailable = errors.New("unavailable") // the server cannot do it at present, or does not answer
 )
+
+// LeftOutHeader is the header of a reply that says how many of its lines did not fit.
+const LeftOutHeader = "Herd-Left-Out"
 
 // Headers of Records messages.
 const (
@@ -136,7 +146,8 @@ func (p Prefix) Event(server, kind, peer string) string {
 // servers answer them.
 func (p Prefix) Endpoint(name string) string { return string(p) + "." + name }
 
-// ServerEndpoint is the subject of requests to one endpoint of one server.
+// ServerEndpoint is the subject of requests to one endpoint of one server. Those to a shared
+// endpoint, of which one server answers each, have the subject of Endpoint.
 func (p Prefix) ServerEndpoint(name, server string) string { return p.Endpoint(name) + "." + server }
 
 // Strangers matches the heartbeats of all servers to this one, neighbours or not.

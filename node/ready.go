@@ -52,6 +52,7 @@ func (n *Node) awaitInStep(ctx context.Context) {
 		}
 	}
 	n.ready.open()
+	n.cfg.Bus.JoinShared()
 	signal(n.readinessChanged)
 	n.sendHeartbeats(wire.Heartbeat{}) // neighbours may wait for us to be ready
 }

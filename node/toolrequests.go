@@ -8,12 +8,13 @@ import (
 	"herd/node/status"
 )
 
-// maxRequests and maxRecords are how many requests of tools for one endpoint are answered
-// per second, and in a burst: for the record of a client, which costs little, and for each
-// other endpoint. Many people with `herd status` need less.
+// maxRequests, maxRecords and maxNear are how many requests of tools for one endpoint are
+// answered per second, and in a burst: for the record of a client and for who is near, which
+// cost little, and for each other endpoint. Many people with `herd status` need less.
 const (
 	maxRequests = 200
 	maxRecords  = 20_000
+	maxNear     = 20_000
 )
 
 // requestLimits limits the requests of tools, for each endpoint by itself: a flood of one
@@ -25,12 +26,13 @@ type requestLimits struct {
 
 func newRequestLimits() requestLimits {
 	l := requestLimits{map[string]*rate.Limiter{}, &atomic.Uint64{}}
-	for _, endpoints := range [][]string{status.Endpoints, status.ServerEndpoints} {
+	for _, endpoints := range [][]string{status.Endpoints, status.SharedEndpoints, status.ServerEndpoints} {
 		for _, endpoint := range endpoints {
 			l.byEndpoint[endpoint] = rate.NewLimiter(maxRequests, maxRequests)
 		}
 	}
 	l.byEndpoint[status.RecordEndpoint] = rate.NewLimiter(maxRecords, maxRecords)
+	l.byEndpoint[status.NearEndpoint] = rate.NewLimiter(maxNear, maxNear)
 	return l
 }
 

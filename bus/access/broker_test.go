@@ -124,7 +124,7 @@ func (u *user) denials(t *testing.T) map[string]bool {
 }
 
 // endpoints are the request endpoints of the servers in these tests.
-var endpoints, serverEndpoints = []string{"edges", "get", "status"}, []string{"reload"}
+var endpoints, serverEndpoints = []string{"edges", "get", "near", "status"}, []string{"reload"}
 
 func rulesOf(g *topology.Graph, prefix bus.Prefix) access.Rules {
 	return access.NewRules(access.Config{Graph: g, Prefix: prefix, Endpoints: endpoints, ServerEndpoints: serverEndpoints})

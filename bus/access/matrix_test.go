@@ -67,7 +67,7 @@ func matrix(g *topology.Graph, p bus.Prefix, name string) (all []permission) {
 		add("$SRV."+verb+"."+h+".id.more", name == access.OpsUser, name == access.OpsUser)
 		add("$SRV."+verb+".another", name == access.OpsUser, name == access.OpsUser)
 	}
-	for _, endpoint := range []string{"status", "edges", "get"} {
+	for _, endpoint := range []string{"status", "edges", "get", "near"} {
 		add(h+"."+endpoint, name == access.OpsUser, true)
 		never(h + "." + endpoint + ".more")
 	}

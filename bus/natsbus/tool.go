@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,6 +23,16 @@ type Reply struct {
 	Server string // as the reply says; "" if it does not
 	Data   []byte // not checked: any client with the permission to publish may have sent it
 	Err    error  // the error that the server replied with
+	// LeftOut is how many lines did not fit into the reply: see bus.LeftOutHeader.
+	LeftOut int
+}
+
+func replyOf(m *nats.Msg) Reply {
+	leftOut, err := strconv.Atoi(m.Header.Get(bus.LeftOutHeader))
+	if err != nil {
+		leftOut = 0
+	}
+	return Reply{m.Header.Get(ServerHeader), m.Data, errorOf(m), leftOut}
 }
 
 // Ask sends a request, data, to one endpoint of all servers on the bus of cfg and calls take
@@ -33,7 +44,7 @@ func Ask(ctx context.Context, cfg Config, endpoint string, data []byte, take fun
 		if m.Header.Get("Status") == "503" { // no server is there
 			return false
 		}
-		return take(Reply{m.Header.Get(ServerHeader), m.Data, errorOf(m)})
+		return take(replyOf(m))
 	})
 }
 
@@ -51,6 +62,26 @@ func Request(ctx context.Context, cfg Config, endpoint, server string, data []by
 	})
 	if failed != nil {
 		return nil, failed
+	}
+	return reply, answer
+}
+
+// RequestShared sends a request to a shared endpoint, and returns the reply of the one server
+// that answers, without its error. Its errors are those of Request: bus.ErrUnavailable if no
+// server is ready, or none answers before ctx ends.
+func RequestShared(ctx context.Context, cfg Config, endpoint string, data []byte) (reply Reply, err error) {
+	answer := fmt.Errorf("%w: no server answers", bus.ErrUnavailable)
+	failed := ask(ctx, cfg, cfg.Prefix.Endpoint(endpoint), data, func(m *nats.Msg) bool {
+		if m.Header.Get("Status") == "503" {
+			answer = fmt.Errorf("%w: no server is ready", bus.ErrUnavailable)
+		} else {
+			reply = replyOf(m)
+			reply.Err, answer = nil, reply.Err
+		}
+		return false
+	})
+	if failed != nil {
+		return Reply{}, failed
 	}
 	return reply, answer
 }

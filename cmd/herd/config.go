@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -294,7 +295,7 @@ func (s settings) busConfig(urls []string, user string) natsbus.Config {
 
 // accessRules is what each user of the bus may do.
 func (s settings) accessRules(g *topology.Graph) access.Rules {
-	return access.NewRules(access.Config{Graph: g, Prefix: s.prefix, Endpoints: status.Endpoints, ServerEndpoints: status.ServerEndpoints})
+	return access.NewRules(access.Config{Graph: g, Prefix: s.prefix, Endpoints: slices.Concat(status.Endpoints, status.SharedEndpoints), ServerEndpoints: status.ServerEndpoints})
 }
 
 // seedOf is the file with the seed of a user: the user's file, if HERD_NATS_SEED is a

@@ -97,12 +97,12 @@ func TestService(t *testing.T) {
 	}
 	var endpoints []string
 	for _, e := range info.Endpoints {
-		if e.QueueGroup != "" {
-			t.Errorf("endpoint %s has queue group %s: only one server would reply", e.Name, e.QueueGroup)
+		if one := e.Name == "near"; one != (e.QueueGroup != "") {
+			t.Errorf("endpoint %s has queue group %q: whether only one server replies is %v, want %v", e.Name, e.QueueGroup, e.QueueGroup != "", one)
 		}
 		endpoints = append(endpoints, e.Name+" "+e.Subject)
 	}
-	if want := []string{"edges herd.edges", "get herd.get", "reload herd.reload." + about["server"], "status herd.status"}; !slices.Equal(endpoints, want) {
+	if want := []string{"edges herd.edges", "get herd.get", "near herd.near", "reload herd.reload." + about["server"], "status herd.status"}; !slices.Equal(endpoints, want) {
 		t.Errorf("endpoints %v, want %v", endpoints, want)
 	}
 	var stats micro.Stats

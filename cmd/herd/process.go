@@ -248,7 +248,7 @@ func (p *process) newBus(name string, clients net.Addr, urls []string, epoch uin
 		Metadata: map[string]string{
 			"server": name, "neighbours": strings.Join(cfg.Neighbours, " "), "epoch": fmt.Sprint(epoch), "clients": clients.String(),
 		},
-		Endpoints: status.Endpoints, ServerEndpoints: status.ServerEndpoints,
+		Endpoints: status.Endpoints, ServerEndpoints: status.ServerEndpoints, SharedEndpoints: status.SharedEndpoints,
 	}
 	return natsbus.New(cfg)
 }

@@ -65,9 +65,9 @@ const unread = 200
 
 // The units of work. One is about 30 ns, while records are not in the processor's caches.
 const (
-	areaWork  = 8 // to halve an area
-	exactWork = 8 // to read a position
-	bytesWork = 32
+	areaWork  = 8  // to halve an area
+	exactWork = 8  // to read a position
+	BytesWork = 32 // bytes of a record
 )
 
 // spare is how many results a long search keeps in addition, at least.
@@ -167,7 +167,7 @@ func (s *Search) full() bool { return len(s.best.list) >= s.keep }
 // consider makes a client a result if it is one. It is not a result yet.
 func (s *Search) consider(id store.ID) {
 	p, size, ok := s.source.Position(id)
-	s.work -= exactWork + size/bytesWork
+	s.work -= exactWork + size/BytesWork
 	if !ok {
 		return
 	}

@@ -41,6 +41,7 @@ type Replica struct {
 	floodSeq   uint64 // see FloodSeq
 	journalSeq uint64 // see JournalSeq
 	journal    journalQueue
+	changed    *outbox // see TrackChanges; nil while off
 
 	maxMessage int                    // bytes of data that the bus takes in one message
 	adjacent   [][]bool               // by two edges: whether their neighbours are neighbours of each other
@@ -205,6 +206,9 @@ func (r *Replica) merged(id store.ID, line []byte, outcome store.Outcome, from i
 		r.journalSeq++
 		if r.cfg.Journal {
 			r.journal.queue.push(id)
+		}
+		if r.changed != nil {
+			r.changed.push(id)
 		}
 		if from != noEdge && r.cfg.Repair > 0 && r.isNotOurs(id, line) {
 			for _, d := range r.edges {

@@ -14,6 +14,13 @@ const (
 // Endpoints lists the endpoints that all servers answer.
 var Endpoints = []string{EdgesEndpoint, RecordEndpoint, Endpoint}
 
+// NearEndpoint returns the clients that are nearest to a place: node/wire/PROTOCOL.md, "Who is
+// near".
+const NearEndpoint = "near"
+
+// SharedEndpoints lists the endpoints of which one ready server answers each request.
+var SharedEndpoints = []string{NearEndpoint}
+
 // ReloadEndpoint makes a server read its topology file, certificates and keys again. The reply
 // is what changed, a line each.
 const ReloadEndpoint = "reload"
