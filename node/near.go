@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -106,7 +107,7 @@ func (n *Node) tryNear(request []byte) (reply bus.Reply, result nearResult, err 
 	if err != nil {
 		return bus.Reply{}, nearMalformed, err
 	}
-	if !n.ready.isOpen() { // the bus delivers no request to such a server
+	if !wait(context.Background(), n.ready.opened, time.Second) { // the bus delivers requests once we are about to be
 		return bus.Reply{}, nearFailed, fmt.Errorf("%w: the server is not ready", bus.ErrUnavailable)
 	}
 	w := &n.nearby

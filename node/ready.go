@@ -51,8 +51,8 @@ func (n *Node) awaitInStep(ctx context.Context) {
 			return
 		}
 	}
+	n.cfg.Bus.JoinShared() // first: who sees that we are ready may request
 	n.ready.open()
-	n.cfg.Bus.JoinShared()
 	signal(n.readinessChanged)
 	n.sendHeartbeats(wire.Heartbeat{}) // neighbours may wait for us to be ready
 }

@@ -41,6 +41,7 @@ type commands struct {
 	Serve       serveCommand       `cmd:"" help:"Run one server of the herd, with the NATS server at HERD_NATS_URL." exit0:"stopped by Ctrl-C (SIGINT) or SIGTERM" exit1:"the server could not start, it failed, or records were left over at the end"`
 	Ask         askCommand         `cmd:"" help:"Send commands to a server as a client, and print the replies." exit0:"every command was answered, if only with ?" exit1:"no connection, or a reply is missing"`
 	Get         getCommand         `cmd:"" help:"Print a client's record at every server, and whether the servers agree." exit0:"every server has the same record of the client" exit1:"records differ, no server knows the client, a server does not reply, or NATS failed"`
+	Near        nearCommand        `cmd:"" help:"Print the clients that are near a location or a client, the nearest first." exit0:"a server has answered, perhaps with no client" exit1:"the client is not known, no server is ready, or NATS failed"`
 	Status      statusCommand      `cmd:"" help:"Print the status of the running herd; exit 0 if it has no problem." exit0:"the herd has no problem; with --watch, stopped by Ctrl-C" exit1:"the herd has problems, which are printed, or NATS failed"`
 	Reload      reloadCommand      `cmd:"" help:"Ask servers to read their topology file, certificates and keys again." exit0:"every server has reloaded" exit1:"a server does not reply, or could not reload everything"`
 	Load        loadCommand        `cmd:"" help:"Run a bounded load against running servers, and check every reply." exit0:"every reply was right, and no record was lost" exit1:"a reply was wrong or missing, a record was lost or differs, or the load could not start"`
@@ -85,7 +86,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		args = []string{"--help"}
 	}
 	parser := newParser(kong.Writers(stdout, stderr), kong.Exit(func(int) { done = true }), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(c))
-	command, err := parser.Parse(args)
+	command, err := parser.Parse(markLocations(args))
 	switch {
 	case done:
 		return exitOK

@@ -50,6 +50,9 @@ type Record struct {
 // Location is the client's location, as the client wrote it.
 func (r Record) Location() []byte { return r.Line[r.location : r.time-1] }
 
+// TimeText is the client's time, as the client wrote it.
+func (r Record) TimeText() []byte { return r.Line[r.time:] }
+
 // WithinBounds reports whether a record that AppendRecord made is within the bounds of the
 // format. Others are no records for any server.
 func (r Record) WithinBounds() bool {
