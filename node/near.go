@@ -53,7 +53,8 @@ type nearby struct {
 
 	// index is nil while there is none. Node.mu guards it and what follows.
 	index *nearest.Index
-	next  store.ID   // the first client that was never put into the index
+	next  store.ID   // of the clients below end, the first that was never put into the index
+	end   store.ID   // clients from here on were new after the index: they are queued
 	moved []store.ID // taken from the queue, and to be put into the index; of batch
 	batch [64]store.ID
 	asked time.Time   // the last time
@@ -216,7 +217,7 @@ func (t *nearTask) absorb(now time.Time) (work int) {
 	n, w := t.node, &t.node.nearby
 	source := nearSource{n.replica.Map()}
 	if w.asked = now; w.index == nil {
-		w.index, w.next, w.moved = new(nearest.Index), 0, w.moved[:0]
+		w.index, w.next, w.end, w.moved = new(nearest.Index), 0, store.ID(source.Len()), nil
 		n.replica.TrackChanges(true)
 		w.drop = time.AfterFunc(nearUnused, n.dropNear)
 	}
@@ -251,7 +252,7 @@ func (t *nearTask) absorb(now time.Time) (work int) {
 // nextMoved appends some clients that have to be put into the index: first those that were
 // there before it, then those whose record has changed.
 func (w *nearby) nextMoved(r *replica.Replica, dst []store.ID) []store.ID {
-	for ; int(w.next) < r.Map().Len() && len(dst) < cap(dst); w.next++ {
+	for ; w.next < w.end && len(dst) < cap(dst); w.next++ {
 		dst = append(dst, w.next)
 	}
 	return r.TakeChanged(dst, cap(dst))
@@ -295,7 +296,7 @@ func (w *nearby) stats(r *replica.Replica) NearStats {
 	}
 	if w.index != nil {
 		s.Records, s.Bytes = w.index.Len(), w.index.Bytes()
-		s.Waiting = r.Map().Len() - int(w.next) + len(w.moved) + r.Changed()
+		s.Waiting = int(w.end-w.next) + len(w.moved) + r.Changed()
 	}
 	return s
 }
