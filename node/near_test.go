@@ -326,8 +326,8 @@ func TestNearIsDropped(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		n.reportAt(t, "kiwi", "+1+1", 2)
-		if s := n.Stats().Near; s.Records != 0 || s.Bytes != 0 || s.Waiting != 0 {
-			t.Errorf("the index was not dropped: %+v", s)
+		if s := n.Stats().Near; s.Records != 0 || s.Bytes != 0 || s.Waiting != 0 || n.replica.Changed() != 0 {
+			t.Errorf("the index was not dropped: %+v, %d changes are queued", s, n.replica.Changed())
 		}
 		n.reportAt(t, "kiwi", "+5+5", 3)
 		n.reportAt(t, "emu", "+1+1", 3)

@@ -48,7 +48,7 @@ func (b *broker) joinAs(name, user string, epoch uint64, neighbours ...string) *
 	m := &member{name: name, ended: make(chan error, 1), ready: make(chan bool, 100), messages: make(chan bus.Message, 1000), trouble: make(chan string, 1000)}
 	m.Bus = natsbus.New(natsbus.Config{
 		URLs: []string{b.url}, Prefix: "herd", Server: name, Neighbours: neighbours, Epoch: epoch, User: b.keys[user],
-		Service: natsbus.Service{Endpoints: []string{"status"}, ServerEndpoints: serverEndpoints},
+		Service: natsbus.Service{Endpoints: []string{"status"}, ServerEndpoints: serverEndpoints, SharedEndpoints: []string{"near"}},
 		Log:     slog.New(slog.NewTextHandler(b.t.Output(), nil)).With("node", name),
 	})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -118,7 +118,7 @@ func (b *fakeBroker) hangUp() {
 }
 
 // start runs b with handler h until the test ends.
-func start(t *testing.T, b *Bus, h *receiver) {
+func start(t *testing.T, b *Bus, h bus.Handler) {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
