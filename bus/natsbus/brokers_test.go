@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"herd/bus"
 )
 
 // patience is how long a test waits for what must happen.
