@@ -265,7 +265,7 @@ bus-config)
 healthcheck)
 	export HERD_OPS_LISTEN=127.0.0.1:%[2]d
 	;;
-ask | get | load | reload | status)
+ask | get | near | load | reload | status)
 	export HERD_LISTEN=127.0.0.1:%[1]d HERD_NATS_URL=${HERD_NATS_URL:-nats://127.0.0.1:%[3]d}
 	;;
 esac
