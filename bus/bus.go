@@ -86,10 +86,17 @@ type Handler interface {
 	// Its error is the reply too, as text, with code 404 for ErrUnknown, 409 for
 	// ErrConflict, 429 for ErrBusy, 503 for ErrUnavailable, and 400 for any other. The
 	// caller keeps request.
-	Answer(endpoint string, request []byte) (reply []byte, err error)
+	// It may be called concurrently for shared endpoints.
+	Answer(endpoint string, request []byte) (Reply, error)
 	// Stream takes a request about a stream. If it is the first of its stream, its error is the reply,
 	// with a code as that of Answer; if it is nil, the frames are. The caller keeps the data.
 	Stream(StreamRequest) error
+}
+
+// Reply is the reply to a request of a tool.
+type Reply struct {
+	Data   []byte
+	Header map[string]string // in addition to those that the service sets; nil for none
 }
 
 // Errors of Send, PublishEvent and Run, wrapped or bare.
@@ -120,6 +127,9 @@ var (
 	ErrBusy        = errors.New("busy")        // too much is under way: try again later
 	ErrUnavailable = errors.New("unavailable") // the server cannot do it at present, or does not answer
 )
+
+// LeftOutHeader is the header of a reply that says how many of its lines did not fit.
+const LeftOutHeader = "Herd-Left-Out"
 
 // Headers of Records messages.
 const (

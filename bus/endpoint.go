@@ -23,7 +23,7 @@ type Answers int
 
 const (
 	AnswerAll   Answers = iota // every server, at <prefix>.<name>
-	AnswerOne                  // any one of the servers, at <prefix>.<name>: they are a queue group
+	AnswerOne                  // one of the servers that are ready, at <prefix>.<name>: they are a queue group
 	AnswerNamed                // the named server, at <prefix>.<name>.<server>
 )
 

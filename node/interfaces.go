@@ -39,6 +39,10 @@ type Bus interface {
 	// which may be sent to any server. It may be called concurrently.
 	SetNeighbours(names []string)
 
+	// JoinShared makes the server one of those of which one answers each request at a shared
+	// endpoint, on this and each later connection. It does not block.
+	JoinShared()
+
 	// Mute unsubscribes from what these neighbours send, except heartbeats, until the next
 	// call. It does not block.
 	Mute(names []string)

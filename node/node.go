@@ -68,8 +68,8 @@ type Limits struct {
 // Node is one server of a herd.
 //
 // Lock order: topologyChange, the flood's token (flood.go), then Node.mu, then the lock of a
-// ratenote.Limiter in the replica. A lookup's lock is taken before Node.mu. No other two locks
-// are held at the same time.
+// ratenote.Limiter in the replica. A lookup's lock, and that of nearby, are taken before
+// Node.mu. No other two locks are held at the same time.
 type Node struct {
 	cfg Config
 	log *slog.Logger
@@ -93,6 +93,7 @@ type Node struct {
 	panics    atomic.Uint64     // recovered
 
 	toolRequests requestLimits // of tools
+	nearby       nearby        // requests of who is near
 
 	lookups    context.Context // ends when a stop has no more time for lookups of places
 	endLookups context.CancelFunc

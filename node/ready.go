@@ -51,6 +51,7 @@ func (n *Node) awaitInStep(ctx context.Context) {
 			return
 		}
 	}
+	n.cfg.Bus.JoinShared() // first: who sees that we are ready may request
 	n.ready.open()
 	signal(n.readinessChanged)
 	n.sendHeartbeats(wire.Heartbeat{}) // neighbours may wait for us to be ready

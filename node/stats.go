@@ -28,6 +28,16 @@ type Stats struct {
 	JournalAge                     time.Duration     // an upper bound on the age of the oldest of them
 	Edges                          []replica.EdgeInfo
 	Latencies                      map[string]Latency // of replies, by command
+	Near                           NearStats
+}
+
+// NearStats is numbers of the requests for who is near, and of their index.
+type NearStats struct {
+	Requests map[string]uint64  // by result
+	Took     map[string]Latency // of the times that the map was locked for them, by stage: absorb and search
+	Records  int                // clients in the index; 0 if there is none
+	Bytes    int64              // of the index
+	Waiting  int                // clients that have yet to be put into it
 }
 
 // StreamStats is the numbers of streams to followers. All but the first two count since the server started.
@@ -69,6 +79,7 @@ func (n *Node) Stats() Stats {
 		s.JournalAge = now.Sub(n.unsavedSince)
 	}
 	s.Edges = n.edgeInfos(now)
+	s.Near = n.nearby.stats(n.replica)
 	return s
 }
 

@@ -58,14 +58,26 @@ func (n *Node) Record(client []byte) (line []byte, ok bool) {
 }
 
 // Answer answers requests of tools: bus.Handler. The endpoints are the status as JSON,
-// the edges as a table, the record of the client whose ID is the request, and a reload.
-// Beyond an endpoint's rate the error is bus.ErrBusy.
-func (n *Node) Answer(endpoint string, request []byte) (reply []byte, err error) {
+// the edges as a table, the record of the client whose ID is the request, who is near, and a
+// reload. Beyond an endpoint's rate the error is bus.ErrBusy.
+func (n *Node) Answer(endpoint string, request []byte) (bus.Reply, error) {
 	if !n.toolRequests.allow(endpoint) {
+		if endpoint == status.NearEndpoint.Name {
+			n.nearby.results[nearBusy].Add(1)
+		}
 		n.events.busy.Note(endpoint, "", 1)
 		n.reportRepeated()
-		return nil, fmt.Errorf("%w: too many requests a second for %s: ask again later", bus.ErrBusy, endpoint)
+		return bus.Reply{}, fmt.Errorf("%w: too many requests a second for %s: ask again later", bus.ErrBusy, endpoint)
 	}
+	if endpoint == status.NearEndpoint.Name {
+		return n.near(request)
+	}
+	data, err := n.answer(endpoint, request)
+	return bus.Reply{Data: data}, err
+}
+
+// answer answers requests whose reply has no headers.
+func (n *Node) answer(endpoint string, request []byte) (reply []byte, err error) {
 	switch endpoint {
 	case status.Endpoint.Name:
 		return json.Marshal(n.Status())

@@ -33,8 +33,10 @@ func (m *member) Connected(up bool)       { m.ready <- up }
 func (m *member) AsyncError(peer string, err error) {
 	m.trouble <- strings.TrimSpace(peer + " " + err.Error())
 }
-func (m *member) Answer(string, []byte) ([]byte, error) { return []byte("status of " + m.name), nil }
-func (m *member) Stream(bus.StreamRequest) error        { return bus.ErrUnknown }
+func (m *member) Answer(string, []byte) (bus.Reply, error) {
+	return bus.Reply{Data: []byte("status of " + m.name)}, nil
+}
+func (m *member) Stream(bus.StreamRequest) error { return bus.ErrUnknown }
 
 func (b *broker) join(name string, epoch uint64, neighbours ...string) *member {
 	b.t.Helper()

@@ -122,6 +122,9 @@ func (b *Memory) Mute(names []string) {
 	b.muted = slices.Clone(names)
 }
 
+// JoinShared is natsbus.Bus.JoinShared. This bus carries no requests.
+func (b *Memory) JoinShared() {}
+
 // Problem is natsbus.Bus.Problem: this bus has none.
 func (b *Memory) Problem() error { return nil }
 

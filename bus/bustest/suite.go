@@ -23,6 +23,7 @@ type Bus interface {
 	PublishEvent(kind, peer, text string) error
 	SetNeighbours(names []string)
 	Mute(names []string)
+	JoinShared()
 	Problem() error
 }
 
@@ -94,9 +95,9 @@ func (r *recorder) BatchEnd() {
 	default:
 	}
 }
-func (r *recorder) Answer(string, []byte) ([]byte, error) { return nil, bus.ErrUnknown }
-func (r *recorder) Stream(bus.StreamRequest) error        { return bus.ErrUnknown }
-func (r *recorder) Connected(up bool)                     { r.connected <- up }
+func (r *recorder) Answer(string, []byte) (bus.Reply, error) { return bus.Reply{}, bus.ErrUnknown }
+func (r *recorder) Stream(bus.StreamRequest) error           { return bus.ErrUnknown }
+func (r *recorder) Connected(up bool)                        { r.connected <- up }
 func (r *recorder) AsyncError(peer string, err error) {
 	select {
 	case r.errors <- asyncError{peer, errors.Is(err, bus.ErrSlow)}:

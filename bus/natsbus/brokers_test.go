@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"herd/bus"
 )
 
 // patience is how long a test waits for what must happen.
@@ -118,7 +120,7 @@ func (b *fakeBroker) hangUp() {
 }
 
 // start runs b with handler h until the test ends.
-func start(t *testing.T, b *Bus, h *receiver) {
+func start(t *testing.T, b *Bus, h bus.Handler) {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
 	"golang.org/x/time/rate"
 
 	"herd/bus"
@@ -42,6 +43,9 @@ type connection struct {
 	number int // of link
 	nc     *nats.Conn
 	reader *reader
+
+	service   micro.Service
+	hasShared bool // the service has its shared endpoints; of serve's goroutine
 
 	identity  *identity     // that it was made with
 	answering atomic.Int32  // requests that are being answered
@@ -187,6 +191,10 @@ func (c *connection) serve() error {
 			}
 		case <-c.edgesNew:
 			c.applyEdges()
+		case <-c.sharedNew:
+			if err := c.addShared(); err != nil {
+				c.cfg.Log.Debug("not subscribed", "err", err) // the connection is lost
+			}
 		case <-refresh.C:
 			refreshed++
 			if look := c.doubted(refreshed%payloadRefreshes == 0); look != nil && !probing {

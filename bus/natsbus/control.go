@@ -33,6 +33,7 @@ type run struct {
 	handshaking atomic.Pointer[socket]
 	anew        chan struct{} // receives a token when the connection is to be made anew
 	edgesNew    chan struct{} // receives a token when the edges have changed
+	sharedNew   chan struct{} // receives a token when JoinShared was called
 
 	mu            sync.Mutex
 	edgesApplied  chan struct{}   // closed when the subscriptions are those of the edges; nil when nobody waits
@@ -53,7 +54,7 @@ func newRun(ctx context.Context, end context.CancelCauseFunc, b *Bus, h bus.Hand
 	}
 	r := &run{
 		Bus: b, handler: h, ctx: ctx, end: end, link: newLink(h), brokers: brokers,
-		anew: make(chan struct{}, 1), edgesNew: make(chan struct{}, 1), connectErrors: map[string]bool{},
+		anew: make(chan struct{}, 1), edgesNew: make(chan struct{}, 1), sharedNew: make(chan struct{}, 1), connectErrors: map[string]bool{},
 	}
 	r.name = newNameLease(b.cfg, func() { end(fmt.Errorf("%w: %s", bus.ErrNameTaken, b.cfg.Server)) })
 	return r, nil

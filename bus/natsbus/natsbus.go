@@ -74,6 +74,7 @@ type Bus struct {
 	edges     atomic.Pointer[edges] // the present ones
 	publisher publisher
 	problems  *problems
+	shared    atomic.Bool // JoinShared was called
 
 	mu         sync.Mutex
 	neighbours []string

@@ -84,12 +84,14 @@ func TestTapDoesNotTakeTheName(t *testing.T) {
 
 type connectedHandler chan bool
 
-func (c connectedHandler) Connected(up bool)                     { c <- up }
-func (c connectedHandler) Receive(bus.Message)                   {}
-func (c connectedHandler) BatchEnd()                             {}
-func (c connectedHandler) AsyncError(string, error)              {}
-func (c connectedHandler) Answer(string, []byte) ([]byte, error) { return nil, bus.ErrUnknown }
-func (c connectedHandler) Stream(bus.StreamRequest) error        { return bus.ErrUnknown }
+func (c connectedHandler) Connected(up bool)        { c <- up }
+func (c connectedHandler) Receive(bus.Message)      {}
+func (c connectedHandler) BatchEnd()                {}
+func (c connectedHandler) AsyncError(string, error) {}
+func (c connectedHandler) Answer(string, []byte) (bus.Reply, error) {
+	return bus.Reply{}, bus.ErrUnknown
+}
+func (c connectedHandler) Stream(bus.StreamRequest) error { return bus.ErrUnknown }
 
 // TestConcurrentClaims: of several processes that claim one name at the same time the one
 // that started first gets it, and the others end: none of them was ever connected.
@@ -131,12 +133,12 @@ func TestConcurrentClaims(t *testing.T) {
 
 type connectedFunc func(bool)
 
-func (f connectedFunc) Connected(up bool)                     { f(up) }
-func (f connectedFunc) Receive(bus.Message)                   {}
-func (f connectedFunc) BatchEnd()                             {}
-func (f connectedFunc) AsyncError(string, error)              {}
-func (f connectedFunc) Answer(string, []byte) ([]byte, error) { return nil, bus.ErrUnknown }
-func (f connectedFunc) Stream(bus.StreamRequest) error        { return bus.ErrUnknown }
+func (f connectedFunc) Connected(up bool)                        { f(up) }
+func (f connectedFunc) Receive(bus.Message)                      {}
+func (f connectedFunc) BatchEnd()                                {}
+func (f connectedFunc) AsyncError(string, error)                 {}
+func (f connectedFunc) Answer(string, []byte) (bus.Reply, error) { return bus.Reply{}, bus.ErrUnknown }
+func (f connectedFunc) Stream(bus.StreamRequest) error           { return bus.ErrUnknown }
 
 // TestSecured: TLS with an authority of our own and an nkey give access, and nothing
 // less does.
@@ -245,8 +247,8 @@ func (h *slowHandler) Receive(bus.Message) {
 
 func (h *slowHandler) BatchEnd() {}
 
-func (h *slowHandler) Answer(string, []byte) ([]byte, error) { return nil, bus.ErrUnknown }
-func (h *slowHandler) Stream(bus.StreamRequest) error        { return bus.ErrUnknown }
+func (h *slowHandler) Answer(string, []byte) (bus.Reply, error) { return bus.Reply{}, bus.ErrUnknown }
+func (h *slowHandler) Stream(bus.StreamRequest) error           { return bus.ErrUnknown }
 
 func (h *slowHandler) Connected(up bool) {
 	if up {

@@ -80,8 +80,8 @@ func (r *receiver) AsyncError(_ string, err error) {
 		r.errors <- err
 	}
 }
-func (r *receiver) Answer(string, []byte) ([]byte, error) { return nil, bus.ErrUnknown }
-func (r *receiver) Stream(bus.StreamRequest) error        { return bus.ErrUnknown }
+func (r *receiver) Answer(string, []byte) (bus.Reply, error) { return bus.Reply{}, bus.ErrUnknown }
+func (r *receiver) Stream(bus.StreamRequest) error           { return bus.ErrUnknown }
 
 // TestReadTogether: messages that come closely are read together, and wait no longer
 // than coalesceDelay for that; those that come one by one are each read at once.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"herd/bus"
@@ -17,7 +18,8 @@ type Service struct {
 	Description string
 	Metadata    map[string]string
 	// Endpoints are the endpoints. Their requests are answered by bus.Handler.Answer, which
-	// gets their names, or taken by bus.Handler.Stream. Those of bus.AnswerOne have a queue group, the prefix.
+	// gets their names, or taken by bus.Handler.Stream. Those of bus.AnswerOne are answered once
+	// Bus.JoinShared has been called, several at the same time.
 	Endpoints []bus.Endpoint
 }
 
@@ -45,38 +47,94 @@ const (
 	// busyAnswers is how many requests per second are told that there are too many. Answers
 	// without end would be more work than the requests.
 	busyAnswers = 200
+	// maxShared is how many requests at shared endpoints are answered at the same time. Further
+	// ones wait, as above.
+	maxShared = 1000
 )
 
 // addService adds the service to the connection, with which it ends.
-func (c *connection) addService() error {
+func (c *connection) addService() (err error) {
 	service := c.cfg.Service
-	s, err := micro.AddService(c.nc, micro.Config{
+	c.service, err = micro.AddService(c.nc, micro.Config{
 		Name: string(c.cfg.Prefix), Version: serviceVersion, QueueGroupDisabled: true,
 		Description: service.Description, Metadata: service.Metadata,
 	})
 	if err != nil {
 		return fmt.Errorf("micro service: %w", err)
 	}
-	byName := func(a, b bus.Endpoint) int { return strings.Compare(a.Name, b.Name) }
-	for _, e := range slices.SortedFunc(slices.Values(service.Endpoints), byName) { // as nats micro info shows them
+	for _, e := range c.endpoints(func(e bus.Endpoint) bool { return e.Answers != bus.AnswerOne }) {
 		take := c.respond
 		if e.Stream {
 			take = c.takeStreamRequest
 		}
-		respond := micro.HandlerFunc(func(request micro.Request) {
-			if err := c.answer(e.Name, request, take); err != nil {
-				c.cfg.Log.Debug("micro service", "endpoint", e.Name, "err", err)
-			}
-		})
-		options := []micro.EndpointOpt{
-			micro.WithEndpointSubject(e.Subject(c.cfg.Prefix, c.cfg.Server)),
-			micro.WithEndpointPendingLimits(maxRequestsWaiting, maxRequestBytes),
+		if err := c.addEndpoint(e, func(request micro.Request) error { return take(e.Name, request) }); err != nil {
+			return err
 		}
-		if e.Answers == bus.AnswerOne {
-			options = append(options, micro.WithEndpointQueueGroup(string(c.cfg.Prefix)))
+	}
+	return c.addShared()
+}
+
+// endpoints are those of the service that match, in the order of their names, as nats micro info shows them.
+func (c *connection) endpoints(match func(bus.Endpoint) bool) []bus.Endpoint {
+	all := slices.DeleteFunc(slices.Clone(c.cfg.Service.Endpoints), func(e bus.Endpoint) bool { return !match(e) })
+	slices.SortFunc(all, func(a, b bus.Endpoint) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// addEndpoint adds an endpoint whose requests take takes, except those whose reply subject is not one for replies to
+// tools: then nobody gets a reply.
+func (c *connection) addEndpoint(e bus.Endpoint, take func(micro.Request) error, with ...micro.EndpointOpt) error {
+	handle := micro.HandlerFunc(func(request micro.Request) {
+		var err error
+		if to := request.Reply(); c.mayReply(to) {
+			err = take(request)
+		} else {
+			err = fmt.Errorf("the reply subject %q is refused: a reply there would look like a message of a server", to)
 		}
-		if err := s.AddEndpoint(e.Name, respond, options...); err != nil {
-			return fmt.Errorf("micro service: endpoint %s: %w", e.Name, err)
+		if err != nil {
+			c.cfg.Log.Debug("micro service", "endpoint", e.Name, "err", err)
+		}
+	})
+	with = append(with, micro.WithEndpointSubject(e.Subject(c.cfg.Prefix, c.cfg.Server)), micro.WithEndpointPendingLimits(maxRequestsWaiting, maxRequestBytes))
+	if err := c.service.AddEndpoint(e.Name, handle, with...); err != nil {
+		return fmt.Errorf("micro service: endpoint %s: %w", e.Name, err)
+	}
+	return nil
+}
+
+// JoinShared makes this server one of those of which one answers each request at an endpoint of
+// bus.AnswerOne, on this and each later connection. Where no server has called it, the broker
+// answers that nobody is there. It does not block, and may be called by any goroutine.
+func (b *Bus) JoinShared() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.shared.Store(true)
+	if r := b.running; r != nil {
+		signal(r.sharedNew)
+	}
+}
+
+// addShared adds the endpoints of bus.AnswerOne, once JoinShared has been called. It may be called again.
+func (c *connection) addShared() error {
+	if !c.shared.Load() || c.hasShared {
+		return nil
+	}
+	c.hasShared = true
+	turns := make(chan struct{}, maxShared)
+	for _, e := range c.endpoints(func(e bus.Endpoint) bool { return e.Answers == bus.AnswerOne }) {
+		take := func(request micro.Request) error {
+			subject, data := request.Reply(), request.Data()
+			turns <- struct{}{}
+			go func() { // micro handles one request after the other, and may not be told of replies later
+				defer func() { <-turns }()
+				if err := c.respondTo(e.Name, subject, data); err != nil {
+					c.cfg.Log.Debug("micro service", "endpoint", e.Name, "err", err)
+				}
+			}()
+			return nil
+		}
+		if err := c.addEndpoint(e, take, micro.WithEndpointQueueGroup(e.Name)); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -87,21 +145,6 @@ func (c *connection) isEndpoint(subject string) bool {
 	return slices.ContainsFunc(c.cfg.Service.Endpoints, func(e bus.Endpoint) bool {
 		return e.Subject(c.cfg.Prefix, c.cfg.Server) == subject
 	})
-}
-
-// answer lets take answer one request, unless its reply subject is not one for replies to tools: then
-// nobody gets a reply.
-func (c *connection) answer(endpoint string, request micro.Request, take func(endpoint string, request micro.Request) error) error {
-	c.answering.Add(1)
-	defer func() {
-		if c.answering.Add(-1) == 0 {
-			signal(c.answered)
-		}
-	}()
-	if to := request.Reply(); !c.mayReply(to) {
-		return fmt.Errorf("the reply subject %q is refused: a reply there would look like a message of a server", to)
-	}
-	return take(endpoint, request)
 }
 
 // mayReply reports whether a subject is one for replies to tools. A requester chooses the subject.
@@ -119,30 +162,71 @@ func (c *connection) mayReply(to string) bool {
 
 // respond answers one request.
 func (c *connection) respond(endpoint string, request micro.Request) error {
-	reply, err := c.handler.Answer(endpoint, request.Data())
-	if err == nil {
-		return request.Respond(reply, c.from())
+	defer c.beginAnswer()()
+	header, data, err := c.answer(endpoint, request.Data())
+	switch {
+	case header == nil:
+		return nil
+	case err != nil:
+		return request.Error(codeOf(err), err.Error(), data, micro.WithHeaders(micro.Headers(header)))
+	default:
+		return request.Respond(data, micro.WithHeaders(micro.Headers(header)))
 	}
-	return c.respondError(request, err)
 }
 
-// respondError answers a request with an error in the form that micro services have for it: in
-// headers, with its code, which is 400 for those that have none, and as text. Beyond busyAnswers,
-// bus.ErrBusy is not answered.
-func (c *connection) respondError(request micro.Request, err error) error {
-	if errors.Is(err, bus.ErrBusy) && !c.busy.Allow() {
+// respondTo answers one request on a subject, as respond does.
+func (c *connection) respondTo(endpoint, subject string, request []byte) error {
+	defer c.beginAnswer()()
+	header, data, err := c.answer(endpoint, request)
+	if header == nil || subject == "" {
 		return nil
 	}
-	code := "400"
-	for _, known := range codes {
-		if errors.Is(err, known.err) {
-			code = known.code
-		}
+	if err != nil {
+		header.Set(micro.ErrorHeader, err.Error())
+		header.Set(micro.ErrorCodeHeader, codeOf(err))
 	}
-	return request.Error(code, err.Error(), []byte(err.Error()), c.from())
+	return c.nc.PublishMsg(&nats.Msg{Subject: subject, Header: header, Data: data})
 }
 
-// from is the header that says who replies.
-func (c *connection) from() micro.RespondOpt {
-	return micro.WithHeaders(micro.Headers{ServerHeader: {c.cfg.Server}})
+// beginAnswer notes that a request is being answered, until end is called. A connection that is
+// to be made anew waits for that.
+func (c *connection) beginAnswer() (end func()) {
+	c.answering.Add(1)
+	return func() {
+		if c.answering.Add(-1) == 0 {
+			signal(c.answered)
+		}
+	}
+}
+
+// answer makes the answer to one request, or its error's.
+func (c *connection) answer(endpoint string, request []byte) (header nats.Header, data []byte, err error) {
+	reply, err := c.handler.Answer(endpoint, request)
+	if err != nil {
+		return c.errorAnswer(err)
+	}
+	header = nats.Header{ServerHeader: {c.cfg.Server}}
+	for key, value := range reply.Header {
+		header.Set(key, value)
+	}
+	return header, reply.Data, nil
+}
+
+// errorAnswer is the answer that reports an error, which it returns. It has the form that micro services have for it: in
+// headers, with its code, and as text. Beyond busyAnswers, bus.ErrBusy is not answered: then header is nil.
+func (c *connection) errorAnswer(err error) (header nats.Header, data []byte, _ error) {
+	if errors.Is(err, bus.ErrBusy) && !c.busy.Allow() {
+		return nil, nil, err
+	}
+	return nats.Header{ServerHeader: {c.cfg.Server}}, []byte(err.Error()), err
+}
+
+// codeOf is the code of an error: 400 for those that have none.
+func codeOf(err error) string {
+	for _, known := range codes {
+		if errors.Is(err, known.err) {
+			return known.code
+		}
+	}
+	return "400"
 }

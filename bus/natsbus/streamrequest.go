@@ -12,6 +12,7 @@ import (
 // takeStreamRequest hands a request about a stream to the handler. Only the first of a stream has a
 // reply subject, and can be answered with an error.
 func (c *connection) takeStreamRequest(endpoint string, request micro.Request) error {
+	defer c.beginAnswer()()
 	r := bus.StreamRequest{Endpoint: endpoint, To: request.Reply(), Data: request.Data()}
 	err := readStreamHeaders(request.Headers(), &r)
 	if err == nil {
@@ -20,7 +21,11 @@ func (c *connection) takeStreamRequest(endpoint string, request micro.Request) e
 	if err == nil || r.To == "" {
 		return err
 	}
-	return c.respondError(request, err)
+	header, data, err := c.errorAnswer(err)
+	if header == nil {
+		return nil
+	}
+	return request.Error(codeOf(err), err.Error(), data, micro.WithHeaders(micro.Headers(header)))
 }
 
 // readStreamHeaders reads a request's headers about its stream.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +24,16 @@ type Reply struct {
 	Server string // as the reply says; "" if it does not
 	Data   []byte // not checked: any client with the permission to publish may have sent it
 	Err    error  // the error that the server replied with
+	// LeftOut is how many lines did not fit into the reply: see bus.LeftOutHeader.
+	LeftOut int
+}
+
+func replyOf(m *nats.Msg) Reply {
+	leftOut, err := strconv.Atoi(m.Header.Get(bus.LeftOutHeader))
+	if err != nil {
+		leftOut = 0
+	}
+	return Reply{m.Header.Get(ServerHeader), m.Data, errorOf(m), leftOut}
 }
 
 // Ask sends a request, data, to an endpoint of bus.AnswerAll on the bus of cfg and calls take
@@ -34,7 +45,7 @@ func Ask(ctx context.Context, cfg Config, e bus.Endpoint, data []byte, take func
 		if m.Header.Get("Status") == "503" { // no server is there
 			return false
 		}
-		return take(Reply{m.Header.Get(ServerHeader), m.Data, errorOf(m)})
+		return take(replyOf(m))
 	}, inboxOf(e))
 }
 
@@ -82,6 +93,26 @@ func Metadata(ctx context.Context, cfg Config) (metadata map[string]string, err 
 		return false
 	})
 	return metadata, err
+}
+
+// RequestShared sends a request to an endpoint of bus.AnswerOne, and returns the reply of the one server
+// that answers, without its error. Its errors are those of Request: bus.ErrUnavailable if no
+// server is ready, or none answers before ctx ends.
+func RequestShared(ctx context.Context, cfg Config, e bus.Endpoint, data []byte) (reply Reply, err error) {
+	answer := fmt.Errorf("%w: no server answers", bus.ErrUnavailable)
+	failed := ask(ctx, cfg, e.Subject(cfg.Prefix, ""), data, func(m *nats.Msg) bool {
+		if m.Header.Get("Status") == "503" {
+			answer = fmt.Errorf("%w: no server is ready", bus.ErrUnavailable)
+		} else {
+			reply = replyOf(m)
+			reply.Err, answer = nil, reply.Err
+		}
+		return false
+	}, inboxOf(e))
+	if failed != nil {
+		return Reply{}, failed
+	}
+	return reply, answer
 }
 
 // errorOf is the error that a reply of a micro service is; nil if it is none.

@@ -28,8 +28,9 @@ type answerer struct {
 	answer func(endpoint string, request []byte) ([]byte, error)
 }
 
-func (a answerer) Answer(endpoint string, request []byte) ([]byte, error) {
-	return a.answer(endpoint, request)
+func (a answerer) Answer(endpoint string, request []byte) (bus.Reply, error) {
+	data, err := a.answer(endpoint, request)
+	return bus.Reply{Data: data}, err
 }
 
 // startAnswering starts servers A and B, with an endpoint of all and one of each.

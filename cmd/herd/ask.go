@@ -49,7 +49,7 @@ func (r *rawText) Decode(ctx *kong.DecodeContext) error {
 	if err != nil {
 		return err
 	}
-	*r = rawText(token.String())
+	*r = rawText(strings.TrimPrefix(token.String(), rawLocation))
 	return nil
 }
 

@@ -22,18 +22,18 @@ const envPrefix = "HERD"
 // then also read the name without the prefix. The tag for has the commands that a variable
 // affects; desc is its meaning, of which the part before the first semicolon stands for itself.
 type environment struct {
-	Topology string `default:"goloman" for:"up serve ask get follow dump restore forget status reload load topology bus-config healthcheck" desc:"goloman, riley, A-B,B-C, or a file such as ./edges; a file has one edge per line; any other single name is a herd of one server"`
+	Topology string `default:"goloman" for:"up serve ask get near follow dump restore forget status reload load topology bus-config healthcheck" desc:"goloman, riley, A-B,B-C, or a file such as ./edges; a file has one edge per line; any other single name is a herd of one server"`
 	Name     string `for:"serve ask healthcheck" desc:"name of the server, unless it is on the command line"`
 	Listen   string `for:"up serve ask load" desc:"TCP address for clients; serve: of this server; up: of the first server, the others take the next ports; default: 127.0.0.1, port 12000 plus the server's index in the topology"`
 
-	NatsURL    string `split_words:"true" for:"up serve get follow dump restore forget status reload" desc:"NATS URLs, comma-separated; default: up embeds a NATS server, other commands use nats://127.0.0.1:4222"`
+	NatsURL    string `split_words:"true" for:"up serve get near follow dump restore forget status reload" desc:"NATS URLs, comma-separated; default: up embeds a NATS server, other commands use nats://127.0.0.1:4222"`
 	NatsListen string `split_words:"true" default:"127.0.0.1:4222" for:"up" desc:"address of the embedded NATS server; clients without a key can read everything and send requests that change nothing; port 0 chooses a free port"`
-	NatsSeed   string `split_words:"true" secret:"path" for:"up serve get follow dump restore forget status reload" desc:"file with the nkey seed, or directory of bus-config; from the directory each server takes its own file, and tools ops.nk or, if it is not there and they change nothing, guest.nk"`
-	NatsCreds  string `split_words:"true" secret:"path" for:"up serve get follow dump restore forget status reload" desc:"NATS credentials file"`
-	NatsCA     string `split_words:"true" secret:"path" for:"up serve get follow dump restore forget status reload" desc:"file with the CA certificate of the NATS server"`
-	NatsCert   string `split_words:"true" secret:"path" for:"up serve get follow dump restore forget status reload" desc:"file with the client certificate for NATS"`
-	NatsKey    string `split_words:"true" secret:"path" for:"up serve get follow dump restore forget status reload" desc:"file with the key of that certificate"`
-	Prefix     string `default:"herd" for:"up serve get follow dump restore forget status reload bus-config" desc:"first token of every subject"`
+	NatsSeed   string `split_words:"true" secret:"path" for:"up serve get near follow dump restore forget status reload" desc:"file with the nkey seed, or directory of bus-config; from the directory each server takes its own file, and tools ops.nk or, if it is not there and they change nothing, guest.nk"`
+	NatsCreds  string `split_words:"true" secret:"path" for:"up serve get near follow dump restore forget status reload" desc:"NATS credentials file"`
+	NatsCA     string `split_words:"true" secret:"path" for:"up serve get near follow dump restore forget status reload" desc:"file with the CA certificate of the NATS server"`
+	NatsCert   string `split_words:"true" secret:"path" for:"up serve get near follow dump restore forget status reload" desc:"file with the client certificate for NATS"`
+	NatsKey    string `split_words:"true" secret:"path" for:"up serve get near follow dump restore forget status reload" desc:"file with the key of that certificate"`
+	Prefix     string `default:"herd" for:"up serve get near follow dump restore forget status reload bus-config" desc:"first token of every subject"`
 
 	LogLevel  string `split_words:"true" default:"info" for:"up serve" desc:"level of the log on standard error; debug, info, warn or error; if it is unset, up on a terminal logs warnings and errors only"`
 	LogDir    string `split_words:"true" for:"up serve" desc:"directory for traffic logs; <server>.log records all input and output of a server"`

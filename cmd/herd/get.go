@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"herd/bus"
 	"herd/bus/natsbus"
@@ -188,12 +186,6 @@ func (a clientRecords) MarshalJSON() ([]byte, error) {
 		Record       string `json:"record,omitempty"`
 		RecordBase64 string `json:"record_base64,omitempty"`
 	}
-	text := func(s string) (plain, encoded string) {
-		if utf8.ValidString(s) {
-			return s, ""
-		}
-		return "", base64.StdEncoding.EncodeToString([]byte(s))
-	}
 	out := struct {
 		Client       string   `json:"client,omitempty"`
 		ClientBase64 string   `json:"client_base64,omitempty"`
@@ -202,10 +194,10 @@ func (a clientRecords) MarshalJSON() ([]byte, error) {
 		Servers      []server `json:"servers"`
 		Missing      []string `json:"missing"`
 	}{Agree: a.verdict == recordsAgree, Verdict: string(a.verdict), Servers: []server{}, Missing: append([]string{}, a.missing...)}
-	out.Client, out.ClientBase64 = text(a.client)
+	out.Client, out.ClientBase64 = textOrBase64(a.client)
 	for _, r := range a.servers {
 		one := server{Server: r.server, Known: r.line != ""}
-		one.Record, one.RecordBase64 = text(r.line)
+		one.Record, one.RecordBase64 = textOrBase64(r.line)
 		out.Servers = append(out.Servers, one)
 	}
 	return json.Marshal(out)

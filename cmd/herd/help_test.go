@@ -93,7 +93,7 @@ func TestHelp(t *testing.T) {
 func TestSettingsOfCommands(t *testing.T) {
 	t.Parallel()
 	arguments := map[string][]string{
-		"get": {"kiwi"}, "restore": {"-"}, "forget": {"kiwi"}, "serve": {"Welsh"}, "bus-config": {filepath.Join(t.TempDir(), "keys")}, "ask": {"a b"}, "completion": {"bash"},
+		"get": {"kiwi"}, "near": {"kiwi", "10"}, "restore": {"-"}, "forget": {"kiwi"}, "serve": {"Welsh"}, "bus-config": {filepath.Join(t.TempDir(), "keys")}, "ask": {"a b"}, "completion": {"bash"},
 	}
 	for _, command := range model().Children {
 		reads := command.Name == "env" || slices.ContainsFunc(variables(), func(v variable) bool { return slices.Contains(v.commands, command.Name) })

@@ -16,10 +16,12 @@ var mayImport = map[string][]string{
 	"cmd/...":     {"cmd/...", "node/...", "bus/...", "places/...", "bus/ratenote"},
 	"compose/...": {},
 
-	"node":         {"node/replica", "node/store", "node/wire", "node/status", "bus", "bus/batch", "bus/topology", "bus/printable", "places", "bus/ratenote"},
+	"node":         {"node/replica", "node/geo", "node/nearest", "node/store", "node/wire", "node/status", "bus", "bus/batch", "bus/topology", "bus/printable", "places", "bus/ratenote"},
 	"node/opshttp": {"node", "node/replica", "node/status", "bus", "bus/printable", "places", "bus/ratenote"},
 	"node/replica": {"node/store", "node/wire", "bus/ratenote"},
 	"node/store":   {"node/wire"},
+	"node/nearest": {"node/geo", "node/store"},
+	"node/geo":     {},
 	"node/wire":    {}, // not even a package of another module, see standardOnly
 	"node/status":  {"bus", "bus/printable"},
 	"node/journal": {"bus/ratenote"},
@@ -37,7 +39,7 @@ var mayImport = map[string][]string{
 }
 
 // standardOnly are the packages that import nothing but the standard library.
-var standardOnly = []string{"node/wire"}
+var standardOnly = []string{"node/wire", "node/geo"}
 
 func TestImports(t *testing.T) {
 	t.Parallel()

@@ -41,6 +41,7 @@ type commands struct {
 	Serve       serveCommand       `cmd:"" help:"Run one server of the herd, with the NATS server at HERD_NATS_URL." exit0:"stopped by Ctrl-C (SIGINT) or SIGTERM" exit1:"the server could not start, it failed, or records were left over at the end"`
 	Ask         askCommand         `cmd:"" help:"Send commands to a server as a client, and print the replies." exit0:"every command was answered, if only with ?" exit1:"no connection, or a reply is missing"`
 	Get         getCommand         `cmd:"" help:"Print a client's record at every server, and whether the servers agree." exit0:"every server has the same record of the client" exit1:"records differ, no server knows the client, a server does not reply, or NATS failed"`
+	Near        nearCommand        `cmd:"" help:"Print the clients that are near a location or a client, the nearest first." exit0:"a server has answered, perhaps with no client" exit1:"the client is not known, no server is ready, or NATS failed"`
 	Follow      followCommand      `cmd:"" help:"Print what is known of clients, and then every change, until Ctrl-C." exit0:"stopped by Ctrl-C" exit1:"no server could be followed, or the output could not be written"`
 	Dump        dumpCommand        `cmd:"" help:"Print all records of a server." exit0:"the map is printed, all of it" exit1:"no server replied, or the dump is incomplete"`
 	Restore     restoreCommand     `cmd:"" help:"Bring records of a file into the running herd." exit0:"all lines were records, and the herd has them or newer ones" exit1:"lines were no records, the map is full, or NATS failed: the counts are printed"`
@@ -89,7 +90,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		args = []string{"--help"}
 	}
 	parser := newParser(kong.Writers(stdout, stderr), kong.Exit(func(int) { done = true }), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(c))
-	command, err := parser.Parse(args)
+	command, err := parser.Parse(markLocations(args))
 	switch {
 	case done:
 		return exitOK

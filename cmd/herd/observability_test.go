@@ -85,11 +85,15 @@ func TestService(t *testing.T) {
 		}
 	}
 
-	infos := requestAll(t, nc, "$SRV.INFO.herd", "", 1)
 	var info micro.Info
-	if err := json.Unmarshal(infos[""].Data, &info); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, func() error { // near comes when the server is ready
+		infos := requestAll(t, nc, "$SRV.INFO.herd", "", 1)
+		info = micro.Info{}
+		if err := json.Unmarshal(infos[""].Data, &info); err != nil || len(info.Endpoints) < 5 {
+			return fmt.Errorf("info: %v, %s", err, infos[""].Data)
+		}
+		return nil
+	})
 	about := info.Metadata
 	if place := slices.Index(names, about["server"]); place < 0 || about["clients"] != h.addresses[place] ||
 		about["neighbours"] != strings.Join(h.graph.Neighbours(about["server"]), " ") || about["epoch"] == "" {
@@ -97,12 +101,12 @@ func TestService(t *testing.T) {
 	}
 	var endpoints []string
 	for _, e := range info.Endpoints {
-		if e.QueueGroup != "" {
-			t.Errorf("endpoint %s has queue group %s: only one server would reply", e.Name, e.QueueGroup)
+		if one := e.Name == "near"; one != (e.QueueGroup != "") {
+			t.Errorf("endpoint %s has queue group %q: whether only one server replies is %v, want %v", e.Name, e.QueueGroup, e.QueueGroup != "", one)
 		}
 		endpoints = append(endpoints, e.Name+" "+e.Subject)
 	}
-	if want := []string{"edges herd.edges", "get herd.get", "reload herd.reload." + about["server"], "status herd.status"}; !slices.Equal(endpoints, want) {
+	if want := []string{"edges herd.edges", "get herd.get", "reload herd.reload." + about["server"], "status herd.status", "near herd.near"}; !slices.Equal(endpoints, want) {
 		t.Errorf("endpoints %v, want %v", endpoints, want)
 	}
 	var stats micro.Stats

@@ -48,7 +48,7 @@ func main() {
 
 // options is the command line.
 type options struct {
-	Sections []string      `default:"comparison,latency" enum:"comparison,latency,memory,restart,scale,builds,hostile,follow" help:"What to measure: comparison, latency, memory, restart, scale, builds, hostile, follow."`
+	Sections []string      `default:"comparison,latency" enum:"comparison,latency,memory,restart,scale,near,builds,hostile,follow" help:"What to measure: comparison, latency, memory, restart, scale, near, builds, hostile, follow."`
 	Only     []string      `help:"Rivals to compare, by name (default: all that are installed, except herd logged, which writes gigabytes)."`
 	List     bool          `help:"List the rivals and exit."`
 	Rounds   int           `default:"5" help:"Rounds. Figures are medians over the rounds."`
@@ -56,7 +56,7 @@ type options struct {
 	Count    int           `default:"2000000" help:"Maximum number of updates for each workload."`
 	Clients  int           `default:"10000" help:"Distinct clients."`
 	Samples  int           `default:"200" help:"For latency and follow: lone updates on each path in each round."`
-	Records  int           `default:"1000000" help:"For memory, restart, builds and follow: number of records."`
+	Records  int           `default:"1000000" help:"For memory, restart, near, builds and follow: number of records."`
 	Idle     int           `default:"15000" help:"For memory and builds: number of idle connections."`
 	Attacks  []string      `help:"For hostile: attacks, by name (default: all)."`
 	Old      string        `placeholder:"PROGRAM" help:"For builds and hostile: a herd program to compare with."`
@@ -126,6 +126,7 @@ type Results struct {
 	Memory     *MemoryResults    `json:"memory,omitempty"`
 	Restart    *RestartResults   `json:"restart,omitempty"`
 	Scale      *ScaleResults     `json:"scale,omitempty"`
+	Near       *NearResults      `json:"near,omitempty"`
 	Builds     *BuildResults     `json:"builds,omitempty"`
 	Hostile    *HostileResults   `json:"hostile,omitempty"`
 	Follow     *FollowResults    `json:"follow,omitempty"`
@@ -193,6 +194,8 @@ func (b *bench) run(ctx context.Context, args []string) (err error) {
 			results.Restart, one = b.restart(ctx)
 		case "scale":
 			results.Scale, one = b.scale(ctx)
+		case "near":
+			results.Near, one = b.near(ctx)
 		case "builds":
 			results.Builds, one = b.compareBuilds(ctx)
 		case "hostile":

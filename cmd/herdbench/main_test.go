@@ -50,12 +50,15 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	plot := filepath.Join(dir, "plot.svg")
-	r, out, text := runForResults(t, "--sections", "comparison,latency,memory,restart", "--only", "herd", "--rounds", "1", "--count", "1000", "--clients", "100",
+	r, out, text := runForResults(t, "--sections", "comparison,latency,memory,restart,near", "--only", "herd", "--rounds", "1", "--count", "1000", "--clients", "100",
 		"--records", "2000", "--idle", "20", "--samples", "10", "--duration", "100ms", "--svg", plot)
 	if c := r.Comparison; len(c.Rivals) != 2 || c.Rivals[1].Name != "herd" || len(c.Rivals[1].Workloads) != len(workloads) {
 		t.Errorf("comparison %+v", r.Comparison)
 	} else if h := c.Rivals[1]; h.Lost+h.Differing != 0 || h.Workloads["P64 all"].Replicated <= 0 || h.Workloads["P64 all"].OfM <= 0 {
 		t.Errorf("herd %+v", h)
+	}
+	if n := r.Near; n.Requests <= 0 || n.P99 < n.P50 || len(n.Updates) != len(nearRates) || n.Updates[2].CPU <= 0 || n.Updates[0].Ratio != 1 {
+		t.Errorf("near %+v", r.Near)
 	}
 	if len(r.Latency.Ways) != 8 || len(r.Restart.Ready) != 1 || r.Memory.Records != 2000 {
 		t.Errorf("%s", text)

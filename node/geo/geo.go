@@ -30,12 +30,12 @@ type Origin struct {
 func From(p Point) Origin { return Origin{p, math.Sin(p.Lat * radians), cosine(p.Lat)} }
 
 // Distance is the distance of a point.
-func (o Origin) Distance(p Point) float64 { return distance(o.Haversine(p)) }
+func (o Origin) Distance(p Point) float64 { return DistanceOf(o.Haversine(p)) }
 
 // Haversine grows with the distance of a point, and takes half as long to compute. It is
 // from 0 to 1, and may exceed 1 by rounding. HaversineOf converts distances to it.
 func (o Origin) Haversine(p Point) float64 {
-	return o.haversine(p.Lat, cosine(p.Lat), lonBetween(o.Lon, p.Lon))
+	return o.haversine(p.Lat, cosine(p.Lat), LonBetween(o.Lon, p.Lon))
 }
 
 // HaversineOf is the haversine of a distance; 2, which no point has, for one that is as
@@ -48,8 +48,19 @@ func HaversineOf(km float64) float64 {
 	return s * s
 }
 
-func distance(haversine float64) float64 {
+// DistanceOf is the distance of a haversine: the inverse of HaversineOf.
+func DistanceOf(haversine float64) float64 {
 	return 2 * EarthRadius * math.Asin(math.Sqrt(min(haversine, 1)))
+}
+
+// Span is how much the latitude and the longitude of points may differ from the origin's that
+// are at most so far away: degrees, rounded up.
+func (o Origin) Span(km float64) (lat, lon float64) {
+	angle := (km + Slack) / EarthRadius
+	if lat = angle / radians; math.Abs(o.Lat)+lat >= 90 { // a pole is that near
+		return lat, 180
+	}
+	return lat, math.Asin(min(math.Sin(angle)/o.cos, 1))/radians + 1e-9
 }
 
 // haversine is that of a point of a latitude, with its cosine, and a longitude that
@@ -68,8 +79,8 @@ func cosine(lat float64) float64 {
 	return math.Cos(lat * radians)
 }
 
-// lonBetween is the difference of two longitudes, 0 to 180.
-func lonBetween(a, b float64) float64 {
+// LonBetween is the difference of two longitudes, 0 to 180.
+func LonBetween(a, b float64) float64 {
 	d := math.Abs(a - b)
 	if d > 180 {
 		return 360 - d
@@ -110,12 +121,12 @@ func (o Origin) AtLeast(b Box) float64 {
 	}
 	// At each latitude the point of the nearer edge is the nearest. On the edge's whole
 	// meridian, the nearest one is at the latitude best, or behind a pole.
-	lon := min(lonBetween(o.Lon, b.West), lonBetween(o.Lon, b.East))
+	lon := min(LonBetween(o.Lon, b.West), LonBetween(o.Lon, b.East))
 	best := math.Atan2(o.sin, o.cos*math.Cos(lon*radians)) / radians
 	lat := min(max(best, b.South), b.North)
 	h := o.haversine(lat, cosine(lat), lon)
 	if lon >= 90 { // then one of the two ends is
 		h = min(o.haversine(b.South, cosine(b.South), lon), o.haversine(b.North, cosine(b.North), lon))
 	}
-	return max(distance(h)-Slack, 0)
+	return max(DistanceOf(h)-Slack, 0)
 }

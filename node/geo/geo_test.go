@@ -133,6 +133,13 @@ func TestHaversine(t *testing.T) {
 			t.Fatalf("%v is %v from %v, with haversine %v; that of %v is %v", p, d, o.Point, h, km, limit)
 		}
 	})
+	rapid.Check(t, func(t *rapid.T) {
+		o, p := From(drawPoint(t, "origin")), drawPoint(t, "point")
+		d := o.Distance(p)
+		if lat, lon := o.Span(d); math.Abs(p.Lat-o.Lat) > lat || LonBetween(o.Lon, p.Lon) > lon {
+			t.Fatalf("%v is %v from %v, but its span is only %v and %v", p, d, o.Point, lat, lon)
+		}
+	})
 	if got := HaversineOf(20_016); got <= 1 {
 		t.Errorf("HaversineOf(half of the equator) = %v, want more than 1", got)
 	}

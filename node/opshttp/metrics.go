@@ -29,6 +29,8 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 	out <- latencyDesc
 	out <- eventsDesc
 	out <- refusalsDesc
+	out <- nearDesc
+	out <- nearTookDesc
 }
 
 // Collect collects them: prometheus.Collector.
@@ -52,6 +54,13 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		}
 		for _, reason := range slices.Sorted(maps.Keys(s.Refusals)) {
 			out <- prometheus.MustNewConstMetric(refusalsDesc, prometheus.CounterValue, float64(s.Refusals[reason]), name, reason)
+		}
+		for _, result := range slices.Sorted(maps.Keys(s.Near.Requests)) {
+			out <- prometheus.MustNewConstMetric(nearDesc, prometheus.CounterValue, float64(s.Near.Requests[result]), name, result)
+		}
+		for _, stage := range slices.Sorted(maps.Keys(s.Near.Took)) {
+			l := s.Near.Took[stage]
+			out <- prometheus.MustNewConstHistogram(nearTookDesc, l.Count, l.Sum, l.Within, name, stage)
 		}
 	}
 }
@@ -105,6 +114,10 @@ var (
 		"Events, by the kinds of herd.event.<server>.<kind>.", []string{"server", "kind"}, nil)
 	refusalsDesc = prometheus.NewDesc("herd_client_refusals_total",
 		"Connections and reports of clients that were refused, and clients that were disconnected, by the limit that was the reason.", []string{"server", "reason"}, nil)
+	nearDesc = prometheus.NewDesc("herd_near_requests_total",
+		"Requests for who is near, by result: answered, malformed, unknown client, busy, or unavailable because clients moved too fast.", []string{"server", "result"}, nil)
+	nearTookDesc = prometheus.NewDesc("herd_near_lock_duration_seconds",
+		"Times that the map was locked for requests of who is near, by stage: absorb puts clients that have moved into the index, search searches it.", []string{"server", "stage"}, nil)
 )
 
 const (
@@ -139,6 +152,9 @@ var serverMetrics = []metric[node.Stats]{
 	serverCounter("herd_stream_records_total", "Records in these frames.", nil, func(s node.Stats) uint64 { return s.Streams.Records }),
 	serverCounter("herd_stream_bytes_total", "Bytes of these frames.", nil, func(s node.Stats) uint64 { return s.Streams.Bytes }),
 	serverCounter("herd_stream_unsendable_records_total", "Records that were left out of a stream because they are larger than NATS's max_payload.", nil, func(s node.Stats) uint64 { return s.Streams.TooLarge }),
+	serverGauge("herd_near_index_records", "Clients in the index of who is near; 0 while there is none.", func(s node.Stats) float64 { return float64(s.Near.Records) }),
+	serverGauge("herd_near_index_bytes", "Memory of that index.", func(s node.Stats) float64 { return float64(s.Near.Bytes) }),
+	serverGauge("herd_near_index_lag_records", "Clients that the next request puts into that index, because they are new or have moved.", func(s node.Stats) float64 { return float64(s.Near.Waiting) }),
 	serverCounter("herd_unsendable_records_total", "Records that were not sent over an edge because they are larger than NATS's max_payload.", nil, func(s node.Stats) uint64 { return s.Unsendable }),
 	serverCounter("herd_traffic_log_lines_dropped_total", "Lines of the traffic log that were lost because the disk did not take them.", nil, func(s node.Stats) uint64 { return s.TrafficLost }),
 	serverGauge("herd_journal_lag_records", "Records that are not in the journal yet.", func(s node.Stats) float64 { return float64(s.JournalRecords) }),

@@ -46,6 +46,7 @@ type Replica struct {
 	journalSeq uint64 // see JournalSeq
 	journal    journalQueue
 	streams    streams
+	changed    *outbox // see TrackChanges; nil while off
 
 	maxMessage int                    // bytes of data that the bus takes in one message
 	adjacent   [][]bool               // by two edges: whether their neighbours are neighbours of each other
@@ -234,7 +235,10 @@ func (r *Replica) merged(id store.ID, line []byte, outcome store.Outcome, from i
 			r.journal.queue.push(id)
 		}
 		if len(r.streams.open) > 0 {
-			r.changed(id)
+			r.noteForStreams(id)
+		}
+		if r.changed != nil {
+			r.changed.push(id)
 		}
 		if (from != noEdge || how == restored) && r.cfg.Repair > 0 && r.isNotOurs(id, line) {
 			for _, d := range r.edges {

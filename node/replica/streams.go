@@ -94,8 +94,8 @@ func (r *Replica) Streams() (open, blocked int) {
 // size.
 func (r *Replica) StreamsTooLarge() uint64 { return r.streams.tooLarge }
 
-// changed marks a client's new record for all streams.
-func (r *Replica) changed(id store.ID) {
+// noteForStreams marks a client's new record for all streams.
+func (r *Replica) noteForStreams(id store.ID) {
 	first := false
 	for _, s := range r.streams.open {
 		first = s.note(id) || first

@@ -68,10 +68,10 @@ func someFields(b []byte, f [][]byte) (n int) {
 // ParsePosition parses a whole location, and returns its latitude and longitude in degrees,
 // rounded to floats.
 func ParsePosition(b []byte) (lat, lon float64, ok bool) {
-	if len(b) == 0 || location(b) != len(b) {
+	n := coordinate(b, maxLatitude)
+	if n == 0 || n == len(b) || coordinate(b[n:], maxLongitude) != len(b)-n {
 		return 0, 0, false
 	}
-	n := coordinate(b, maxLatitude)
 	return degrees(b[:n]), degrees(b[n:]), true
 }
 
