@@ -23,7 +23,7 @@ func TestRequestRates(t *testing.T) {
 					answered++
 				}
 			}
-			if want := map[string]int{"dump": 200, "edges": 200, "follow": 200, "forget": 200, "get": 20_000, "reload": 200, "restore": 200, "status": 200}[e.Name]; answered != want {
+			if want := map[string]int{"dump": 200, "edges": 200, "follow": 200, "forget": 200, "near": 20_000, "get": 20_000, "reload": 200, "restore": 200, "status": 200}[e.Name]; answered != want {
 				t.Errorf("%s: %d requests answered at one moment, want %d", e.Name, answered, want)
 			}
 		}

@@ -338,7 +338,8 @@ func TestRequestToOne(t *testing.T) {
 // its own, and an operator would take another answer for that to the operator's request.
 func TestHidden(t *testing.T) {
 	t.Parallel()
-	b, _, _ := startServers(t)
+	b, second, third := startServers(t)
+	b.joinShared(second, third)
 	guest := b.connect(access.GuestUser)
 	messages := make(chan *nats.Msg, 100)
 	for _, subject := range []string{"herd.>", "herd.*", "herd.*.*", "_INBOX.>", "_INBOX.*.*", "_INBOX.*.>", "herd.reload.*", "herd.reload.>"} {
@@ -355,7 +356,7 @@ func TestHidden(t *testing.T) {
 	if _, err := natsbus.Request(ctx, cfg, reloadEndpoint, "C", nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := natsbus.Request(ctx, cfg, restoreEndpoint, "", nil); err != nil {
+	if _, err := natsbus.RequestShared(ctx, cfg, restoreEndpoint, nil); err != nil {
 		t.Fatal(err)
 	}
 	replies := 0
@@ -364,7 +365,7 @@ func TestHidden(t *testing.T) {
 		t.Fatalf("%d replies, %v, want 2", replies, err)
 	}
 	// What the guest may see comes last.
-	if _, err := natsbus.Request(ctx, cfg, nearEndpoint, "", []byte("visible")); err != nil {
+	if _, err := natsbus.RequestShared(ctx, cfg, nearEndpoint, []byte("visible")); err != nil {
 		t.Fatal(err)
 	}
 	for {
@@ -382,7 +383,8 @@ func TestHidden(t *testing.T) {
 // TestAnswerOne: one of the servers answers a request to a queue group, and each of them some.
 func TestAnswerOne(t *testing.T) {
 	t.Parallel()
-	b, _, _ := startServers(t)
+	b, second, third := startServers(t)
+	b.joinShared(second, third)
 	guest := b.connect(access.GuestUser)
 	inbox := guest.NewInbox()
 	replies, err := guest.SubscribeSync(inbox)

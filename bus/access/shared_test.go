@@ -39,3 +39,24 @@ func TestSharedEndpoint(t *testing.T) {
 		}
 	}
 }
+
+// joinShared makes servers answer requests at endpoints of bus.AnswerOne, and waits until each has answered one.
+func (b *broker) joinShared(members ...*member) {
+	b.t.Helper()
+	cfg := natsbus.Config{URLs: []string{b.url}, Prefix: "herd", User: b.keys[access.OpsUser]}
+	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	defer cancel()
+	answered := map[string]bool{}
+	for _, m := range members {
+		m.JoinShared()
+	}
+	for len(answered) < len(members) {
+		reply, err := natsbus.RequestShared(ctx, cfg, restoreEndpoint, nil)
+		if ctx.Err() != nil {
+			b.t.Fatalf("only %v have answered: %v", answered, err)
+		}
+		if err == nil {
+			answered[reply.Server] = true
+		}
+	}
+}

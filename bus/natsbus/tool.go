@@ -57,15 +57,11 @@ func inboxOf(e bus.Endpoint) nats.Option {
 	return func(*nats.Options) error { return nil }
 }
 
-// Request sends a request to an endpoint of bus.AnswerNamed or, with server "", of
-// bus.AnswerOne, and returns the reply. Its error is bus.ErrDenied as that of Ask, the one that
-// the server has answered with, or bus.ErrUnavailable if no server answers before ctx ends.
-// Of cfg, Server, Neighbours and Service need not be set.
+// Request sends a request to an endpoint of bus.AnswerNamed, and returns the reply. Its error is
+// bus.ErrDenied as that of Ask, the one that the server has answered with, or bus.ErrUnavailable if no
+// server of that name answers before ctx ends. Of cfg, Server, Neighbours and Service need not be set.
 func Request(ctx context.Context, cfg Config, e bus.Endpoint, server string, data []byte) (reply []byte, err error) {
 	answer := fmt.Errorf("%w: %s does not answer", bus.ErrUnavailable, server)
-	if server == "" {
-		answer = fmt.Errorf("%w: no server answers", bus.ErrUnavailable)
-	}
 	failed := ask(ctx, cfg, e.Subject(cfg.Prefix, server), data, func(m *nats.Msg) bool {
 		if m.Header.Get("Status") != "503" {
 			reply, answer = m.Data, errorOf(m)

@@ -91,7 +91,8 @@ func TestAtLeast(t *testing.T) {
 				nearest = min(nearest, o.Distance(p))
 			}
 		}
-		if loose := nearest - bound; loose > Slack+step*radians*EarthRadius {
+		const rounding = 1e-6
+		if loose := nearest - bound; loose > Slack+step*radians*EarthRadius+rounding {
 			t.Fatalf("AtLeast(%v) from %v = %v, but its nearest point is %v away", b, o.Point, bound, nearest)
 		}
 	})
