@@ -73,7 +73,17 @@ func TestGuestOfUp(t *testing.T) {
 	for _, e := range status.Endpoints {
 		subject := e.Subject("herd", "A")
 		if !e.OpsOnly {
-			if m, err := nc.Request(subject, []byte("kiwi"), patience); err != nil || m.Header.Get("Herd-Server") == "" || m.Header.Get("Nats-Service-Error-Code") != "" {
+			request, from := nats.NewMsg(subject), "Herd-Server"
+			switch {
+			case e.Stream:
+				request.Header.Set(bus.StreamHeader, "an ID")
+				from = bus.StreamEpochHeader
+			case e.Name == status.NearEndpoint.Name:
+				request.Data = []byte("kiwi 10")
+			default:
+				request.Data = []byte("kiwi")
+			}
+			if m, err := nc.RequestMsg(request, patience); err != nil || m.Header.Get(from) == "" || m.Header.Get("Nats-Service-Error-Code") != "" {
 				t.Errorf("request to %s: %v, %v", subject, m, err)
 			}
 			continue
