@@ -261,6 +261,9 @@ func (w *nearby) nextMoved(r *replica.Replica, dst []store.ID) []store.ID {
 // answer makes the reply: as many lines as fit into a message. The lock is held.
 func (t *nearTask) answer(list []nearest.Result) {
 	m, limit := t.node.replica.Map(), t.node.cfg.Bus.MaxData()
+	if len(list) > 0 {
+		t.reply = make([]byte, 0, min(limit, len(list)*(len(m.Line(list[0].ID))+20)))
+	}
 	for i, r := range list {
 		length := len(t.reply)
 		if t.reply = wire.AppendFound(t.reply, r.KM, m.Line(r.ID)); len(t.reply) > limit {

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"golang.org/x/time/rate"
+
 	"herd/node/geo"
 	"herd/node/status"
 )
@@ -49,6 +51,26 @@ func BenchmarkNearAbsorb(b *testing.B) {
 				}
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/batch, "ns/client")
 			})
+		}
+	}
+}
+
+// BenchmarkNear is the cost of a request for 20 clients within 10 km, among a million clients
+// in a hundred cities.
+func BenchmarkNear(b *testing.B) {
+	n, r := newNearNode(), rand.New(rand.NewPCG(1, 2))
+	place := func() string {
+		city := float64(r.IntN(100))
+		return fmt.Sprintf("%+.6f%+.6f", 60*math.Sin(city)+.1*r.NormFloat64(), 170*math.Cos(3*city)+.1*r.NormFloat64())
+	}
+	for i := range 1_000_000 {
+		n.reportAt(b, fmt.Sprintf("client%07d", i), place(), 1000)
+	}
+	limiter := n.toolRequests.byEndpoint[status.NearEndpoint.Name]
+	limiter.SetLimit(rate.Inf)
+	for b.Loop() {
+		if _, err := n.Answer(status.NearEndpoint.Name, []byte(place()+" 10 20")); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
