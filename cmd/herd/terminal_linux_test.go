@@ -21,6 +21,19 @@ import (
 // writes is in stdout of the program.
 func onTerminal(t *testing.T, columns, rows uint16, env []string, args ...string) *program {
 	t.Helper()
+	master, terminal := openTerminal(t, columns, rows)
+	defer terminal.Close()
+	cmd := command(t, asProgram, env, args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal, terminal, terminal
+	p := startCommand(t, cmd)
+	go io.Copy(&p.stdout, master) // ends when the last user of the terminal closes it
+	return p
+}
+
+// openTerminal opens a terminal with that many columns and rows: its master side, which is
+// closed when the test ends, and the side of the programs.
+func openTerminal(t *testing.T, columns, rows uint16) (master, terminal *os.File) {
+	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
 		t.Skip("no terminals here:", err)
@@ -37,16 +50,11 @@ func onTerminal(t *testing.T, columns, rows uint16, env []string, args ...string
 	if err != nil {
 		t.Fatal(err)
 	}
-	terminal, err := os.OpenFile(fmt.Sprint("/dev/pts/", number), os.O_RDWR|syscall.O_NOCTTY, 0)
+	terminal, err = os.OpenFile(fmt.Sprint("/dev/pts/", number), os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer terminal.Close()
-	cmd := command(t, asProgram, env, args...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal, terminal, terminal
-	p := startCommand(t, cmd)
-	go io.Copy(&p.stdout, master) // ends when the last user of the terminal closes it
-	return p
+	return master, terminal
 }
 
 // TestUpOnTerminal: the banner comes first, nothing that is not wrong follows, and what is
