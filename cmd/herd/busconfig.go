@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
 	"strconv"
@@ -48,7 +49,11 @@ func (b busConfigCommand) Run(c console) error {
 	if err != nil {
 		return fmt.Errorf("bus-config: %w", err)
 	}
-	if err := b.report(c.Out, s, cfg, files); err != nil {
+	report, err := b.report(s, cfg, files)
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(c.Out, report); err != nil {
 		return err
 	}
 	if !loopback(b.Listen) && b.TLSCert == "" && !inContainer() {

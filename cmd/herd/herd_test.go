@@ -251,7 +251,7 @@ func TestBannerCommands(t *testing.T) {
 	if strings.HasPrefix(h.stdout.String(), "\n") || strings.Contains(h.stdout.String(), "herd of one") {
 		t.Errorf("banner %q", h.stdout.String())
 	}
-	for i, want := range []string{`^(\w+\nreloaded\n){5}$`, `^AT Riley \S+ kiwi \S+ \d+\n$`, `(?s)^AT Riley \S+ kiwi .*"status" : "OK"\n}\n\n$`} {
+	for i, want := range []string{`^(\w+: reloaded\n){5}$`, `^AT Riley \S+ kiwi \S+ \d+\n$`, `(?s)^AT Riley \S+ kiwi .*"status" : "OK"\n}\n\n$`} {
 		variables, arguments, found := strings.Cut(" "+lines[i], " herd ")
 		if !found {
 			t.Errorf("%q does not run herd", lines[i])

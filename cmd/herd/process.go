@@ -41,10 +41,11 @@ type process struct {
 	ops      net.Listener // nil if HERD_OPS_LISTEN is off
 	data     *flock.Flock // locks HERD_DATA_DIR; nil if nothing is written to it
 	embedded *embeddedBus // nil with an external NATS server
-	whole    bool         // it runs all servers of the herd
+	runsAll  bool         // it runs all servers of the herd
 
-	reloading sync.Mutex      // held by reload
-	graph     *topology.Graph // in use; reload changes it
+	reloading  sync.Mutex      // for reload
+	graph      *topology.Graph // in use; reload changes it
+	unreported []unreported    // changes of reloads
 }
 
 type server struct {
@@ -170,11 +171,10 @@ func (p *process) run(ctx context.Context, urls []string, ready func()) error {
 		p.log.Info("a herd of one server: the topology is a single name, without edges", "node", names[0], "HERD_TOPOLOGY", p.settings.topology)
 	}
 	epoch := uint64(time.Now().UnixNano())
-	reload := func() ([]string, error) { return p.reload(ctx) }
 	for i := range p.servers {
 		s := &p.servers[i]
 		s.bus = p.newBus(s.name, s.clients.Addr(), urls, epoch)
-		s.node = p.newNode(s.name, s.bus, epoch, source, reload)
+		s.node = p.newNode(s.name, s.bus, epoch, source, func() ([]string, error) { return p.reloadFor(ctx, s.name) })
 	}
 	limitGarbage()
 	if p.ops != nil {

@@ -17,7 +17,7 @@ type upCommand struct{}
 // Run runs all servers of the herd, with an embedded NATS server unless HERD_NATS_URL
 // is set.
 func (upCommand) Run(ctx context.Context, c console) error {
-	hangups := survive()
+	hangups := outlastTerminal()
 	s, err := loadSettings(enoughPorts, makeDirectories, opsSeedDirectory, func(c *checker, s settings) {
 		if s.graph != nil && len(s.natsURLs) > 0 {
 			c.hasSeeds(s, s.graph.Servers()...)
@@ -50,7 +50,7 @@ func (upCommand) Run(ctx context.Context, c console) error {
 	if s.name != "" {
 		p.log.Warn("HERD_NAME is ignored: up runs all servers", "HERD_NAME", s.name)
 	}
-	p.whole = true
+	p.runsAll = true
 	urls := s.natsURLs
 	if len(urls) == 0 {
 		if err := p.embedBus(); err != nil {
