@@ -207,12 +207,12 @@ func (d *toolDialer) release() {
 // explain returns what a failure to connect means.
 func (d *toolDialer) explain(err error) error {
 	switch {
+	case errors.Is(d.ctx.Err(), context.Canceled):
+		return context.Canceled
 	case d.failed != nil:
 		return d.failed
 	case d.stop == nil:
 		return err
-	case errors.Is(d.ctx.Err(), context.Canceled):
-		return context.Canceled
 	case errors.Is(err, io.EOF), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, nats.ErrNoInfoReceived):
 		return fmt.Errorf("%w (%w)", ErrHandshake, err)

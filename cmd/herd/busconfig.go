@@ -14,13 +14,13 @@ import (
 )
 
 type busConfigCommand struct {
-	Dir     string   `arg:"" optional:"" default:"keys" help:"Directory for the configuration and the keys."`
+	Dir     string   `arg:"" optional:"" default:"keys" help:"Directory for the configuration and the keys (default: keys)."`
 	Listen  string   `default:"127.0.0.1:4222" help:"Address that the broker listens on. In a cluster on one host: of the first broker; the others take the next ports."`
 	Apart   string   `help:"Also copy each server's key and each broker's configuration to a directory of its own below TARGET: TARGET/Welsh/Welsh.nk, TARGET/nats/nats.conf." placeholder:"TARGET"`
 	Monitor string   `default:"127.0.0.1:8222" help:"Address of the broker's HTTP monitoring, which is neither encrypted nor authenticated; off disables it."`
-	TLSCert string   `name:"tls-cert" help:"File with the broker's certificate."`
-	TLSKey  string   `name:"tls-key" help:"File with the key of that certificate."`
-	TLSCA   string   `name:"tls-ca" help:"File with a CA certificate. Clients must then present a certificate that it has signed."`
+	TLSCert string   `name:"tls-cert" placeholder:"FILE" help:"File with the broker's certificate."`
+	TLSKey  string   `name:"tls-key" placeholder:"FILE" help:"File with the key of that certificate."`
+	TLSCA   string   `name:"tls-ca" placeholder:"FILE" help:"File with a CA certificate. Clients must then present a certificate that it has signed."`
 	Routes  bool     `help:"Write the three configurations of a NATS cluster."`
 	Hosts   []string `help:"The three hosts of the cluster, as the brokers reach each other. Default: all brokers are on this host." placeholder:"A,B,C"`
 	Name    string   `default:"herd" help:"Name of the broker. With --routes, name of the cluster and prefix of its brokers' names: use one name per region."`

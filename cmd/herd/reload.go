@@ -72,7 +72,7 @@ func (r reloadCommand) Run(ctx context.Context, c console) error {
 		case errors.Is(o.err, bus.ErrDenied):
 			failed = append(failed, fmt.Errorf("reload %s: the broker permits this request for other servers only: %s is not in the topology of the running herd, or the broker's rules are older than it (%w)", name, name, o.err))
 		default:
-			failed = append(failed, fmt.Errorf("reload %s: %w", name, o.err))
+			failed = append(failed, fmt.Errorf("reload %s: %w", name, busHint(o.err)))
 		}
 	}
 	_, err = io.WriteString(c.Out, out.String())

@@ -16,9 +16,9 @@ import (
 )
 
 type statusCommand struct {
-	Wait     time.Duration `help:"Maximum time to wait until the herd has no problem." placeholder:"30s" xor:"wait,watch"`
+	Wait     time.Duration `help:"Maximum time to wait until the herd has no problem, for example 30s (default: no wait)." placeholder:"DURATION" xor:"wait,watch"`
 	Watch    bool          `help:"Print the status again and again, until Ctrl-C. On a terminal it stays in place." xor:"wait,watch"`
-	Interval time.Duration `default:"2s" help:"With --watch: time between two requests, 100ms at least."`
+	Interval time.Duration `placeholder:"DURATION" help:"With --watch: time between two requests, 100ms at least (default: 2s)."`
 	JSON     bool          `name:"json" help:"Print JSON; with --watch one line each time."`
 }
 
@@ -29,7 +29,15 @@ const restTime = time.Second
 func (s statusCommand) Run(ctx context.Context, c console) error {
 	settings, err := loadSettings(func(check *checker, loaded settings) {
 		check.hasSeeds(loaded, loaded.readUser())
-		if s.Interval < leastInterval {
+		if s.Wait < 0 {
+			check.fault("--wait", "%v is less than 0", s.Wait)
+		}
+		switch {
+		case s.Interval == 0:
+			s.Interval = defaultInterval
+		case !s.Watch:
+			check.fault("--interval", "requires --watch")
+		case s.Interval < leastInterval:
 			check.fault("--interval", "%v is not at least %v", s.Interval, leastInterval)
 		}
 	})
@@ -65,6 +73,8 @@ var errProblems = errors.New("status: the herd has problems")
 // busHint says what to do about an error of the bus.
 func busHint(err error) error {
 	switch {
+	case errors.Is(err, context.Canceled):
+		return errors.New("interrupted")
 	case errors.Is(err, bus.ErrDenied):
 		return fmt.Errorf("%w (set HERD_NATS_SEED to the key of an operator or a guest: …/%s or …/%s)", err,
 			keydir.SeedFile("", access.OpsUser), keydir.SeedFile("", access.GuestUser))

@@ -13,8 +13,11 @@ import (
 	"herd/node/status"
 )
 
-// leastInterval is the least interval of a watch.
-const leastInterval = 100 * time.Millisecond
+// The interval of a watch.
+const (
+	leastInterval   = 100 * time.Millisecond
+	defaultInterval = 2 * time.Second
+)
 
 // watch prints the status at an interval, until ctx ends. An error is printed like a status:
 // NATS may come back.
