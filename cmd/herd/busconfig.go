@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,6 +25,7 @@ type busConfigCommand struct {
 	Routes  bool     `help:"Write the three configurations of a NATS cluster."`
 	Hosts   []string `help:"The three hosts of the cluster, as the brokers reach each other. Default: all brokers are on this host." placeholder:"A,B,C"`
 	Name    string   `default:"herd" help:"Name of the broker. With --routes, name of the cluster and prefix of its brokers' names: use one name per region."`
+	Replace bool     `help:"Revoke the keys of servers that the topology lacks, also if most are gone."`
 	Cluster string   `default:"127.0.0.1:6222" help:"Address that a broker listens on for the other brokers; ports as for --listen."`
 }
 
@@ -44,7 +46,7 @@ func (b busConfigCommand) Run(c console) error {
 	if err != nil {
 		return usageError{err}
 	}
-	cfg := keydir.Config{Dir: b.Dir, SplitDir: b.Apart, Rules: s.accessRules(s.graph), Brokers: brokers, Command: b.commandLine(s)}
+	cfg := keydir.Config{Dir: b.Dir, SplitDir: b.Apart, Replace: b.Replace, Rules: s.accessRules(s.graph), Brokers: brokers, Command: b.commandLine(s)}
 	files, err := keydir.Write(cfg)
 	if err != nil {
 		return fmt.Errorf("bus-config: %w", err)
@@ -65,12 +67,19 @@ func (b busConfigCommand) Run(c console) error {
 // brokers checks the flags and returns the brokers that they describe.
 func (b busConfigCommand) brokers() ([]access.Broker, error) {
 	var c checker
-	c.address("--listen", b.Listen)
-	c.address("--cluster", b.Cluster)
+	c.fixedAddress("--listen", b.Listen)
+	c.fixedAddress("--cluster", b.Cluster)
 	if b.Monitor == "off" {
 		b.Monitor = ""
+	} else {
+		c.fixedAddress("--monitor", b.Monitor)
 	}
-	c.address("--monitor", b.Monitor)
+	for i, host := range b.Hosts {
+		c.host("--hosts", host)
+		if slices.Contains(b.Hosts[:i], host) {
+			c.fault("--hosts", "%s is named twice: each broker needs a host of its own", host)
+		}
+	}
 	tlsFiles := b.tls(&c)
 	if !subjectToken.MatchString(b.Name) {
 		c.fault("--name", "%q is malformed: use ASCII letters, digits, _ and -", b.Name)
@@ -156,7 +165,11 @@ func (b busConfigCommand) tls(c *checker) access.TLS {
 
 // commandLine is a shell command that writes the same configuration.
 func (b busConfigCommand) commandLine(s settings) string {
-	command := []string{"HERD_TOPOLOGY=" + shellWord(s.topology)}
+	spec, err := s.absoluteTopology()
+	if err != nil { // there is no working directory
+		spec = s.topology
+	}
+	command := []string{"HERD_TOPOLOGY=" + shellWord(spec)}
 	if s.prefix != defaultPrefix {
 		command = append(command, "HERD_PREFIX="+shellWord(string(s.prefix)))
 	}
@@ -182,11 +195,9 @@ func (b busConfigCommand) commandLine(s settings) string {
 
 // publicAddress is the address that clients of broker i use.
 func (b busConfigCommand) publicAddress(i int, broker access.Broker) string {
-	host, port := splitPort(broker.Listen)
-	if len(b.Hosts) > 0 {
-		host = b.Hosts[i]
-	} else if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
+	if len(b.Hosts) == 0 {
+		return dialable(broker.Listen)
 	}
-	return net.JoinHostPort(host, strconv.Itoa(port))
+	_, port := splitPort(broker.Listen)
+	return net.JoinHostPort(b.Hosts[i], strconv.Itoa(port))
 }

@@ -99,8 +99,8 @@ func (b busConfigCommand) clientHints(out *strings.Builder, s settings, cfg keyd
 	if err != nil {
 		return err
 	}
-	herd = append(herd, "HERD_NATS_URL="+strings.Join(urls, ","))
-	tool := []string{"nats", "--server", urls[0]}
+	herd = append(herd, "HERD_NATS_URL="+shellWord(strings.Join(urls, ",")))
+	tool := []string{"nats", "--server", shellWord(urls[0])}
 	fmt.Fprint(out, "Servers, operators (ops) and readers (guest) use their own keys; a server needs no other")
 	if b.TLSCert != "" {
 		fmt.Fprint(out, ". Put your own files in place of\nCA.pem, the CA of the broker's certificate")
@@ -131,10 +131,8 @@ func (b busConfigCommand) clientHints(out *strings.Builder, s settings, cfg keyd
 func (s settings) shellVariables() (words []string, err error) {
 	isDefault := func(v variable) bool { return v.name == "HERD_TOPOLOGY" && v.fallback == s.topology }
 	if spec := s.topology; !slices.ContainsFunc(variables(), isDefault) {
-		if strings.Contains(spec, "/") { // a file
-			if spec, err = filepath.Abs(spec); err != nil {
-				return nil, err
-			}
+		if spec, err = s.absoluteTopology(); err != nil {
+			return nil, err
 		}
 		words = append(words, "HERD_TOPOLOGY="+shellWord(spec))
 	}
@@ -142,6 +140,14 @@ func (s settings) shellVariables() (words []string, err error) {
 		words = append(words, "HERD_PREFIX="+shellWord(string(s.prefix)))
 	}
 	return words, nil
+}
+
+// absoluteTopology is HERD_TOPOLOGY for another directory.
+func (s settings) absoluteTopology() (string, error) {
+	if strings.Contains(s.topology, "/") { // a file
+		return filepath.Abs(s.topology)
+	}
+	return s.topology, nil
 }
 
 // inContainer reports whether this process runs in a container. Our image sets the

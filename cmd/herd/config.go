@@ -106,7 +106,7 @@ var subjectToken = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 func (c *checker) validate(e environment) settings {
 	s := settings{
 		topology: e.Topology, name: e.Name,
-		seed: c.seed(e.NatsSeed), creds: c.creds(e.NatsCreds), ca: e.NatsCA,
+		seed: e.NatsSeed, creds: c.creds(e.NatsCreds), ca: e.NatsCA,
 		logDir: e.LogDir, opsListen: e.OpsListen, defaultConns: os.Getenv("HERD_MAX_CONNS") == "",
 		limits: node.Limits{
 			// A record of the longest line must fit into a message of a nats-server with the
@@ -204,12 +204,15 @@ func (c *checker) isServer(what, name string, s settings) {
 	}
 }
 
-// hasSeeds checks the seeds of users, if HERD_NATS_SEED is a key directory.
+// hasSeeds checks HERD_NATS_SEED or, if it is a key directory, the seeds of users in it.
+// Commands that do not use it do not check it: bus-config creates the directory.
 func (c *checker) hasSeeds(s settings, users ...string) {
+	if info, err := os.Stat(s.seed); err != nil || !info.IsDir() {
+		c.seed(s.seed)
+		return
+	}
 	for _, user := range users {
-		if path := s.seedOf(user); path != s.seed {
-			c.seed(path)
-		}
+		c.seed(s.seedOf(user))
 	}
 }
 

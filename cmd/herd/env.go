@@ -144,7 +144,7 @@ type envCommand struct{}
 
 // Run prints the environment, even if it is invalid, and returns its faults.
 func (envCommand) Run(c console) error {
-	_, err := loadSettings()
+	_, err := loadSettings(func(c *checker, s settings) { c.hasSeeds(s) })
 	rows := [][]string{{"NAME", "DEFAULT", "VALUE", "MEANING"}}
 	for _, v := range variables() {
 		rows = append(rows, []string{v.name, orDash(v.fallback), orDash(v.display(os.Getenv(v.name))), v.meaning})
