@@ -35,7 +35,7 @@ import (
 type process struct {
 	settings settings
 	log      *slog.Logger
-	hangups  <-chan os.Signal // each makes the process reload
+	hangups  hangups
 	metrics  metrics
 	servers  []server
 	ops      net.Listener // nil if HERD_OPS_LISTEN is off
@@ -58,7 +58,7 @@ type server struct {
 // newProcess opens the client port of each server in names at the address of the same
 // index, and the operator HTTP port at opsAddress, unless that is "". It checks that
 // natsAddress, unless that is "", is free for a NATS server.
-func newProcess(s settings, c console, hangups <-chan os.Signal, names, addresses []string, opsAddress, natsAddress string) (*process, error) {
+func newProcess(s settings, c console, hangups hangups, names, addresses []string, opsAddress, natsAddress string) (*process, error) {
 	p := &process{
 		settings: s,
 		graph:    s.graph,
@@ -180,12 +180,14 @@ func (p *process) run(ctx context.Context, urls []string, ready func()) error {
 	if p.ops != nil {
 		defer p.serveOps()()
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	tasks, ctx := errgroup.WithContext(ctx)
 	for _, s := range p.servers {
 		tasks.Go(func() error { return s.node.Run(ctx, s.clients) })
 	}
 	tasks.Go(func() error {
-		p.reloadOnHangup(ctx)
+		p.handleHangups(ctx, stop)
 		return nil
 	})
 	if ready != nil {

@@ -18,21 +18,45 @@ import (
 	"herd/node/replica"
 )
 
-// outlastTerminal keeps two signals from ending the process: SIGHUP, also that of a terminal that
-// is closed, and SIGPIPE, if nobody reads its output any more. It returns the SIGHUPs.
-// Those that arrive while one is handled count as one.
-func outlastTerminal() (hangups <-chan os.Signal) {
-	signal.Ignore(syscall.SIGPIPE)
-	c := make(chan os.Signal, 1)
-	signal.Notify(c, syscall.SIGHUP)
-	return c
+// hangups are the SIGHUPs that the process gets. One means reload, or stop if the terminal is
+// gone on which the process was started.
+type hangups struct {
+	signals  <-chan os.Signal // those that arrive while one is handled count as one
+	terminal *os.File         // nil without a terminal, and under nohup
 }
 
-// reloadOnHangup reloads at each SIGHUP, until ctx ends.
-func (p *process) reloadOnHangup(ctx context.Context) {
+// catchHangups keeps two signals from ending the process at once: SIGHUP, and SIGPIPE, if
+// nobody reads its output any more.
+func catchHangups() hangups {
+	signal.Ignore(syscall.SIGPIPE)
+	var h hangups
+	if !signal.Ignored(syscall.SIGHUP) {
+		for _, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
+			if isTerminal(f) {
+				h.terminal = f
+				break
+			}
+		}
+	}
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGHUP)
+	h.signals = c
+	return h
+}
+
+// terminalGone reports whether the terminal of the process was closed.
+func (h hangups) terminalGone() bool { return h.terminal != nil && !isTerminal(h.terminal) }
+
+// handleHangups reloads at each SIGHUP, until ctx ends or the terminal is gone.
+func (p *process) handleHangups(ctx context.Context, stop func()) {
 	for {
 		select {
-		case <-p.hangups:
+		case <-p.hangups.signals:
+			if p.hangups.terminalGone() {
+				p.log.Info("stopping: the terminal was closed")
+				stop()
+				return
+			}
 			p.reloading.Lock()
 			p.reload(ctx) // which logs its outcome
 			p.reloading.Unlock()

@@ -17,7 +17,7 @@ type upCommand struct{}
 // Run runs all servers of the herd, with an embedded NATS server unless HERD_NATS_URL
 // is set.
 func (upCommand) Run(ctx context.Context, c console) error {
-	hangups := outlastTerminal()
+	hangups := catchHangups()
 	s, err := loadSettings(enoughPorts, makeDirectories, opsSeedDirectory, func(c *checker, s settings) {
 		var users []string
 		if s.graph != nil && len(s.natsURLs) > 0 {
