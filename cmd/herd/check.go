@@ -32,16 +32,21 @@ func (c *checker) fault(name, format string, args ...any) {
 
 // faultEach adds every fault of a joined error.
 func (c *checker) faultEach(name string, err error) {
+	for _, one := range unjoin(err) {
+		c.fault(name, "%w", one)
+	}
+}
+
+// unjoin returns the errors that were joined; none for nil.
+func unjoin(err error) []error {
 	var joined interface{ Unwrap() []error }
 	switch {
 	case err == nil:
+		return nil
 	case errors.As(err, &joined):
-		for _, one := range joined.Unwrap() {
-			c.fault(name, "%w", one)
-		}
-	default:
-		c.fault(name, "%w", err)
+		return joined.Unwrap()
 	}
+	return []error{err}
 }
 
 func (c *checker) number(name, value string, least, most int) int {

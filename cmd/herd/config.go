@@ -200,7 +200,7 @@ func (c *checker) journal(mode, dir string) (journalMode, string) {
 // isServer checks that name is in the topology.
 func (c *checker) isServer(what, name string, s settings) {
 	if s.graph != nil && s.graph.Index(name) < 0 {
-		c.fault(what, "%q is not a server of topology %s, which has %s", name, s.topology, strings.Join(s.graph.Servers(), ", "))
+		c.fault(what, "%q is not a server of topology %s, which has %s%s", name, s.topology, strings.Join(s.graph.Servers(), ", "), suggest(name, s.graph.Servers()))
 	}
 }
 

@@ -203,7 +203,7 @@ func TestLoadHere(t *testing.T) {
 	}
 	for _, plot := range []string{t.TempDir(), t.TempDir() + "/none/load.svg"} {
 		bad := start(t, env, "load", "--plot", plot)
-		if got := bad.status(); got != exitUsage || !strings.Contains(bad.stderr.String(), "load: --plot: ") {
+		if got := bad.status(); got != exitUsage || !strings.Contains(bad.stderr.String(), "herd: --plot: ") {
 			t.Errorf("--plot %s: exit status %d, %s", plot, got, bad.stderr.String())
 		}
 	}
