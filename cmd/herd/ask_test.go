@@ -220,6 +220,11 @@ func TestAskWhere(t *testing.T) {
 		{nil, []string{"WHATSAT", "kiwi", "10", "2"}, exitUsage, "put it in quotes, as in 'WHATSAT kiwi 10 2'"},
 		{nil, []string{"Welsh", "IAMAT", "kiwi"}, exitUsage, "put it in quotes"},
 		{nil, []string{"--timeout", "0s", "a b"}, exitUsage, "--timeout: 0s is not more than 0"},
+		{nil, []string{"hello"}, exitUsage, "a line of one word needs a server before it: herd ask Goloman hello\n"},
+		{nil, []string{"it's"}, exitUsage, `herd ask Goloman 'it'\''s'` + "\n"},
+		{nil, []string{"welsh", "a b"}, exitUsage, "(did you mean Welsh?)\nask: give a server, or its address"},
+		{[]string{"HERD_LISTN=1"}, []string{free, "a b"}, exitUsage, "HERD_LISTN is not a known variable"},
+		{[]string{"HERD_LISTEN=" + free}, []string{"--", "Goloman", "-x"}, exitFailure, "no server listens at " + free},
 		{nil, []string{"127.0.0.1:x", "a b"}, exitUsage, `"127.0.0.1:x" is not an address`},
 		{nil, []string{"--ca", filepath.Join(t.TempDir(), "none"), "a b"}, exitUsage, "no such file"},
 	} {

@@ -624,3 +624,27 @@ func must[T any](v T, err error) T {
 	}
 	return v
 }
+
+// TestInterruptedStart: a load that is interrupted before it begins reports what was configured,
+// and no null in place of a list.
+func TestInterruptedStart(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	cfg := small("127.0.0.1:1")
+	report, err := Run(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(&report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`"servers":[]`, `"interrupted":true`, `"addresses":["127.0.0.1:1"]`, fmt.Sprintf(`"connections":%d,"pipeline":%d,"clients":%d`, cfg.Connections, cfg.Pipeline, cfg.Clients),
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("%s has no %s", text, want)
+		}
+	}
+}

@@ -165,7 +165,7 @@ func (r *Report) Text() string {
 		}
 		line("latency     p50 %v, p99 %v, p99.9 %v, max %v, %s", Short(h.Quantile(.5)), Short(h.Quantile(.99)), Short(h.Quantile(.999)), Short(h.Max()), from)
 	}
-	if c := r.Check; c != nil && c.Servers > 0 {
+	if c := r.Check; c != nil && c.Servers > 0 && c.Of > 0 {
 		which := "all"
 		if c.Records < c.Of {
 			which = "a sample of"
@@ -290,7 +290,7 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 		OK: r.Fault() == nil, Interrupted: r.Interrupted, Addresses: r.Addresses, Connections: r.Connections, Pipeline: r.Pipeline,
 		Clients: r.Clients, Rate: r.Rate, Commands: r.Commands, Updates: r.Updates, Replies: r.Replies, Wrong: r.Wrong,
 		Unanswered: r.Unanswered, Unsent: r.Unsent, Seconds: r.Elapsed.Seconds(), Answered: r.Answered(),
-		WrongExamples: r.WrongSome, Failures: r.Failures, Errors: r.Errors,
+		Servers: []server{}, WrongExamples: r.WrongSome, Failures: r.Failures, Errors: r.Errors,
 	}
 	if rate := r.Replicated(); rate > 0 {
 		out.Replicated = &rate
