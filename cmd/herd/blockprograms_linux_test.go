@@ -87,7 +87,6 @@ func newReader(t *testing.T) *reader {
 		}
 	}
 	r.env = append(r.env, "PATH="+r.bin+":"+os.Getenv("PATH"))
-	t.Cleanup(r.stopAll)
 	return r
 }
 

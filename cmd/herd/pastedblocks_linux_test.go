@@ -87,6 +87,7 @@ func TestPastedBlocks(t *testing.T) {
 			t.Run(strings.ReplaceAll(page.path, "/", "-"), func(t *testing.T) {
 				t.Parallel()
 				r := newReader(t)
+				defer r.stopAll() // before a cleanup closes the terminals
 				r.read(page)
 				if len(r.skipped) > 0 {
 					t.Skip("skipped: " + strings.Join(r.skipped, "; "))
