@@ -158,7 +158,7 @@ func TestEvents(t *testing.T) {
 	awaitEvent("A.stop", "stopping")
 	awaitEvent("B.down.A", "A is down: it stopped; 0 records are queued for it")
 	serve("A")
-	awaitEvent("A.repair.B", `compared with B because it came up: received 1 lines, 1 of them news; \d+ bytes in \d+m?s`)
+	awaitEvent("A.repair.B", `compared with B because it came up: received 1 line, 1 of them news; \d+ bytes in \d+m?s`)
 
 	// From here on the test publishes messages of B, which keys would prevent.
 	nc, err := nats.Connect(open.URL())

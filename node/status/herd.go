@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"herd/bus/plural"
 )
 
 // Herd is the state of all servers of a herd, and what is wrong with it.
@@ -159,7 +161,7 @@ func (h Herd) findProblems() (problems []string) {
 				problem("%s is not in step with %s: %s", s.Server, e.Peer, e.state())
 			}
 			if e.Unsendable > 0 {
-				problem("%s cannot send %s to %s: larger than NATS's max_payload, raise it", s.Server, count(e.Unsendable, "record"), e.Peer)
+				problem("%s cannot send %s to %s: larger than NATS's max_payload, raise it", s.Server, plural.Count(e.Unsendable, "record"), e.Peer)
 			}
 		}
 	}
@@ -209,11 +211,4 @@ func (h Herd) parts() (parts []string) {
 	}
 	slices.Sort(parts)
 	return parts
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"herd/bus/plural"
 )
 
 // Text formats the herd as a table, followed by problems and a summary.
@@ -49,7 +51,7 @@ func (h Herd) Text() string {
 	case Unknown:
 		maps = "not known whether maps are equal"
 	}
-	fmt.Fprintf(&b, "%d of %d servers, %s, %s\n", len(h.Servers), len(h.Servers)+len(h.Missing), steps, maps)
+	fmt.Fprintf(&b, "%s, %s, %s\n", plural.Of(len(h.Servers), len(h.Servers)+len(h.Missing), "server"), steps, maps)
 	return b.String()
 }
 
