@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"herd/bus/plural"
 )
@@ -14,11 +13,13 @@ import (
 func (g *Graph) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %s\n", plural.Count(len(g.servers), "server"), plural.Count(len(g.edges), "edge"))
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	width := 0
 	for _, s := range g.servers {
-		fmt.Fprintf(w, "%s\t%s\n", s, strings.Join(g.Neighbours(s), " "))
+		width = max(width, len(s))
 	}
-	w.Flush()
+	for _, s := range g.servers {
+		b.WriteString(strings.TrimRight(fmt.Sprintf("%-*s  %s", width, s, strings.Join(g.Neighbours(s), " ")), " ") + "\n")
+	}
 	return b.String()
 }
 
