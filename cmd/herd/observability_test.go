@@ -181,7 +181,7 @@ func TestEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	publish("herd.edge.B.A", "junk", nil)
-	awaitEvent("A.mismatch.B", `dropped 1 malformed lines from B, the last: "junk"`)
+	awaitEvent("A.mismatch.B", `dropped 1 malformed line from B, the last: "junk"`)
 	publish("herd.edge.B.A", record, nats.Header{"Nats-Sequence": {"1"}})
 	awaitEvent("A.denied.B", `denied: dropped a message on "herd.edge.B.A": its header Nats-Sequence shows that a broker made it`)
 	ahead := fmt.Sprintf("clock=%d.000000000", time.Now().Unix()+100)
