@@ -19,6 +19,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"herd/bus/plural"
 	"herd/bus/printable"
 )
 
@@ -241,7 +242,8 @@ func (a askCommand) converse(ctx context.Context, conn halfCloser, input io.Read
 }
 
 func (v *conversation) missing(answered uint64) string {
-	return fmt.Sprintf("%d of %d lines have no complete reply", v.sent.Load()-answered, v.sent.Load())
+	sent := v.sent.Load()
+	return fmt.Sprintf("%s %s no complete reply", plural.Of(sent-answered, sent, "line"), plural.Form(sent-answered, "has", "have"))
 }
 
 // send sends the lines of input, and then closes the sending side of the connection. It

@@ -174,12 +174,12 @@ func TestAskIncomplete(t *testing.T) {
 			r.ReadString('\n')
 			io.WriteString(c, "? a b\n")
 			io.Copy(io.Discard, r) // otherwise the reply may be lost by a reset
-		}, "? a b\n", "the server closed the connection: 1 of 2 lines have no complete reply"},
+		}, "? a b\n", "the server closed the connection: 1 of 2 lines has no complete reply"},
 		"within the places": {func(c net.Conn, r *bufio.Reader) {
 			r.ReadString('\n')
 			io.WriteString(c, "? a b\nAT x\n{\n}\n")
 			io.Copy(io.Discard, r)
-		}, "? a b\nAT x\n{\n}\n", "1 of 2 lines have no complete reply"},
+		}, "? a b\nAT x\n{\n}\n", "1 of 2 lines has no complete reply"},
 	} {
 		script <- tt.serve
 		status, stdout, stderr := ask(t, nil, "", ln.Addr().String(), "a b", "WHATSAT kiwi 1 1")
@@ -194,7 +194,7 @@ func TestAskIncomplete(t *testing.T) {
 	}
 	status, stdout, stderr := ask(t, nil, "", "--timeout", "300ms", ln.Addr().String(), "a b", "WHATSAT kiwi 1 1")
 	close(done)
-	if status != exitFailure || stdout != "? a b\n" || !strings.Contains(stderr, "no reply within 300ms: 1 of 2 lines have no complete reply") {
+	if status != exitFailure || stdout != "? a b\n" || !strings.Contains(stderr, "no reply within 300ms: 1 of 2 lines has no complete reply") {
 		t.Errorf("silent: exit status %d, %q, %q", status, stdout, stderr)
 	}
 }

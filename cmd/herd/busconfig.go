@@ -12,6 +12,7 @@ import (
 
 	"herd/bus/access"
 	"herd/bus/access/keydir"
+	"herd/bus/plural"
 )
 
 type busConfigCommand struct {
@@ -88,7 +89,7 @@ func (b busConfigCommand) brokers() ([]access.Broker, error) {
 	case len(b.Hosts) > 0 && !b.Routes:
 		c.fault("--hosts", "requires --routes")
 	case len(b.Hosts) > 0 && len(b.Hosts) != clusterSize:
-		c.fault("--hosts", "a cluster has %d brokers, but %d hosts are named", clusterSize, len(b.Hosts))
+		c.fault("--hosts", "a cluster has %d brokers, but %s named", clusterSize, plural.Count(len(b.Hosts), "host")+plural.Form(len(b.Hosts), " is", " are"))
 	case len(b.Hosts) > 0 && (loopback(b.Listen) || loopback(b.Cluster)):
 		c.fault("--hosts", "brokers on different hosts cannot connect to each other on loopback: set --listen and --cluster, for example to 0.0.0.0:4222 and 0.0.0.0:6222")
 	}

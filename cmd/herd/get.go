@@ -13,6 +13,7 @@ import (
 
 	"herd/bus"
 	"herd/bus/natsbus"
+	"herd/bus/plural"
 	"herd/bus/printable"
 	"herd/node/status"
 	"herd/node/wire"
@@ -189,7 +190,7 @@ func (a clientRecords) text() string {
 		rows = append(rows, row)
 	}
 	b.WriteString(formatTable(rows, 0))
-	fmt.Fprintf(&b, "\n%d of %d servers replied: %s\n", replied, len(a.servers), a.verdict)
+	fmt.Fprintf(&b, "\n%s replied: %s\n", plural.Of(replied, len(a.servers), "server"), a.verdict)
 	return b.String()
 }
 

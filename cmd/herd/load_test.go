@@ -93,7 +93,7 @@ func TestLoadRefused(t *testing.T) {
 		"--count: 0 is not between 1 and":                    {"--count=0"},
 		"--connections: 0 is not between 1 and":              {"--connections=0"},
 		"--pipeline: 0 is not between 1 and":                 {"--pipeline=0"},
-		"--clients: 1 are too few for 8 connections":         {"--clients=1"},
+		"--clients: 1 is too few for 8 connections":          {"--clients=1"},
 		"--duration: 0s is not between 1ms and":              {"--duration=0s"},
 		"--patience: 0s is not between 1ms and":              {"--patience=0s"},
 		"--settle: -1s is not between 0s and":                {"--settle=-1s"},

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"herd/bus/plural"
 	"herd/bus/printable"
 	"herd/node/status"
 )
@@ -145,7 +146,7 @@ func fitScreen(lines []string, width, height int) []string {
 	used := 0
 	for i, line := range lines {
 		if used += rows(line); used > height-2 {
-			return append(lines[:i:i], fmt.Sprintf("… %d more lines: the terminal is too small", len(lines)-i))
+			return append(lines[:i:i], fmt.Sprintf("… %s: the terminal is too small", plural.Count(len(lines)-i, "more line")))
 		}
 	}
 	return lines

@@ -141,7 +141,7 @@ func TestStatusWatch(t *testing.T) {
 	plain.stdout.await(t, `^`+block+`\n`+block)
 	lines.stdout.await(t, `^\{"time":"[^"]+","herd":\{"servers":\[\{"server":"A",.*\}\n\{"time":.*\}\n`)
 	screen.stdout.await(t, `^\x1b\[\?25l\x1b\[2J\x1b\[H\S+ \S+  every 100ms, Ctrl-C ends\x1b\[K\r\n\x1b\[K\r\nSERVER(?s:.*)equal\x1b\[K\r\n\x1b\[J\x1b\[H\d(?s:.*)equal\x1b\[K\r\n\x1b\[J`)
-	small.stdout.await(t, `… \d more lines: the terminal is too small\x1b\[K\r\n\x1b\[J`)
+	small.stdout.await(t, `… \d more lines?: the terminal is too small\x1b\[K\r\n\x1b\[J`)
 	h.stop()
 	plain.stdout.await(t, `Ctrl-C ends\n\n.*connection refused \(is the herd running`)
 	lines.stdout.await(t, `\{"time":"[^"]+","error":".*connection refused`)

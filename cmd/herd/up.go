@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"herd/bus"
+	"herd/bus/plural"
 	"herd/cmd/internal/logwriter"
 )
 
@@ -128,12 +129,8 @@ func (p *process) notReady() string {
 	if errors.Is(first, bus.ErrDenied) && p.embedded == nil && !p.settings.authenticates() {
 		line += "; no key is set: see HERD_NATS_SEED"
 	}
-	switch others {
-	case 0:
-	case 1:
-		line += " (nor is 1 other server)"
-	default:
-		line += fmt.Sprintf(" (nor are %d other servers)", others)
+	if others > 0 {
+		line += fmt.Sprintf(" (nor %s %s)", plural.Form(others, "is", "are"), plural.Count(others, "other server"))
 	}
 	return line + "\n"
 }

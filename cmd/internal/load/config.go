@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"time"
+
+	"herd/bus/plural"
 )
 
 // Config describes a load. Fields marked "required" must not be zero.
@@ -85,7 +87,7 @@ func (c Config) Validate() error {
 	within("count", c.Count, 1, MaxCount)
 	within("check", c.Check, 0, MaxClients)
 	if c.Clients < c.Connections && c.Clients >= 1 {
-		fault("clients", "%d are too few for %d connections: each needs its own client", c.Clients, c.Connections)
+		fault("clients", "%d %s too few for %d connections: each needs its own client", c.Clients, plural.Form(c.Clients, "is", "are"), c.Connections)
 	}
 	if !(c.Rate >= 0 && c.Rate <= MaxRate) { // false for NaN
 		fault("rate", "%v is not between 0 and %d per second", c.Rate, MaxRate)

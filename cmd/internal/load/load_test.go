@@ -431,16 +431,15 @@ func TestCoordinatedOmission(t *testing.T) {
 // TestUnsent: what a server has no room for is counted when the time is over.
 func TestUnsent(t *testing.T) {
 	t.Parallel()
-	stalled := make(chan struct{})
+	const duration = 200 * time.Millisecond
 	h := &herd{lie: func(n int, _, reply string) (string, bool) {
 		if n == 2 {
-			<-stalled
+			time.Sleep(2 * duration) // beyond the end of the load, which has begun
 		}
 		return reply, true
 	}}
 	cfg := small(h.listen(t, "A")...)
-	cfg.Rate, cfg.Count, cfg.Pipeline, cfg.Duration = 1000, MaxCount, 1, 200*time.Millisecond
-	time.AfterFunc(2*cfg.Duration, func() { close(stalled) })
+	cfg.Rate, cfg.Count, cfg.Pipeline, cfg.Duration = 1000, MaxCount, 1, duration
 	r := mustRun(t, cfg)
 	if r.Fault() != nil || r.Commands != 2 || r.Unsent < 150 || !strings.Contains(r.Text(), "did not keep up") {
 		t.Errorf("%d sent, %d not\n%s", r.Commands, r.Unsent, r.Text())
