@@ -29,6 +29,27 @@ func TestToolchain(t *testing.T) {
 	}
 }
 
+// TestNotices checks that each image has the licence of herd and its notices, and that they are in
+// the build context.
+func TestNotices(t *testing.T) {
+	const files = "LICENSE NOTICE THIRD_PARTY_NOTICES.md"
+	included := strings.Fields(string(read(t, "../.dockerignore")))
+	for _, file := range strings.Fields(files) {
+		if !slices.Contains(included, "!"+file) {
+			t.Errorf(".dockerignore excludes %s", file)
+		}
+	}
+	copies := regexp.MustCompile(`(?m)^COPY ` + files + ` /licences/(herd/)?$`)
+	stages := regexp.MustCompile(`(?m)^FROM \S+ AS (\w+)$`)
+	text := string(read(t, "Dockerfile"))
+	names := stages.FindAllStringSubmatch(text, -1)
+	for i, stage := range stages.Split(text, -1)[1:] {
+		if name := names[i][1]; name != "build" && name != "monitoring" && !copies.MatchString(stage) {
+			t.Errorf("the image %s has no copy of %s", name, files)
+		}
+	}
+}
+
 // TestBuildContext checks that .dockerignore lets all packages into the build context.
 func TestBuildContext(t *testing.T) {
 	included := strings.Fields(string(read(t, "../.dockerignore")))

@@ -44,6 +44,10 @@ func TestStack(t *testing.T) {
 	step("up", func(t *testing.T) {
 		h.compose(t, "up", "-d")
 		h.awaitHealthy(t, time.Minute, everything...)
+		checked, making := h.inspect(t, "settings").State.FinishedAt, h.inspect(t, "keys").State.StartedAt
+		if checked.After(making) {
+			t.Errorf("settings exited at %v, keys started at %v, want this order", checked, making)
+		}
 		made, broker := h.inspect(t, "keys").State.FinishedAt, h.inspect(t, "nats").State.StartedAt
 		for _, server := range h.servers {
 			if started := h.inspect(t, server).State.StartedAt; made.After(broker) || broker.After(started) {
@@ -52,7 +56,7 @@ func TestStack(t *testing.T) {
 		}
 	})
 	step("hardened", func(t *testing.T) {
-		for _, service := range append([]string{"keys"}, everything...) {
+		for _, service := range append([]string{"settings", "keys"}, everything...) {
 			h.checkHardened(t, service)
 		}
 		if internal := docker(t, "network", "inspect", "--format", "{{.Internal}}", h.project+"_bus"); internal != "true" {
@@ -245,7 +249,7 @@ func (s *stack) checkHardened(t *testing.T, service string) {
 	must(slices.Contains(c.HostConfig.SecurityOpt, "no-new-privileges:true"), "security options %v", c.HostConfig.SecurityOpt)
 	must(c.HostConfig.Memory > 0 && c.HostConfig.PidsLimit > 0, "limits of %d bytes of memory and %d threads", c.HostConfig.Memory, c.HostConfig.PidsLimit)
 	must(c.HostConfig.LogConfig.Config["max-size"] != "", "no limit on the size of its log")
-	if service == "keys" {
+	if service == "settings" || service == "keys" {
 		must(c.State.Status == "exited" && c.State.ExitCode == 0, "state %s, exit status %d", c.State.Status, c.State.ExitCode)
 	} else {
 		must(c.HostConfig.RestartPolicy.Name == "unless-stopped", "restart policy %q", c.HostConfig.RestartPolicy.Name)
@@ -265,6 +269,9 @@ func (s *stack) checkHardened(t *testing.T, service string) {
 	}
 	key := "key-" + service + " on /key, writable false"
 	switch service {
+	case "settings":
+		expect("networks", networks, "none")
+		expect("volumes", mounts, "files on /files, writable false")
 	case "keys":
 		expect("networks", networks, "none")
 	case "nats":

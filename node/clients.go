@@ -13,6 +13,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"herd/bus/plural"
 )
 
 const (
@@ -137,7 +139,7 @@ func (n *Node) serve(ctx context.Context, ln net.Listener) error {
 	var pause time.Duration
 	for {
 		for !n.clients.hasFile() && ctx.Err() == nil { // the kernel lets clients wait
-			short.note(fmt.Errorf("too many open files: there is room for %d client connections", n.clients.limits.Files))
+			short.note(fmt.Errorf("too many open files: there is room for %s", plural.Count(n.clients.limits.Files, "client connection")))
 			select {
 			case <-n.clients.closed:
 			case <-ctx.Done():

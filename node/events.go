@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"herd/bus"
+	"herd/bus/plural"
 	"herd/bus/printable"
 	"herd/bus/ratenote"
 	"herd/node/replica"
@@ -141,7 +142,7 @@ func (n *Node) reportRepeated() {
 	now := time.Now()
 	for _, r := range n.events.malformed.Due(now) {
 		n.emit([]replica.Event{{Kind: replica.Mismatch, Peer: r.Key, Text: fmt.Sprintf(
-			"dropped %d malformed lines from %s, the last: %s", r.Count, r.Key, r.Text)}})
+			"dropped %s from %s, the last: %s", plural.Count(r.Count, "malformed line"), r.Key, r.Text)}})
 	}
 	for _, r := range n.events.tooLarge.Due(now) {
 		n.log.Error("records not sent: they are larger than NATS's max_payload", "records", r.Count)

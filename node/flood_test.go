@@ -472,7 +472,7 @@ func TestRecordTooLarge(t *testing.T) {
 		if got := h.record("B", "kiwi"); got != "?" {
 			t.Errorf("B has %q, although the bus refused it", got)
 		}
-		if err := h.servers["A"].stop(); err == nil || !strings.Contains(err.Error(), "1 records were too large for the bus") {
+		if err := h.servers["A"].stop(); err == nil || !strings.Contains(err.Error(), "1 record was too large for the bus") {
 			t.Errorf("Run = %v, want an error with the number of records", err)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"herd/bus/batch"
+	"herd/bus/plural"
 	"herd/node/replica"
 	"herd/node/store"
 )
@@ -82,7 +83,7 @@ func (n *Node) replayJournal() error {
 		return fmt.Errorf("journal: %w", err)
 	}
 	if malformed > 0 {
-		damage = append(damage, fmt.Sprintf("%d of %d lines are malformed", malformed, lines))
+		damage = append(damage, fmt.Sprintf("%s %s malformed", plural.Of(malformed, lines, "line"), plural.Form(malformed, "is", "are")))
 	}
 	for _, d := range damage {
 		n.log.Error("journal damaged", "text", d)
@@ -156,7 +157,7 @@ func (n *Node) runJournal(ctx context.Context) error {
 	case <-timer.C:
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		return fmt.Errorf("journal: %d records are not in it: the disk does not answer", n.replica.Unjournalled())
+		return unsavedError(n.replica.Unjournalled(), errors.New("the disk does not answer"))
 	}
 }
 
@@ -380,8 +381,13 @@ func (n *Node) closeJournal() error {
 	}
 	if err != nil {
 		n.mu.Lock()
-		err = fmt.Errorf("journal: %d records are not in it: %w", n.replica.Unjournalled(), err)
+		err = unsavedError(n.replica.Unjournalled(), err)
 		n.mu.Unlock()
 	}
 	return errors.Join(err, n.journal.journal.Close())
+}
+
+// unsavedError is the error of a stop with records that are not in the journal.
+func unsavedError(records int, err error) error {
+	return fmt.Errorf("journal: %s %s not in it: %w", plural.Count(records, "record"), plural.Form(records, "is", "are"), err)
 }

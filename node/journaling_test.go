@@ -295,7 +295,7 @@ func TestStopWithFailingJournal(t *testing.T) {
 		settle()
 		began := time.Now()
 		err := h.servers["Solo"].stop()
-		if err == nil || !strings.Contains(err.Error(), "1 records are not in it") {
+		if err == nil || !strings.Contains(err.Error(), "1 record is not in it") {
 			t.Errorf("Run = %v, want an error with the number of records", err)
 		}
 		if took := time.Since(began); took > stopTimeout {
@@ -573,7 +573,7 @@ func TestHungJournal(t *testing.T) {
 		settle()
 		began := time.Now()
 		err := h.servers["Solo"].stop()
-		if err == nil || !strings.Contains(err.Error(), "1 records are not in it: the disk does not answer") {
+		if err == nil || !strings.Contains(err.Error(), "1 record is not in it: the disk does not answer") {
 			t.Errorf("Run = %v, want an error with the number of records", err)
 		}
 		if took := time.Since(began); took > stopTimeout+closeTimeout {

@@ -23,7 +23,7 @@ func TestQuarantine(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		edges := a.Status().Edges
-		if edges[0].Up || !strings.HasPrefix(edges[0].Problem, "B is in quarantine for 30s because it broke the protocol: a frame had 1 malformed lines") {
+		if edges[0].Up || !strings.HasPrefix(edges[0].Problem, "B is in quarantine for 30s because it broke the protocol: a frame had 1 malformed line") {
 			t.Errorf("the edge to B is %+v", edges[0])
 		}
 		if err := a.Ready(); err != nil {

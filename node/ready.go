@@ -161,6 +161,9 @@ func (e fullError) Error() string  { return string(e) }
 // notInStep names the neighbours that a server is not in step with that is not ready yet.
 // The lock is held.
 func (n *Node) notInStep() error {
+	if n.bus == neverConnected {
+		return errors.New("not connected to NATS yet")
+	}
 	var with []string
 	for _, i := range n.edgeInfos(time.Now()) {
 		if i.Up && !i.InStep {

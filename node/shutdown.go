@@ -6,6 +6,7 @@ import (
 	"net"
 	"time"
 
+	"herd/bus/plural"
 	"herd/node/replica"
 	"herd/node/wire"
 )
@@ -93,19 +94,19 @@ func (n *Node) handOver(ctx context.Context) error {
 		switch {
 		case sent && unconfirmed == 0:
 			if tooLarge > 0 {
-				return fmt.Errorf("%d records were too large for the bus", tooLarge)
+				return fmt.Errorf("%s %s too large for the bus", plural.Count(tooLarge, "record"), plural.Form(tooLarge, "was", "were"))
 			}
 			if kept > 0 && refused != nil { // they will not be there when it comes back, either
-				return fmt.Errorf("%d records were not handed over: %w", kept, refused)
+				return fmt.Errorf("%s %s not handed over: %w", plural.Count(kept, "record"), plural.Form(kept, "was", "were"), refused)
 			}
 			if kept > 0 {
 				n.log.Warn("records not handed over: the neighbours that need them are down, or their maps are full", "records", kept)
 			}
 			return nil
 		case ctx.Err() != nil && sent:
-			return fmt.Errorf("%d neighbours have not confirmed all records within %v", unconfirmed, stopTimeout)
+			return fmt.Errorf("%s %s not confirmed all records within %v", plural.Count(unconfirmed, "neighbour"), plural.Form(unconfirmed, "has", "have"), stopTimeout)
 		case ctx.Err() != nil:
-			return fmt.Errorf("%d records were not sent within %v", unsent, stopTimeout)
+			return fmt.Errorf("%s %s not sent within %v", plural.Count(unsent, "record"), plural.Form(unsent, "was", "were"), stopTimeout)
 		case progress: // a backlog: go on
 			continue
 		}

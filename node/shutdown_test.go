@@ -61,7 +61,7 @@ func TestStopUnconfirmed(t *testing.T) {
 		h.dial("A").ask("IAMAT kiwi +1+1 1")
 		began := time.Now()
 		err := h.servers["A"].stop()
-		if err == nil || !strings.Contains(err.Error(), "1 records were not sent within 8s") {
+		if err == nil || !strings.Contains(err.Error(), "1 record was not sent within 8s") {
 			t.Errorf("Run = %v, want an error with the number of records", err)
 		}
 		if took := time.Since(began); took != stopTimeout {

@@ -141,7 +141,7 @@ func TestStopOfRefused(t *testing.T) {
 		if err := h.servers["A"].node.Ready(); err == nil || err.Error() != want {
 			t.Errorf("Ready = %v, want %s", err, want)
 		}
-		if err := h.servers["A"].stop(); err == nil || !strings.Contains(err.Error(), "1 records were not handed over: B does not list an edge with us") {
+		if err := h.servers["A"].stop(); err == nil || !strings.Contains(err.Error(), "1 record was not handed over: B does not list an edge with us") {
 			t.Errorf("Run = %v, want an error that names the record", err)
 		}
 	})

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"herd/bus/plural"
 )
 
 // Budget limits the requests to a source per day. A request counts when it is sent, whether it succeeds or not.
@@ -42,7 +44,7 @@ func (b *Budget) spend() error {
 	if b.used >= b.limit {
 		return &Error{
 			Status:     StatusOverQueryLimit,
-			Message:    fmt.Sprintf("the daily budget of %d requests to the places source is used up", b.limit),
+			Message:    fmt.Sprintf("the daily budget of %s to the places source is used up", plural.Count(b.limit, "request")),
 			RetryAfter: b.resetAt.Sub(now),
 		}
 	}

@@ -137,7 +137,7 @@ func (c *conf) cluster(b Broker) {
 		c.line("routes: [")
 		c.indented(func() {
 			for _, other := range b.Cluster.Others {
-				c.line(`"nats://%s:%s@%s"`, b.Cluster.User, b.Cluster.Password, other)
+				c.line("%q", fmt.Sprintf("nats://%s:%s@%s", b.Cluster.User, b.Cluster.Password, other))
 			}
 		})
 		c.line("]")

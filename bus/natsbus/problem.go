@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"herd/bus"
+	"herd/bus/plural"
 )
 
 // minPayload is the least max_payload of a broker with which a server can do all its work.
@@ -219,7 +220,7 @@ func (b *Bus) Problem() error {
 	case len(subscribed) > 0:
 		return noPermission(fmt.Sprintf("NATS broker %s refuses %d of this server's subscriptions, such as %s: %s", p.broker, len(subscribed), slices.Min(subscribed), hint))
 	case len(published) > 0:
-		return noPermission(fmt.Sprintf("NATS broker %s refuses what this server publishes on %d subjects, such as %s: %s", p.broker, len(published), slices.Min(published), hint))
+		return noPermission(fmt.Sprintf("NATS broker %s refuses what this server publishes on %s, such as %s: %s", p.broker, plural.Count(len(published), "subject"), slices.Min(published), hint))
 	case p.noHeaders:
 		return fmt.Errorf("NATS broker %s has no support for message headers: %s", p.broker, headersHint)
 	case p.maxPayload > 0 && p.maxPayload < minPayload:

@@ -231,7 +231,7 @@ func TestProblemDenied(t *testing.T) {
 		publish, subscribe *server.SubjectPermission
 		want               string
 	}{
-		{&server.SubjectPermission{Deny: []string{"herd.beat.A.B", "herd.beat.A.Stranger"}}, nil, "refuses what this server publishes on 1 subjects, such as herd.beat.A.B"},
+		{&server.SubjectPermission{Deny: []string{"herd.beat.A.B", "herd.beat.A.Stranger"}}, nil, "refuses what this server publishes on 1 subject, such as herd.beat.A.B"},
 		{nil, nil, ""},
 		{nil, &server.SubjectPermission{Deny: []string{"herd.edge.B.A"}}, "refuses 1 of this server's subscriptions, such as herd.edge.B.A"},
 		{nil, &server.SubjectPermission{Allow: []string{"herd.edge.B.A", "herd.beat.B.A", "herd.sync.B.A", "_INBOX.A.>", "herd.name.A", "$SRV.>"}}, ""}, // by an older version

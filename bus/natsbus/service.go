@@ -3,6 +3,7 @@ package natsbus
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -26,7 +27,14 @@ type Service struct {
 // ServerHeader is the header of an answer that names the server which gave it.
 const ServerHeader = "Herd-Server"
 
-const serviceVersion = "0.1.0"
+// serviceVersion is the version of the service, from that of the program's main module. Micro
+// services need a semantic one: without a release it is 0.0.0.
+func serviceVersion(main string) string {
+	if version, ok := strings.CutPrefix(main, "v"); ok {
+		return version
+	}
+	return "0.0.0"
+}
 
 // codes are the codes of the errors that have one.
 var codes = []struct {
@@ -55,8 +63,12 @@ const (
 // addService adds the service to the connection, with which it ends.
 func (c *connection) addService() (err error) {
 	service := c.cfg.Service
+	main := ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		main = info.Main.Version
+	}
 	c.service, err = micro.AddService(c.nc, micro.Config{
-		Name: string(c.cfg.Prefix), Version: serviceVersion, QueueGroupDisabled: true,
+		Name: string(c.cfg.Prefix), Version: serviceVersion(main), QueueGroupDisabled: true,
 		Description: service.Description, Metadata: service.Metadata,
 	})
 	if err != nil {

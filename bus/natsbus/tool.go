@@ -6,10 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -191,29 +194,57 @@ func connectTool(ctx context.Context, cfg Config, handlers ...nats.Option) (*nat
 		nc, err := open(u.String(), slices.Concat(handlers, attempt{url: u.String(), patience: patience}.options(), id.options, []nats.Option{
 			nats.SetCustomDialer(dialer), nats.SkipHostLookup(), nats.NoReconnect(),
 		}))
+		dialer.release()
 		if err == nil {
 			return nc, nil
 		}
-		if dialer.failed != nil {
-			err = dialer.failed
-		}
-		failures = append(failures, err)
+		failures = append(failures, dialer.explain(err))
 	}
 	return nil, askError(cfg, errors.Join(failures...))
 }
 
-// toolDialer dials until ctx ends.
+// ErrHandshake is the error of a tool that has connected to something that does not greet it
+// as a NATS server does.
+var ErrHandshake = errors.New("connected, but no NATS server replied")
+
+// toolDialer dials until ctx ends. The end of ctx closes the connection, unless release was
+// called: the handshake of NATS does not know ctx.
 type toolDialer struct {
 	ctx     context.Context
 	timeout time.Duration
 	failed  error
+	stop    func() bool // nil without a connection
 }
 
 func (d *toolDialer) Dial(network, address string) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: d.timeout}
 	conn, err := dialer.DialContext(d.ctx, network, address)
-	d.failed = err
+	if d.failed = err; err == nil {
+		d.stop = context.AfterFunc(d.ctx, func() { conn.Close() })
+	}
 	return conn, err
+}
+
+func (d *toolDialer) release() {
+	if d.stop != nil {
+		d.stop()
+	}
+}
+
+// explain returns what a failure to connect means.
+func (d *toolDialer) explain(err error) error {
+	switch {
+	case errors.Is(d.ctx.Err(), context.Canceled):
+		return context.Canceled
+	case d.failed != nil:
+		return d.failed
+	case d.stop == nil:
+		return err
+	case errors.Is(err, io.EOF), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed),
+		errors.Is(err, syscall.ECONNRESET), errors.Is(err, nats.ErrNoInfoReceived):
+		return fmt.Errorf("%w (%w)", ErrHandshake, err)
+	}
+	return err
 }
 
 // askError is an error of a tool: denied is what the broker refuses us, and no other.

@@ -5,18 +5,21 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
+
+	"herd/bus/plural"
 )
 
 // Text returns the graph as text: one line per server, with its neighbours.
 func (g *Graph) Text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %s\n", count(len(g.servers), "server"), count(len(g.edges), "edge"))
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(&b, "%s, %s\n", plural.Count(len(g.servers), "server"), plural.Count(len(g.edges), "edge"))
+	width := 0
 	for _, s := range g.servers {
-		fmt.Fprintf(w, "%s\t%s\n", s, strings.Join(g.Neighbours(s), " "))
+		width = max(width, len(s))
 	}
-	w.Flush()
+	for _, s := range g.servers {
+		b.WriteString(strings.TrimRight(fmt.Sprintf("%-*s  %s", width, s, strings.Join(g.Neighbours(s), " ")), " ") + "\n")
+	}
 	return b.String()
 }
 
@@ -68,10 +71,3 @@ var (
 	dotKeywords     = []string{"node", "edge", "graph", "digraph", "subgraph", "strict"}
 	mermaidKeywords = []string{"end", "graph", "flowchart", "subgraph", "direction", "style", "linkstyle", "class", "classdef", "click", "default"}
 )
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprint(n, " ", what, "s")
-}

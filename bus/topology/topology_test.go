@@ -172,7 +172,7 @@ func TestDraw(t *testing.T) {
 		{"Mermaid", g.Mermaid(), "graph LR\n  Ann\n  Bob\n  C\n  Ann --- Bob\n  Bob --- C\n"},
 		{"DOT with keywords", mustLoad(t, "1a-Node").DOT(), "graph herd {\n  \"1a\";\n  \"Node\";\n  \"1a\" -- \"Node\";\n}\n"},
 		{"Mermaid with keywords", mustLoad(t, "a-end").Mermaid(), "graph LR\n  a\n  _end[end]\n  a --- _end\n"},
-		{"Text of one server", mustLoad(t, "Solo").Text(), "1 server, 0 edges\nSolo  \n"},
+		{"Text of one server", mustLoad(t, "Solo").Text(), "1 server, 0 edges\nSolo\n"},
 	}
 	for _, tt := range tests {
 		if tt.got != tt.want {

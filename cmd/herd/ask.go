@@ -19,6 +19,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"herd/bus/plural"
 	"herd/bus/printable"
 )
 
@@ -37,6 +38,7 @@ func (askCommand) Help() string {
 
     herd ask "IAMAT kiwi +34.068930-118.445127 $(date +%s)"
     herd ask Welsh 'WHATSAT kiwi 10 2'
+    herd ask -- Welsh '-a line that begins with a hyphen'
     herd ask 127.0.0.1:12001 < lines`
 }
 
@@ -65,7 +67,13 @@ func (a askCommand) Run(ctx context.Context, c console) error {
 	if err != nil {
 		return usageError{fmt.Errorf("ask: %w", err)}
 	}
-	address, err := askAddress(server)
+	address, err := askAddress("ask", server, func(c *checker, s settings) {
+		if len(lines) == 0 {
+			c.fault("ask", "a line of one word needs a server before it: herd ask %s %s", s.graph.Servers()[0], shellWord(server))
+		} else {
+			c.fault("ask", "give a server, or its address such as 127.0.0.1:12000, before lines; put each line in quotes")
+		}
+	})
 	if err != nil {
 		return err
 	}
@@ -109,18 +117,23 @@ func (a askCommand) split() (server string, lines []string, err error) {
 // whiteSpace separates the fields of a command.
 const whiteSpace = " \t\n\v\f\r"
 
-// askAddress is the address of a server, which is an address or the name of a server of the
-// topology; "" is the server of this environment.
-func askAddress(server string) (string, error) {
+// askAddress is the address of a server, for a command. The server is an address or the name of
+// a server of the topology; "" is the server of this environment. unknown adds what to do if it
+// is none of these.
+func askAddress(command, server string, unknown func(*checker, settings)) (string, error) {
 	if strings.Contains(server, ":") {
-		var c checker
-		c.address("ask", server)
+		_, faults, err := readEnvironment()
+		if err != nil {
+			return "", err
+		}
+		c := checker{faults: faults}
+		c.address(command, server)
 		return server, usageOf(c.faults)
 	}
 	s, err := loadSettings(enoughPorts, func(c *checker, s settings) {
 		if server != "" && s.graph != nil && s.graph.Index(server) < 0 {
-			c.isServer("ask", server, s)
-			c.fault("ask", "give a server, or its address such as 127.0.0.1:12000, before lines; put lines in quotes")
+			c.isServer(command, server, s)
+			unknown(c, s)
 		}
 		if server == "" && s.name != "" {
 			c.isServer("HERD_NAME", s.name, s)
@@ -229,7 +242,8 @@ func (a askCommand) converse(ctx context.Context, conn halfCloser, input io.Read
 }
 
 func (v *conversation) missing(answered uint64) string {
-	return fmt.Sprintf("%d of %d lines have no complete reply", v.sent.Load()-answered, v.sent.Load())
+	sent := v.sent.Load()
+	return fmt.Sprintf("%s %s no complete reply", plural.Of(sent-answered, sent, "line"), plural.Form(sent-answered, "has", "have"))
 }
 
 // send sends the lines of input, and then closes the sending side of the connection. It

@@ -174,12 +174,12 @@ func TestAskIncomplete(t *testing.T) {
 			r.ReadString('\n')
 			io.WriteString(c, "? a b\n")
 			io.Copy(io.Discard, r) // otherwise the reply may be lost by a reset
-		}, "? a b\n", "the server closed the connection: 1 of 2 lines have no complete reply"},
+		}, "? a b\n", "the server closed the connection: 1 of 2 lines has no complete reply"},
 		"within the places": {func(c net.Conn, r *bufio.Reader) {
 			r.ReadString('\n')
 			io.WriteString(c, "? a b\nAT x\n{\n}\n")
 			io.Copy(io.Discard, r)
-		}, "? a b\nAT x\n{\n}\n", "1 of 2 lines have no complete reply"},
+		}, "? a b\nAT x\n{\n}\n", "1 of 2 lines has no complete reply"},
 	} {
 		script <- tt.serve
 		status, stdout, stderr := ask(t, nil, "", ln.Addr().String(), "a b", "WHATSAT kiwi 1 1")
@@ -194,7 +194,7 @@ func TestAskIncomplete(t *testing.T) {
 	}
 	status, stdout, stderr := ask(t, nil, "", "--timeout", "300ms", ln.Addr().String(), "a b", "WHATSAT kiwi 1 1")
 	close(done)
-	if status != exitFailure || stdout != "? a b\n" || !strings.Contains(stderr, "no reply within 300ms: 1 of 2 lines have no complete reply") {
+	if status != exitFailure || stdout != "? a b\n" || !strings.Contains(stderr, "no reply within 300ms: 1 of 2 lines has no complete reply") {
 		t.Errorf("silent: exit status %d, %q, %q", status, stdout, stderr)
 	}
 }
@@ -220,6 +220,11 @@ func TestAskWhere(t *testing.T) {
 		{nil, []string{"WHATSAT", "kiwi", "10", "2"}, exitUsage, "put it in quotes, as in 'WHATSAT kiwi 10 2'"},
 		{nil, []string{"Welsh", "IAMAT", "kiwi"}, exitUsage, "put it in quotes"},
 		{nil, []string{"--timeout", "0s", "a b"}, exitUsage, "--timeout: 0s is not more than 0"},
+		{nil, []string{"hello"}, exitUsage, "a line of one word needs a server before it: herd ask Goloman hello\n"},
+		{nil, []string{"it's"}, exitUsage, `herd ask Goloman 'it'\''s'` + "\n"},
+		{nil, []string{"welsh", "a b"}, exitUsage, "(did you mean Welsh?)\nask: give a server, or its address"},
+		{[]string{"HERD_LISTN=1"}, []string{free, "a b"}, exitUsage, "HERD_LISTN is not a known variable"},
+		{[]string{"HERD_LISTEN=" + free}, []string{"--", "Goloman", "-x"}, exitFailure, "no server listens at " + free},
 		{nil, []string{"127.0.0.1:x", "a b"}, exitUsage, `"127.0.0.1:x" is not an address`},
 		{nil, []string{"--ca", filepath.Join(t.TempDir(), "none"), "a b"}, exitUsage, "no such file"},
 	} {

@@ -3,26 +3,30 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"herd/bus/access"
 	"herd/bus/access/keydir"
+	"herd/bus/plural"
 )
 
 type busConfigCommand struct {
-	Dir     string   `arg:"" optional:"" default:"keys" help:"Directory for the configuration and the keys."`
+	Dir     string   `arg:"" optional:"" default:"keys" help:"Directory for the configuration and the keys (default: keys)."`
 	Listen  string   `default:"127.0.0.1:4222" help:"Address that the broker listens on. In a cluster on one host: of the first broker; the others take the next ports."`
 	Apart   string   `help:"Also copy each server's key and each broker's configuration to a directory of its own below TARGET: TARGET/Welsh/Welsh.nk, TARGET/nats/nats.conf." placeholder:"TARGET"`
 	Monitor string   `default:"127.0.0.1:8222" help:"Address of the broker's HTTP monitoring, which is neither encrypted nor authenticated; off disables it."`
-	TLSCert string   `name:"tls-cert" help:"File with the broker's certificate."`
-	TLSKey  string   `name:"tls-key" help:"File with the key of that certificate."`
-	TLSCA   string   `name:"tls-ca" help:"File with a CA certificate. Clients must then present a certificate that it has signed."`
+	TLSCert string   `name:"tls-cert" placeholder:"FILE" help:"File with the broker's certificate."`
+	TLSKey  string   `name:"tls-key" placeholder:"FILE" help:"File with the key of that certificate."`
+	TLSCA   string   `name:"tls-ca" placeholder:"FILE" help:"File with a CA certificate. Clients must then present a certificate that it has signed."`
 	Routes  bool     `help:"Write the three configurations of a NATS cluster."`
 	Hosts   []string `help:"The three hosts of the cluster, as the brokers reach each other. Default: all brokers are on this host." placeholder:"A,B,C"`
 	Name    string   `default:"herd" help:"Name of the broker. With --routes, name of the cluster and prefix of its brokers' names: use one name per region."`
+	Replace bool     `help:"Revoke the keys of servers that the topology lacks, also if most are gone."`
 	Cluster string   `default:"127.0.0.1:6222" help:"Address that a broker listens on for the other brokers; ports as for --listen."`
 }
 
@@ -43,12 +47,16 @@ func (b busConfigCommand) Run(c console) error {
 	if err != nil {
 		return usageError{err}
 	}
-	cfg := keydir.Config{Dir: b.Dir, SplitDir: b.Apart, Rules: s.accessRules(s.graph), Brokers: brokers, Command: b.commandLine(s)}
+	cfg := keydir.Config{Dir: b.Dir, SplitDir: b.Apart, Replace: b.Replace, Rules: s.accessRules(s.graph), Brokers: brokers, Command: b.commandLine(s)}
 	files, err := keydir.Write(cfg)
 	if err != nil {
 		return fmt.Errorf("bus-config: %w", err)
 	}
-	if err := b.report(c.Out, s, cfg, files); err != nil {
+	report, err := b.report(s, cfg, files)
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(c.Out, report); err != nil {
 		return err
 	}
 	if !loopback(b.Listen) && b.TLSCert == "" && !inContainer() {
@@ -60,12 +68,19 @@ func (b busConfigCommand) Run(c console) error {
 // brokers checks the flags and returns the brokers that they describe.
 func (b busConfigCommand) brokers() ([]access.Broker, error) {
 	var c checker
-	c.address("--listen", b.Listen)
-	c.address("--cluster", b.Cluster)
+	c.fixedAddress("--listen", b.Listen)
+	c.fixedAddress("--cluster", b.Cluster)
 	if b.Monitor == "off" {
 		b.Monitor = ""
+	} else {
+		c.fixedAddress("--monitor", b.Monitor)
 	}
-	c.address("--monitor", b.Monitor)
+	for i, host := range b.Hosts {
+		c.host("--hosts", host)
+		if slices.Contains(b.Hosts[:i], host) {
+			c.fault("--hosts", "%s is named twice: each broker needs a host of its own", host)
+		}
+	}
 	tlsFiles := b.tls(&c)
 	if !subjectToken.MatchString(b.Name) {
 		c.fault("--name", "%q is malformed: use ASCII letters, digits, _ and -", b.Name)
@@ -74,7 +89,7 @@ func (b busConfigCommand) brokers() ([]access.Broker, error) {
 	case len(b.Hosts) > 0 && !b.Routes:
 		c.fault("--hosts", "requires --routes")
 	case len(b.Hosts) > 0 && len(b.Hosts) != clusterSize:
-		c.fault("--hosts", "a cluster has %d brokers, but %d hosts are named", clusterSize, len(b.Hosts))
+		c.fault("--hosts", "a cluster has %d brokers, but %s named", clusterSize, plural.Count(len(b.Hosts), "host")+plural.Form(len(b.Hosts), " is", " are"))
 	case len(b.Hosts) > 0 && (loopback(b.Listen) || loopback(b.Cluster)):
 		c.fault("--hosts", "brokers on different hosts cannot connect to each other on loopback: set --listen and --cluster, for example to 0.0.0.0:4222 and 0.0.0.0:6222")
 	}
@@ -151,7 +166,11 @@ func (b busConfigCommand) tls(c *checker) access.TLS {
 
 // commandLine is a shell command that writes the same configuration.
 func (b busConfigCommand) commandLine(s settings) string {
-	command := []string{"HERD_TOPOLOGY=" + shellWord(s.topology)}
+	spec, err := s.absoluteTopology()
+	if err != nil { // there is no working directory
+		spec = s.topology
+	}
+	command := []string{"HERD_TOPOLOGY=" + shellWord(spec)}
 	if s.prefix != defaultPrefix {
 		command = append(command, "HERD_PREFIX="+shellWord(string(s.prefix)))
 	}
@@ -177,11 +196,9 @@ func (b busConfigCommand) commandLine(s settings) string {
 
 // publicAddress is the address that clients of broker i use.
 func (b busConfigCommand) publicAddress(i int, broker access.Broker) string {
-	host, port := splitPort(broker.Listen)
-	if len(b.Hosts) > 0 {
-		host = b.Hosts[i]
-	} else if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
+	if len(b.Hosts) == 0 {
+		return dialable(broker.Listen)
 	}
-	return net.JoinHostPort(host, strconv.Itoa(port))
+	_, port := splitPort(broker.Listen)
+	return net.JoinHostPort(b.Hosts[i], strconv.Itoa(port))
 }

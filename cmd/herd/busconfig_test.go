@@ -146,3 +146,109 @@ func TestKeysIgnored(t *testing.T) {
 		t.Error(".gitignore has no line /keys/")
 	}
 }
+
+// TestBusConfigFlags: flags from which no working configuration would follow are refused, and
+// nothing is written.
+func TestBusConfigFlags(t *testing.T) {
+	t.Parallel()
+	public := []string{"--listen=0.0.0.0:4222", "--cluster=0.0.0.0:6222", "--routes"}
+	for want, args := range map[string][]string{
+		"--listen: is empty":                            {"--listen="},
+		"--listen: 127.0.0.1:0 has port 0":              {"--listen=127.0.0.1:0"},
+		"--cluster: is empty":                           {"--routes", "--cluster="},
+		"--cluster: 127.0.0.1:0 has port 0":             {"--routes", "--cluster=127.0.0.1:0"},
+		"--monitor: is empty":                           {"--monitor="},
+		"--monitor: 127.0.0.1:0 has port 0":             {"--monitor=127.0.0.1:0"},
+		`--listen: "127.0.0.1:99999" is not an address`: {"--routes", "--listen=127.0.0.1:99999"},
+		`--hosts: "a:1" is not the name`:                append(public, "--hosts=a:1,b,c"),
+		`--hosts: "b c" is not the name`:                append(public, "--hosts=a,b c,c"),
+		`--hosts: "\"" is not the name`:                 append(public, `--hosts=a,b,"`),
+		"--hosts: a is named twice":                     append(public, "--hosts=a,b,a"),
+		"--hosts: a cluster has 3 brokers":              append(public, "--hosts=a,b"),
+		"(see herd help bus-config)":                    {"--dance"},
+	} {
+		dir := filepath.Join(t.TempDir(), "keys")
+		exit, out := outcome(t, nil, append(append([]string{"bus-config"}, args...), dir)...)
+		if exit != exitUsage || !strings.Contains(out, want) || strings.Contains(out, "leaves no port") {
+			t.Errorf("bus-config %q: exit status %d, %s, want %q", args, exit, out, want)
+		}
+		if _, err := os.Stat(dir); err == nil {
+			t.Errorf("bus-config %q has made its directory", args)
+		}
+	}
+	for _, hosts := range []string{"a,b.example,c-1", "10.0.0.1,10.0.0.2,fd00::3"} {
+		dir := filepath.Join(t.TempDir(), "keys")
+		if exit, out := outcome(t, nil, append(append([]string{"bus-config"}, public...), "--hosts="+hosts, dir)...); exit != exitOK {
+			t.Errorf("--hosts=%s: exit status %d, %s", hosts, exit, out)
+		}
+	}
+}
+
+// TestBusConfigOtherTopology: another herd's topology does not revoke all keys unasked.
+func TestBusConfigOtherTopology(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "keys")
+	busConfig := func(spec string, args ...string) (exit int, out string) {
+		t.Helper()
+		return outcome(t, []string{"HERD_TOPOLOGY=" + spec}, append(append([]string{"bus-config"}, args...), dir)...)
+	}
+	if exit, out := busConfig("goloman"); exit != exitOK {
+		t.Fatal(out)
+	}
+	read := func(name string) string {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	conf, key := read("nats.conf"), read("Welsh.nk")
+	exit, out := busConfig("riley")
+	if exit != exitFailure || !strings.Contains(out, "Goloman, Hands, Holiday, Welsh, Wilkes, which the topology lacks") || !strings.Contains(out, "add --replace; nothing was changed") {
+		t.Errorf("exit status %d, %s", exit, out)
+	}
+	if read("nats.conf") != conf || read("Welsh.nk") != key {
+		t.Error("files have changed")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "Riley.nk")); err == nil {
+		t.Error("a key of the other herd was made")
+	}
+	if exit, out := busConfig("Goloman-Hands,Hands-Holiday,Holiday-Wilkes"); exit != exitOK || !strings.Contains(out, "revoked: moved to Welsh.nk.revoked") {
+		t.Errorf("without one server: exit status %d, %s", exit, out)
+	}
+	if exit, out := busConfig("riley", "--replace"); exit != exitOK || strings.Count(out, "revoked: moved to") != 4 {
+		t.Errorf("with --replace: exit status %d, %s", exit, out)
+	}
+}
+
+// TestMissingKeys: the directory of keys, which HERD_NATS_SEED names, may be missing while
+// bus-config creates it; commands that need it say where it was looked for.
+func TestMissingKeys(t *testing.T) {
+	t.Parallel()
+	here := t.TempDir()
+	run := func(args ...string) (exit int, out string) {
+		t.Helper()
+		cmd := command(t, asProgram, []string{"HERD_NATS_SEED=keys", "HERD_NATS_URL=nats://127.0.0.1:1", "HERD_TOPOLOGY=A"}, args...)
+		cmd.Dir = here
+		p := startCommand(t, cmd)
+		exit = p.status()
+		return exit, p.stdout.String() + p.stderr.String()
+	}
+	for _, args := range [][]string{{"status"}, {"get", "kiwi"}, {"reload"}, {"serve", "A"}, {"up"}, {"env"}} {
+		if exit, out := run(args...); exit != exitUsage || !strings.Contains(out, "HERD_NATS_SEED: open keys: no such file or directory (in "+here+"): herd bus-config writes keys") {
+			t.Errorf("%q: exit status %d, %s", args, exit, out)
+		}
+	}
+	for _, args := range [][]string{{"topology"}, {"bus-config"}, {"topology"}} {
+		if exit, out := run(args...); exit != exitOK {
+			t.Errorf("%q: exit status %d, %s", args, exit, out)
+		}
+	}
+	if exit, out := run("status"); exit != exitFailure {
+		t.Errorf("status with the keys: exit status %d, %s", exit, out)
+	}
+	if exit, out := run("bus-config", "--tls-cert=S3cretLookingButAFlag", "--tls-key=b.pem"); exit != exitUsage || !strings.Contains(out, "--tls-cert: open S3cretLookingButAFlag: no such file or directory (in "+here+")") {
+		t.Errorf("missing certificate: exit status %d, %s", exit, out)
+	}
+}

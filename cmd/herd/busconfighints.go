@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,13 +16,14 @@ import (
 	"herd/bus/access/keydir"
 )
 
-// report prints what was written and how to use it. Its commands work as pasted into a
+// report says what was written and how to use it. Its commands work as pasted into a
 // POSIX shell, whatever its directory: all paths are absolute.
-func (b busConfigCommand) report(out io.Writer, s settings, cfg keydir.Config, files []keydir.File) error {
+func (b busConfigCommand) report(s settings, cfg keydir.Config, files []keydir.File) (string, error) {
 	dir, err := filepath.Abs(b.Dir)
 	if err != nil {
-		return err
+		return "", err
 	}
+	out := &strings.Builder{}
 	fmt.Fprintf(out, "%s, for herd %s\n\n", b.Dir, s.topology)
 	w := tabwriter.NewWriter(out, 2, 0, 2, ' ', 0)
 	for _, f := range files {
@@ -35,15 +35,16 @@ func (b busConfigCommand) report(out io.Writer, s settings, cfg keydir.Config, f
 	}
 	if inContainer() {
 		containerHints(out, dir)
-		return nil
+		return out.String(), nil
 	}
 	b.brokerHints(out, cfg, dir)
-	return b.clientHints(out, s, cfg, dir)
+	err = b.clientHints(out, s, cfg, dir)
+	return out.String(), err
 }
 
 // brokerHints prints how to start and to reload the brokers. Each has a pid file, because
 // nats-server --signal alone fails where several nats-servers run.
-func (b busConfigCommand) brokerHints(out io.Writer, cfg keydir.Config, dir string) {
+func (b busConfigCommand) brokerHints(out *strings.Builder, cfg keydir.Config, dir string) {
 	brokers := "the broker"
 	if len(cfg.Brokers) > 1 {
 		brokers = "the brokers"
@@ -89,7 +90,7 @@ func installNATSHint() string {
 }
 
 // clientHints prints how servers and operators connect to the brokers.
-func (b busConfigCommand) clientHints(out io.Writer, s settings, cfg keydir.Config, dir string) error {
+func (b busConfigCommand) clientHints(out *strings.Builder, s settings, cfg keydir.Config, dir string) error {
 	var urls []string
 	for i, broker := range cfg.Brokers {
 		urls = append(urls, "nats://"+b.publicAddress(i, broker))
@@ -98,8 +99,8 @@ func (b busConfigCommand) clientHints(out io.Writer, s settings, cfg keydir.Conf
 	if err != nil {
 		return err
 	}
-	herd = append(herd, "HERD_NATS_URL="+strings.Join(urls, ","))
-	tool := []string{"nats", "--server", urls[0]}
+	herd = append(herd, "HERD_NATS_URL="+shellWord(strings.Join(urls, ",")))
+	tool := []string{"nats", "--server", shellWord(urls[0])}
 	fmt.Fprint(out, "Servers, operators (ops) and readers (guest) use their own keys; a server needs no other")
 	if b.TLSCert != "" {
 		fmt.Fprint(out, ". Put your own files in place of\nCA.pem, the CA of the broker's certificate")
@@ -130,10 +131,8 @@ func (b busConfigCommand) clientHints(out io.Writer, s settings, cfg keydir.Conf
 func (s settings) shellVariables() (words []string, err error) {
 	isDefault := func(v variable) bool { return v.name == "HERD_TOPOLOGY" && v.fallback == s.topology }
 	if spec := s.topology; !slices.ContainsFunc(variables(), isDefault) {
-		if strings.Contains(spec, "/") { // a file
-			if spec, err = filepath.Abs(spec); err != nil {
-				return nil, err
-			}
+		if spec, err = s.absoluteTopology(); err != nil {
+			return nil, err
 		}
 		words = append(words, "HERD_TOPOLOGY="+shellWord(spec))
 	}
@@ -141,6 +140,14 @@ func (s settings) shellVariables() (words []string, err error) {
 		words = append(words, "HERD_PREFIX="+shellWord(string(s.prefix)))
 	}
 	return words, nil
+}
+
+// absoluteTopology is HERD_TOPOLOGY for another directory.
+func (s settings) absoluteTopology() (string, error) {
+	if strings.Contains(s.topology, "/") { // a file
+		return filepath.Abs(s.topology)
+	}
+	return s.topology, nil
 }
 
 // inContainer reports whether this process runs in a container. Our image sets the
@@ -153,7 +160,7 @@ var containerID = regexp.MustCompile(`^[0-9a-f]{12}$`)
 
 // containerHints prints what is true in a container, whose paths and addresses are of
 // no use on the host.
-func containerHints(out io.Writer, dir string) {
+func containerHints(out *strings.Builder, dir string) {
 	key := keydir.SeedFile(dir, access.OpsUser)
 	fmt.Fprintf(out, "\nThe operators' key is %s in this container; %s is for those who only read.", key, keydir.SeedFile("", access.GuestUser))
 	if id, err := os.Hostname(); err == nil && containerID.MatchString(id) {

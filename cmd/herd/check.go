@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -31,16 +32,21 @@ func (c *checker) fault(name, format string, args ...any) {
 
 // faultEach adds every fault of a joined error.
 func (c *checker) faultEach(name string, err error) {
+	for _, one := range unjoin(err) {
+		c.fault(name, "%w", one)
+	}
+}
+
+// unjoin returns the errors that were joined; none for nil.
+func unjoin(err error) []error {
 	var joined interface{ Unwrap() []error }
 	switch {
 	case err == nil:
+		return nil
 	case errors.As(err, &joined):
-		for _, one := range joined.Unwrap() {
-			c.fault(name, "%w", one)
-		}
-	default:
-		c.fault(name, "%w", err)
+		return joined.Unwrap()
 	}
+	return []error{err}
 }
 
 func (c *checker) number(name, value string, least, most int) int {
@@ -140,6 +146,25 @@ func (c *checker) address(name, value string) string {
 	return value
 }
 
+// fixedAddress checks a host:port to listen at that others must know.
+func (c *checker) fixedAddress(name, value string) {
+	switch _, port := splitPort(value); {
+	case value == "":
+		c.fault(name, "is empty: give an address such as 127.0.0.1:12000")
+	case c.address(name, value) != "" && port == 0 && strings.HasSuffix(value, ":0"):
+		c.fault(name, "%s has port 0: choose a port, which others must know", value)
+	}
+}
+
+// host checks the name or the IP address of a host, without a port.
+func (c *checker) host(name, value string) {
+	if _, err := netip.ParseAddr(value); err != nil && !hostName.MatchString(value) {
+		c.fault(name, "%q is not the name or the IP address of a host, without a port", value)
+	}
+}
+
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9])?$`)
+
 func isPort(text string) bool {
 	_, err := strconv.ParseUint(text, 10, 16)
 	return err == nil
@@ -148,7 +173,7 @@ func isPort(text string) bool {
 // portRange checks that n ports, counted up from that of a valid address, exist. what is
 // the thing that each is for.
 func (c *checker) portRange(name, address string, n int, what string) {
-	if _, port := splitPort(address); port > 0 && port+n-1 > 65535 {
+	if _, port := splitPort(address); port > 0 && port <= 65535 && port+n-1 > 65535 {
 		c.fault(name, "%s leaves no port for %s %d: choose a lower port", address, what, 65536-port+1)
 	}
 }
@@ -233,17 +258,25 @@ func (c *checker) file(name, path string) []byte {
 		return nil
 	}
 	content, err := os.ReadFile(path)
+	isFlag := strings.HasPrefix(name, "--") // a command line is no place for secrets
 	var reason *fs.PathError
 	switch {
 	case err == nil:
 		return content
-	case isPath(path) || !errors.As(err, &reason):
+	case errors.Is(err, fs.ErrNotExist) && !filepath.IsAbs(path) && (isFlag || isPath(path) || plainPath.MatchString(path)):
+		dir, _ := os.Getwd()
+		c.fault(name, "%w (in %s)", err, dir)
+	case isFlag || isPath(path) || !errors.As(err, &reason):
 		c.fault(name, "%w", err)
 	default:
 		c.fault(name, "%w (the value is not shown, since it may be a secret: set the path of a file)", reason.Err)
 	}
 	return nil
 }
+
+// plainPath matches what is no secret, but a path, even if nothing is there: a short word, or
+// what ends as the name of a file does.
+var plainPath = regexp.MustCompile(`^([a-z][a-z_-]{0,11}|[\w./-]{1,100}\.(nk|pem|crt|cer|key|creds|seed|txt))$`)
 
 // isPath reports whether a value is plainly a path, and not a secret that was set in its
 // place: something has that path, or could have it, for its directory exists.
@@ -259,21 +292,21 @@ func isPath(value string) bool {
 	return err == nil && info.IsDir()
 }
 
-// seed checks that a file holds an nkey seed. A directory is valid here: hasSeeds
-// checks the seeds in it that a command needs.
-func (c *checker) seed(path string) string {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return path
-	}
-	if content := c.file("HERD_NATS_SEED", path); content != nil {
-		if c.isQuoted("HERD_NATS_SEED", strings.TrimSpace(string(content))) {
-			return path
-		}
-		if _, err := nkeys.ParseDecoratedNKey(content); err != nil {
-			c.fault("HERD_NATS_SEED", "%s: %w", path, err)
+// seed checks that a file holds an nkey seed.
+func (c *checker) seed(path string) {
+	before := len(c.faults)
+	content := c.file("HERD_NATS_SEED", path)
+	for i := before; i < len(c.faults); i++ {
+		if errors.Is(c.faults[i], fs.ErrNotExist) {
+			c.faults[i] = fmt.Errorf("%w: herd bus-config writes keys", c.faults[i])
 		}
 	}
-	return path
+	if content == nil || c.isQuoted("HERD_NATS_SEED", strings.TrimSpace(string(content))) {
+		return
+	}
+	if _, err := nkeys.ParseDecoratedNKey(content); err != nil {
+		c.fault("HERD_NATS_SEED", "%s: %w", path, err)
+	}
 }
 
 // creds checks that a file holds NATS credentials.

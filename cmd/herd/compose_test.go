@@ -38,8 +38,8 @@ func readCompose(t *testing.T, path string) (f composeFile) {
 }
 
 // TestComposeSettings: each variable of the program reaches the servers in containers, or
-// is refused: bus-config, on which the servers depend, gets it by a name that it does not
-// know. .env.example has those that can be set.
+// is refused: herd env, on which everything depends, gets it by a name that it does not
+// know, and all that the servers get. .env.example has those that can be set.
 func TestComposeSettings(t *testing.T) {
 	t.Parallel()
 	const fixed = "_IS_FIXED_BY_COMPOSE"
@@ -55,23 +55,26 @@ func TestComposeSettings(t *testing.T) {
 		}
 	}
 	goloman, riley := readCompose(t, "../../docker-compose.yml"), readCompose(t, "../../compose/riley.yml")
-	server, keys := goloman.Server.Environment, goloman.Services["keys"].Environment
+	server, checked := goloman.Server.Environment, goloman.Services["settings"].Environment
 	for _, v := range variables() {
 		passed := strings.HasPrefix(server[v.name], "${"+v.name+":-")
-		refused := keys[v.name+fixed] == "${"+v.name+":-}"
+		refused := checked[v.name+fixed] == "${"+v.name+":-}"
 		if passed == refused {
 			t.Errorf("%s: passed to the servers %v, refused %v, want one of them", v.name, passed, refused)
 		}
 		if passed {
 			canBeSet = append(canBeSet, v.name)
 		}
+		if v.name != "HERD_NATS_SEED" && checked[v.name] != server[v.name] { // the keys do not exist yet
+			t.Errorf("%s: the servers get %q, but %q is checked", v.name, server[v.name], checked[v.name])
+		}
 		delete(server, v.name)
-		delete(keys, v.name+fixed)
+		delete(checked, v.name)
+		delete(checked, v.name+fixed)
 	}
 	delete(server, "GOMEMLIMIT")
-	delete(keys, "HERD_TOPOLOGY")
-	delete(keys, "HERD_PREFIX")
-	if rest := slices.Concat(slices.Collect(maps.Keys(server)), slices.Collect(maps.Keys(keys))); len(rest) > 0 {
+	delete(checked, "GOMEMLIMIT")
+	if rest := slices.Concat(slices.Collect(maps.Keys(server)), slices.Collect(maps.Keys(checked))); len(rest) > 0 {
 		t.Errorf("%q: no such variables", rest)
 	}
 	for _, v := range variables() {
@@ -88,6 +91,7 @@ func TestComposeSettings(t *testing.T) {
 	goloman = readCompose(t, "../../docker-compose.yml")
 	for _, pair := range [][2]map[string]string{
 		{goloman.Server.Environment, riley.Server.Environment},
+		{goloman.Services["settings"].Environment, riley.Services["settings"].Environment},
 		{goloman.Services["keys"].Environment, riley.Services["keys"].Environment},
 	} {
 		pair[0]["HERD_TOPOLOGY"] = "riley"
@@ -237,7 +241,7 @@ func TestComposeMounts(t *testing.T) {
 // TestFixedByCompose: what the compose files decide is refused with a word.
 func TestFixedByCompose(t *testing.T) {
 	t.Parallel()
-	p := start(t, []string{"HERD_TOPOLOGY_IS_FIXED_BY_COMPOSE=riley", "HERD_LISTEN_IS_FIXED_BY_COMPOSE="}, "bus-config", t.TempDir())
+	p := start(t, []string{"HERD_TOPOLOGY_IS_FIXED_BY_COMPOSE=riley", "HERD_LISTEN_IS_FIXED_BY_COMPOSE="}, "env")
 	if got := p.status(); got != exitUsage || p.stderr.String() != "herd: HERD_TOPOLOGY_IS_FIXED_BY_COMPOSE is not a known variable: herd env lists all\n" {
 		t.Errorf("exit status %d, errors %q", got, p.stderr.String())
 	}

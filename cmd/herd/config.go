@@ -106,7 +106,7 @@ var subjectToken = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 func (c *checker) validate(e environment) settings {
 	s := settings{
 		topology: e.Topology, name: e.Name,
-		seed: c.seed(e.NatsSeed), creds: c.creds(e.NatsCreds), ca: e.NatsCA,
+		seed: e.NatsSeed, creds: c.creds(e.NatsCreds), ca: e.NatsCA,
 		logDir: e.LogDir, opsListen: e.OpsListen, defaultConns: os.Getenv("HERD_MAX_CONNS") == "",
 		limits: node.Limits{
 			// A record of the longest line must fit into a message of a nats-server with the
@@ -200,16 +200,19 @@ func (c *checker) journal(mode, dir string) (journalMode, string) {
 // isServer checks that name is in the topology.
 func (c *checker) isServer(what, name string, s settings) {
 	if s.graph != nil && s.graph.Index(name) < 0 {
-		c.fault(what, "%q is not a server of topology %s, which has %s", name, s.topology, strings.Join(s.graph.Servers(), ", "))
+		c.fault(what, "%q is not a server of topology %s, which has %s%s", name, s.topology, strings.Join(s.graph.Servers(), ", "), suggest(name, s.graph.Servers()))
 	}
 }
 
-// hasSeeds checks the seeds of users, if HERD_NATS_SEED is a key directory.
+// hasSeeds checks HERD_NATS_SEED or, if it is a key directory, the seeds of users in it.
+// Commands that do not use it do not check it: bus-config creates the directory.
 func (c *checker) hasSeeds(s settings, users ...string) {
+	if info, err := os.Stat(s.seed); err != nil || !info.IsDir() {
+		c.seed(s.seed)
+		return
+	}
 	for _, user := range users {
-		if path := s.seedOf(user); path != s.seed {
-			c.seed(path)
-		}
+		c.seed(s.seedOf(user))
 	}
 }
 

@@ -18,15 +18,26 @@ import (
 const commandsPage = "cmd/herd/README.md"
 
 // TestDocumentedSettings: the table of settings lists the variables of the program, in its
-// order and with its defaults.
+// order, with its defaults and with the commands that read them. A meaning names no other
+// command.
 func TestDocumentedSettings(t *testing.T) {
 	t.Parallel()
-	var want, got []string
+	var want, got [][]string
 	for _, v := range variables() {
-		want = append(want, v.name+" "+v.fallback)
+		want = append(want, []string{v.name, v.fallback, strings.Join(v.commands, " ")})
+	}
+	var commandNames []string
+	for _, c := range model().Children {
+		commandNames = append(commandNames, c.Name)
 	}
 	for _, cells := range parseMarkdown(t, commandsPage, readFile(t, commandsPage)).table(t, "variable") {
-		got = append(got, strings.Trim(cells[0], "`")+" "+strings.Trim(cells[1], "`"))
+		name, readBy := strings.Trim(cells[0], "`"), cells[2]
+		got = append(got, []string{name, strings.Trim(cells[1], "`"), readBy})
+		for _, code := range inlineCode.FindAllString(cells[3], -1) {
+			if code = strings.Trim(code, "`"); slices.Contains(commandNames, code) && !slices.Contains(strings.Fields(readBy), code) {
+				t.Errorf("%s: the meaning of %s has %s, which does not read it", commandsPage, name, code)
+			}
+		}
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("settings of %s (-program +page):\n%s", commandsPage, d)

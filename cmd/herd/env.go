@@ -100,11 +100,20 @@ var notOurs = regexp.MustCompile(`^HERD_((.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|
 
 // didYouMean suggests the variable whose name is most like an unknown one, if any is.
 func didYouMean(name string) string {
-	const most = 2 // letters that may differ
-	best, suggestion := most+1, ""
+	var names []string
 	for _, v := range variables() {
-		if d := topology.Distance(strings.ToUpper(name), v.name); d < best {
-			best, suggestion = d, " (did you mean "+v.name+"?)"
+		names = append(names, v.name)
+	}
+	return suggest(name, names)
+}
+
+// suggest is a question for the candidate that is most like a word; "" if none is.
+func suggest(word string, candidates []string) string {
+	const most = 2 // letters that may differ, whatever their case
+	best, suggestion := min(most, len(word)-1)+1, ""
+	for _, candidate := range candidates {
+		if d := topology.Distance(strings.ToUpper(word), strings.ToUpper(candidate)); d < best {
+			best, suggestion = d, " (did you mean "+candidate+"?)"
 		}
 	}
 	return suggestion
@@ -144,7 +153,7 @@ type envCommand struct{}
 
 // Run prints the environment, even if it is invalid, and returns its faults.
 func (envCommand) Run(c console) error {
-	_, err := loadSettings()
+	_, err := loadSettings(func(c *checker, s settings) { c.hasSeeds(s) })
 	rows := [][]string{{"NAME", "DEFAULT", "VALUE", "MEANING"}}
 	for _, v := range variables() {
 		rows = append(rows, []string{v.name, orDash(v.fallback), orDash(v.display(os.Getenv(v.name))), v.meaning})

@@ -79,32 +79,32 @@ type forgotten struct {
 // forgetClient tells all servers to forget a client. A reply that is no tombstone of the client does not count: anybody
 // may send one on a bus without keys.
 func forgetClient(ctx context.Context, s settings, client string) (all forgotten, err error) {
-	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
 	names := s.graph.Servers()
 	all.replies = map[string]string{}
-	err = natsbus.Ask(ctx, s.busConfig(s.busURLs(), access.OpsUser), status.ForgetEndpoint, []byte(client), func(r natsbus.Reply) (more bool) {
-		switch rec, parsed := wire.ParseRecord(r.Data); {
-		case r.Server == "":
-			return true
-		case errors.Is(r.Err, bus.ErrUnknown):
-			all.replies[r.Server] = ""
-		case r.Err != nil:
-			all.replies[r.Server] = ""
-			all.refused = fmt.Errorf("%s: %w", printable.Line(r.Server), r.Err)
-		case parsed != nil || !rec.IsTombstone() || string(rec.Client()) != client:
-			return true
-		default:
-			all.replies[r.Server] = string(r.Data)
-		}
-		if len(all.replies) == 1 {
-			time.AfterFunc(max(replyTimeout, time.Since(began)), cancel)
-		}
-		return slices.ContainsFunc(names, func(name string) bool { _, replied := all.replies[name]; return !replied })
+	err = askAll(ctx, s, status.ForgetEndpoint, []byte(client), askTimeout, func(r natsbus.Reply) (counts, more bool) {
+		counts = all.take(client, r)
+		return counts, slices.ContainsFunc(names, func(name string) bool { _, replied := all.replies[name]; return !replied })
 	})
 	all.judge(names)
 	return all, err
+}
+
+// take takes a reply, and reports whether it counts.
+func (f *forgotten) take(client string, r natsbus.Reply) bool {
+	switch rec, err := wire.ParseRecord(r.Data); {
+	case r.Server == "":
+		return false
+	case errors.Is(r.Err, bus.ErrUnknown):
+		f.replies[r.Server] = ""
+	case r.Err != nil:
+		f.replies[r.Server] = ""
+		f.refused = fmt.Errorf("%s: %w", printable.Line(r.Server), r.Err)
+	case err != nil || !rec.IsTombstone() || string(rec.Client()) != client:
+		return false
+	default:
+		f.replies[r.Server] = string(r.Data)
+	}
+	return true
 }
 
 // judge finds who is missing, and who is behind the greatest tombstone.

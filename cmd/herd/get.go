@@ -11,6 +11,7 @@ import (
 
 	"herd/bus"
 	"herd/bus/natsbus"
+	"herd/bus/plural"
 	"herd/bus/printable"
 	"herd/node/status"
 	"herd/node/wire"
@@ -67,15 +68,16 @@ func (g getCommand) Run(ctx context.Context, c console) error {
 // clientRecords is what each server knows of a client.
 type clientRecords struct {
 	client  string
-	servers []serverRecord // that replied; those of the topology come first
-	missing []string       // servers of the topology that did not reply
+	servers []serverRecord // of the topology, in its order, and behind them the others that replied
 	verdict recordsVerdict
 }
 
 // serverRecord is a server's record of a client.
 type serverRecord struct {
-	server string
-	line   string // "" if the server does not know the client
+	server  string
+	replied bool
+	line    string // "" if the server does not know the client, or has not told
+	err     error  // that the server has replied in place of a record
 }
 
 // recordsVerdict is the result of comparing the records of all servers.
@@ -86,75 +88,82 @@ const (
 	recordsUnknown  recordsVerdict = "no server knows the client"
 	recordsDiffer   recordsVerdict = "the servers' records differ"
 	recordsMissing  recordsVerdict = "not every server replied"
+	recordsRefused  recordsVerdict = "not every server could answer"
 	nothingReceived recordsVerdict = "no server replied: is the herd running, and are HERD_TOPOLOGY and HERD_PREFIX those of the herd?"
 )
 
 // getRecords asks all servers for their record of a client. A reply that is not the record of
-// that client does not count: anybody may send one on a bus without keys.
+// that client does not count: anybody may send one on a bus without keys. An error counts if
+// it has the name of a server of the topology and no record of that server arrives.
 func getRecords(ctx context.Context, s settings, client string) (clientRecords, error) {
-	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
-	all := clientRecords{client: client}
 	names := s.graph.Servers()
-	replied := func(name string) bool {
-		return slices.ContainsFunc(all.servers, func(r serverRecord) bool { return r.server == name })
+	all := clientRecords{client: client}
+	for _, name := range names {
+		all.servers = append(all.servers, serverRecord{server: name})
 	}
-	var refused error
-	err := natsbus.Ask(ctx, s.busConfig(s.busURLs(), s.readUser()), status.RecordEndpoint, []byte(client), func(r natsbus.Reply) (more bool) {
-		record := serverRecord{server: r.Server}
-		switch {
-		case r.Server == "" || replied(r.Server):
-			return true
-		case errors.Is(r.Err, bus.ErrUnknown):
-		case r.Err != nil:
-			refused = fmt.Errorf("%s: %w", printable.Line(r.Server), r.Err)
-			return true
-		default:
-			if parsed, err := wire.ParseRecord(r.Data); err != nil || string(parsed.Client()) != client {
-				return true
-			}
-			record.line = string(r.Data)
-		}
-		if all.servers = append(all.servers, record); len(all.servers) == 1 {
-			time.AfterFunc(max(replyTimeout, time.Since(began)), cancel)
-		}
-		return slices.ContainsFunc(names, func(name string) bool { return !replied(name) })
+	err := askAll(ctx, s, status.RecordEndpoint, []byte(client), askTimeout, func(r natsbus.Reply) (counts, more bool) {
+		counts = all.take(r)
+		return counts, slices.ContainsFunc(all.servers[:len(names)], func(s serverRecord) bool { return !s.replied || s.err != nil })
 	})
-	if err == nil {
-		err = refused
-	}
-	all.judge(names)
+	all.verdict = all.judge()
 	return all, err
 }
 
-// judge compares the records, and puts those of the topology's servers first.
-func (a *clientRecords) judge(names []string) {
-	index := func(server string) int {
-		if i := slices.Index(names, server); i >= 0 {
-			return i
-		}
-		return len(names)
-	}
-	slices.SortStableFunc(a.servers, func(x, y serverRecord) int { return index(x.server) - index(y.server) })
-	for _, name := range names {
-		if !slices.ContainsFunc(a.servers, func(r serverRecord) bool { return r.server == name }) {
-			a.missing = append(a.missing, name)
-		}
-	}
-	different := func(r serverRecord) bool { return r.line != a.servers[0].line }
+// take takes a reply, and reports whether it counts.
+func (a *clientRecords) take(r natsbus.Reply) bool {
+	line := ""
+	failed := r.Err
 	switch {
-	case len(a.servers) == 0:
-		a.verdict = nothingReceived
-	case slices.ContainsFunc(a.servers, different):
-		a.verdict = recordsDiffer
-	case len(a.missing) > 0:
-		a.verdict = recordsMissing
-	case a.servers[0].line == "":
-		a.verdict = recordsUnknown
+	case errors.Is(failed, bus.ErrUnknown):
+		failed = nil
+	case failed != nil:
 	default:
-		a.verdict = recordsAgree
+		if parsed, err := wire.ParseRecord(r.Data); err != nil || string(parsed.Client()) != a.client {
+			return false
+		}
+		line = string(r.Data)
 	}
+	i := slices.IndexFunc(a.servers, func(s serverRecord) bool { return s.server == r.Server })
+	switch {
+	case r.Server == "" || i < 0 && failed != nil:
+		return false
+	case i < 0:
+		a.servers = append(a.servers, serverRecord{server: r.Server, replied: true, line: line})
+		return true
+	case a.servers[i].replied && (failed != nil || a.servers[i].err == nil):
+		return false
+	}
+	a.servers[i] = serverRecord{server: r.Server, replied: true, line: line, err: failed}
+	return true
+}
+
+// judge compares the records.
+func (a *clientRecords) judge() recordsVerdict {
+	verdict := recordsAgree
+	var lines []string
+	replied := false
+	for _, r := range a.servers {
+		replied = replied || r.replied
+		switch {
+		case r.err != nil:
+			verdict = recordsRefused
+		case !r.replied && verdict == recordsAgree:
+			verdict = recordsMissing
+		case r.replied && !slices.Contains(lines, r.line):
+			lines = append(lines, r.line)
+		}
+	}
+	switch {
+	case !replied:
+		return nothingReceived
+	case len(lines) > 1:
+		return recordsDiffer
+	case verdict != recordsAgree:
+		return verdict
+	case lines[0] == "":
+		return recordsUnknown
+	}
+	return recordsAgree
 }
 
 // text is a table of the records, and whether they agree.
@@ -162,18 +171,24 @@ func (a clientRecords) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "client %s\n\n", printable.Line(a.client))
 	rows := [][]string{{"SERVER", "RECEIVED BY", "DIFFERENCE", "LOCATION", "TIME"}}
+	replied := 0
 	for _, r := range a.servers {
 		row := []string{printable.Line(r.server), "unknown", "", "", ""}
-		if f := strings.Split(r.line, " "); len(f) == 6 { // a valid record has six fields
+		if r.replied {
+			replied++
+		}
+		switch f := strings.Split(r.line, " "); {
+		case len(f) == 6: // a valid record has six fields
 			row = []string{row[0], f[1], f[2], f[4], f[5]}
+		case r.err != nil:
+			row[1] = r.err.Error()
+		case !r.replied:
+			row[1] = "no reply"
 		}
 		rows = append(rows, row)
 	}
-	for _, name := range a.missing {
-		rows = append(rows, []string{name, "no reply", "", "", ""})
-	}
 	b.WriteString(formatTable(rows, 0))
-	fmt.Fprintf(&b, "\n%d of %d servers replied: %s\n", len(a.servers), len(a.servers)+len(a.missing), a.verdict)
+	fmt.Fprintf(&b, "\n%s replied: %s\n", plural.Of(replied, len(a.servers), "server"), a.verdict)
 	return b.String()
 }
 
@@ -185,6 +200,7 @@ func (a clientRecords) MarshalJSON() ([]byte, error) {
 		Known        bool   `json:"known"`
 		Record       string `json:"record,omitempty"`
 		RecordBase64 string `json:"record_base64,omitempty"`
+		Error        string `json:"error,omitempty"`
 	}
 	out := struct {
 		Client       string   `json:"client,omitempty"`
@@ -193,11 +209,18 @@ func (a clientRecords) MarshalJSON() ([]byte, error) {
 		Verdict      string   `json:"verdict"`
 		Servers      []server `json:"servers"`
 		Missing      []string `json:"missing"`
-	}{Agree: a.verdict == recordsAgree, Verdict: string(a.verdict), Servers: []server{}, Missing: append([]string{}, a.missing...)}
+	}{Agree: a.verdict == recordsAgree, Verdict: string(a.verdict), Servers: []server{}, Missing: []string{}}
 	out.Client, out.ClientBase64 = textOrBase64(a.client)
 	for _, r := range a.servers {
+		if !r.replied {
+			out.Missing = append(out.Missing, r.server)
+			continue
+		}
 		one := server{Server: r.server, Known: r.line != ""}
 		one.Record, one.RecordBase64 = textOrBase64(r.line)
+		if r.err != nil {
+			one.Error = r.err.Error()
+		}
 		out.Servers = append(out.Servers, one)
 	}
 	return json.Marshal(out)

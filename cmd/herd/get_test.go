@@ -23,6 +23,7 @@ type got struct {
 		Known        bool
 		Record       string
 		RecordBase64 string `json:"record_base64"`
+		Error        string
 	}
 	Missing []string
 }
@@ -103,7 +104,7 @@ func TestGet(t *testing.T) {
 }
 
 // TestGetDiffering: records that differ are shown, and what is no record of the client does
-// not count.
+// not count, nor does an error that somebody sends in place of a record.
 func TestGetDiffering(t *testing.T) {
 	t.Parallel()
 	open, err := embed.Start("127.0.0.1:0", slog.New(slog.DiscardHandler))
@@ -126,10 +127,16 @@ func TestGetDiffering(t *testing.T) {
 		records = append(records, dial(t, address).ask("IAMAT kiwi +1+1 5"))
 	}
 	if _, err := nc.Subscribe("herd.get", func(m *nats.Msg) {
-		for _, forged := range []struct{ server, line string }{
-			{"", records[0]}, {"B", "AT B +1.000000000 emu +1+1 5"}, {"B", "junk"}, {"B", ""}, {"B", "AT B +1.000000000 kiwi +1+1 5\nAT B"},
+		for _, forged := range []struct{ server, line, code string }{
+			{"", records[0], ""}, {"B", "AT B +1.000000000 emu +1+1 5", ""}, {"B", "junk", ""}, {"B", "", ""},
+			{"B", "AT B +1.000000000 kiwi +1+1 5\nAT B", ""}, {"evil", "", "429"}, {"A", "", "503"}, {"", "", "429"},
 		} {
-			nc.PublishMsg(&nats.Msg{Subject: m.Reply, Data: []byte(forged.line), Header: nats.Header{"Herd-Server": {forged.server}}})
+			header := nats.Header{"Herd-Server": {forged.server}}
+			if forged.code != "" {
+				header.Set("Nats-Service-Error-Code", forged.code)
+				header.Set("Nats-Service-Error", "forged")
+			}
+			nc.PublishMsg(&nats.Msg{Subject: m.Reply, Data: []byte(forged.line), Header: header})
 		}
 	}); err != nil {
 		t.Fatal(err)
@@ -140,5 +147,50 @@ func TestGetDiffering(t *testing.T) {
 	status, g := getJSON(t, env, "kiwi")
 	if status != exitFailure || g.Agree || g.Verdict != "the servers' records differ" || len(g.Servers) != 2 || g.Servers[0].Record != records[0] || g.Servers[1].Record != records[1] {
 		t.Errorf("exit status %d, %+v, want the records %q", status, g, records)
+	}
+}
+
+// TestGetRefused: the records of the other servers are shown if one replies with an error.
+func TestGetRefused(t *testing.T) {
+	t.Parallel()
+	open, err := embed.Start("127.0.0.1:0", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(open.Shutdown)
+	nc, err := nats.Connect(open.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	record := "AT B +1.000000000 kiwi +1+1 5"
+	if _, err := nc.Subscribe("herd.get", func(m *nats.Msg) {
+		nc.PublishMsg(&nats.Msg{Subject: m.Reply, Header: nats.Header{
+			"Herd-Server": {"A"}, "Nats-Service-Error-Code": {"429"}, "Nats-Service-Error": {"busy: ask again later"},
+		}})
+		nc.PublishMsg(&nats.Msg{Subject: m.Reply, Data: []byte(record), Header: nats.Header{"Herd-Server": {"C"}}})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.FlushTimeout(patience); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"HERD_TOPOLOGY=A-B,B-C", "HERD_NATS_URL=" + open.URL()}
+	status, stdout, stderr := runGet(t, env, "kiwi")
+	want := `client kiwi
+
+SERVER  RECEIVED BY            DIFFERENCE    LOCATION  TIME
+A       busy: ask again later
+B       no reply
+C       B                      +1.000000000  +1+1      5
+
+2 of 3 servers replied: not every server could answer
+`
+	if status != exitFailure || stdout != want || stderr != "herd: get: not every server could answer\n" {
+		t.Errorf("exit status %d, %s\n%s\nwant\n%s", status, stderr, stdout, want)
+	}
+	status, g := getJSON(t, env, "kiwi")
+	if status != exitFailure || len(g.Servers) != 2 || g.Servers[0].Server != "A" || g.Servers[0].Error != "busy: ask again later" || g.Servers[1].Record != record || len(g.Missing) != 1 || g.Missing[0] != "B" {
+		t.Errorf("exit status %d, %+v", status, g)
 	}
 }

@@ -269,7 +269,7 @@ func TestUserOfCommands(t *testing.T) {
 		{guests, []string{"get", "kiwi"}, exitOK, "every server has the same record"},
 		{guests, []string{"reload"}, exitUsage, fmt.Sprintf(missing, guests)},
 		{keydir.SeedFile(guests, access.GuestUser), []string{"status"}, exitOK, "all edges in step"},
-		{keydir.SeedFile(guests, access.GuestUser), []string{"reload", "A"}, exitFailure, "reload A: only operators may send this request: set HERD_NATS_SEED to their key"},
+		{keydir.SeedFile(guests, access.GuestUser), []string{"reload", "A"}, exitFailure, "reload: only operators may send this request: set HERD_NATS_SEED to their key"},
 		{"", []string{"status"}, exitFailure, "set HERD_NATS_SEED to the key of an operator or a guest: …/ops.nk or …/guest.nk"},
 		{"", []string{"get", "kiwi"}, exitFailure, "set HERD_NATS_SEED to the key of an operator or a guest: …/ops.nk or …/guest.nk"},
 	} {

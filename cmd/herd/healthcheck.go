@@ -33,6 +33,9 @@ func (h healthcheckCommand) Run(ctx context.Context) error {
 	if address == "" {
 		return errors.New("healthcheck: HERD_OPS_LISTEN is off: set it to an address")
 	}
+	if _, port := splitPort(address); port == 0 {
+		return usageError{errors.New("healthcheck: HERD_OPS_LISTEN: port 0 says nothing about the port of the server: set it to the address that the server printed")}
+	}
 	address = dialable(address)
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

@@ -36,7 +36,7 @@ func (versionFlag) IgnoreDefault() {}
 
 func (versionFlag) BeforeReset(app *kong.Kong) error {
 	if _, err := io.WriteString(app.Stdout, versions()); err != nil {
-		return err
+		return outputError{err}
 	}
 	app.Exit(exitOK)
 	return nil
@@ -46,12 +46,14 @@ func (versionFlag) BeforeReset(app *kong.Kong) error {
 // command.
 func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	if err := kong.DefaultHelpPrinter(options, ctx); err != nil {
-		return err
+		return outputError{err}
 	}
 	command := ctx.Selected()
 	if command == nil {
-		_, err := fmt.Fprintln(ctx.Stdout, "\nSettings are environment variables: herd env lists them.")
-		return err
+		if _, err := fmt.Fprintln(ctx.Stdout, "\nSettings are environment variables: herd env lists them."); err != nil {
+			return outputError{err}
+		}
+		return nil
 	}
 	width := helpWidth
 	if columns := terminalWidth(ctx.Stdout); columns > 0 {
@@ -65,8 +67,10 @@ func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	}
 	section("Settings (environment variables; herd env has more about them)", settingRows(command))
 	section("Exit status", exitRows(command))
-	_, err := io.WriteString(ctx.Stdout, b.String())
-	return err
+	if _, err := io.WriteString(ctx.Stdout, b.String()); err != nil {
+		return outputError{err}
+	}
+	return nil
 }
 
 // helpWidth is the width of help that goes to no terminal.

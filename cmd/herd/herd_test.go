@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -251,7 +252,7 @@ func TestBannerCommands(t *testing.T) {
 	if strings.HasPrefix(h.stdout.String(), "\n") || strings.Contains(h.stdout.String(), "herd of one") {
 		t.Errorf("banner %q", h.stdout.String())
 	}
-	for i, want := range []string{`^(\w+\nreloaded\n){5}$`, `^AT Riley \S+ kiwi \S+ \d+\n$`, `(?s)^AT Riley \S+ kiwi .*"status" : "OK"\n}\n\n$`} {
+	for i, want := range []string{`^(\w+: reloaded\n){5}$`, `^AT Riley \S+ kiwi \S+ \d+\n$`, `(?s)^AT Riley \S+ kiwi .*"status" : "OK"\n}\n\n$`} {
 		variables, arguments, found := strings.Cut(" "+lines[i], " herd ")
 		if !found {
 			t.Errorf("%q does not run herd", lines[i])
@@ -263,6 +264,43 @@ func TestBannerCommands(t *testing.T) {
 		if err != nil || !regexp.MustCompile(want).Match(out) {
 			t.Errorf("%s\nprinted %q, %v", line, out, err)
 		}
+	}
+}
+
+// TestIgnoredVariables: up with a NATS server of its own warns of variables for another one.
+func TestIgnoredVariables(t *testing.T) {
+	t.Parallel()
+	keys := filepath.Join(t.TempDir(), "keys")
+	busConfig(t, "A-B", keys)
+	h := startUp(t, "A-B", "HERD_NATS_SEED="+keys, "HERD_NAME=A")
+	h.stderr.await(t, `level=WARN msg="HERD_NAME is ignored: up runs all servers"`)
+	h.stderr.await(t, `level=WARN msg="a variable for NATS is ignored: up starts a NATS server of its own unless HERD_NATS_URL is set" variable=HERD_NATS_SEED`)
+	h.stop()
+	h = startUp(t, "A-B")
+	h.stop()
+	if strings.Contains(h.stderr.String(), "is ignored") {
+		t.Error(h.stderr.String())
+	}
+}
+
+// TestForeignJournal: the journal of another herd is not taken over.
+func TestForeignJournal(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	h := startUp(t, "A-B", "HERD_JOURNAL=ack", "HERD_DATA_DIR="+data)
+	dial(t, h.addresses[0]).ask("IAMAT kiwi +1+1 5")
+	h.stop()
+	before, err := os.ReadFile(filepath.Join(data, "A", "manifest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	exit, out := outcome(t, append([]string{"HERD_TOPOLOGY=A-B", "HERD_PREFIX=other", "HERD_JOURNAL=ack", "HERD_DATA_DIR=" + data}, anyPorts...), "up")
+	if exit != exitFailure || !strings.Contains(out, `another server's journal: it is that of server "A" with prefix "herd", not of server "A" with prefix "other"; the journal was left as it is: set HERD_PREFIX and HERD_DATA_DIR`) &&
+		!strings.Contains(out, `another server's journal: it is that of server "B" with prefix "herd"`) {
+		t.Errorf("exit status %d, %s", exit, out)
+	}
+	if after, err := os.ReadFile(filepath.Join(data, "A", "manifest")); err != nil || string(after) != string(before) {
+		t.Errorf("the manifest was %q and is %q, %v", before, after, err)
 	}
 }
 

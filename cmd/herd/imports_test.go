@@ -13,29 +13,30 @@ import (
 // imports nothing of ours.
 // Tests may import what they need.
 var mayImport = map[string][]string{
-	"cmd/...":     {"cmd/...", "node/...", "bus/...", "places/...", "bus/ratenote"},
+	"cmd/...":     {"cmd/...", "node/...", "bus/...", "places/...", "bus/ratenote", "bus/plural"},
 	"compose/...": {},
 
-	"node":         {"node/replica", "node/geo", "node/nearest", "node/store", "node/wire", "node/status", "bus", "bus/batch", "bus/topology", "bus/printable", "places", "bus/ratenote"},
-	"node/opshttp": {"node", "node/replica", "node/status", "bus", "bus/printable", "places", "bus/ratenote"},
-	"node/replica": {"node/store", "node/wire", "bus/ratenote"},
+	"node":         {"node/replica", "node/follow", "node/geo", "node/nearest", "node/store", "node/wire", "node/status", "bus", "bus/batch", "bus/topology", "bus/printable", "places", "bus/ratenote", "bus/plural"},
+	"node/opshttp": {"node", "node/replica", "node/status", "bus", "bus/printable", "places", "bus/ratenote", "bus/plural"},
+	"node/replica": {"node/follow", "node/store", "node/wire", "bus/ratenote", "bus/plural"},
+	"node/follow":  {"node/geo", "node/wire"},
 	"node/store":   {"node/wire"},
 	"node/nearest": {"node/geo", "node/store"},
 	"node/geo":     {},
 	"node/wire":    {}, // not even a package of another module, see standardOnly
-	"node/status":  {"bus", "bus/printable"},
-	"node/journal": {"bus/ratenote"},
+	"node/status":  {"bus", "bus/printable", "bus/plural"},
+	"node/journal": {"bus/ratenote", "bus/plural"},
 
 	"bus":            {},
-	"bus/topology":   {},
+	"bus/topology":   {"bus/plural"},
 	"bus/batch":      {"bus"},
 	"bus/access/...": {"bus", "bus/topology", "bus/access/..."},
-	"bus/natsbus":    {"bus", "bus/batch", "bus/printable", "bus/ratenote"},
-	"bus/embed":      {"bus/ratenote"},
+	"bus/natsbus":    {"bus", "bus/batch", "bus/printable", "bus/ratenote", "bus/plural"},
+	"bus/embed":      {"bus/ratenote", "bus/plural"},
 	"bus/bustest":    {"bus", "bus/batch", "bus/topology"},
 
-	"places":     {"bus/ratenote"},
-	"places/...": {"places/...", "bus/ratenote"},
+	"places":     {"bus/ratenote", "bus/plural"},
+	"places/...": {"places/...", "bus/ratenote", "bus/plural"},
 }
 
 // standardOnly are the packages that import nothing but the standard library.

@@ -201,7 +201,7 @@ func TestFlippedBit(t *testing.T) {
 				t.Fatal(err)
 			}
 			h = startUp(t, "Solo", env...)
-			kept := h.stderr.await(t, `msg="journal damaged".* of \d+ frames are lost.* kept as (segment-\S+damaged)`)[1]
+			kept := h.stderr.await(t, `msg="journal damaged".* of \d+ frames? (?:is|are) lost.* kept as (segment-\S+damaged)`)[1]
 			records, err := strconv.Atoi(h.stderr.await(t, `msg="journal read".* records=(\d+)`)[1])
 			if err != nil || records >= clients || records < clients-2500 {
 				t.Errorf("%d of %d records were read, want all but those of one frame", records, clients)

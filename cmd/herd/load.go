@@ -18,7 +18,7 @@ import (
 )
 
 type loadCommand struct {
-	Addresses []string `arg:"" optional:"" name:"addr" help:"Addresses of servers of one herd, which must all hold the same records after the load (default: where herd up, or herd serve, listens with this environment)."`
+	Addresses []string `arg:"" optional:"" name:"server" predictor:"server" help:"Servers of the topology, or addresses HOST:PORT of servers of one herd, which must all hold the same records after the load (default: where herd up, or herd serve, listens with this environment)."`
 
 	Duration    time.Duration `default:"10s" help:"Stop after this time."`
 	Count       int           `default:"10000000" help:"Stop after this number of commands, if that comes first."`
@@ -36,22 +36,16 @@ type loadCommand struct {
 	JSON        bool          `name:"json" help:"Print JSON."`
 }
 
+// Help is shown by herd load --help.
+func (loadCommand) Help() string {
+	return "Servers that use TLS on their client ports are not supported."
+}
+
 // Run runs a load against running servers. Ctrl-C ends it with the figures so far.
 func (l loadCommand) Run(ctx context.Context, c console) error {
-	addresses, err := l.addresses()
+	cfg, err := l.config()
 	if err != nil {
 		return err
-	}
-	cfg := load.Config{
-		Addresses: addresses, First: l.First, Connections: l.Connections, Pipeline: l.Pipeline, Clients: l.Clients,
-		Name: l.Name, Asks: l.Whatsat / 100, Rate: l.Rate, Duration: l.Duration, Count: l.Count,
-		Patience: l.Patience, Settle: l.Settle, Check: l.Check,
-	}
-	if err := cfg.Validate(); err != nil {
-		return usageError{fmt.Errorf("load: %w", err)}
-	}
-	if err := canCreate(l.Plot); err != nil {
-		return usageError{fmt.Errorf("load: --plot: %w", err)}
 	}
 	endProgress := func() {}
 	if c.terminal != nil {
@@ -71,21 +65,65 @@ func (l loadCommand) Run(ctx context.Context, c console) error {
 	} else if _, err := fmt.Fprint(c.Out, report.Text()); err != nil {
 		return err
 	}
+	var failed error
 	if l.Plot != "" {
 		if err := os.WriteFile(l.Plot, plotLoad(&report), 0o644); err != nil {
-			return fmt.Errorf("load: --plot: %w", err)
+			failed = fmt.Errorf("load: --plot: %w", err)
 		}
 	}
-	if err := report.Fault(); err != nil {
-		return fmt.Errorf("load: %w", err)
+	fault := report.Fault()
+	if fault != nil {
+		fault = fmt.Errorf("load: %w", fault)
+		if report.Replies == 0 && !report.Interrupted {
+			fault = fmt.Errorf("%w (are these the client ports of servers, without TLS? load does not support TLS)", fault)
+		}
 	}
-	return nil
+	return errors.Join(fault, failed)
+}
+
+// config checks the command line and returns the load that it describes. Its error has all
+// faults.
+func (l loadCommand) config() (load.Config, error) {
+	addresses, err := l.addresses()
+	if err != nil {
+		addresses = []string{defaultAddress(clientPort, 0)} // for the checks of the others
+	}
+	cfg := load.Config{
+		Addresses: addresses, First: l.First, Connections: l.Connections, Pipeline: l.Pipeline, Clients: l.Clients,
+		Name: l.Name, Asks: l.Whatsat / 100, Rate: l.Rate, Duration: l.Duration, Count: l.Count,
+		Patience: l.Patience, Settle: l.Settle, Check: l.Check,
+	}
+	c := checker{faults: unjoin(err)}
+	var fault *load.Fault
+	for _, one := range unjoin(cfg.Validate()) {
+		switch {
+		case !errors.As(one, &fault):
+			c.fault("load", "%w", one)
+		case fault.Field == "asks":
+			c.fault("--whatsat", "%v is not a percentage from 0 to 100", l.Whatsat)
+		default:
+			c.fault("--"+fault.Field, "%s", fault.Reason)
+		}
+	}
+	if err := canCreate(l.Plot); err != nil {
+		c.fault("--plot", "%w", err)
+	}
+	return cfg, usageOf(c.faults)
 }
 
 // addresses is where the servers listen: the arguments, or all servers of the topology.
 func (l loadCommand) addresses() (all []string, err error) {
-	if len(l.Addresses) > 0 {
-		return l.Addresses, nil
+	for _, server := range l.Addresses {
+		address, err := askAddress("load", server, func(c *checker, _ settings) {
+			c.fault("load", "give servers, or their addresses such as 127.0.0.1:12000")
+		})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, address)
+	}
+	if len(all) > 0 {
+		return all, nil
 	}
 	s, err := loadSettings(enoughPorts)
 	if err != nil {
@@ -101,12 +139,15 @@ func (l loadCommand) addresses() (all []string, err error) {
 	return all, nil
 }
 
-// hint says what to do if no server listens where the topology has one.
+// hint says what to do if no server listens at an address.
 func (l loadCommand) hint(err error) error {
-	if len(l.Addresses) == 0 && errors.Is(err, syscall.ECONNREFUSED) {
+	switch {
+	case !errors.Is(err, syscall.ECONNREFUSED):
+		return err
+	case len(l.Addresses) == 0:
 		return fmt.Errorf("%w (no server listens there: start the herd with herd up, or give the servers' addresses)", err)
 	}
-	return err
+	return fmt.Errorf("%w (no server listens there: is it running?)", err)
 }
 
 // canCreate checks that a file can probably be created, before the work whose result it gets;

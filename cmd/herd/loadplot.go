@@ -5,14 +5,15 @@ import (
 	"math"
 	"time"
 
+	"herd/bus/plural"
 	"herd/cmd/internal/load"
 	"herd/cmd/internal/plot"
 )
 
 // plotLoad draws the latencies of a load, and its rate over time, as SVG.
 func plotLoad(r *load.Report) []byte {
-	title := fmt.Sprintf("herd load: %s replies in %.1f s, %s per second, %d connections",
-		plot.Number(float64(r.Replies)), r.Elapsed.Seconds(), plot.Number(math.Round(r.Answered())), r.Connections)
+	title := fmt.Sprintf("herd load: %s replies in %.1f s, %s per second, %s",
+		plot.Number(float64(r.Replies)), r.Elapsed.Seconds(), plot.Number(math.Round(r.Answered())), plural.Count(r.Connections, "connection"))
 	return plot.Panels(title, latencyPanel(&r.Latencies), ratePanel(r.Samples))
 }
 

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"reflect"
 	"syscall"
 	"time"
 
@@ -80,6 +81,10 @@ const logFlush = time.Second
 // usageError is an invalid command line or environment.
 type usageError struct{ error }
 
+// outputError is an error to write what a flag such as --help prints. The parser returns it
+// among the errors of the command line.
+type outputError struct{ error }
+
 // run parses args, runs the command until it returns or ctx is cancelled, and returns
 // the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -94,11 +99,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch {
 	case done:
 		return exitOK
-	case err != nil:
-		fmt.Fprintf(c.Err, "herd: %v (see herd help)\n", err)
+	case err == nil:
+		err = command.Run()
+	case !errors.As(err, new(outputError)):
+		fmt.Fprintf(c.Err, "herd: %v (see %s)\n", err, helpFor(err))
 		return exitUsage
 	}
-	err = command.Run()
 	var usage usageError
 	switch {
 	case err == nil:
@@ -112,12 +118,22 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 }
 
+// helpFor is the command that prints the help to read after an error of the parser.
+func helpFor(err error) string {
+	var invalid *kong.ParseError
+	if errors.As(err, &invalid) && invalid.Context != nil && invalid.Context.Selected() != nil {
+		return "herd help " + invalid.Context.Selected().Name
+	}
+	return "herd help"
+}
+
 func newParser(options ...kong.Option) *kong.Kong {
 	return kong.Must(&commands{}, append(options,
 		kong.Name("herd"),
 		kong.Description("A herd of servers that track the locations of mobile clients."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Help(printHelp),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(decodeDuration)),
 	)...)
 }
 

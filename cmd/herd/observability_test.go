@@ -162,7 +162,7 @@ func TestEvents(t *testing.T) {
 	awaitEvent("A.stop", "stopping")
 	awaitEvent("B.down.A", "A is down: it stopped; 0 records are queued for it")
 	serve("A")
-	awaitEvent("A.repair.B", `compared with B because it came up: received 1 lines, 1 of them news; \d+ bytes in \d+m?s`)
+	awaitEvent("A.repair.B", `compared with B because it came up: received 1 line, 1 of them news; \d+ bytes in \d+m?s`)
 
 	// From here on the test publishes messages of B, which keys would prevent.
 	nc, err := nats.Connect(open.URL())
@@ -185,7 +185,7 @@ func TestEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	publish("herd.edge.B.A", "junk", nil)
-	awaitEvent("A.mismatch.B", `dropped 1 malformed lines from B, the last: "junk"`)
+	awaitEvent("A.mismatch.B", `dropped 1 malformed line from B, the last: "junk"`)
 	publish("herd.edge.B.A", record, nats.Header{"Nats-Sequence": {"1"}})
 	awaitEvent("A.denied.B", `denied: dropped a message on "herd.edge.B.A": its header Nats-Sequence shows that a broker made it`)
 	ahead := fmt.Sprintf("clock=%d.000000000", time.Now().Unix()+100)

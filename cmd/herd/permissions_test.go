@@ -263,7 +263,7 @@ func TestBusTrace(t *testing.T) {
 	trace("B", "true")
 	trace("A", "true")
 	trace("A", "false") // is delivered too, and malformed
-	b.stderr.await(t, `dropped 1 malformed lines from A, the last: \\"traced by A`)
+	b.stderr.await(t, `dropped 1 malformed line from A, the last: \\"traced by A`)
 	for range 2 {
 		m, err := traces.NextMsg(patience)
 		if err != nil {

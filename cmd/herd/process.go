@@ -35,16 +35,17 @@ import (
 type process struct {
 	settings settings
 	log      *slog.Logger
-	hangups  <-chan os.Signal // each makes the process reload
+	hangups  hangups
 	metrics  metrics
 	servers  []server
 	ops      net.Listener // nil if HERD_OPS_LISTEN is off
 	data     *flock.Flock // locks HERD_DATA_DIR; nil if nothing is written to it
 	embedded *embeddedBus // nil with an external NATS server
-	whole    bool         // it runs all servers of the herd
+	runsAll  bool         // it runs all servers of the herd
 
-	reloading sync.Mutex      // held by reload
-	graph     *topology.Graph // in use; reload changes it
+	reloading  sync.Mutex      // for reload
+	graph      *topology.Graph // in use; reload changes it
+	unreported []unreported    // changes of reloads
 }
 
 type server struct {
@@ -57,7 +58,7 @@ type server struct {
 // newProcess opens the client port of each server in names at the address of the same
 // index, and the operator HTTP port at opsAddress, unless that is "". It checks that
 // natsAddress, unless that is "", is free for a NATS server.
-func newProcess(s settings, c console, hangups <-chan os.Signal, names, addresses []string, opsAddress, natsAddress string) (*process, error) {
+func newProcess(s settings, c console, hangups hangups, names, addresses []string, opsAddress, natsAddress string) (*process, error) {
 	p := &process{
 		settings: s,
 		graph:    s.graph,
@@ -170,22 +171,23 @@ func (p *process) run(ctx context.Context, urls []string, ready func()) error {
 		p.log.Info("a herd of one server: the topology is a single name, without edges", "node", names[0], "HERD_TOPOLOGY", p.settings.topology)
 	}
 	epoch := uint64(time.Now().UnixNano())
-	reload := func() ([]string, error) { return p.reload(ctx) }
 	for i := range p.servers {
 		s := &p.servers[i]
 		s.bus = p.newBus(s.name, s.clients.Addr(), urls, epoch)
-		s.node = p.newNode(s.name, s.bus, epoch, source, reload)
+		s.node = p.newNode(s.name, s.bus, epoch, source, func() ([]string, error) { return p.reloadFor(ctx, s.name) })
 	}
 	limitGarbage()
 	if p.ops != nil {
 		defer p.serveOps()()
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	tasks, ctx := errgroup.WithContext(ctx)
 	for _, s := range p.servers {
 		tasks.Go(func() error { return s.node.Run(ctx, s.clients) })
 	}
 	tasks.Go(func() error {
-		p.reloadOnHangup(ctx)
+		p.handleHangups(ctx, stop)
 		return nil
 	})
 	if ready != nil {

@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"herd/bus"
@@ -32,10 +36,12 @@ func (r reloadCommand) Run(ctx context.Context, c console) error {
 	if err != nil {
 		return err
 	}
-	names := r.Names
+	names := slices.Clone(r.Names)
 	if len(names) == 0 {
 		names = s.graph.Servers()
 	}
+	slices.SortFunc(names, func(a, b string) int { return s.graph.Index(a) - s.graph.Index(b) })
+	names = slices.Compact(names)
 	cfg := s.busConfig(s.busURLs(), access.OpsUser)
 	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
 	defer cancel()
@@ -43,27 +49,32 @@ func (r reloadCommand) Run(ctx context.Context, c console) error {
 		reply []byte
 		err   error
 	}
-	outcomes := make([]chan outcome, len(names))
+	outcomes := make([]outcome, len(names))
+	var requests sync.WaitGroup
 	for i, name := range names {
-		outcomes[i] = make(chan outcome, 1)
-		go func() {
+		requests.Go(func() {
 			reply, err := natsbus.Request(ctx, cfg, status.ReloadEndpoint, name, nil)
-			outcomes[i] <- outcome{reply, err}
-		}()
+			outcomes[i] = outcome{reply, err}
+		})
 	}
+	requests.Wait()
+	if !slices.ContainsFunc(outcomes, func(o outcome) bool { return !errors.Is(o.err, bus.ErrDenied) }) {
+		return fmt.Errorf("reload: %s (%w)", opsKeyHint(ctx, cfg), outcomes[0].err)
+	}
+	var out strings.Builder
 	var failed []error
-	denied := false
 	for i, name := range names {
-		o := <-outcomes[i]
-		switch {
+		switch o := outcomes[i]; {
 		case o.err == nil:
-			fmt.Fprintf(c.Out, "%s\n%s\n", name, o.reply)
-		case !errors.Is(o.err, bus.ErrDenied):
-			failed = append(failed, fmt.Errorf("reload %s: %w", name, o.err))
-		case !denied: // the others are denied for the same reason
-			denied = true
-			failed = append(failed, fmt.Errorf("reload %s: %s (%w)", name, opsKeyHint(ctx, cfg), o.err))
+			for line := range strings.Lines(string(o.reply)) {
+				fmt.Fprintf(&out, "%s: %s\n", name, strings.TrimPrefix(strings.TrimSuffix(line, "\n"), name+": "))
+			}
+		case errors.Is(o.err, bus.ErrDenied):
+			failed = append(failed, fmt.Errorf("reload %s: the broker permits this request for other servers only: %s is not in the topology of the running herd, or the broker's rules are older than it (%w)", name, name, o.err))
+		default:
+			failed = append(failed, fmt.Errorf("reload %s: %w", name, busHint(o.err)))
 		}
 	}
-	return errors.Join(failed...)
+	_, err = io.WriteString(c.Out, out.String())
+	return errors.Join(append([]error{err}, failed...)...)
 }

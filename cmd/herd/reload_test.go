@@ -104,3 +104,39 @@ func TestRenewedCertificate(t *testing.T) {
 	}
 	h.stop()
 }
+
+// TestReloadTopologyOfUp: each server of up reports its own changes, and each once. A server
+// that the running herd lacks is named as such.
+func TestReloadTopologyOfUp(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "herd.edges")
+	write := func(edges string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(edges), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("A-B\nB-C\n")
+	h := startUp(t, file)
+	env := []string{"HERD_TOPOLOGY=" + file, "HERD_NATS_URL=" + h.nats, "HERD_NATS_SEED=" + opsSeedOf(t, h)}
+	reload := func(want string, args ...string) {
+		t.Helper()
+		if exit, out := outcome(t, env, append([]string{"reload"}, args...)...); exit != exitOK || out != want {
+			t.Errorf("reload %q: exit status %d\n%s\nwant\n%s", args, exit, out, want)
+		}
+	}
+	write("A-B\nB-C\nA-C\n")
+	reload("A: new neighbours: C\nA: reloaded\nB: the same neighbours, other edges elsewhere\nB: reloaded\nC: new neighbours: A\nC: reloaded\n")
+	reload("A: reloaded\nB: reloaded\nC: reloaded\n")
+	write("A-B\nB-C\n")
+	reload("C: no longer neighbours: A\nC: reloaded\n", "C", "C")
+	reload("A: no longer neighbours: C\nA: reloaded\nB: the same neighbours, other edges elsewhere\nB: reloaded\n", "B", "A")
+
+	write("A-B\nB-C\nC-D\n")
+	exit, out := outcome(t, env, "reload")
+	if exit != exitFailure || strings.Contains(out, "operators") || strings.Count(out, "servers were added or removed: restart herd up") != 3 ||
+		!strings.Contains(out, "reload D: the broker permits this request for other servers only: D is not in the topology of the running herd, or") {
+		t.Errorf("exit status %d\n%s", exit, out)
+	}
+	h.stop()
+}

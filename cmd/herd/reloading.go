@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -17,60 +18,129 @@ import (
 	"herd/node/replica"
 )
 
-// survive keeps two signals from ending the process: SIGHUP, also that of a terminal that
-// is closed, and SIGPIPE, if nobody reads its output any more. It returns the SIGHUPs.
-// Those that arrive while one is handled count as one.
-func survive() (hangups <-chan os.Signal) {
-	signal.Ignore(syscall.SIGPIPE)
-	c := make(chan os.Signal, 1)
-	signal.Notify(c, syscall.SIGHUP)
-	return c
+// hangups are the SIGHUPs that the process gets. One means reload, or stop if the terminal is
+// gone on which the process was started.
+type hangups struct {
+	signals  <-chan os.Signal // those that arrive while one is handled count as one
+	terminal *os.File         // nil without a terminal, and under nohup
 }
 
-// reloadOnHangup reloads at each SIGHUP, until ctx ends.
-func (p *process) reloadOnHangup(ctx context.Context) {
+// catchHangups keeps two signals from ending the process at once: SIGHUP, and SIGPIPE, if
+// nobody reads its output any more.
+func catchHangups() hangups {
+	signal.Ignore(syscall.SIGPIPE)
+	var h hangups
+	if !signal.Ignored(syscall.SIGHUP) {
+		for _, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
+			if isTerminal(f) {
+				h.terminal = f
+				break
+			}
+		}
+	}
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGHUP)
+	h.signals = c
+	return h
+}
+
+// terminalGone reports whether the terminal of the process was closed.
+func (h hangups) terminalGone() bool { return h.terminal != nil && !isTerminal(h.terminal) }
+
+// handleHangups reloads at each SIGHUP, until ctx ends or the terminal is gone.
+func (p *process) handleHangups(ctx context.Context, stop func()) {
 	for {
 		select {
-		case <-p.hangups:
+		case <-p.hangups.signals:
+			if p.hangups.terminalGone() {
+				p.log.Info("stopping: the terminal was closed")
+				stop()
+				return
+			}
+			p.reloading.Lock()
 			p.reload(ctx) // which logs its outcome
+			p.reloading.Unlock()
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
+// reloaded is the outcome of a part of a reload: of one server, or of the process if server
+// is "".
+type reloaded struct {
+	server  string
+	changes []string
+	err     error
+}
+
 // reload reads again what may change while the process runs: the topology file, the
 // certificate of the clients' port, the authority of the clients' certificates, and the key and
-// certificates for NATS. It logs the outcome,
-// and returns what changed, in words. What cannot be read stays as it is and is part of the
-// error; the rest is reloaded. Traffic logs are opened anew, which is no change. Calls follow
-// one another. If edges are replaced, it takes up to 10 s or until ctx ends.
-func (p *process) reload(ctx context.Context) (changes []string, err error) {
-	p.reloading.Lock()
-	defer p.reloading.Unlock()
-	var faults []error
-	part := func(changed []string, err error) {
-		changes = append(changes, changed...)
-		if err != nil {
-			faults = append(faults, err)
-		}
-	}
-	part(p.reloadCertificate())
-	part(p.reloadAuthority())
+// certificates for NATS. It logs the outcome, and returns it by parts. What cannot be read stays
+// as it is, and the rest is reloaded. Traffic logs are opened anew, which is no change. If edges
+// are replaced, it takes up to node.NewEdgeTimeout, or until ctx ends. It needs p.reloading.
+func (p *process) reload(ctx context.Context) (parts []reloaded) {
+	changes, err := p.reloadCertificate()
+	parts = append(parts, reloaded{"", changes, err})
+	changes, err = p.reloadAuthority()
+	parts = append(parts, reloaded{"", changes, err})
 	for _, s := range p.servers {
-		part(s.reloadBus())
+		changes, err = s.reloadBus()
+		parts = append(parts, reloaded{s.name, changes, err})
 		s.node.ReopenTrafficLog()
 	}
-	part(p.reloadTopology(ctx))
+	parts = append(parts, p.reloadTopology(ctx)...)
+	var faults []error
+	changes = nil
+	for _, part := range parts {
+		changes, faults = append(changes, part.changes...), append(faults, part.err)
+	}
 	what := "none"
 	if len(changes) > 0 {
 		what = strings.Join(changes, "; ")
 	}
 	p.log.Info("reloaded", "changes", what)
-	if err = errors.Join(faults...); err != nil {
+	if err := errors.Join(faults...); err != nil {
 		p.log.Error("not everything was reloaded", "err", err)
 	}
-	return changes, err
+	return parts
+}
+
+// reloadFor reloads at the request of a tool to one server, and returns what concerns that
+// server. `herd reload` requests it of all servers at the same time, but the first request
+// changes all servers of the process. So a server also reports what the requests to others
+// have changed a short time before.
+func (p *process) reloadFor(ctx context.Context, server string) (changes []string, err error) {
+	p.reloading.Lock()
+	defer p.reloading.Unlock()
+	parts := p.reload(ctx)
+	now := time.Now()
+	p.unreported = slices.DeleteFunc(p.unreported, func(u unreported) bool { return now.Sub(u.at) > reloadTimeout })
+	var faults []error
+	for _, part := range parts {
+		if part.server == "" || part.server == server {
+			faults = append(faults, part.err)
+		}
+		for _, s := range p.servers {
+			if len(part.changes) > 0 && (part.server == "" || part.server == s.name) {
+				p.unreported = append(p.unreported, unreported{s.name, part.changes, now})
+			}
+		}
+	}
+	p.unreported = slices.DeleteFunc(p.unreported, func(u unreported) bool {
+		if u.server == server {
+			changes = append(changes, u.changes...)
+		}
+		return u.server == server
+	})
+	return changes, errors.Join(faults...)
+}
+
+// unreported is changes that a server has not yet replied to a request to reload.
+type unreported struct {
+	server  string
+	changes []string
+	at      time.Time
 }
 
 func (p *process) reloadCertificate() (changes []string, err error) {
@@ -115,39 +185,40 @@ func (s server) reloadBus() (changes []string, err error) {
 
 // reloadTopology reads the topology file, and changes the edges of the servers. The servers
 // of the process stay: `herd up` cannot add or remove one.
-func (p *process) reloadTopology(ctx context.Context) (changes []string, err error) {
+func (p *process) reloadTopology(ctx context.Context) []reloaded {
+	refused := func(err error) []reloaded { return []reloaded{{err: err}} }
 	g, err := topology.Load(p.settings.topology)
 	if err == nil {
 		err = access.CheckNames(g.Servers())
 	}
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("HERD_TOPOLOGY: %w: the old topology stays", err)
+		return refused(fmt.Errorf("HERD_TOPOLOGY: %w: the old topology stays", err))
 	case g.Hash() == p.graph.Hash():
-		return nil, nil
-	case p.whole && len(g.Servers()) != len(p.servers):
-		return nil, errors.New("HERD_TOPOLOGY: servers were added or removed: restart herd up; the old topology stays")
+		return nil
+	case p.runsAll && len(g.Servers()) != len(p.servers):
+		return refused(errors.New("HERD_TOPOLOGY: servers were added or removed: restart herd up; the old topology stays"))
 	}
 	for _, s := range p.servers {
 		if g.Index(s.name) < 0 {
-			return nil, fmt.Errorf("HERD_TOPOLOGY: it no longer has %s: stop this server, or put it back; the old topology stays", s.name)
+			return refused(fmt.Errorf("HERD_TOPOLOGY: it no longer has %s: stop this server, or put it back; the old topology stays", s.name))
 		}
 	}
 	// Until the new edges are in step, the old ones are in use too.
 	if err := p.permit(p.graph.With(g)); err != nil {
-		return nil, err
+		return refused(err)
 	}
 	var servers errgroup.Group
-	of := make([][]string, len(p.servers))
+	parts := make([]reloaded, len(p.servers))
 	for i, s := range p.servers {
 		servers.Go(func() error {
-			of[i] = s.node.SetTopology(ctx, topologyOf(g, s.name))
+			parts[i] = reloaded{server: s.name, changes: s.node.SetTopology(ctx, topologyOf(g, s.name))}
 			return nil
 		})
 	}
 	servers.Wait()
 	p.graph = g
-	return slices.Concat(of...), p.permit(g)
+	return append(parts, reloaded{err: p.permit(g)})
 }
 
 // topologyOf is what one server knows of a graph.

@@ -52,7 +52,7 @@ func (r restoreCommand) Run(ctx context.Context, c console) error {
 		defer f.Close()
 		in = f
 	}
-	connecting, cancel := context.WithTimeout(ctx, lookTimeout)
+	connecting, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	cfg := s.busConfig(s.busURLs(), access.OpsUser)
 	requester, err := natsbus.NewRequester(connecting, cfg, status.RestoreEndpoint, "")

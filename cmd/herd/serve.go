@@ -8,7 +8,7 @@ type serveCommand struct {
 
 // Run runs one server of the herd.
 func (s serveCommand) Run(ctx context.Context, c console) error {
-	hangups := survive()
+	hangups := catchHangups()
 	name := s.Name
 	settings, err := loadSettings(makeDirectories, func(c *checker, s settings) {
 		if name == "" {

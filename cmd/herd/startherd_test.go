@@ -111,16 +111,16 @@ func (h *herdProcesses) awaitSymptom(expression string) {
 	})
 }
 
-// look is the status of the herd now.
-func (h *herdProcesses) look() (status.Herd, error) {
-	return look(context.Background(), settings{graph: h.graph, prefix: "herd", natsURLs: []string{"nats://" + h.brokerAt}, seed: h.keys}, status.Herd{})
+// status is the status of the herd now.
+func (h *herdProcesses) status() (status.Herd, error) {
+	return newPoller(settings{graph: h.graph, prefix: "herd", natsURLs: []string{"nats://" + h.brokerAt}, seed: h.keys}).poll(context.Background(), askTimeout)
 }
 
 // awaitInStep waits until all edges of all servers are in step.
 func (h *herdProcesses) awaitInStep() {
 	h.t.Helper()
 	eventually(h.t, func() error {
-		herd, err := h.look()
+		herd, err := h.status()
 		if err == nil && !herd.InStep() {
 			err = errors.New(herd.Text())
 		}
@@ -132,7 +132,7 @@ func (h *herdProcesses) awaitInStep() {
 func (h *herdProcesses) awaitEqual() {
 	h.t.Helper()
 	eventually(h.t, func() error {
-		herd, err := h.look()
+		herd, err := h.status()
 		if err == nil && herd.Maps != status.Equal {
 			err = errors.New(herd.Text())
 		}

@@ -16,30 +16,28 @@ import (
 )
 
 type statusCommand struct {
-	Wait     time.Duration `help:"Maximum time to wait until the herd has no problem." placeholder:"30s" xor:"wait,watch"`
+	Wait     time.Duration `help:"Maximum time to wait until the herd has no problem, for example 30s (default: no wait)." placeholder:"DURATION" xor:"wait,watch"`
 	Watch    bool          `help:"Print the status again and again, until Ctrl-C. On a terminal it stays in place." xor:"wait,watch"`
-	Interval time.Duration `default:"2s" help:"With --watch: time between two looks, 100ms at least."`
+	Interval time.Duration `placeholder:"DURATION" help:"With --watch: time between two requests, 100ms at least (default: 2s)."`
 	JSON     bool          `name:"json" help:"Print JSON; with --watch one line each time."`
 }
 
-const (
-	// lookTimeout is how long a look at the herd may take, the connection included. The link
-	// to the broker may be slow.
-	lookTimeout = 5 * time.Second
-	// replyTimeout is how long the other servers have once one has replied, or as long as
-	// that took, if this is longer.
-	replyTimeout = time.Second
-	// restTime is the time between two looks that show whether maps change.
-	restTime = time.Second
-	// pollEvery is how often we look while we wait.
-	pollEvery = 100 * time.Millisecond
-)
+// restTime is the least time between two statuses that show whether maps change.
+const restTime = time.Second
 
 // Run prints the status of the running herd. Its error names no problem: they are printed.
 func (s statusCommand) Run(ctx context.Context, c console) error {
 	settings, err := loadSettings(func(check *checker, loaded settings) {
 		check.hasSeeds(loaded, loaded.readUser())
-		if s.Interval < leastInterval {
+		if s.Wait < 0 {
+			check.fault("--wait", "%v is less than 0", s.Wait)
+		}
+		switch {
+		case s.Interval == 0:
+			s.Interval = defaultInterval
+		case !s.Watch:
+			check.fault("--interval", "requires --watch")
+		case s.Interval < leastInterval:
 			check.fault("--interval", "%v is not at least %v", s.Interval, leastInterval)
 		}
 	})
@@ -60,7 +58,9 @@ func (s statusCommand) Run(ctx context.Context, c console) error {
 			return err
 		}
 	default:
-		fmt.Fprint(c.Out, h.Text())
+		if _, err := fmt.Fprint(c.Out, h.Text()); err != nil {
+			return err
+		}
 	}
 	if !h.Well() {
 		return errProblems
@@ -73,35 +73,33 @@ var errProblems = errors.New("status: the herd has problems")
 // busHint says what to do about an error of the bus.
 func busHint(err error) error {
 	switch {
+	case errors.Is(err, context.Canceled):
+		return errors.New("interrupted")
 	case errors.Is(err, bus.ErrDenied):
 		return fmt.Errorf("%w (set HERD_NATS_SEED to the key of an operator or a guest: …/%s or …/%s)", err,
 			keydir.SeedFile("", access.OpsUser), keydir.SeedFile("", access.GuestUser))
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w (is the herd running, and is HERD_NATS_URL the address of its NATS server?)", err)
+	case errors.Is(err, natsbus.ErrHandshake):
+		return fmt.Errorf("%w: is HERD_NATS_URL the address of a NATS server?", err)
 	}
 	return err
 }
 
-// await looks at the herd until it has no problem, for s.Wait at most, and returns the last
-// look. Maps that differ may be changing: that takes a second look.
+// await requests the status until the herd has no problem, for s.Wait at most, and returns the
+// last one. Maps that differ may be changing: that takes a second request.
 func (s statusCommand) await(ctx context.Context, settings settings) (h status.Herd, err error) {
-	var base status.Herd // an earlier look, at baseAt
-	var baseAt time.Time
-	for deadline := time.Now().Add(s.Wait); ; {
-		now := time.Now()
-		var earlier status.Herd
-		aged := !baseAt.IsZero() && now.Sub(baseAt) >= restTime
-		if aged {
-			earlier = base
-		}
-		h, err = look(ctx, settings, earlier)
+	deadline := time.Now().Add(s.Wait)
+	timeout := func() time.Duration { return askTimeout }
+	if s.Wait > 0 {
+		timeout = func() time.Duration { return min(askTimeout, max(replyTimeout, time.Until(deadline))) }
+	}
+	for p := newPoller(settings); ; {
+		h, err = p.poll(ctx, timeout())
 		well := err == nil && h.Well()
-		compared := h.Maps != status.Changing || aged
-		if ctx.Err() != nil || well && compared || !well && now.After(deadline) {
+		compared := h.Maps != status.Changing || p.compared
+		if ctx.Err() != nil || well && compared || !well && !time.Now().Before(deadline) {
 			return h, err
-		}
-		if baseAt.IsZero() || aged {
-			base, baseAt = h, now
 		}
 		select {
 		case <-time.After(pollEvery):
@@ -110,24 +108,39 @@ func (s statusCommand) await(ctx context.Context, settings settings) (h status.H
 	}
 }
 
-// look requests the status of all servers. earlier is an earlier look: see status.Gather.
-// Replies that are not of the server that sent them, or malformed, do not count: anybody may
-// send them on a bus without keys.
-func look(ctx context.Context, s settings, earlier status.Herd) (status.Herd, error) {
-	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
-	names := s.graph.Servers()
+// poller requests the status again and again. Those that are restTime apart show whether maps
+// change.
+type poller struct {
+	settings settings
+	base     status.Herd // an earlier status, at baseAt
+	baseAt   time.Time
+	compared bool // the last status was compared with an earlier one
+}
+
+func newPoller(s settings) *poller { return &poller{settings: s} }
+
+// poll requests the status of all servers. Replies that are not of the server that sent them,
+// or malformed, do not count: anybody may send them on a bus without keys.
+func (p *poller) poll(ctx context.Context, timeout time.Duration) (status.Herd, error) {
+	now := time.Now()
+	p.compared = !p.baseAt.IsZero() && now.Sub(p.baseAt) >= restTime
+	var earlier status.Herd
+	if p.compared {
+		earlier = p.base
+	}
+	names := p.settings.graph.Servers()
 	var replies []status.Server
-	err := natsbus.Ask(ctx, s.busConfig(s.busURLs(), s.readUser()), status.Endpoint, nil, func(r natsbus.Reply) (more bool) {
+	err := askAll(ctx, p.settings, status.Endpoint, nil, timeout, func(r natsbus.Reply) (counts, more bool) {
 		var one status.Server
 		if json.Unmarshal(r.Data, &one) != nil || one.Server != r.Server {
-			return true
+			return false, true
 		}
-		if replies = append(replies, one); len(replies) == 1 {
-			time.AfterFunc(max(replyTimeout, time.Since(began)), cancel)
-		}
-		return len(status.Gather(names, replies, earlier).Missing) > 0
+		replies = append(replies, one)
+		return true, len(status.Gather(names, replies, earlier).Missing) > 0
 	})
-	return status.Gather(names, replies, earlier), err
+	h := status.Gather(names, replies, earlier)
+	if p.baseAt.IsZero() || p.compared {
+		p.base, p.baseAt = h, now
+	}
+	return h, err
 }

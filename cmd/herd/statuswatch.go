@@ -9,15 +9,19 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"herd/bus/plural"
 	"herd/bus/printable"
 	"herd/node/status"
 )
 
-// leastInterval is the least time between two looks of a watch.
-const leastInterval = 100 * time.Millisecond
+// The interval of a watch.
+const (
+	leastInterval   = 100 * time.Millisecond
+	defaultInterval = 2 * time.Second
+)
 
-// watch prints the status at an interval, until ctx ends. An error to look is printed like a
-// status: NATS may come back.
+// watch prints the status at an interval, until ctx ends. An error is printed like a status:
+// NATS may come back.
 func (s statusCommand) watch(ctx context.Context, c console, settings settings) error {
 	show := showBlock(c.Out)
 	switch {
@@ -28,23 +32,14 @@ func (s statusCommand) watch(ctx context.Context, c console, settings settings) 
 		defer screen.close()
 		show = screen.show
 	}
-	var base status.Herd // an earlier look, at baseAt
-	var baseAt time.Time
+	p := newPoller(settings)
 	tick := time.NewTicker(s.Interval)
 	defer tick.Stop()
 	for {
 		now := time.Now()
-		earlier := status.Herd{}
-		aged := now.Sub(baseAt) >= restTime
-		if aged {
-			earlier = base
-		}
-		h, err := look(ctx, settings, earlier)
+		h, err := p.poll(ctx, askTimeout)
 		if ctx.Err() != nil {
 			return nil
-		}
-		if aged {
-			base, baseAt = h, now
 		}
 		text, err := s.format(h, err, now)
 		if err != nil {
@@ -61,7 +56,7 @@ func (s statusCommand) watch(ctx context.Context, c console, settings settings) 
 	}
 }
 
-// format formats a look, or the error of it, at a time.
+// format formats a status, or the error in place of it, at a time.
 func (s statusCommand) format(h status.Herd, failed error, at time.Time) (string, error) {
 	if s.JSON {
 		out := struct {
@@ -151,7 +146,7 @@ func fitScreen(lines []string, width, height int) []string {
 	used := 0
 	for i, line := range lines {
 		if used += rows(line); used > height-2 {
-			return append(lines[:i:i], fmt.Sprintf("… %d more lines: the terminal is too small", len(lines)-i))
+			return append(lines[:i:i], fmt.Sprintf("… %s: the terminal is too small", plural.Count(len(lines)-i, "more line")))
 		}
 	}
 	return lines

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -21,32 +22,85 @@ import (
 // writes is in stdout of the program.
 func onTerminal(t *testing.T, columns, rows uint16, env []string, args ...string) *program {
 	t.Helper()
+	p, _ := onClosableTerminal(t, columns, rows, command(t, asProgram, env, args...))
+	return p
+}
+
+// onClosableTerminal is onTerminal for a command, and returns what closes the terminal.
+func onClosableTerminal(t *testing.T, columns, rows uint16, cmd *exec.Cmd) (p *program, closeTerminal func()) {
+	t.Helper()
+	master, terminal := openTerminal(t, columns, rows)
+	defer terminal.Close()
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal, terminal, terminal
+	p = startCommand(t, cmd)
+	go io.Copy(&p.stdout, master) // ends when the last user of the terminal closes it
+	return p, func() { master.Close() }
+}
+
+// openTerminal opens a terminal with that many columns and rows: its master side, which is
+// closed when the test ends, and the side of the programs.
+func openTerminal(t *testing.T, columns, rows uint16) (master, terminal *os.File) {
+	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
 		t.Skip("no terminals here:", err)
 	}
 	t.Cleanup(func() { master.Close() })
-	fd := int(master.Fd())
-	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
-	}
-	if err == nil {
-		err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Col: columns, Row: rows})
-	}
+	var number int
+	control(master, func(fd int) { // with Fd, Close would wait for a Read to return
+		if number, err = unix.IoctlGetInt(fd, unix.TIOCGPTN); err == nil {
+			err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
+		}
+		if err == nil {
+			err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Col: columns, Row: rows})
+		}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	terminal, err := os.OpenFile(fmt.Sprint("/dev/pts/", number), os.O_RDWR|syscall.O_NOCTTY, 0)
+	terminal, err = os.OpenFile(fmt.Sprint("/dev/pts/", number), os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer terminal.Close()
-	cmd := command(t, asProgram, env, args...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal, terminal, terminal
-	p := startCommand(t, cmd)
-	go io.Copy(&p.stdout, master) // ends when the last user of the terminal closes it
-	return p
+	return master, terminal
+}
+
+// TestClosedTerminal: a herd stops cleanly when its terminal is closed, and only then: a SIGHUP
+// before that reloads it. With nohup it keeps running.
+func TestClosedTerminal(t *testing.T) {
+	t.Parallel()
+	ops := freeAddress(t)
+	env := append([]string{"HERD_TOPOLOGY=A-B", "HERD_LOG_LEVEL=info"}, anyPorts...)
+	env = append(env, "HERD_OPS_LISTEN="+ops)
+	controlling := &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	cmd := command(t, asProgram, env, "up")
+	cmd.SysProcAttr = controlling
+	p, closeTerminal := onClosableTerminal(t, 80, 24, cmd)
+	p.stdout.await(t, `Ctrl-C stops the herd`)
+	p.signal(syscall.SIGHUP)
+	p.stdout.await(t, `msg=reloaded`)
+	awaitReadyz(t, ops)
+	closeTerminal()
+	if got := p.status(); got != exitOK {
+		t.Errorf("exit status %d after the terminal was closed", got)
+	}
+
+	log := filepath.Join(t.TempDir(), "log")
+	cmd = command(t, asProgram, env, "up")
+	nohup := exec.Command("sh", "-c", `trap '' HUP; exec "$0" up 2>"$1"`, cmd.Path, log)
+	nohup.Env, nohup.SysProcAttr = cmd.Env, controlling
+	p, closeTerminal = onClosableTerminal(t, 80, 24, nohup)
+	p.stdout.await(t, `Ctrl-C stops the herd`)
+	closeTerminal()
+	p.signal(syscall.SIGHUP)
+	eventually(t, func() error {
+		text, err := os.ReadFile(log)
+		if err == nil {
+			err = contains(string(text), "msg=reloaded")
+		}
+		return err
+	})
+	p.stop()
 }
 
 // TestUpOnTerminal: the banner comes first, nothing that is not wrong follows, and what is
@@ -87,7 +141,7 @@ func TestStatusWatch(t *testing.T) {
 	plain.stdout.await(t, `^`+block+`\n`+block)
 	lines.stdout.await(t, `^\{"time":"[^"]+","herd":\{"servers":\[\{"server":"A",.*\}\n\{"time":.*\}\n`)
 	screen.stdout.await(t, `^\x1b\[\?25l\x1b\[2J\x1b\[H\S+ \S+  every 100ms, Ctrl-C ends\x1b\[K\r\n\x1b\[K\r\nSERVER(?s:.*)equal\x1b\[K\r\n\x1b\[J\x1b\[H\d(?s:.*)equal\x1b\[K\r\n\x1b\[J`)
-	small.stdout.await(t, `… \d more lines: the terminal is too small\x1b\[K\r\n\x1b\[J`)
+	small.stdout.await(t, `… \d more lines?: the terminal is too small\x1b\[K\r\n\x1b\[J`)
 	h.stop()
 	plain.stdout.await(t, `Ctrl-C ends\n\n.*connection refused \(is the herd running`)
 	lines.stdout.await(t, `\{"time":"[^"]+","error":".*connection refused`)
@@ -157,7 +211,7 @@ func TestLoadHere(t *testing.T) {
 	}
 	for _, plot := range []string{t.TempDir(), t.TempDir() + "/none/load.svg"} {
 		bad := start(t, env, "load", "--plot", plot)
-		if got := bad.status(); got != exitUsage || !strings.Contains(bad.stderr.String(), "load: --plot: ") {
+		if got := bad.status(); got != exitUsage || !strings.Contains(bad.stderr.String(), "herd: --plot: ") {
 			t.Errorf("--plot %s: exit status %d, %s", plot, got, bad.stderr.String())
 		}
 	}

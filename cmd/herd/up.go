@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"herd/bus"
+	"herd/bus/plural"
 	"herd/cmd/internal/logwriter"
 )
 
@@ -17,11 +18,13 @@ type upCommand struct{}
 // Run runs all servers of the herd, with an embedded NATS server unless HERD_NATS_URL
 // is set.
 func (upCommand) Run(ctx context.Context, c console) error {
-	hangups := survive()
+	hangups := catchHangups()
 	s, err := loadSettings(enoughPorts, makeDirectories, opsSeedDirectory, func(c *checker, s settings) {
+		var users []string
 		if s.graph != nil && len(s.natsURLs) > 0 {
-			c.hasSeeds(s, s.graph.Servers()...)
+			users = s.graph.Servers()
 		}
+		c.hasSeeds(s, users...)
 	})
 	if err != nil {
 		return err
@@ -50,7 +53,14 @@ func (upCommand) Run(ctx context.Context, c console) error {
 	if s.name != "" {
 		p.log.Warn("HERD_NAME is ignored: up runs all servers", "HERD_NAME", s.name)
 	}
-	p.whole = true
+	if len(s.natsURLs) == 0 {
+		for _, name := range []string{"HERD_NATS_SEED", "HERD_NATS_CREDS", "HERD_NATS_CA", "HERD_NATS_CERT", "HERD_NATS_KEY"} {
+			if os.Getenv(name) != "" {
+				p.log.Warn("a variable for NATS is ignored: up starts a NATS server of its own unless HERD_NATS_URL is set", "variable", name)
+			}
+		}
+	}
+	p.runsAll = true
 	urls := s.natsURLs
 	if len(urls) == 0 {
 		if err := p.embedBus(); err != nil {
@@ -119,12 +129,8 @@ func (p *process) notReady() string {
 	if errors.Is(first, bus.ErrDenied) && p.embedded == nil && !p.settings.authenticates() {
 		line += "; no key is set: see HERD_NATS_SEED"
 	}
-	switch others {
-	case 0:
-	case 1:
-		line += " (nor is 1 other server)"
-	default:
-		line += fmt.Sprintf(" (nor are %d other servers)", others)
+	if others > 0 {
+		line += fmt.Sprintf(" (nor %s %s)", plural.Form(others, "is", "are"), plural.Count(others, "other server"))
 	}
 	return line + "\n"
 }
@@ -140,7 +146,7 @@ func (p *process) opsCommand() string {
 		words = nil
 	}
 	if url := p.embedded.URL(); url != defaultNATS {
-		words = append(words, "HERD_NATS_URL="+url)
+		words = append(words, "HERD_NATS_URL="+shellWord(url))
 	}
 	if len(words) > 0 {
 		words = append(words, "\\\n   ")
@@ -154,10 +160,10 @@ func (p *process) opsCommand() string {
 func (p *process) exampleCommands() string {
 	ask := invocation(os.Args[0]) + " ask"
 	if t := p.settings.clientTLS; t != nil {
-		ask += " --ca " + t.certFile // its own certificate is as good as its CA's
+		ask += " --ca " + shellWord(t.certFile) // its own certificate is as good as its CA's
 	}
 	if address := dialable(p.servers[0].clients.Addr().String()); address != defaultAddress(clientPort, 0) {
-		ask += " " + address
+		ask += " " + shellWord(address)
 	}
 	return fmt.Sprintf("  %s \"IAMAT kiwi +34.07-118.45 $(date +%%s)\"\n  %s 'WHATSAT kiwi 10 2'\n", ask, ask)
 }

@@ -1,44 +1,37 @@
 #!/usr/bin/env bash
-# Builds herd and nats-server from this checkout and installs them for systemd:
+# Installs herd and nats-server for systemd. The first step needs Go, the second one root:
 #
+#   compose/systemd/build.sh
 #   sudo compose/systemd/install.sh
 #
-# PREFIX (/usr/local) gets the programs, the man page, the completions for shells, and the
+# PREFIX (/usr/local) gets the programs, the manual page, the completions for shells, and the
 # licences. /etc/systemd/system gets the units, and /etc/herd the settings, which are kept if
 # they exist. DESTDIR goes before all paths, for packages. It starts and enables nothing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+[ -s build/modules.txt ] || { echo "there is nothing to install: run compose/systemd/build.sh first" >&2; exit 1; }
 
 prefix=${PREFIX:-/usr/local}
 dest=${DESTDIR:-}
-install -d "$dest$prefix/bin" "$dest$prefix/share/doc/herd" "$dest/etc/systemd/system" "$dest/etc/herd"
 
-CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o "$dest$prefix/bin/" ./cmd/herd github.com/nats-io/nats-server/v2
-herd=$dest$prefix/bin/herd
+# file MODE FROM TO installs a file. Directories are readable for everybody, whatever the umask.
+umask 022
+file() { install -D -m "$1" "$2" "$dest$3"; }
 
-# generated FILE ARG... installs the output of a command of herd.
-generated() {
-	local file=$1
-	shift
-	if text=$("$herd" "$@" 2>/dev/null); then
-		install -d "$(dirname "$dest$prefix/share/$file")"
-		printf '%s\n' "$text" >"$dest$prefix/share/$file"
-	else
-		echo "skipped: this herd has no command $1, so $file is not installed" >&2
-	fi
-}
-generated man/man1/herd.1 manpage
-generated bash-completion/completions/herd completion bash
-generated zsh/site-functions/_herd completion zsh
-generated fish/vendor_completions.d/herd.fish completion fish
-
-install -m 0644 LICENSE NOTICE THIRD_PARTY_NOTICES.md "$dest$prefix/share/doc/herd/"
-go run ./cmd/internal/licenses -texts "$dest$prefix/share/doc/herd/modules.txt"
-
-for unit in herd@.service herd-nats.service; do
-	sed "s,/usr/local/bin/,$prefix/bin/," "compose/systemd/$unit" >"$dest/etc/systemd/system/$unit"
+file 0755 build/herd "$prefix/bin/herd"
+file 0755 build/nats-server "$prefix/bin/nats-server"
+file 0644 build/herd.1 "$prefix/share/man/man1/herd.1"
+file 0644 build/completions/bash "$prefix/share/bash-completion/completions/herd"
+file 0644 build/completions/zsh "$prefix/share/zsh/site-functions/_herd"
+file 0644 build/completions/fish "$prefix/share/fish/vendor_completions.d/herd.fish"
+for text in LICENSE NOTICE THIRD_PARTY_NOTICES.md build/modules.txt; do
+	file 0644 "$text" "$prefix/share/doc/herd/$(basename "$text")"
 done
-[ -e "$dest/etc/herd/herd.env" ] || install -m 0644 compose/systemd/herd.env "$dest/etc/herd/herd.env"
+for unit in herd@.service herd-nats.service; do
+	file 0644 "compose/systemd/$unit" "/etc/systemd/system/$unit"
+	sed -i "s,/usr/local/bin/,$prefix/bin/," "$dest/etc/systemd/system/$unit"
+done
+[ -e "$dest/etc/herd/herd.env" ] || file 0644 compose/systemd/herd.env /etc/herd/herd.env
 
 cat <<END
 Installed. Edit /etc/herd/herd.env if necessary. Then, as root:

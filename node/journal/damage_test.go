@@ -285,7 +285,7 @@ func openDamaged(t *testing.T, files, other, damaged tree, what string) (lost in
 		}
 	}
 	reported := 0
-	for _, match := range regexp.MustCompile(`(\d+) of \d+ frames are lost`).FindAllStringSubmatch(all, -1) {
+	for _, match := range regexp.MustCompile(`(\d+) of \d+ frames? (?:is|are) lost`).FindAllStringSubmatch(all, -1) {
 		n, _ := strconv.Atoi(match[1])
 		reported += n
 	}

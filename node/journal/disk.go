@@ -88,6 +88,8 @@ func explain(dir string, err error) error {
 	switch {
 	case errors.Is(err, errNewer):
 		remedy = "install that version"
+	case errors.Is(err, ErrForeign):
+		remedy = fmt.Sprintf("set HERD_PREFIX and HERD_DATA_DIR to those that belong together, or, to take over its records, move its file %s away", manifestName)
 	case isFull(err):
 		remedy = "make room on the disk"
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):

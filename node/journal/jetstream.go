@@ -120,7 +120,7 @@ func (j *Journal) readOld(expected bool, take func([]byte)) (stream oldStream, d
 	case !marked:
 		damage = append(damage, fmt.Sprintf("the file %s is damaged or missing, so that frames may be missing in %s", oldMark, oldName))
 	case got < wanted:
-		damage = append(damage, fmt.Sprintf("%s: %d of %d frames are lost", oldName, wanted-got, wanted))
+		damage = append(damage, fmt.Sprintf("%s: %s", oldName, framesLost(wanted-got, wanted)))
 	default: // what is unreadable was never acknowledged
 		return stream, nil, nil
 	}

@@ -46,6 +46,9 @@ var (
 	// ErrInUse is the error of Open when another process has locked the directory.
 	ErrInUse = errors.New("another process uses this directory")
 
+	// ErrForeign is the error of Open when the journal is not that of Config.Prefix and Server.
+	ErrForeign = errors.New("another server's journal")
+
 	errClosed = errors.New("the journal is closed")
 )
 
@@ -53,7 +56,7 @@ var (
 type Config struct {
 	Dir            string // created with mode 0700 if missing
 	Sync           bool   // Append waits until the frames are on disk (fsync)
-	Prefix, Server string // whose journal it is; Open reports another owner's
+	Prefix, Server string // whose journal it is; with Server "", anybody's
 	Log            *slog.Logger
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -314,8 +315,8 @@ func TestAppendWaits(t *testing.T) {
 	}
 }
 
-// TestOtherServer: the records of another server's journal are used, and Open says whose
-// it is, once.
+// TestOtherServer: the journal of another server, or of another herd, is refused and stays as
+// it is. Without its manifest its records are used.
 func TestOtherServer(t *testing.T) {
 	dir := t.TempDir()
 	j := New(Config{Dir: dir, Prefix: "other", Server: "Solo", Log: slog.New(slog.DiscardHandler)})
@@ -327,9 +328,40 @@ func TestOtherServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	j.Close()
+	content := func() string {
+		t.Helper()
+		var b strings.Builder
+		err := fs.WalkDir(os.DirFS(dir), ".", func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			text, err := os.ReadFile(filepath.Join(dir, path))
+			fmt.Fprintf(&b, "%s %q\n", path, text)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	before := content()
+	for _, other := range []Config{{Prefix: "herd", Server: "A"}, {Prefix: "herd", Server: "Solo"}, {Prefix: "other", Server: "A"}} {
+		other.Dir, other.Log = dir, slog.New(slog.DiscardHandler)
+		_, err := New(other).Open(func([]byte) { t.Error("a record was taken") })
+		want := fmt.Sprintf(`server "Solo" with prefix "other", not of server %q with prefix %q; the journal was left as it is: set HERD_PREFIX`, other.Server, other.Prefix)
+		if !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), want) {
+			t.Errorf("Open as %s of %s: %v, want %s", other.Server, other.Prefix, err, want)
+		}
+	}
+	if after := content(); after != before {
+		t.Errorf("the directory was\n%s\nand is\n%s", before, after)
+	}
+	if err := os.Rename(filepath.Join(dir, manifestName), filepath.Join(dir, "away")); err != nil {
+		t.Fatal(err)
+	}
 	j, lines, damage := open(t, dir)
-	if !slices.Equal(lines, want) || len(damage) != 1 || !strings.Contains(damage[0], `server "Solo" with prefix "other", not of server "A" with prefix "herd"`) {
-		t.Errorf("%d lines, damage %q, want %d and one that names both", len(lines), damage, len(want))
+	if !slices.Equal(lines, want) || len(damage) != 1 || !strings.Contains(damage[0], "the file manifest is missing") {
+		t.Errorf("%d lines, damage %q, want %d lines", len(lines), damage, len(want))
 	}
 	j.Close()
 	if _, _, damage = open(t, dir); len(damage) > 0 {

@@ -19,7 +19,8 @@ import (
 // not an error: Open uses everything that it can read, and damage describes what is
 // missing or wrong. Damaged files are renamed, and kept. An I/O error, also a lack of
 // room, descriptors or permission, is no damage: Open returns it and leaves the journal as
-// it was. The error is ErrInUse if another process has the journal open.
+// it was. The error is ErrInUse if another process has the journal open, and ErrForeign if it
+// is the journal of another server or prefix; take is not called then.
 func (j *Journal) Open(take func(frame []byte)) (damage []string, err error) {
 	if err := os.MkdirAll(j.cfg.Dir, 0o700); err != nil {
 		return nil, explain(j.cfg.Dir, err)
@@ -123,6 +124,9 @@ func (r *reading) read() (err error) {
 	if err := r.readStates(); err != nil {
 		return err
 	}
+	if err := r.checkOwner(); err != nil {
+		return err
+	}
 	expected := r.manifest.old || r.manifest.id == 0 && slices.Contains(r.names, oldMark)
 	stream, damage, err := r.readOld(expected, r.take)
 	if err != nil {
@@ -209,8 +213,17 @@ func (r *reading) readState(s *stateFile) (err error) {
 	return nil
 }
 
-// compareStates reports a manifest and an end that do not belong together, and a
-// manifest that is not this server's.
+// checkOwner refuses the journal of another server or of another herd: clients of one would
+// be merged into the other.
+func (r *reading) checkOwner() error {
+	m := r.manifest
+	if m.id != 0 && r.cfg.Server != "" && (m.prefix != r.cfg.Prefix || m.server != r.cfg.Server) {
+		return fmt.Errorf("%w: it is that of server %q with prefix %q, not of server %q with prefix %q", ErrForeign, m.server, m.prefix, r.cfg.Server, r.cfg.Prefix)
+	}
+	return nil
+}
+
+// compareStates reports a manifest and an end that do not belong together.
 func (r *reading) compareStates() {
 	m, e := r.manifest, r.end
 	report := func(text string, args ...any) { r.damage = append(r.damage, fmt.Sprintf(text, args...)) }
@@ -221,9 +234,6 @@ func (r *reading) compareStates() {
 		report("the file %s is missing: frames may be missing at the end", endName)
 	case m.id != 0 && e.id != 0 && e.run < m.run:
 		report("the file %s is older than the file %s: frames may be missing at the end", endName, manifestName)
-	}
-	if m.id != 0 && r.cfg.Server != "" && (m.prefix != r.cfg.Prefix || m.server != r.cfg.Server) {
-		report("this is the journal of server %q with prefix %q, not of server %q with prefix %q; its records are used", m.server, m.prefix, r.cfg.Server, r.cfg.Prefix)
 	}
 }
 

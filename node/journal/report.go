@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"herd/bus/plural"
 )
 
 // report describes the damage of segments, renames the damaged files, and removes what is
@@ -44,7 +46,7 @@ func (r *reading) report() {
 	for _, number := range slices.Sorted(maps.Keys(r.tallies)) {
 		t := r.tallies[number]
 		if lost := t.lost(); lost > 0 && !present[number] {
-			r.damage = append(r.damage, fmt.Sprintf("%s is missing: %d of %d frames are lost", fileName(number), lost, t.want.frames))
+			r.damage = append(r.damage, fmt.Sprintf("%s is missing: %s", fileName(number), framesLost(lost, t.want.frames)))
 		}
 	}
 	for _, f := range leftovers {
@@ -86,7 +88,7 @@ func (r *reading) faults(f *segmentFile) (wrong []string, keep bool) {
 		bad = slices.DeleteFunc(slices.Clone(bad), func(s span) bool { return s.from >= t.want.bytes })
 	}
 	if lost > 0 {
-		wrong = append(wrong, fmt.Sprintf("%d of %d frames are lost", lost, t.want.frames))
+		wrong = append(wrong, framesLost(lost, t.want.frames))
 	}
 	if len(bad) > 0 {
 		wrong = append(wrong, describe(bad))
@@ -94,7 +96,7 @@ func (r *reading) faults(f *segmentFile) (wrong []string, keep bool) {
 		wrong = append(wrong, fmt.Sprintf("it ends at byte %d of %d", f.bytes, t.want.bytes))
 	}
 	for id, n := range f.foreign {
-		wrong = append(wrong, fmt.Sprintf("%d frames are another journal's (ID %016x), their records are used", n, id))
+		wrong = append(wrong, fmt.Sprintf("%s %s another journal's (ID %016x), their records are used", plural.Count(n, "frame"), plural.Form(n, "is", "are"), id))
 	}
 	keep = len(wrong) > 0
 	for _, number := range f.own {
@@ -103,6 +105,11 @@ func (r *reading) faults(f *segmentFile) (wrong []string, keep bool) {
 		}
 	}
 	return wrong, keep
+}
+
+// framesLost says how many frames of a file are lost.
+func framesLost[N plural.Integer](lost, total N) string {
+	return plural.Of(lost, total, "frame") + plural.Form(lost, " is", " are") + " lost"
 }
 
 // setAside renames a damaged file, and says so.
@@ -137,7 +144,7 @@ func describe(bad []span) string {
 		fmt.Fprintf(&b, "bytes %d to %d", s.from, s.to)
 	}
 	if len(bad) > most {
-		fmt.Fprintf(&b, " and %d more parts", len(bad)-most)
+		fmt.Fprintf(&b, " and %s", plural.Count(len(bad)-most, "more part"))
 	}
 	return b.String() + " are unreadable"
 }

@@ -72,8 +72,13 @@ func Handler(profiles bool, metrics prometheus.Gatherer, servers ...*node.Node) 
 		}
 		fmt.Fprintln(w, "ready")
 	})
+	paths := "/healthz /readyz /metrics"
 	if profiles {
 		addProfiles(mux)
+		paths += " /debug/pprof/"
 	}
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "not found; there are "+paths, http.StatusNotFound)
+	})
 	return mux
 }

@@ -26,6 +26,19 @@ func serve(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	return reply
 }
 
+// TestOtherPaths: the reply to any other path lists those that exist.
+func TestOtherPaths(t *testing.T) {
+	for _, profiles := range []bool{false, true} {
+		reply := get(Handler(profiles, prometheus.NewRegistry()), "/")
+		if reply.Code != http.StatusNotFound || !strings.Contains(reply.Body.String(), "/healthz /readyz /metrics") || strings.Contains(reply.Body.String(), "/debug/pprof/") != profiles {
+			t.Errorf("%d %q, want 404 and a list", reply.Code, reply.Body)
+		}
+	}
+	if reply := serve(Handler(false, prometheus.NewRegistry()), httptest.NewRequest(http.MethodPost, "http://localhost/readyz", nil)); reply.Code != http.StatusMethodNotAllowed {
+		t.Errorf("POST: %d, want 405", reply.Code)
+	}
+}
+
 // TestReadyz: 503 with a line for each server that is not ready.
 func TestReadyz(t *testing.T) {
 	if reply := get(Handler(false, prometheus.NewRegistry()), "/readyz"); reply.Code != http.StatusOK || reply.Body.String() != "ready\n" {
@@ -35,7 +48,7 @@ func TestReadyz(t *testing.T) {
 		return node.New(node.Config{Name: name, Bus: (&bustest.Network{}).Bus(name), Log: slog.New(slog.DiscardHandler)})
 	}
 	reply := get(Handler(false, prometheus.NewRegistry(), stopped("A"), stopped("B")), "/readyz")
-	want := "A: not yet in step with its neighbours\nB: not yet in step with its neighbours\n"
+	want := "A: not connected to NATS yet\nB: not connected to NATS yet\n"
 	if reply.Code != http.StatusServiceUnavailable || reply.Body.String() != want {
 		t.Errorf("two servers that do not run: %d %q, want 503 %q", reply.Code, reply.Body, want)
 	}

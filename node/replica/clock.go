@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"herd/bus/plural"
 	"herd/node/wire"
 )
 
@@ -125,9 +126,9 @@ func (v clockVote) oursIsOff() bool {
 func (v clockVote) verdict() string {
 	switch {
 	case v.oursIsOff():
-		return fmt.Sprintf(": ours is off, it agrees with %d of %d neighbours", v.Agree, v.Known)
+		return fmt.Sprintf(": ours is off, it agrees with %s", plural.Of(v.Agree, v.Known, "neighbour"))
 	case 2*(v.Agree+1) > v.Known+1:
-		return fmt.Sprintf(": it is off, ours agrees with %d of %d neighbours", v.Agree, v.Known)
+		return fmt.Sprintf(": it is off, ours agrees with %s", plural.Of(v.Agree, v.Known, "neighbour"))
 	}
 	return ": one of the two is off"
 }
@@ -179,7 +180,7 @@ func (r *Replica) offText(v clockVote) string {
 		skew, _ := d.clock.skew()
 		theirs = append(theirs, fmt.Sprintf("that of %s differs by %s", d.peer, offset(skew)))
 	}
-	return fmt.Sprintf("the clock of %s, ours, is off: it agrees with %d of %d neighbours; %s", r.cfg.Name, v.Agree, v.Known, strings.Join(theirs, ", "))
+	return fmt.Sprintf("the clock of %s, ours, is off: it agrees with %s; %s", r.cfg.Name, plural.Of(v.Agree, v.Known, "neighbour"), strings.Join(theirs, ", "))
 }
 
 // noteSuspension notices that this process did not run for a while.

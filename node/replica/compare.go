@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"herd/bus/plural"
 	"herd/node/store"
 	"herd/node/wire"
 )
@@ -347,6 +348,6 @@ func (r *Replica) finish(e int, now time.Time) []Event {
 	if c.lines == 0 && c.reason != messagesLost { // after a loss, operators want to know that it cost nothing
 		return nil
 	}
-	return []Event{{Repair, d.peer, fmt.Sprintf("compared with %s because %s: received %d lines, %d of them news; %d bytes in %v",
-		d.peer, c.reason, c.lines, c.news, c.bytes, now.Sub(c.began).Round(time.Millisecond))}}
+	return []Event{{Repair, d.peer, fmt.Sprintf("compared with %s because %s: received %s, %d of them news; %s in %v",
+		d.peer, c.reason, plural.Count(c.lines, "line"), c.news, plural.Count(c.bytes, "byte"), now.Sub(c.began).Round(time.Millisecond))}}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"herd/bus/plural"
 	"herd/node/wire"
 )
 
@@ -169,7 +170,7 @@ func (r *Replica) apply(next transition, e int, newLife bool, now time.Time) (ev
 	d.conduct.repeats.restart(r.journalSeq, now)
 	d.clock.samples = nil // clocks may have been set meanwhile
 	r.startSync(e, now)
-	return append(events, Event{Up, d.peer, fmt.Sprintf("%s is up and holds %d records", d.peer, d.heartbeat.Records)})
+	return append(events, Event{Up, d.peer, fmt.Sprintf("%s is up and holds %s", d.peer, plural.Count(d.heartbeat.Records, "record"))})
 }
 
 // Tick finds neighbours that have been silent for too long. Call it every HeartbeatEvery
@@ -206,5 +207,5 @@ func (r *Replica) goDown(e int, reason string) []Event {
 	}
 	d.goDown()
 	r.stopSync(e)
-	return []Event{{Down, d.peer, fmt.Sprintf("%s is down: %s; %d records are queued for it", d.peer, reason, d.queued())}}
+	return []Event{{Down, d.peer, fmt.Sprintf("%s is down: %s; %s %s queued for it", d.peer, reason, plural.Count(d.queued(), "record"), plural.Form(d.queued(), "is", "are"))}}
 }

@@ -104,7 +104,7 @@ func TestGaps(t *testing.T) {
 		{wire.Mark{Epoch: theirEpoch, Seq: 8}, false, ""}, // delivered twice
 		{wire.Mark{Epoch: theirEpoch, Seq: 11}, false, "2 messages of B were lost, the last before number 11"},
 		{wire.Mark{Epoch: theirEpoch, Seq: 9}, false, ""}, // out of order
-		{wire.Mark{Epoch: theirEpoch, Seq: 12}, true, "1 messages of B were lost, the last before number 12"},
+		{wire.Mark{Epoch: theirEpoch, Seq: 12}, true, "1 message of B was lost, the last before number 12"},
 		{wire.Mark{Epoch: theirEpoch + 1, Seq: 3}, false, ""},
 		{wire.Mark{}, false, ""}, // without headers: cannot show a gap
 		{wire.Mark{Epoch: theirEpoch + 1, Seq: 4}, false, ""},
@@ -145,7 +145,7 @@ func TestGapReportsAreLimited(t *testing.T) {
 	}
 	note(r.Tick(now.Add(time.Second)))
 	note(r.Tick(now.Add(2 * time.Second)))
-	want := []string{"1 messages of B were lost, the last before number 3", "98 messages of B were lost, the last before number 199"}
+	want := []string{"1 message of B was lost, the last before number 3", "98 messages of B were lost, the last before number 199"}
 	if !slices.Equal(reports, want) {
 		t.Errorf("reported %q, want %q", reports, want)
 	}

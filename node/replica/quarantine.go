@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"herd/bus/plural"
 	"herd/node/wire"
 )
 
@@ -162,7 +163,7 @@ func (r *Replica) judgeFrame(e int, m wire.Mark, frame []byte, result FrameResul
 		d.counts.Offences++
 		return r.quarantine(e, "it sent records again and again that we have already", now)
 	case result.Malformed > 0:
-		return r.offence(e, malformed, fmt.Sprintf("a frame had %d malformed lines", result.Malformed), now)
+		return r.offence(e, malformed, fmt.Sprintf("a frame had %s", plural.Count(result.Malformed, "malformed line")), now)
 	case len(frame) > messageSize && lines > 1:
 		return r.offence(e, breach, fmt.Sprintf("a frame of %d lines had %d bytes, more than %d", lines, len(frame), messageSize), now)
 	case !d.in.plausible(m, now):

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"herd/bus/plural"
 	"herd/node/wire"
 )
 
@@ -154,7 +155,7 @@ func (r *Replica) noteLoss(e int, lost uint64, now time.Time) []Event {
 func (d *edge) reportLoss(now time.Time) (events []Event) {
 	for _, r := range d.loss.Due(now) {
 		events = append(events, Event{Gap, d.peer, fmt.Sprintf(
-			"%d messages of %s were lost, the last before number %d", r.Count, d.peer, d.in.seen.Seq)})
+			"%s of %s %s lost, the last before number %d", plural.Count(r.Count, "message"), d.peer, plural.Form(r.Count, "was", "were"), d.in.seen.Seq)})
 	}
 	return events
 }

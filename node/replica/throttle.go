@@ -3,6 +3,8 @@ package replica
 import (
 	"fmt"
 	"time"
+
+	"herd/bus/plural"
 )
 
 // A neighbour that goes up and down, or whatever else it does with each message, is
@@ -67,7 +69,7 @@ func (d *edge) leftOut(now time.Time) []Event {
 // counted adds to an event how many were left out before it.
 func (t *throttle) counted(event Event) Event {
 	if t.leftOut > 0 {
-		event.Text += fmt.Sprintf("; %d events before it were left out", t.leftOut)
+		event.Text += fmt.Sprintf("; %s before it %s left out", plural.Count(t.leftOut, "event"), plural.Form(t.leftOut, "was", "were"))
 		t.leftOut = 0
 	}
 	return event

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"herd/bus/plural"
 )
 
 // Herd is the state of all servers of a herd, and what is wrong with it.
@@ -12,6 +14,8 @@ type Herd struct {
 	Missing  []string `json:"missing"` // servers that did not reply
 	Maps     Maps     `json:"maps"`
 	Problems []string `json:"problems"` // one line each; empty if the herd is well
+
+	order []string // Servers and Missing
 }
 
 // Maps says whether the servers' maps are equal.
@@ -36,6 +40,7 @@ const (
 func Gather(names []string, replies []Server, earlier Herd) Herd {
 	h := Herd{Servers: []Server{}, Missing: []string{}}
 	replied := map[string]Server{}
+	ours := names
 	names = slices.Clone(names)
 	for _, s := range replies {
 		if _, twice := replied[s.Server]; !twice {
@@ -54,6 +59,7 @@ func Gather(names []string, replies []Server, earlier Herd) Herd {
 			continue
 		}
 		known[name] = true
+		h.order = append(h.order, name)
 		if s, ok := replied[name]; ok {
 			h.Servers = append(h.Servers, s)
 		} else {
@@ -70,7 +76,8 @@ func Gather(names []string, replies []Server, earlier Herd) Herd {
 		}
 	}
 	h.Maps = h.compareMaps(earlier)
-	h.Problems = h.findProblems()
+	foreign := len(h.Servers) > 0 && !slices.ContainsFunc(ours, func(name string) bool { _, ok := replied[name]; return ok })
+	h.Problems = h.findProblems(foreign)
 	return h
 }
 
@@ -127,15 +134,26 @@ func (h Herd) compareMaps(earlier Herd) Maps {
 	return maps
 }
 
-// findProblems describes all that keeps the herd from being well.
-func (h Herd) findProblems() (problems []string) {
+// findProblems describes all that keeps the herd from being well. foreign says that no server
+// has replied that was asked for: what follows from that is no problem of its own.
+func (h Herd) findProblems(foreign bool) (problems []string) {
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	problems = []string{}
 	if len(h.Servers) == 0 {
 		problem("no server replied")
 		return problems
 	}
+	if foreign {
+		var names []string
+		for _, s := range h.Servers {
+			names = append(names, s.Server)
+		}
+		problem("the servers that reply have another topology (%s): is HERD_TOPOLOGY that of the herd?", strings.Join(names, ", "))
+	}
 	for _, name := range h.Missing {
+		if foreign {
+			break
+		}
 		problem("%s does not reply", name)
 	}
 	for _, s := range h.Servers {
@@ -159,11 +177,11 @@ func (h Herd) findProblems() (problems []string) {
 				problem("%s is not in step with %s: %s", s.Server, e.Peer, e.state())
 			}
 			if e.Unsendable > 0 {
-				problem("%s cannot send %s to %s: larger than NATS's max_payload, raise it", s.Server, count(e.Unsendable, "record"), e.Peer)
+				problem("%s cannot send %s to %s: larger than NATS's max_payload, raise it", s.Server, plural.Count(e.Unsendable, "record"), e.Peer)
 			}
 		}
 	}
-	if parts := h.parts(); len(parts) > 1 {
+	if parts := h.parts(); len(parts) > 1 && !foreign {
 		problem("the edges do not connect all servers: %s", strings.Join(parts, " | "))
 	}
 	if h.Maps == Unequal {
@@ -209,11 +227,4 @@ func (h Herd) parts() (parts []string) {
 	}
 	slices.Sort(parts)
 	return parts
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -40,13 +40,18 @@ func TestHerdText(t *testing.T) {
 	killed := Gather([]string{"A", "B"}, replies()[1:2], Herd{})
 	const broken = "SERVER  READY     RECORDS  DIGEST  CLIENTS  NEIGHBOURS\n" +
 		"A       yes       2        ff      0        B (no reply)\n" +
-		"B       no reply                            \n" +
+		"B       no reply\n" +
 		"\nproblem: B does not reply\n1 of 2 servers, NOT all edges in step, not known whether maps are equal\n"
 	if killed.Servers[0].Edges[0].InStep {
 		t.Error("the edge to a server that does not reply is in step")
 	}
 	if got := killed.Text(); got != broken {
 		t.Errorf("Text = \n%s, want\n%s", got, broken)
+	}
+
+	// A server that does not reply keeps its place.
+	if got := Gather([]string{"A", "B"}, replies()[:1], Herd{}).Text(); !strings.HasPrefix(got, "SERVER  READY     RECORDS  DIGEST  CLIENTS  NEIGHBOURS\nA       no reply\nB       yes ") {
+		t.Errorf("Text = \n%s, want A first", got)
 	}
 }
 
@@ -60,6 +65,7 @@ func TestProblems(t *testing.T) {
 		{"nothing", "A B", nil, nil},
 		{"a server of the topology does not reply", "A B C", nil,
 			[]string{"C does not reply", "the edges do not connect all servers: A B | C"}},
+		{"another herd", "C D", nil, []string{"the servers that reply have another topology (B, A): is HERD_TOPOLOGY that of the herd?"}},
 		{"a neighbour that we do not list does not reply", "A B",
 			func(r []Server) { r[0].Edges = append(r[0].Edges, Edge{Peer: "C", Up: true, InStep: true}) },
 			[]string{"C does not reply"}},

@@ -2,28 +2,37 @@ package status
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"herd/bus/plural"
 )
+
+var trailingBlanks = regexp.MustCompile(` +\n`)
 
 // Text formats the herd as a table, followed by problems and a summary.
 func (h Herd) Text() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SERVER\tREADY\tRECORDS\tDIGEST\tCLIENTS\tNEIGHBOURS")
-	for _, s := range h.Servers {
+	for _, name := range h.order {
+		s, replied := h.server(name)
+		if !replied {
+			fmt.Fprintf(w, "%s\tno reply\t\t\t\t\n", name)
+			continue
+		}
 		ready := "yes"
 		if !s.Ready {
 			ready = "no"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%s\n", s.Server, ready, s.Records, s.Digest, s.Clients, h.edgesText(s.Edges))
 	}
-	for _, name := range h.Missing {
-		fmt.Fprintf(w, "%s\tno reply\t\t\t\t\n", name)
-	}
 	w.Flush()
-	fmt.Fprintln(&b)
+	table := trailingBlanks.ReplaceAllString(b.String(), "\n")
+	b.Reset()
+	b.WriteString(table + "\n")
 	for _, s := range h.Servers {
 		for _, e := range s.Edges {
 			if e.InStep && e.Problem != "" {
@@ -49,7 +58,7 @@ func (h Herd) Text() string {
 	case Unknown:
 		maps = "not known whether maps are equal"
 	}
-	fmt.Fprintf(&b, "%d of %d servers, %s, %s\n", len(h.Servers), len(h.Servers)+len(h.Missing), steps, maps)
+	fmt.Fprintf(&b, "%s, %s, %s\n", plural.Of(len(h.Servers), len(h.Servers)+len(h.Missing), "server"), steps, maps)
 	return b.String()
 }
 

@@ -141,7 +141,7 @@ func ParseHeartbeat(line []byte) (Heartbeat, error) {
 		delete(missing, key)
 	}
 	if len(missing) > 0 {
-		return Heartbeat{}, fmt.Errorf("heartbeat: %d keys are missing", len(missing))
+		return Heartbeat{}, fmt.Errorf("heartbeat: keys are missing: %d", len(missing))
 	}
 	return h, nil
 }

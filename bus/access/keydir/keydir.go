@@ -55,6 +55,9 @@ type Config struct {
 	SplitDir string
 
 	Rules access.Rules
+	// Replace permits to revoke most keys of servers. Without it, Write refuses rules that keep
+	// fewer keys of servers than they revoke: they are probably another herd's.
+	Replace bool
 	// Brokers is a single broker without Cluster, or all brokers of a cluster. Write
 	// sets the user and password of Cluster.
 	Brokers []access.Broker
@@ -199,7 +202,30 @@ func (d *dir) prepare(cfg Config) (status map[string]string, gone []string, err 
 		}
 	}
 	gone, err = d.gone(cfg.Rules, before.String())
+	if err == nil && !cfg.Replace {
+		err = checkGone(cfg, gone, created)
+	}
 	return status, gone, err
+}
+
+// checkGone refuses to revoke more keys of servers than are kept.
+func checkGone(cfg Config, gone, created []string) error {
+	kept := 0
+	var servers []string
+	for _, u := range cfg.Rules.Users {
+		if u.Account != access.Herd {
+			continue
+		}
+		servers = append(servers, u.Name)
+		if !slices.Contains(created, u.Name) {
+			kept++
+		}
+	}
+	if len(gone) <= kept {
+		return nil
+	}
+	return fmt.Errorf("%s holds the keys of a herd that has %s, which the topology lacks; it has %s: is this the right topology? To revoke their keys, add --replace",
+		cfg.Dir, strings.Join(gone, ", "), strings.Join(servers, ", "))
 }
 
 // comment is the head of a configuration.

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"time"
+
+	"herd/bus/plural"
 )
 
 // Config describes a load. Fields marked "required" must not be zero.
@@ -49,23 +51,34 @@ const (
 
 var clientName = regexp.MustCompile(`^[!-~]{1,64}$`)
 
-// Validate returns every error in c.
+// Fault is an error in one field of a Config.
+type Fault struct {
+	Field  string // its name, in lower case
+	Reason string
+}
+
+func (f *Fault) Error() string { return f.Field + ": " + f.Reason }
+
+// Validate returns every error in c, joined. Those in fields but Addresses are each a *Fault.
 func (c Config) Validate() error {
 	var faults []error
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	address := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	fault := func(field, format string, args ...any) {
+		faults = append(faults, &Fault{field, fmt.Sprintf(format, args...)})
+	}
 	if len(c.Addresses) == 0 {
-		fault("no addresses")
+		address("no addresses")
 	}
 	for i, a := range c.Addresses {
 		if host, port, err := net.SplitHostPort(a); err != nil || host == "" || port == "" || port == "0" {
-			fault("%q is not an address such as 127.0.0.1:12000", a)
+			address("%q is not an address such as 127.0.0.1:12000", a)
 		} else if slices.Contains(c.Addresses[:i], a) {
-			fault("%s is listed twice", a)
+			address("%s is listed twice", a)
 		}
 	}
 	within := func(what string, n, least, most int) {
 		if n < least || n > most {
-			fault("%s: %d is not between %d and %d", what, n, least, most)
+			fault(what, "%d is not between %d and %d", n, least, most)
 		}
 	}
 	within("connections", c.Connections, 1, MaxConnections)
@@ -74,16 +87,16 @@ func (c Config) Validate() error {
 	within("count", c.Count, 1, MaxCount)
 	within("check", c.Check, 0, MaxClients)
 	if c.Clients < c.Connections && c.Clients >= 1 {
-		fault("clients: %d are too few for %d connections: each needs its own client", c.Clients, c.Connections)
+		fault("clients", "%d %s too few for %d connections: each needs its own client", c.Clients, plural.Form(c.Clients, "is", "are"), c.Connections)
 	}
 	if !(c.Rate >= 0 && c.Rate <= MaxRate) { // false for NaN
-		fault("rate: %v is not between 0 and %d per second", c.Rate, MaxRate)
+		fault("rate", "%v is not between 0 and %d per second", c.Rate, MaxRate)
 	}
 	if !(c.Asks >= 0 && c.Asks <= 1) {
-		fault("share of WHATSAT: %v is not between 0 and 1", c.Asks)
+		fault("asks", "a share of WHATSAT of %v is not between 0 and 1", c.Asks)
 	}
 	if !clientName.MatchString(c.Name) {
-		fault("name: %q is not 1 to 64 printable ASCII characters without a space", c.Name)
+		fault("name", "%q is not 1 to 64 printable ASCII characters without a space", c.Name)
 	}
 	for _, d := range []struct {
 		what        string
@@ -95,7 +108,7 @@ func (c Config) Validate() error {
 		{"settle", c.Settle, 0, MaxDuration},
 	} {
 		if d.is < d.least || d.is > d.most {
-			fault("%s: %v is not between %v and %v", d.what, d.is, d.least, d.most)
+			fault(d.what, "%v is not between %v and %v", d.is, d.least, d.most)
 		}
 	}
 	return errors.Join(faults...)

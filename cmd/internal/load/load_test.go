@@ -431,16 +431,15 @@ func TestCoordinatedOmission(t *testing.T) {
 // TestUnsent: what a server has no room for is counted when the time is over.
 func TestUnsent(t *testing.T) {
 	t.Parallel()
-	stalled := make(chan struct{})
+	const duration = 200 * time.Millisecond
 	h := &herd{lie: func(n int, _, reply string) (string, bool) {
 		if n == 2 {
-			<-stalled
+			time.Sleep(2 * duration) // beyond the end of the load, which has begun
 		}
 		return reply, true
 	}}
 	cfg := small(h.listen(t, "A")...)
-	cfg.Rate, cfg.Count, cfg.Pipeline, cfg.Duration = 1000, MaxCount, 1, 200*time.Millisecond
-	time.AfterFunc(2*cfg.Duration, func() { close(stalled) })
+	cfg.Rate, cfg.Count, cfg.Pipeline, cfg.Duration = 1000, MaxCount, 1, duration
 	r := mustRun(t, cfg)
 	if r.Fault() != nil || r.Commands != 2 || r.Unsent < 150 || !strings.Contains(r.Text(), "did not keep up") {
 		t.Errorf("%d sent, %d not\n%s", r.Commands, r.Unsent, r.Text())
@@ -623,4 +622,28 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
+}
+
+// TestInterruptedStart: a load that is interrupted before it begins reports what was configured,
+// and no null in place of a list.
+func TestInterruptedStart(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	cfg := small("127.0.0.1:1")
+	report, err := Run(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(&report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`"servers":[]`, `"interrupted":true`, `"addresses":["127.0.0.1:1"]`, fmt.Sprintf(`"connections":%d,"pipeline":%d,"clients":%d`, cfg.Connections, cfg.Pipeline, cfg.Clients),
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("%s has no %s", text, want)
+		}
+	}
 }

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"herd/bus/plural"
+	"herd/cmd/internal/plot"
 )
 
 // Report is the result of a load.
@@ -139,22 +142,22 @@ func (r *Report) Text() string {
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	rate := "as fast as possible"
 	if r.Rate > 0 {
-		rate = fmt.Sprintf("at %s commands/s", count(int(r.Rate+0.5)))
+		rate = fmt.Sprintf("at %s/s", counted(int(r.Rate+0.5), "command"))
 	}
-	line("load        %s, %d in flight on each, %s, %s", plural(r.Connections, "connection"), r.Pipeline, plural(r.Clients, "client"), rate)
+	line("load        %s, %d in flight on each, %s, %s", counted(r.Connections, "connection"), r.Pipeline, counted(r.Clients, "client"), rate)
 	if r.Interrupted {
 		line("            interrupted: the figures so far")
 	}
 	line("replies     %s in %.3f s: %s right, %s wrong; %s unanswered", count(r.Replies), r.Elapsed.Seconds(),
-		count(r.Replies-min(r.Replies, r.Wrong)), count(r.Wrong), plural(r.Unanswered, "command"))
+		count(r.Replies-min(r.Replies, r.Wrong)), count(r.Wrong), counted(r.Unanswered, "command"))
 	line("answered    %s/s", count(int(r.Answered()+0.5)))
 	if r.Unsent > 0 {
-		line("            %s not sent in time: the servers did not keep up", plural(r.Unsent, "command"))
+		line("            %s not sent in time: the servers did not keep up", counted(r.Unsent, "command"))
 	}
 	switch p := r.Replication; {
 	case p == nil:
 	case p.All:
-		line("replicated  %s updates/s: all %s at %s after %.3f s", count(int(r.Replicated()+0.5)), count(r.Updates), plural(len(r.Addresses), "server"), p.Elapsed.Seconds())
+		line("replicated  %s/s: all %s at %s after %.3f s", counted(int(r.Replicated()+0.5), "update"), count(r.Updates), counted(len(r.Addresses), "server"), p.Elapsed.Seconds())
 	case len(p.Missing) > 0:
 		line("replicated  not in time at %s", strings.Join(p.Missing, ", "))
 	}
@@ -165,12 +168,12 @@ func (r *Report) Text() string {
 		}
 		line("latency     p50 %v, p99 %v, p99.9 %v, max %v, %s", Short(h.Quantile(.5)), Short(h.Quantile(.99)), Short(h.Quantile(.999)), Short(h.Max()), from)
 	}
-	if c := r.Check; c != nil && c.Servers > 0 {
+	if c := r.Check; c != nil && c.Servers > 0 && c.Of > 0 {
 		which := "all"
 		if c.Records < c.Of {
 			which = "a sample of"
 		}
-		line("records     %s %s checked at %s: %s lost, %s differing, %s late", which, count(c.Records), plural(c.Servers, "server"),
+		line("records     %s %s checked at %s: %s lost, %s differing, %s late", which, count(c.Records), counted(c.Servers, "server"),
 			count(c.Lost), count(c.Differing), count(c.Late))
 		for _, m := range c.Examples {
 			line("  at %s\n    got  %q\n    want %q", m.Address, m.Got, m.Want)
@@ -183,7 +186,7 @@ func (r *Report) Text() string {
 		line("error: %s", e)
 	}
 	if more := r.Failures - len(r.Errors); more > 0 {
-		line("and %s", plural(more, "more error"))
+		line("and %s", counted(more, "more error"))
 	}
 	b.WriteString(r.table())
 	return b.String()
@@ -223,21 +226,10 @@ func Short(d time.Duration) time.Duration {
 	return d
 }
 
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return count(n) + " " + what + "s"
-}
+func counted(n int, what string) string { return count(n) + " " + plural.Noun(n, what) }
 
 // count is n with commas.
-func count(n int) string {
-	s := fmt.Sprint(n)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
+func count(n int) string { return plot.Number(float64(n)) }
 
 // MarshalJSON is the report for programs: rates per second, times in seconds, latencies
 // in microseconds.
@@ -290,7 +282,7 @@ func (r *Report) MarshalJSON() ([]byte, error) {
 		OK: r.Fault() == nil, Interrupted: r.Interrupted, Addresses: r.Addresses, Connections: r.Connections, Pipeline: r.Pipeline,
 		Clients: r.Clients, Rate: r.Rate, Commands: r.Commands, Updates: r.Updates, Replies: r.Replies, Wrong: r.Wrong,
 		Unanswered: r.Unanswered, Unsent: r.Unsent, Seconds: r.Elapsed.Seconds(), Answered: r.Answered(),
-		WrongExamples: r.WrongSome, Failures: r.Failures, Errors: r.Errors,
+		Servers: []server{}, WrongExamples: r.WrongSome, Failures: r.Failures, Errors: r.Errors,
 	}
 	if rate := r.Replicated(); rate > 0 {
 		out.Replicated = &rate

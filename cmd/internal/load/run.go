@@ -63,7 +63,7 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 		return r.startFailed(err)
 	}
 
-	report := Report{Addresses: cfg.Addresses, Connections: cfg.Connections, Pipeline: cfg.Pipeline, Clients: cfg.Clients, Rate: cfg.Rate}
+	report := r.newReport()
 	report.Elapsed = r.load()
 	report.Unsent = r.unsent
 	report.Interrupted = r.interrupted.Load()
@@ -85,10 +85,18 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	return report, nil
 }
 
+// newReport is a report without results.
+func (r *run) newReport() Report {
+	c := r.cfg
+	return Report{Addresses: c.Addresses, Connections: c.Connections, Pipeline: c.Pipeline, Clients: c.Clients, Rate: c.Rate}
+}
+
 // startFailed is the result of a load that could not start because of err.
 func (r *run) startFailed(err error) (Report, error) {
 	if r.ctx.Err() != nil {
-		return Report{Addresses: r.cfg.Addresses, Interrupted: true}, nil
+		report := r.newReport()
+		report.Interrupted = true
+		return report, nil
 	}
 	return Report{}, err
 }
