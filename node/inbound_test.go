@@ -122,7 +122,7 @@ func TestMalformedInput(t *testing.T) {
 			t.Errorf("event %q, want the number of lines and a sample", first)
 		}
 		time.Sleep(2 * time.Second) // the rest is reported, although no more arrives
-		if next := <-events; !strings.Contains(next, `dropped 501 malformed line from B, the last: "malformed"`) {
+		if next := <-events; !strings.Contains(next, `dropped 501 malformed lines from B, the last: "malformed"`) {
 			t.Errorf("event %q, want the number of lines since the last event", next)
 		}
 	})

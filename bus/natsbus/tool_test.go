@@ -196,3 +196,38 @@ func delayed(t *testing.T, target string, by time.Duration) string {
 	})
 	return ln.Addr().String()
 }
+
+// TestAskCancelled: the end of ctx ends a request to something that accepts connections and is
+// silent, long before the time to connect is over.
+func TestAskCancelled(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	failed := make(chan error, 1)
+	go func() {
+		failed <- Ask(ctx, Config{URLs: []string{"ws://" + ln.Addr().String()}, Prefix: "herd"}, statusEndpoint, nil, func(Reply) bool { return true })
+	}()
+	conn, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	// The first bytes of a WebSocket show that the client has dialled, and waits for an answer.
+	if _, err := conn.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	select {
+	case err := <-failed:
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("Ask = %v, want context.Canceled", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("Ask still runs")
+	}
+}

@@ -130,8 +130,9 @@ func (b busConfigCommand) clientHints(out *strings.Builder, s settings, cfg keyd
 // describe the same herd from another directory.
 func (s settings) shellVariables() (words []string, err error) {
 	isDefault := func(v variable) bool { return v.name == "HERD_TOPOLOGY" && v.fallback == s.topology }
-	if spec := s.topology; !slices.ContainsFunc(variables(), isDefault) {
-		if spec, err = s.absoluteTopology(); err != nil {
+	if !slices.ContainsFunc(variables(), isDefault) {
+		spec, err := s.absoluteTopology()
+		if err != nil {
 			return nil, err
 		}
 		words = append(words, "HERD_TOPOLOGY="+shellWord(spec))

@@ -90,12 +90,8 @@ func busHint(err error) error {
 // last one. Maps that differ may be changing: that takes a second request.
 func (s statusCommand) await(ctx context.Context, settings settings) (h status.Herd, err error) {
 	deadline := time.Now().Add(s.Wait)
-	timeout := func() time.Duration { return askTimeout }
-	if s.Wait > 0 {
-		timeout = func() time.Duration { return min(askTimeout, max(replyTimeout, time.Until(deadline))) }
-	}
 	for p := newPoller(settings); ; {
-		h, err = p.poll(ctx, timeout())
+		h, err = p.poll(ctx, s.timeout(time.Until(deadline)))
 		well := err == nil && h.Well()
 		compared := h.Maps != status.Changing || p.compared
 		if ctx.Err() != nil || well && compared || !well && !time.Now().Before(deadline) {
@@ -106,6 +102,14 @@ func (s statusCommand) await(ctx context.Context, settings settings) (h status.H
 		case <-ctx.Done():
 		}
 	}
+}
+
+// timeout is how long a request may take while that much of s.Wait is left.
+func (s statusCommand) timeout(left time.Duration) time.Duration {
+	if s.Wait == 0 {
+		return askTimeout
+	}
+	return min(askTimeout, max(replyTimeout, left))
 }
 
 // poller requests the status again and again. Those that are restTime apart show whether maps
