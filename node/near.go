@@ -35,7 +35,7 @@ const (
 	// nearTries is how often a search begins that clients disturb, and nearTime how long a
 	// request may take once its turn has come.
 	nearTries = 4
-	nearTime  = 10 * time.Second
+	nearTime  = 20 * time.Second
 	// nearWaiting is how many requests may wait for their turn.
 	nearWaiting = 256
 	// nearUnused is how long an index is kept that nobody asks.

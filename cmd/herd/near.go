@@ -38,7 +38,7 @@ What can be read as a location is one, also if a client has that ID.`
 
 // nearTimeout is how long the answer may take. The first request of all makes a server index
 // its clients.
-const nearTimeout = 20 * time.Second
+const nearTimeout = 30 * time.Second
 
 // Run asks one server, and prints its answer.
 func (g nearCommand) Run(ctx context.Context, c console) error {

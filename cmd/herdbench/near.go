@@ -87,10 +87,7 @@ func (b *bench) nearAlone(ctx context.Context, r *NearResults) error {
 	}
 	for range 10 { // until all servers have made their indexes
 		warm, err := askNear(ctx, herd.Bus, nearCity, time.Second, nearAskers, 0)
-		if err != nil {
-			return err
-		}
-		if warm.Max() < 100*time.Millisecond {
+		if err == nil && warm.Max() < 100*time.Millisecond {
 			break
 		}
 	}

@@ -147,7 +147,7 @@ func TestSearchLosesResults(t *testing.T) {
 // the work of each call, also where all clients are at one point.
 func TestSearchReadsLittle(t *testing.T) {
 	t.Parallel()
-	const clients, limit = 50_000, 20
+	const clients, limit = 20_000, 20
 	for _, tt := range []struct {
 		name string
 		at   func(i int) geo.Point
