@@ -1,6 +1,8 @@
 package follow
 
 import (
+	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -42,4 +44,31 @@ func TestParse(t *testing.T) {
 			t.Errorf("Parse(%.80s) = %v, want an error with %q", invalid, err, want)
 		}
 	}
+}
+
+// FuzzParse: a request that is accepted stays the same when it is written and parsed again.
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{
+		``, `{}`, `{"clients":["kiwi"],"prefix":"k","interval":"100ms"}`, `{"near":{"lat":1.5,"lon":-180,"km":1e3}}`,
+		`{"box":{"south":-90,"west":170,"north":90,"east":-170}}`, `{"near":{"lat":91,"lon":0}}`, `{"clients":["\ud800"]}`, `null`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := Parse(data)
+		if err != nil {
+			return
+		}
+		if err := r.Check(); err != nil {
+			t.Fatalf("Parse accepts what Check does not: %v", err)
+		}
+		NewFilter(r).Named([]byte("kiwi"))
+		written, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := Parse(written); err != nil || !reflect.DeepEqual(again, r) {
+			t.Fatalf("Parse(%s) = %+v, %v, want %+v", written, again, err, r)
+		}
+	})
 }

@@ -189,6 +189,7 @@ func TestPosition(t *testing.T) {
 func FuzzParseRecord(f *testing.F) {
 	f.Add([]byte("AT Goloman +0.263279400 kiwi +34.068930-118.445127 1621464827.959498503"))
 	f.Add([]byte("AT G -999999999999999999.999999999 \xff -0-0 999999999999999999"))
+	f.Add([]byte("AT G +1.000000001 kiwi - 1621464827.000000001"))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		r, err := ParseRecord(line)
 		if err != nil {
