@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nkeys"
 
 	"herd/bus/ratenote"
 )
@@ -20,6 +21,7 @@ const startTimeout = 5 * time.Second
 type Server struct {
 	nats        *server.Server
 	stopReports func() // of repeated errors
+	padded      bool   // the configuration has one user more: see padUsers
 }
 
 // Start starts a NATS server that listens at listen, host:port; port 0 chooses a free
@@ -59,17 +61,45 @@ func StartConf(conf string, log *slog.Logger) (*Server, error) {
 
 // Reload replaces the configuration of a server that StartConf started, with the text of
 // another one. Clients whose permissions do not change stay connected. The address stays. On
-// an error the old configuration stays.
+// an error the old configuration stays. Calls must follow one another. Both configurations must
+// have as many users.
 func (s *Server) Reload(conf string) error {
 	opts := &server.Options{}
 	err := opts.ProcessConfigString(conf)
 	if err == nil {
 		opts.NoSigs = true
-		err = s.nats.ReloadOptions(opts)
+		err = s.padUsers(opts)
+	}
+	if err == nil {
+		if err = s.nats.ReloadOptions(opts); err == nil {
+			s.padded = !s.padded
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("configure the NATS server: %w", err)
 	}
+	return nil
+}
+
+// padUsers adds a user whose key nobody has to each second configuration. ReloadOptions
+// compares the old users with the new ones, also their accounts, whose counters other
+// goroutines change meanwhile: a data race. If their number differs, it does not look further.
+func (s *Server) padUsers(opts *server.Options) error {
+	if s.padded || len(opts.Nkeys) == 0 {
+		return nil
+	}
+	key, err := nkeys.CreateUser()
+	if err != nil {
+		return err
+	}
+	public, err := key.PublicKey()
+	if err != nil {
+		return err
+	}
+	nothing := &server.SubjectPermission{Deny: []string{">"}}
+	opts.Nkeys = append(opts.Nkeys, &server.NkeyUser{
+		Nkey: public, Account: opts.Nkeys[0].Account, Permissions: &server.Permissions{Publish: nothing, Subscribe: nothing},
+	})
 	return nil
 }
 
@@ -89,7 +119,7 @@ func start(opts *server.Options, log *slog.Logger) (*Server, error) {
 		err = fmt.Errorf("%s", reason)
 	case ok := <-ready:
 		if ok {
-			return &Server{s, l.reportEvery(ratenote.Interval)}, nil
+			return &Server{nats: s, stopReports: l.reportEvery(ratenote.Interval)}, nil
 		}
 		err = fmt.Errorf("not ready within %v", startTimeout)
 	}
