@@ -70,7 +70,9 @@ func TestSetTopology(t *testing.T) {
 			t.Errorf("after the change: the edges of A to %v and of B to %v are up, want both to C", a, b)
 		}
 		h.wantRecord("kiwi", kiwi)
-		h.wantRecord("emu", h.dial("A").ask("IAMAT emu +1+1 100"))
+		emu := h.dial("A").ask("IAMAT emu +1+1 100")
+		settle()
+		h.wantRecord("emu", emu)
 		if got := h.servers["A"].node.SetTopology(t.Context(), topologyFor(t, "A", changed)); got != nil {
 			t.Errorf("the same topology again changes %q", got)
 		}

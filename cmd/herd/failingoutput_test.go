@@ -20,12 +20,12 @@ func TestOutputFails(t *testing.T) {
 	seed := "HERD_NATS_SEED=" + opsSeedOf(t, h)
 	arguments := map[string][]string{
 		"ask": {h.addresses[0], "hello"}, "get": {"kiwi"}, "load": {"--count=10", "--clients=8", h.addresses[0], h.addresses[1]},
-		"bus-config": {t.TempDir() + "/keys"}, "completion": {"bash"},
+		"bus-config": {t.TempDir() + "/keys"}, "completion": {"bash"}, "near": {"kiwi", "10", "--json"}, "forget": {"kiwi"}, "restore": {"-"},
 	}
 	check := func(args ...string) {
 		t.Helper()
 		cmd := command(t, asProgram, env, args...)
-		if args[0] == "reload" {
+		if slices.Contains([]string{"reload", "restore", "forget"}, args[0]) {
 			cmd.Env = append(cmd.Env, seed)
 		}
 		out, err := os.OpenFile(full, os.O_WRONLY, 0)

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"herd/bus/embed"
+	"herd/node/status"
 )
 
 // What NATS tools show of a herd, and the debug log of a record.
@@ -89,7 +90,7 @@ func TestService(t *testing.T) {
 	eventually(t, func() error { // near comes when the server is ready
 		infos := requestAll(t, nc, "$SRV.INFO.herd", "", 1)
 		info = micro.Info{}
-		if err := json.Unmarshal(infos[""].Data, &info); err != nil || len(info.Endpoints) < 5 {
+		if err := json.Unmarshal(infos[""].Data, &info); err != nil || len(info.Endpoints) < len(status.Endpoints) {
 			return fmt.Errorf("info: %v, %s", err, infos[""].Data)
 		}
 		return nil
@@ -101,12 +102,15 @@ func TestService(t *testing.T) {
 	}
 	var endpoints []string
 	for _, e := range info.Endpoints {
-		if one := e.Name == "near"; one != (e.QueueGroup != "") {
+		if one := e.Name == "near" || e.Name == "restore"; one != (e.QueueGroup != "") {
 			t.Errorf("endpoint %s has queue group %q: whether only one server replies is %v, want %v", e.Name, e.QueueGroup, e.QueueGroup != "", one)
 		}
 		endpoints = append(endpoints, e.Name+" "+e.Subject)
 	}
-	if want := []string{"edges herd.edges", "get herd.get", "reload herd.reload." + about["server"], "status herd.status", "near herd.near"}; !slices.Equal(endpoints, want) {
+	if want := []string{
+		"dump herd.dump." + about["server"], "edges herd.edges", "follow herd.follow." + about["server"], "forget herd.forget", "get herd.get",
+		"reload herd.reload." + about["server"], "status herd.status", "near herd.near", "restore herd.restore", // the last two when it is ready
+	}; !slices.Equal(endpoints, want) {
 		t.Errorf("endpoints %v, want %v", endpoints, want)
 	}
 	var stats micro.Stats

@@ -373,7 +373,7 @@ func TestOtherServer(t *testing.T) {
 func TestNewerFormat(t *testing.T) {
 	dir := t.TempDir()
 	s := state{id: 1, run: 1, first: 1}
-	text := bytes.Replace(s.append(nil), []byte("journal 1\n"), []byte("journal 2\n"), 1)
+	text := bytes.Replace(s.append(nil), fmt.Appendf(nil, "journal %d\n", stateFormat), fmt.Appendf(nil, "journal %d\n", stateFormat+1), 1)
 	body := text[:bytes.LastIndex(text, []byte("sum "))]
 	text = fmt.Appendf(bytes.Clone(body), "sum %016x\n", sum(body))
 	if err := os.WriteFile(filepath.Join(dir, manifestName), text, 0o600); err != nil {
@@ -381,6 +381,17 @@ func TestNewerFormat(t *testing.T) {
 	}
 	if _, err := newJournal(dir).Open(nil); !errors.Is(err, errNewer) {
 		t.Errorf("Open = %v, want %v", err, errNewer)
+	}
+}
+
+// TestFirstFormat: a journal of format 1 is read.
+func TestFirstFormat(t *testing.T) {
+	s := state{id: 1, run: 7, first: 1, prefix: "herd", server: "A"}
+	text := bytes.Replace(s.append(nil), fmt.Appendf(nil, "journal %d\n", stateFormat), []byte("journal 1\n"), 1)
+	body := text[:bytes.LastIndex(text, []byte("sum "))]
+	text = fmt.Appendf(bytes.Clone(body), "sum %016x\n", sum(body))
+	if got, err := parseState(text); err != nil || got.run != s.run || got.server != s.server {
+		t.Errorf("parseState = %+v, %v, want %+v", got, err, s)
 	}
 }
 

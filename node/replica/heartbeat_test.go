@@ -22,7 +22,7 @@ func TestEdgeTransitions(t *testing.T) {
 	noEdge := heartbeatOf(theirEpoch+2, 0)
 	noEdge.NoEdge = true
 	otherFormat := heartbeatOf(theirEpoch+2, 0)
-	otherFormat.Format = 2
+	otherFormat.Format = wire.Format + 1
 	bye := heartbeatOf(theirEpoch+3, 4)
 	bye.Bye = true
 	overtaken := heartbeatOf(theirEpoch+3, 4)

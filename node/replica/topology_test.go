@@ -137,7 +137,7 @@ func TestProblem(t *testing.T) {
 	}{
 		{with(func(b *wire.Heartbeat) {}), "", false, true},
 		{with(func(b *wire.Heartbeat) { b.Topology = 0xabc }), "B has another topology: 0000000000000abc, ours is 0000000000000007", false, true},
-		{with(func(b *wire.Heartbeat) { b.Format = 2 }), "B has format 2, ours is 1", true, false},
+		{with(func(b *wire.Heartbeat) { b.Format = 1 }), "B has format 1, ours is 2", true, false},
 		{with(func(b *wire.Heartbeat) { b.NoEdge = true }), "B does not list an edge with us", true, false},
 		{with(func(b *wire.Heartbeat) { b.NoRepair = false }), "B has repair on, ours is off: what either of us misses stays missing", false, true},
 	} {
