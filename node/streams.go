@@ -78,9 +78,13 @@ func (n *Node) openStream(r bus.StreamRequest) error {
 	}
 }
 
-// continueStream takes a request about a stream that is open. That nobody knows the stream is no
-// matter: the follower will notice that no frames come.
+// continueStream takes a request about a stream that is open. Nobody is told if there is no such stream, or if
+// there are too many requests: the follower will notice that no frames come, and a later confirmation covers
+// earlier ones.
 func (n *Node) continueStream(r bus.StreamRequest) error {
+	if !n.toolRequests.allowContinuing(r.Endpoint) {
+		return fmt.Errorf("%w: too many requests a second about streams", bus.ErrBusy)
+	}
 	var known bool
 	n.locked(func() {
 		if r.End {

@@ -156,6 +156,32 @@ func TestStreamRefused(t *testing.T) {
 	})
 }
 
+// TestConfirmationsLimited: too many requests about streams are dropped; a second later they are taken again.
+func TestConfirmationsLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A").startAll()
+		n := h.servers["A"].node
+		if err := n.Stream(bus.StreamRequest{Endpoint: status.FollowEndpoint.Name, ID: "1", To: "x"}); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			taken, dropped := 0, 0
+			for range maxConfirmations + 10 {
+				switch err := n.Stream(bus.StreamRequest{Endpoint: status.FollowEndpoint.Name, ID: "1", Ack: 1}); {
+				case err == nil:
+					taken++
+				case errors.Is(err, bus.ErrBusy):
+					dropped++
+				}
+			}
+			if taken != maxConfirmations || dropped != 10 {
+				t.Errorf("%d confirmations are taken and %d dropped, want %d and 10", taken, dropped, maxConfirmations)
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}
+
 // TestStreamOfServerThatIsNotReady: its map is not complete.
 func TestStreamOfServerThatIsNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
