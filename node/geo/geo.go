@@ -29,13 +29,14 @@ type Origin struct {
 // From makes an Origin of a point.
 func From(p Point) Origin { return Origin{p, math.Sin(p.Lat * radians), cosine(p.Lat)} }
 
-// Distance is the distance of a point.
+// Distance is the distance of a point: the haversine formula as it stands. By its rounding, a pole and the 180th
+// meridian are up to 10^-11 km away from themselves, at another longitude.
 func (o Origin) Distance(p Point) float64 { return DistanceOf(o.Haversine(p)) }
 
 // Haversine grows with the distance of a point, and takes half as long to compute. It is
 // from 0 to 1, and may exceed 1 by rounding. HaversineOf converts distances to it.
 func (o Origin) Haversine(p Point) float64 {
-	return o.haversine(p.Lat, cosine(p.Lat), LonBetween(o.Lon, p.Lon))
+	return o.haversine(p.Lat, cosine(p.Lat), o.Lon-p.Lon)
 }
 
 // HaversineOf is the haversine of a distance; 2, which no point has, for one that is as
@@ -70,14 +71,7 @@ func (o Origin) haversine(lat, cos, lon float64) float64 {
 	return u*u + o.cos*cos*v*v
 }
 
-// cosine is the cosine of a latitude. It is exactly 0 at the poles, so that a pole has the
-// distance 0 from itself, whatever its longitude.
-func cosine(lat float64) float64 {
-	if lat == 90 || lat == -90 {
-		return 0
-	}
-	return math.Cos(lat * radians)
-}
+func cosine(lat float64) float64 { return math.Cos(lat * radians) }
 
 // LonBetween is the difference of two longitudes, 0 to 180.
 func LonBetween(a, b float64) float64 {
