@@ -47,31 +47,21 @@ func catchHangups() hangups {
 // terminalGone reports whether the terminal of the process was closed.
 func (h hangups) terminalGone() bool { return h.terminal != nil && !isTerminal(h.terminal) }
 
-// recheckTerminal is when the terminal is looked at again after a SIGHUP: a system may send the signal
-// before the terminal is gone.
-const recheckTerminal = 500 * time.Millisecond
-
 // handleHangups reloads at each SIGHUP, until ctx ends or the terminal is gone.
 func (p *process) handleHangups(ctx context.Context, stop func()) {
-	var recheck <-chan time.Time
 	for {
-		reload := false
 		select {
 		case <-p.hangups.signals:
-			reload, recheck = true, time.After(recheckTerminal)
-		case <-recheck:
-		case <-ctx.Done():
-			return
-		}
-		if p.hangups.terminalGone() {
-			p.log.Info("stopping: the terminal was closed")
-			stop()
-			return
-		}
-		if reload {
+			if p.hangups.terminalGone() {
+				p.log.Info("stopping: the terminal was closed")
+				stop()
+				return
+			}
 			p.reloading.Lock()
 			p.reload(ctx) // which logs its outcome
 			p.reloading.Unlock()
+		case <-ctx.Done():
+			return
 		}
 	}
 }

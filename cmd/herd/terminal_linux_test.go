@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -69,6 +70,9 @@ func openTerminal(t *testing.T, columns, rows uint16) (master, terminal *os.File
 // before that reloads it. With nohup it keeps running.
 func TestClosedTerminal(t *testing.T) {
 	t.Parallel()
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP) // what is started does not ignore it then, even if this process runs under nohup
+	defer signal.Stop(hangups)
 	ops := freeAddress(t)
 	env := append([]string{"HERD_TOPOLOGY=A-B", "HERD_LOG_LEVEL=info"}, anyPorts...)
 	env = append(env, "HERD_OPS_LISTEN="+ops)
