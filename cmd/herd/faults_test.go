@@ -33,7 +33,7 @@ func TestFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, f := range faultsOf(graph) {
-			if !*longFaults && !inShort[spec+": "+f.name] {
+			if name := spec + ": " + f.name; !*longFaults && !inShort[name] || testing.Short() && !inShortest[name] {
 				continue
 			}
 			t.Run(spec+"/"+strings.ReplaceAll(f.name, " ", "_"), func(t *testing.T) {
@@ -62,6 +62,13 @@ var inShort = map[string]bool{
 	"goloman: flushes of Hands take 2s for 10s":        true,
 	"goloman: the topology lacks Goloman-Hands for 5s": true,
 	"riley: broker with a max_payload of 4 KB for 5s":  true,
+}
+
+// inShortest are the faults that are tried with -short.
+var inShortest = map[string]bool{
+	"riley: Juzang killed, back after 1s":              true,
+	"riley: link Juzang-Campbell lost for 5s":          true,
+	"goloman: the topology lacks Goloman-Hands for 5s": true,
 }
 
 // faultsOf returns all faults of a herd.

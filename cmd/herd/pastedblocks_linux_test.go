@@ -64,6 +64,9 @@ var otherPrograms = regexp.MustCompile(`(?m)(?:^|[|(;&] *)(nats|nc|curl|man|open
 
 // TestPastedBlocks runs the blocks of every page.
 func TestPastedBlocks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped with -short: it runs every block of every page")
+	}
 	t.Parallel()
 	if _, err := exec.LookPath("bash"); err != nil {
 		t.Skip("bash is not installed")
