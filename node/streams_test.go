@@ -48,6 +48,12 @@ func newTool(t *testing.T, network *bustest.Network, n *Node, id, request string
 	return f
 }
 
+func (f *tool) locked(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	do()
+}
+
 func (f *tool) receive(m bus.Message) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -85,7 +91,7 @@ func TestStreams(t *testing.T) {
 		ask("IAMAT before +1+1 100")
 		settle()
 		good, deaf := newTool(t, h.network, b.node, "good", ""), newTool(t, h.network, b.node, "deaf", "")
-		deaf.deaf = true
+		deaf.locked(func() { deaf.deaf = true })
 		time.Sleep(time.Second)
 		settle()
 		good.check("snapshot")

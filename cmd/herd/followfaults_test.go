@@ -77,6 +77,17 @@ func (h *herdProcesses) startFollowers() (check func()) {
 		}
 		startCommand(h.t, cmd)
 	}
+	// A follower that cannot begin ends with an error, so all must have begun before anything fails.
+	address := h.addresses[h.graph.Servers()[0]]
+	first := map[string]string{"first": dial(h.t, address).ask("IAMAT first +1+1 5")}
+	for name, f := range followers {
+		eventually(h.t, func() error {
+			if err := f.compare(first); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
 	return func() {
 		want := h.dump(h.graph.Servers()[0])
 		for name, f := range followers {
