@@ -137,7 +137,7 @@ func (c *connection) addShared() error {
 		take := func(request micro.Request) error {
 			subject, data := request.Reply(), request.Data()
 			turns <- struct{}{}
-			go func() { // micro handles one request after the other, and may not be told of replies later
+			go func() { // micro handles requests one by one, and its Request cannot be used after the handler has returned
 				defer func() { <-turns }()
 				if err := c.respondTo(e.Name, subject, data); err != nil {
 					c.cfg.Log.Debug("micro service", "endpoint", e.Name, "err", err)

@@ -106,7 +106,7 @@ func parseNear(answer []byte) (found []recordJSON, err error) {
 		line, _ = bytes.CutSuffix(line, []byte("\n"))
 		km, r, err := wire.ParseFound(line)
 		if err != nil {
-			return nil, fmt.Errorf("the answer has a line that is none of a distance and a record: %.80q", line)
+			return nil, fmt.Errorf("a line of the reply is not a distance and a record: %.80q", line)
 		}
 		f, err := newRecordJSON(string(r.Client()), string(r.Line))
 		if err != nil {

@@ -32,7 +32,7 @@ func TestDistance(t *testing.T) {
 	}
 	for _, same := range [][2]Point{{{0, 180}, {0, -180}}, {{90, 12}, {90, -150}}, {{-90, 0}, {-90, 180}}, {{-33.5, -180}, {-33.5, 180}}} {
 		if got := Distance(same[0], same[1]); got > 1e-11 {
-			t.Errorf("Distance(%v, %v) = %v, want 0 but for rounding", same[0], same[1], got)
+			t.Errorf("Distance(%v, %v) = %v, want 0, or what rounding makes of it", same[0], same[1], got)
 		}
 	}
 }

@@ -47,7 +47,7 @@ func (d *edge) noteReceipt(line []byte, effective wire.Instant, now time.Time) {
 	rec, err := wire.ParseRecord(line)
 	c := &d.conduct.claim
 	if err != nil || string(rec.Server()) != d.peer || rec.Receipt.Compare(limit) <= 0 || rec.IsTombstone() {
-		return // a tombstone's receipt is later than that of the record that it replaces, whoever made that
+		return // a tombstone's receipt follows that of the record which it replaces, and another server may have made that
 	}
 	if c.since.IsZero() {
 		c.since, c.receipt = now, rec.Receipt

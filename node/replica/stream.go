@@ -173,7 +173,7 @@ func (s *Stream) sweep(dst []byte) (data []byte, lines int) {
 	return dst, lines
 }
 
-// mustForget reports whether the follower is to be told that a client is unknown from now on.
+// mustForget reports whether the follower must learn that a client is unknown from now on.
 func (s *Stream) mustForget(id store.ID) bool {
 	client, _ := s.replica.store.ClientAndLocation(id)
 	switch {
@@ -196,7 +196,7 @@ func (s *Stream) isNamed(id store.ID, client []byte) bool {
 	return s.named.has(id)
 }
 
-// wants reports whether the follower is to be told of a client's record.
+// wants reports whether the follower gets a client's record.
 func (s *Stream) wants(id store.ID) bool {
 	f := s.Filter
 	if !f.ByName() && !f.ByArea() {

@@ -17,8 +17,8 @@ const (
 type Near struct {
 	Client   []byte // nil: near a location. It points into the request
 	Lat, Lon float64
-	KM       float64 // at most so far away
-	Limit    int     // at most so many, the nearest ones
+	KM       float64 // maximum distance
+	Limit    int     // maximum number of clients; the nearest are returned
 }
 
 // ParseNear parses a request. Its error is one line, with what is wrong.
