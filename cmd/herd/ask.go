@@ -5,11 +5,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"slices"
 	"strings"
@@ -24,11 +22,8 @@ import (
 )
 
 type askCommand struct {
-	Words   []rawText     `arg:"" optional:"" name:"server-or-line" predictor:"server" help:"A server of the topology or an address HOST:PORT (default: HERD_NAME, or else the first server), and then the lines to send, each in quotes. Without lines, those of standard input."`
-	TLS     bool          `name:"tls" help:"Connect with TLS, and verify the server's certificate."`
-	CA      string        `name:"ca" type:"existingfile" placeholder:"FILE" help:"File with the CA certificate, or the certificate itself, of the server (default: the system's CAs). Implies --tls."`
-	Cert    string        `type:"existingfile" placeholder:"FILE" help:"File with a client certificate. Implies --tls."`
-	Key     string        `type:"existingfile" placeholder:"FILE" help:"File with the key of that certificate."`
+	Words []rawText `arg:"" optional:"" name:"server-or-line" predictor:"server" help:"A server of the topology or an address HOST:PORT (default: HERD_NAME, or else the first server), and then the lines to send, each in quotes. Without lines, those of standard input."`
+	tlsFlags
 	Timeout time.Duration `default:"15s" help:"Maximum time to connect, and to wait for the next reply."`
 }
 
@@ -77,11 +72,11 @@ func (a askCommand) Run(ctx context.Context, c console) error {
 	if err != nil {
 		return err
 	}
-	config, err := a.tlsConfig(address)
+	config, err := a.config()
 	if err != nil {
 		return usageError{fmt.Errorf("ask: %w", err)}
 	}
-	conn, err := a.dial(ctx, address, config)
+	conn, err := dialClient(ctx, address, config, a.Timeout)
 	if err != nil {
 		return fmt.Errorf("ask: %w", dialHint(err, address, server == ""))
 	}
@@ -148,65 +143,6 @@ func askAddress(command, server string, unknown func(*checker, settings)) (strin
 		}
 	}
 	return s.serverAddress(server)
-}
-
-func (a askCommand) tlsConfig(address string) (*tls.Config, error) {
-	if !a.TLS && a.CA == "" && a.Cert == "" && a.Key == "" {
-		return nil, nil
-	}
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	var c checker
-	config := &tls.Config{ServerName: host}
-	if authority := c.authority("--ca", a.CA); authority != nil {
-		config.RootCAs = x509.NewCertPool()
-		config.RootCAs.AppendCertsFromPEM(authority)
-	}
-	if pair := c.keyPair("--cert", a.Cert, "--key", a.Key); pair != nil {
-		config.Certificates = []tls.Certificate{*pair}
-	}
-	return config, errors.Join(c.faults...)
-}
-
-// halfCloser is a connection whose sending side can be closed: TCP or TLS.
-type halfCloser interface {
-	net.Conn
-	CloseWrite() error
-}
-
-func (a askCommand) dial(ctx context.Context, address string, config *tls.Config) (halfCloser, error) {
-	ctx, cancel := context.WithTimeout(ctx, a.Timeout)
-	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-	if err != nil || config == nil {
-		tcp, _ := conn.(halfCloser)
-		return tcp, err
-	}
-	encrypted := tls.Client(conn, config)
-	if err := encrypted.HandshakeContext(ctx); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("TLS with %s: %w", address, err)
-	}
-	return encrypted, nil
-}
-
-// dialHint says what to do about a failure to connect.
-func dialHint(err error, address string, byDefault bool) error {
-	var notTLS tls.RecordHeaderError
-	var unknown x509.UnknownAuthorityError
-	switch {
-	case errors.Is(err, syscall.ECONNREFUSED) && byDefault:
-		return fmt.Errorf("no server listens at %s: start the herd with herd up, or give the server's address (herd ask HOST:PORT …)", address)
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("no server listens at %s: is it running?", address)
-	case errors.As(err, &notTLS):
-		return fmt.Errorf("%w: the server does not use TLS: leave out --tls, --ca, --cert and --key", err)
-	case errors.As(err, &unknown):
-		return fmt.Errorf("%w: give the CA's certificate, or the server's own, with --ca", err)
-	}
-	return err
 }
 
 // conversation is the state that the sender and the receiver of lines share.

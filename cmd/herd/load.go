@@ -34,16 +34,12 @@ type loadCommand struct {
 	Patience    time.Duration `default:"15s" help:"Maximum time to wait for a reply."`
 	Plot        string        `placeholder:"FILE.svg" type:"path" help:"Draw the latencies and the rate over time, as SVG."`
 	JSON        bool          `name:"json" help:"Print JSON."`
-}
-
-// Help is shown by herd load --help.
-func (loadCommand) Help() string {
-	return "Servers that use TLS on their client ports are not supported."
+	tlsFlags
 }
 
 // Run runs a load against running servers. Ctrl-C ends it with the figures so far.
 func (l loadCommand) Run(ctx context.Context, c console) error {
-	cfg, err := l.config()
+	cfg, encrypted, err := l.config()
 	if err != nil {
 		return err
 	}
@@ -75,20 +71,24 @@ func (l loadCommand) Run(ctx context.Context, c console) error {
 	if fault != nil {
 		fault = fmt.Errorf("load: %w", fault)
 		if report.Replies == 0 && !report.Interrupted {
-			fault = fmt.Errorf("%w (are these the client ports of servers, without TLS? load does not support TLS)", fault)
+			hint := "are these the client ports of servers? if they use TLS, add --tls or --ca FILE"
+			if encrypted {
+				hint = "are these the client ports of servers?"
+			}
+			fault = fmt.Errorf("%w (%s)", fault, hint)
 		}
 	}
 	return errors.Join(fault, failed)
 }
 
-// config checks the command line and returns the load that it describes. Its error has all
-// faults.
-func (l loadCommand) config() (load.Config, error) {
+// config checks the command line and returns the load that it describes, and whether its
+// connections use TLS. The error has all faults.
+func (l loadCommand) config() (cfg load.Config, encrypted bool, err error) {
 	addresses, err := l.addresses()
 	if err != nil {
 		addresses = []string{defaultAddress(clientPort, 0)} // for the checks of the others
 	}
-	cfg := load.Config{
+	cfg = load.Config{
 		Addresses: addresses, First: l.First, Connections: l.Connections, Pipeline: l.Pipeline, Clients: l.Clients,
 		Name: l.Name, Asks: l.Whatsat / 100, Rate: l.Rate, Duration: l.Duration, Count: l.Count,
 		Patience: l.Patience, Settle: l.Settle, Check: l.Check,
@@ -108,7 +108,16 @@ func (l loadCommand) config() (load.Config, error) {
 	if err := canCreate(l.Plot); err != nil {
 		c.fault("--plot", "%w", err)
 	}
-	return cfg, usageOf(c.faults)
+	config, err := l.tlsFlags.config()
+	for _, one := range unjoin(err) {
+		c.fault("load", "%w", one)
+	}
+	if config != nil {
+		cfg.Dial = func(ctx context.Context, address string) (load.Conn, error) {
+			return dialClient(ctx, address, config, l.Patience)
+		}
+	}
+	return cfg, config != nil, usageOf(c.faults)
 }
 
 // addresses is where the servers listen: the arguments, or all servers of the topology.
@@ -143,7 +152,7 @@ func (l loadCommand) addresses() (all []string, err error) {
 func (l loadCommand) hint(err error) error {
 	switch {
 	case !errors.Is(err, syscall.ECONNREFUSED):
-		return err
+		return tlsHint(err)
 	case len(l.Addresses) == 0:
 		return fmt.Errorf("%w (no server listens there: start the herd with herd up, or give the servers' addresses)", err)
 	}

@@ -126,27 +126,36 @@ func TestLoadRefused(t *testing.T) {
 	}
 }
 
-// TestLoadOnTLS: a load on servers with TLS, which it does not support, says so. Servers can
-// be named as those of the topology.
+// TestLoadOnTLS: a load on servers with TLS needs a flag, says so without it, and loses
+// nothing with it. Servers can be named as those of the topology.
 func TestLoadOnTLS(t *testing.T) {
 	t.Parallel()
 	cert, key, err := bustest.WriteCertificate(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := startUp(t, "A", "HERD_TLS_CERT="+cert, "HERD_TLS_KEY="+key)
-	load := []string{"load", "--count=8", "--clients=8", "A"}
-	exit, out := outcome(t, []string{"HERD_TOPOLOGY=A", "HERD_LISTEN=" + h.addresses[0]}, load...)
-	if exit != exitFailure || !strings.Contains(out, "load does not support TLS") || strings.Contains(out, "records ") {
-		t.Errorf("exit status %d, %s", exit, out)
+	encrypted := startUp(t, "A", "HERD_TLS_CERT="+cert, "HERD_TLS_KEY="+key)
+	plain := startUp(t, "A")
+	for _, c := range []struct {
+		h      upHerd
+		flags  []string
+		status int
+		want   string
+	}{
+		{encrypted, nil, exitFailure, "if they use TLS, add --tls or --ca FILE"},
+		{encrypted, []string{"--tls"}, exitFailure, "give the CA's certificate, or the server's own, with --ca"},
+		{encrypted, []string{"--ca=" + cert}, exitOK, "records     all 8 checked at 1 server: 0 lost"},
+		{plain, nil, exitOK, "records     all 8 checked at 1 server: 0 lost"},
+		{plain, []string{"--ca=" + cert}, exitFailure, "the server does not use TLS: leave out --tls"},
+	} {
+		args := append([]string{"load", "--count=8", "--clients=8", "A"}, c.flags...)
+		exit, out := outcome(t, []string{"HERD_TOPOLOGY=A", "HERD_LISTEN=" + c.h.addresses[0]}, args...)
+		if exit != c.status || !strings.Contains(out, c.want) || exit != exitOK && strings.Contains(out, "records ") {
+			t.Errorf("herd %q: exit status %d, %s, want %q", args, exit, out, c.want)
+		}
 	}
-	h.stop()
-	h = startUp(t, "A")
-	exit, out = outcome(t, []string{"HERD_TOPOLOGY=A", "HERD_LISTEN=" + h.addresses[0]}, load...)
-	if exit != exitOK || !strings.Contains(out, "records     all 8 checked at 1 server: 0 lost") {
-		t.Errorf("exit status %d, %s", exit, out)
-	}
-	h.stop()
+	encrypted.stop()
+	plain.stop()
 }
 
 // TestLoadPlotAndFault: a plot that cannot be written does not hide that the load has failed.

@@ -247,11 +247,20 @@ func awaitAgreement(t testing.TB, id, want string, addresses ...string) {
 				break
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("%s has %q of %s, want %q", address, got, id, want)
+				t.Fatalf("%s has %q of %s, want %q", address, abridge(got), abridge(id), abridge(want))
 			}
 		}
 		c.conn.Close()
 	}
+}
+
+// abridge leaves out the middle of a long text, such as a record with a long ID.
+func abridge(text string) string {
+	const ends = 60
+	if len(text) <= 3*ends {
+		return text
+	}
+	return fmt.Sprintf("%s[%d bytes]%s", text[:ends], len(text)-2*ends, text[len(text)-ends:])
 }
 
 // eventually waits until check returns nil.

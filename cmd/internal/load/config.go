@@ -1,6 +1,7 @@
 package load
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -33,10 +34,19 @@ type Config struct {
 	Settle   time.Duration // maximum time until every server has the last records; 0 skips replication and check
 	Check    int           // maximum number of clients to check at every server; 0 skips the check
 
+	// Dial connects to a server. If it is nil, connections are TCP.
+	Dial func(ctx context.Context, address string) (Conn, error)
+
 	// Progress, if not nil, is called once a second during the load.
 	Progress func(Progress)
 	// Replicated, if not nil, is called after the replication phase, before the check.
 	Replicated func()
+}
+
+// Conn is a connection to a server whose sending side can be closed.
+type Conn interface {
+	net.Conn
+	CloseWrite() error
 }
 
 // Limits of a Config. They turn typing errors into error messages.

@@ -26,7 +26,7 @@ type conn struct {
 	run    *run
 	number int
 	target *target
-	socket *net.TCPConn
+	socket Conn
 
 	slots []slot
 	lines []byte // the line of each slot's command
@@ -77,17 +77,29 @@ type last struct {
 // maxWrong is the number of wrong replies after which a connection gives up.
 const maxWrong = 100
 
-func (r *run) dial(number int, t *target) (*conn, error) {
+// dialAddress connects to a server. An error includes its address.
+func (r *run) dialAddress(address string) (Conn, error) {
+	if r.cfg.Dial != nil {
+		return r.cfg.Dial(r.ctx, address)
+	}
 	dialer := net.Dialer{Timeout: r.cfg.Patience}
-	socket, err := dialer.DialContext(r.ctx, "tcp", t.address)
+	socket, err := dialer.DialContext(r.ctx, "tcp", address)
 	if err != nil {
-		return nil, err // it includes the address
+		return nil, err
+	}
+	return socket.(*net.TCPConn), nil
+}
+
+func (r *run) dial(number int, t *target) (*conn, error) {
+	socket, err := r.dialAddress(t.address)
+	if err != nil {
+		return nil, err
 	}
 	depth := r.cfg.Pipeline
 	share := func(n int) int { return (n - number + r.cfg.Connections - 1) / r.cfg.Connections }
 	const leastReply = 4 << 10 // enough for an answer to a WHATSAT and for an error message
 	return &conn{
-		run: r, number: number, target: t, socket: socket.(*net.TCPConn),
+		run: r, number: number, target: t, socket: socket,
 		slots: make([]slot, depth),
 		lines: make([]byte, depth*r.format.length),
 		in:    make([]byte, min(leastReply+depth*2*r.format.length, 128<<10)),

@@ -19,10 +19,9 @@ type observer struct {
 }
 
 func (r *run) observe(address string) (*observer, error) {
-	dialer := net.Dialer{Timeout: r.cfg.Patience}
-	socket, err := dialer.DialContext(r.ctx, "tcp", address)
+	socket, err := r.dialAddress(address)
 	if err != nil {
-		return nil, err // it includes the address
+		return nil, err
 	}
 	return &observer{address: address, socket: socket, r: bufio.NewReaderSize(socket, 16<<10), w: bufio.NewWriterSize(socket, 16<<10)}, nil
 }
