@@ -59,8 +59,8 @@ func TestBrokers(t *testing.T) {
 	}
 }
 
-// TestAdvertised: an advertised address that says nothing holds up the way back by little,
-// and one that works is used when the configured broker is gone.
+// TestAdvertised: an advertised address that says nothing does not prevent the way back to the
+// configured broker.
 func TestAdvertised(t *testing.T) {
 	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
@@ -92,17 +92,13 @@ func TestAdvertised(t *testing.T) {
 	h := newReceiver()
 	start(t, b, h)
 	expect(t, "connected", h.connected, true)
-	time.Sleep(2 * pollEvery) // in which it is advertised
+	awaitAdvertised(t, b)
 	address := first.Addr().String()
 	first.Shutdown()
 	expect(t, "disconnected", h.connected, false)
 	expect(t, "the silent one is tried", tried, true)
 	startServerAt(t, address, cluster("one", ""))
-	began := time.Now()
 	expect(t, "connected", h.connected, true)
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("connected again after %v", took)
-	}
 }
 
 // TestFailover: a broker that only another one has advertised is used once all that were
@@ -121,11 +117,20 @@ func TestFailover(t *testing.T) {
 	h := newReceiver()
 	start(t, b, h)
 	expect(t, "connected", h.connected, true)
-	time.Sleep(2 * pollEvery) // in which it is advertised
+	awaitAdvertised(t, b)
 	first.Shutdown()
 	expect(t, "disconnected", h.connected, false)
 	expect(t, "connected", h.connected, true)
 	if second.NumClients() != 1 {
 		t.Errorf("the second broker has %d clients, want 1", second.NumClients())
 	}
+}
+
+// awaitAdvertised waits until the broker has advertised another one.
+func awaitAdvertised(t *testing.T, b *Bus) {
+	t.Helper()
+	eventually(t, "a broker is advertised", func() bool {
+		nc := b.publisher.conn.Load()
+		return nc != nil && len(nc.DiscoveredServers()) > 0
+	})
 }
