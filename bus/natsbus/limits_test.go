@@ -65,6 +65,11 @@ func TestMaxPayloadChanges(t *testing.T) {
 	before := arrived[large]
 	mu.Unlock()
 	reload(1 << 20)
+	for until := time.Now().Add(payloadRefreshes*refreshEvery + patience); p.a.MaxData() < large; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("the larger limit is not noticed")
+		}
+	}
 	sends(1<<20, nil)
 	eventually(t, "a large message", func() bool {
 		mu.Lock()
