@@ -121,6 +121,9 @@ func TestTopologyChange(t *testing.T) {
 			if !*longFaults && journal == (name == "restarts") {
 				continue // these two are tried with -long only: each takes a while
 			}
+			if testing.Short() && name == "restarts" {
+				continue // node's tests and TestRollingRestart are similar
+			}
 			name := name
 			if journal {
 				name += " journal"
