@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 
@@ -86,9 +84,10 @@ func (f followCommand) Run(ctx context.Context, c console) error {
 // request is what the flags ask for.
 func (f followCommand) request(c *checker) (r follow.Request) {
 	for _, client := range f.Clients {
-		r.Clients = append(r.Clients, string(client))
+		r.Name(string(client))
 	}
-	r.Prefix, r.Interval = string(f.Prefix), f.Interval.String()
+	r.SetPrefix(string(f.Prefix))
+	r.Interval = f.Interval.String()
 	if (f.Near == "") != (f.Radius == "") {
 		c.fault("follow", "--near and --radius belong together: one is missing")
 		return r
@@ -103,11 +102,6 @@ func (f followCommand) request(c *checker) (r follow.Request) {
 			c.fault("--radius", "%q is not a number of kilometres", f.Radius)
 		}
 		r.Near = &follow.Near{Lat: lat, Lon: lon, Km: km}
-	}
-	for _, name := range append(slices.Clone(r.Clients), r.Prefix) {
-		if !utf8.ValidString(name) {
-			c.fault("follow", "%q cannot be asked for: it is not UTF-8", name)
-		}
 	}
 	if err := r.Check(); err != nil {
 		c.fault("follow", "%v", err)

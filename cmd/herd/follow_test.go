@@ -45,6 +45,25 @@ func TestFollow(t *testing.T) {
 	}
 }
 
+// TestFollowNotUTF8: clients whose names are not UTF-8 can be followed by name and by prefix.
+func TestFollowNotUTF8(t *testing.T) {
+	t.Parallel()
+	h := startUp(t, "Solo")
+	env := []string{"HERD_TOPOLOGY=Solo", "HERD_NATS_URL=" + h.nats}
+	named := start(t, env, "follow", "emu", "kiwi\xff", "--interval=10ms")
+	prefixed := start(t, env, "follow", "--prefix=kiwi\xff", "--interval=10ms")
+	c := dial(t, h.addresses[0])
+	other := c.ask("IAMAT kiwi\xfe +1+1 5")
+	reply := c.ask("IAMAT kiwi\xff +1+1 5")
+	for name, p := range map[string]*program{"by name": named, "by prefix": prefixed} {
+		p.stdout.await(t, `kiwi\S \+1\+1 5\n`)
+		p.signal(os.Interrupt)
+		if status := p.status(); status != exitOK || p.stdout.String() != reply+"\n" {
+			t.Errorf("follow %s: status %d, %q, want %q and not %q", name, status, p.stdout.String(), reply, other)
+		}
+	}
+}
+
 // TestFollowGeoJSON: the output is a sequence of features.
 func TestFollowGeoJSON(t *testing.T) {
 	t.Parallel()

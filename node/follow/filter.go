@@ -19,11 +19,11 @@ type Filter struct {
 
 // NewFilter makes the filter of a request that Parse has returned.
 func NewFilter(r Request) *Filter {
-	f := &Filter{prefix: r.Prefix}
+	f := &Filter{prefix: r.prefix()}
 	f.interval, _ = r.interval() // Parse has checked it
-	if r.Clients != nil {
+	if r.namesClients() {
 		f.clients = map[string]bool{}
-		for _, name := range r.Clients {
+		for _, name := range r.names() {
 			f.clients[name] = true
 		}
 	}

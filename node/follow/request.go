@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"herd/node/wire"
 )
@@ -17,8 +18,11 @@ import (
 type Request struct {
 	Clients []string `json:"clients,omitempty"` // their names
 	Prefix  string   `json:"prefix,omitempty"`  // of the name
-	Near    *Near    `json:"near,omitempty"`
-	Box     *Box     `json:"box,omitempty"`
+	// ClientsBase64 are further names, and PrefixBase64 stands in place of Prefix, for what is not UTF-8.
+	ClientsBase64 [][]byte `json:"clients_base64,omitempty"`
+	PrefixBase64  []byte   `json:"prefix_base64,omitempty"`
+	Near          *Near    `json:"near,omitempty"`
+	Box           *Box     `json:"box,omitempty"`
 	// Interval is the time between changes, such as "100ms": a client's records in between are left
 	// out. "" is DefaultInterval.
 	Interval string `json:"interval,omitempty"`
@@ -91,12 +95,15 @@ func Parse(data []byte) (r Request, err error) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return Request{}, errors.New("the request has more than one JSON value")
 	}
+	if len(r.PrefixBase64) == 0 {
+		r.PrefixBase64 = nil
+	}
 	return r, r.Check()
 }
 
 // Check returns an error for the first field that is wrong; nil if none is.
 func (r Request) Check() error {
-	if r.Clients != nil && len(r.Clients) == 0 {
+	if r.namesClients() && len(r.names()) == 0 {
 		return errors.New("clients: the list is empty; leave it out to follow all clients")
 	}
 	if _, err := r.interval(); err != nil {
@@ -119,17 +126,52 @@ func (r Request) interval() (time.Duration, error) {
 	return d, nil
 }
 
-func (r Request) checkNames() error {
-	if len(r.Clients) > MaxClients {
-		return fmt.Errorf("clients: %d names are more than %d", len(r.Clients), MaxClients)
+// Name adds a client, of any encoding.
+func (r *Request) Name(client string) {
+	if utf8.ValidString(client) {
+		r.Clients = append(r.Clients, client)
+	} else {
+		r.ClientsBase64 = append(r.ClientsBase64, []byte(client))
 	}
-	for _, name := range r.Clients {
+}
+
+// SetPrefix sets the prefix, of any encoding.
+func (r *Request) SetPrefix(prefix string) {
+	r.Prefix, r.PrefixBase64 = prefix, nil
+	if !utf8.ValidString(prefix) {
+		r.Prefix, r.PrefixBase64 = "", []byte(prefix)
+	}
+}
+
+func (r Request) namesClients() bool { return r.Clients != nil || r.ClientsBase64 != nil }
+
+// names are the clients' names, of both kinds.
+func (r Request) names() []string {
+	names := slices.Clone(r.Clients)
+	for _, name := range r.ClientsBase64 {
+		names = append(names, string(name))
+	}
+	return names
+}
+
+// prefix is the prefix, of either kind.
+func (r Request) prefix() string { return r.Prefix + string(r.PrefixBase64) }
+
+func (r Request) checkNames() error {
+	names := r.names()
+	if len(names) > MaxClients {
+		return fmt.Errorf("clients: %d names are more than %d", len(names), MaxClients)
+	}
+	for _, name := range names {
 		if !wire.IsClient(name) {
 			return fmt.Errorf("clients: %.80q is not a client's name", name)
 		}
 	}
-	if r.Prefix != "" && !wire.IsClient(r.Prefix) {
-		return fmt.Errorf("prefix: %.80q is not the beginning of a client's name", r.Prefix)
+	if r.Prefix != "" && len(r.PrefixBase64) > 0 {
+		return errors.New("prefix and prefix_base64 exclude each other")
+	}
+	if prefix := r.prefix(); prefix != "" && !wire.IsClient(prefix) {
+		return fmt.Errorf("prefix: %.80q is not the beginning of a client's name", prefix)
 	}
 	return nil
 }
