@@ -66,4 +66,28 @@ var faults = []fault{
 		"n.journalled.advance(seq)", "n.journalled.advance(max(seq, n.replica.JournalSeq()))", "node", "Journal"},
 	{"a reply does not wait for the journal", "node/journaling.go",
 		"if n.journalled.done < seq {", "if n.journalled.done > seq {", "node", "Journal"},
+
+	// Tombstones.
+	{"a tombstone ranks as its record", "node/wire/tombstone.go",
+		"t := of.Effective.Add(Instant{Nsec: nanosecond})", "t := of.Effective.Add(Instant{Nsec: nanosecond - 1})", "node/wire", "Tombstone"},
+	{"a tombstone is replaced by another", "node/replica/forget.go",
+		"case r.store.IsTombstone(id):", "case r.store.IsTombstone(id) && now.IsZero():", "node/replica", "Forget"},
+
+	// Streams.
+	{"a stalled stream goes on without confirmations", "node/replica/stream.go",
+		"case s.bytes+size > streamWindow:", "case s.bytes+size > streamWindow<<10:", "node/replica", "Stream"},
+	{"a client that leaves the area is not sent", "node/replica/stream.go",
+		"return inside || told", "return inside", "node/replica", "Stream"},
+	{"a change during the sweep is dropped", "node/replica/stream.go",
+		"s.waiting.remove(id)\n\t\ts.cursor = id + 1", "s.waiting.remove(id)\n\t\ts.cursor = id + 64", "node/replica", "Stream"},
+	{"a follower is not told of a tombstone", "node/replica/stream.go",
+		"case tombstone && !s.Dump:\n\t\t\tif s.mustForget(id) {", "case tombstone && !s.Dump:\n\t\t\tif false {", "node/replica", "Stream"},
+	{"a follower does not notice a lost frame", "node/follow/follower.go",
+		"m.Epoch != f.epoch || m.Seq != next {", "m.Epoch != f.epoch || m.Seq < next {", "node/replica", "Follower"},
+
+	// The index of near.
+	{"a search ends with the first result", "node/nearest/search.go",
+		"return newSearch(x, source, from, km, limit, limit)\n", "return newSearch(x, source, from, km, limit, 1)\n", "node/nearest", "."},
+	{"results of equal distance are in any order", "node/nearest/search.go",
+		"return a.ID != b.ID && bytes.Compare(s.source.Client(a.ID), s.source.Client(b.ID)) < 0", "return a.ID < b.ID", "node/nearest", "."},
 }
