@@ -6,6 +6,9 @@
 // output is a sequence of rings: the number of points as a varint, and then each point as two
 // zigzag varints, longitude and latitude, as the difference from the point before, over the
 // borders of rings. The first point is the difference from 0, 0. The unit is 1/50 degree.
+//
+// A ring that crosses the 180th meridian goes on beyond it: longitudes are then outside of -180
+// to 180. A ring around the South Pole goes along the edge of the map, to the pole and back.
 package main
 
 import (
@@ -42,7 +45,7 @@ func pack(r io.Reader) ([]byte, error) {
 	var last [2]int64
 	for _, ring := range rings {
 		points := make([][2]int64, 0, len(ring))
-		for _, p := range ring {
+		for _, p := range unwrap(ring) {
 			q := [2]int64{int64(math.Round(p[0] * unitsPerDegree)), int64(math.Round(p[1] * unitsPerDegree))}
 			if len(points) == 0 || q != points[len(points)-1] {
 				points = append(points, q)
@@ -59,4 +62,26 @@ func pack(r io.Reader) ([]byte, error) {
 		}
 	}
 	return out, nil
+}
+
+// polar is the latitude below which a ring that crosses the 180th meridian goes around the pole.
+const polar = -80
+
+// unwrap returns a ring without jumps from one side of the map to the other.
+func unwrap(ring [][2]float64) [][2]float64 {
+	out := make([][2]float64, 0, len(ring)+2)
+	turn := 0.0
+	for i, p := range ring {
+		if i > 0 {
+			switch jump := p[0] - ring[i-1][0]; {
+			case math.Abs(jump) <= 180:
+			case p[1] < polar:
+				out = append(out, [2]float64{math.Copysign(180, -jump), -90}, [2]float64{math.Copysign(180, jump), -90})
+			default:
+				turn -= math.Copysign(360, jump)
+			}
+		}
+		out = append(out, [2]float64{p[0] + turn, p[1]})
+	}
+	return out
 }

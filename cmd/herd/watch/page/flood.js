@@ -1,0 +1,88 @@
+// The flood of single reports, while traffic is low: a dot runs along each edge that a report
+// crosses. The real flood takes milliseconds, so it is shown in slow motion: a dot leaves a
+// server when the first one has arrived there.
+
+import { clip, setText, svg } from "./dom.js";
+import { milliseconds, plural } from "./numbers.js";
+
+const HOP = 550; // ms that a dot takes
+const AFTERGLOW = 900; // ms that a crossed edge is marked
+const TOGETHER = 2000; // ms between hops of one report at most
+const MOST = 150; // marks at a time; further hops are only counted
+
+export class Flood {
+  #reports = new Map(); // the reports of the last seconds, by client
+  #marks = 0;
+
+  constructor(graph, line) {
+    this.graph = graph;
+    this.line = line;
+    this.still = matchMedia("(prefers-reduced-motion: reduce)");
+  }
+
+  // setTap says whether single reports are reported at all.
+  setTap(on) {
+    this.on = on;
+    if (!on) setText(this.line, "Traffic is high: the edges show totals, not single reports.");
+    else if (this.#reports.size === 0) setText(this.line, "Traffic is low: each report is shown as it runs, in slow motion.");
+  }
+
+  hop({ at, from, to, client }) {
+    const now = performance.now();
+    let report = this.#reports.get(client);
+    if (!report || at - report.last > TOGETHER) {
+      report = { first: at, last: at, origin: from, crossed: 0, reached: new Set([from]), arrival: new Map([[from, now]]) };
+      this.#reports.delete(client);
+      this.#reports.set(client, report);
+      if (this.#reports.size > 50) this.#reports.delete(this.#reports.keys().next().value);
+    }
+    report.last = Math.max(report.last, at);
+    report.crossed++;
+    report.reached.add(to);
+    const start = Math.max(now, report.arrival.get(from) ?? now);
+    const arrival = start + HOP;
+    report.arrival.set(to, Math.min(report.arrival.get(to) ?? Infinity, arrival));
+    this.#draw(from, to, start - now);
+    this.#describe(client, report);
+  }
+
+  #describe(client, report) {
+    const servers = this.graph.hello?.servers.length ?? 0;
+    const others = [...report.reached].filter((s) => s !== report.origin);
+    const shown = others.length > 8 ? `${others.slice(0, 8).join(", ")} and ${others.length - 8} more` : others.join(", ");
+    const took = report.last - report.first;
+    const all = report.reached.size === servers ? `all ${servers} servers` : `${report.reached.size} of ${servers} servers`;
+    setText(this.line, `${clip(client)}: ${all}${took > 0 ? ` in ${milliseconds(took)}` : ""}, over ${plural(report.crossed, "edge")}: ${report.origin} → ${shown}.`);
+  }
+
+  #draw(from, to, delay) {
+    const a = this.graph.point(from);
+    const b = this.graph.point(to);
+    if (!a || !b || this.#marks >= MOST || document.hidden) return;
+    this.#marks++;
+    const end = { transform: `translate(${b.x}px, ${b.y}px)` };
+    const layer = this.graph.floodLayer;
+    const trace = svg("path", { class: "crossed", d: `M${a.x} ${a.y}L${b.x} ${b.y}` });
+    const done = () => {
+      trace.remove();
+      this.#marks--;
+    };
+    const glow = () => {
+      layer.prepend(trace);
+      trace.animate([{ opacity: 0.9 }, { opacity: 0 }], { duration: this.still.matches ? 2 * AFTERGLOW : AFTERGLOW, easing: this.still.matches ? "steps(1)" : "linear" }).onfinish = done;
+    };
+    if (this.still.matches) {
+      setTimeout(glow, delay);
+      return;
+    }
+    const dot = svg("circle", { class: "hop", r: 6 });
+    layer.append(dot);
+    const run = dot.animate([{ transform: `translate(${a.x}px, ${a.y}px)` }, end], { duration: HOP, delay, easing: "ease-in-out" });
+    dot.style.visibility = "hidden";
+    setTimeout(() => (dot.style.visibility = ""), delay);
+    run.onfinish = () => {
+      dot.remove();
+      glow();
+    };
+  }
+}
