@@ -18,6 +18,8 @@ import { Announcer } from "./words.js";
 
 const LISTED = 100; // clients in the list of those in view
 
+const NOTHING_YET = { servers: [], edges: [] };
+
 let hello = null; // the topology
 let herd = null; // the last state
 let chosen = null; // the server or edge that is selected: {kind, key}
@@ -37,9 +39,10 @@ const tryIt = new TryIt({ report: byId("report"), form: byId("report-form"), rep
 const live = new Live((type, value) => {
   switch (type) {
     case "hello":
+      if (JSON.stringify(value) === JSON.stringify(hello)) break; // a new connection to the same herd
       hello = value;
-      herd = null;
       build();
+      render();
       break;
     case "herd":
       herd = value;
@@ -65,12 +68,12 @@ function build() {
 
 // render shows the last state, and its age. It runs with each news, and each second without.
 function render() {
-  if (!hello || !herd) {
+  if (!hello) {
     const seconds = live.silence.seconds();
     if (seconds > OLD_AFTER) setText(byId("headline"), `No answer from the page's server for ${Math.floor(seconds)} s.`);
     return;
   }
-  const model = view(hello, herd, live.silence.seconds());
+  const model = view(hello, herd ?? NOTHING_YET, live.silence.seconds());
   const note = model.old ? `last heard ${ago(model.age)}` : "";
   for (const id of ["graph-age", "servers-age", "pairs-age"]) setText(byId(id), note);
   setText(byId("headline"), model.headline);

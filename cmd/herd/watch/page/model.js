@@ -20,11 +20,14 @@ export function view(hello, herd, silence) {
   return model;
 }
 
+// was says what the state is that is too old to be true.
+const was = (state, age) => (state === "unknown" ? "" : `was ${state} ${ago(age)}`);
+
 function readServer(place, told, herd, silence, old, age) {
   const s = { ...place, ...told, address: place.clients, clients: told.clients };
   s.age = silence + Math.max(told.heard ?? 0, herd.bus === "disconnected" ? herd.heard ?? 0 : 0);
   if (old) {
-    s.why = `was ${told.state} ${ago(age)}`;
+    s.why = was(told.state, age);
     s.state = "unknown";
   }
   const heartbeat = told.heartbeat === undefined ? "" : `, heartbeat ${ago(told.heartbeat + silence)}`;
@@ -37,7 +40,7 @@ function readServer(place, told, herd, silence, old, age) {
 function readEdge(place, told, old, age) {
   const e = { ...told, ...place, key: `${place.a} ${place.b}`, rate: (told.ab ?? 0) + (told.ba ?? 0) };
   if (old) {
-    e.why = `was ${told.state} ${ago(age)}`;
+    e.why = was(told.state, age);
     e.state = "unknown";
   }
   const traffic = told.ab === undefined && told.ba === undefined ? "its traffic is not known" : `${rate(told.ab ?? 0)} records per second from ${e.a} to ${e.b}, ${rate(told.ba ?? 0)} back`;
