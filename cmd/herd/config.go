@@ -54,6 +54,9 @@ type settings struct {
 	logDir    string
 	opsListen string // "" if unset
 
+	watchListen string
+	watchHosts  []string
+
 	clientTLS *clientTLS     // nil if unset
 	binding   *node.Binding  // nil if unset
 	proxies   []netip.Prefix // of HERD_PROXY_PROTOCOL
@@ -134,6 +137,8 @@ func (c *checker) validate(e environment) settings {
 	if e.OpsListen != "off" {
 		c.address("HERD_OPS_LISTEN", e.OpsListen)
 	}
+	s.watchListen = c.address("HERD_WATCH_LISTEN", e.WatchListen)
+	s.watchHosts = c.hostNames("HERD_WATCH_HOSTS", e.WatchHosts)
 	s.natsURLs = c.natsURLs("HERD_NATS_URL", e.NatsURL)
 	if e.NatsSeed != "" && e.NatsCreds != "" {
 		c.fault("HERD_NATS_SEED", "HERD_NATS_CREDS is set too: set only one of them")

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 
 	"herd/bus/natsbus"
 	"herd/bus/topology"
+	"herd/cmd/herd/watch"
 	"herd/node"
 	"herd/node/journal"
 	"herd/node/opshttp"
@@ -43,9 +45,10 @@ type process struct {
 	embedded *embeddedBus // nil with an external NATS server
 	runsAll  bool         // it runs all servers of the herd
 
-	reloading  sync.Mutex      // for reload
-	graph      *topology.Graph // in use; reload changes it
-	unreported []unreported    // changes of reloads
+	graph atomic.Pointer[topology.Graph] // in use; reload changes it
+
+	reloading  sync.Mutex   // for reload
+	unreported []unreported // changes of reloads
 }
 
 type server struct {
@@ -61,11 +64,11 @@ type server struct {
 func newProcess(s settings, c console, hangups hangups, names, addresses []string, opsAddress, natsAddress string) (*process, error) {
 	p := &process{
 		settings: s,
-		graph:    s.graph,
 		log:      slog.New(slog.NewTextHandler(c.Err, &slog.HandlerOptions{Level: s.logLevel})),
 		hangups:  hangups,
 		metrics:  newMetrics(c.log.Dropped),
 	}
+	p.graph.Store(s.graph)
 	embeds := natsAddress != ""
 	if s.journal != journalOff || embeds && s.dataDir != "" { // for journals, for the seed of its operators
 		if err := p.lockData(); err != nil {
@@ -165,9 +168,9 @@ func (p *process) closeListeners() {
 // fails. It calls ready, if not nil, when all are ready, or after a second.
 func (p *process) run(ctx context.Context, urls []string, ready func()) error {
 	source := stack.New(p.placesConfig())
-	p.settings.limits.Files = p.settings.limitConns(p.log, len(p.servers))
+	p.settings.limits.Files = p.settings.limitConns(p.log, len(p.servers), p.pageFiles())
 	p.settings.limits.MapBytes = p.settings.limitMaps(p.log, p.servers)
-	if names := p.graph.Servers(); len(names) == 1 {
+	if names := p.graph.Load().Servers(); len(names) == 1 {
 		p.log.Info("a herd of one server: the topology is a single name, without edges", "node", names[0], "HERD_TOPOLOGY", p.settings.topology)
 	}
 	epoch := uint64(time.Now().UnixNano())
@@ -178,7 +181,7 @@ func (p *process) run(ctx context.Context, urls []string, ready func()) error {
 	}
 	limitGarbage()
 	if p.ops != nil {
-		defer p.serveOps()()
+		defer p.serveOps(p.newPage(urls, source))()
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -275,15 +278,22 @@ func (p *process) newNode(name string, bus node.Bus, epoch uint64, source places
 	return node.New(cfg)
 }
 
-// serveOps serves HTTP to operators until stop is called.
-func (p *process) serveOps() (stop func()) {
+// serveOps serves HTTP to operators until stop is called. A page is served, too, unless it is nil.
+func (p *process) serveOps(page *watch.Page) (stop func()) {
 	var nodes []*node.Node
 	for _, s := range p.servers {
 		nodes = append(nodes, s.node)
 	}
 	p.metrics.servers(nodes...)
 	tcp, ok := p.ops.Addr().(*net.TCPAddr)
-	s := opshttp.NewServer(opshttp.Handler(ok && tcp.IP.IsLoopback(), p.metrics.registry, nodes...), p.log)
+	connections := opshttp.MaxConnections
+	var root http.Handler
+	endPage := func() {}
+	if page != nil {
+		connections += watch.MaxStreams
+		root, endPage = page, runPage(page)
+	}
+	s := opshttp.NewServer(opshttp.Handler(ok && tcp.IP.IsLoopback(), p.metrics.registry, root, nodes...), connections, p.log)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -292,6 +302,7 @@ func (p *process) serveOps() (stop func()) {
 		}
 	}()
 	return func() {
+		endPage()
 		s.Close()
 		<-done
 	}

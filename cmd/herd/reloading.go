@@ -194,7 +194,7 @@ func (p *process) reloadTopology(ctx context.Context) []reloaded {
 	switch {
 	case err != nil:
 		return refused(fmt.Errorf("HERD_TOPOLOGY: %w: the old topology stays", err))
-	case g.Hash() == p.graph.Hash():
+	case g.Hash() == p.graph.Load().Hash():
 		return nil
 	case p.runsAll && len(g.Servers()) != len(p.servers):
 		return refused(errors.New("HERD_TOPOLOGY: servers were added or removed: restart herd up; the old topology stays"))
@@ -205,7 +205,7 @@ func (p *process) reloadTopology(ctx context.Context) []reloaded {
 		}
 	}
 	// Until the new edges are in step, the old ones are in use too.
-	if err := p.permit(p.graph.With(g)); err != nil {
+	if err := p.permit(p.graph.Load().With(g)); err != nil {
 		return refused(err)
 	}
 	var servers errgroup.Group
@@ -217,7 +217,7 @@ func (p *process) reloadTopology(ctx context.Context) []reloaded {
 		})
 	}
 	servers.Wait()
-	p.graph = g
+	p.graph.Store(g)
 	return append(parts, reloaded{err: p.permit(g)})
 }
 

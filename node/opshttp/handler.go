@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -53,8 +54,9 @@ func (b *buffered) Write(p []byte) (int, error) { return b.body.Write(p) }
 //     one a line;
 //   - /metrics: what metrics gathers, for Prometheus;
 //   - /debug/pprof/, if profiles is set: only for loopback. Requests of web pages of other
-//     origins are refused, and profiles of over a minute.
-func Handler(profiles bool, metrics prometheus.Gatherer, servers ...*node.Node) http.Handler {
+//     origins are refused, and profiles of over a minute;
+//   - /paths: the list of these, if page has the others. Without a page, others are not found.
+func Handler(profiles bool, metrics prometheus.Gatherer, page http.Handler, servers ...*node.Node) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", oneByOne(promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -76,6 +78,13 @@ func Handler(profiles bool, metrics prometheus.Gatherer, servers ...*node.Node) 
 	if profiles {
 		addProfiles(mux)
 		paths += " /debug/pprof/"
+	}
+	if page != nil {
+		mux.HandleFunc("GET /paths", func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintln(w, strings.ReplaceAll("/ "+paths, " ", "\n"))
+		})
+		mux.Handle("/", page)
+		return mux
 	}
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "not found; there are "+paths, http.StatusNotFound)

@@ -1,0 +1,343 @@
+package watch
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"herd/bus/natsbus"
+	"herd/bus/printable"
+	"herd/node/status"
+)
+
+const (
+	// pollEvery is the time between two requests for the status of the servers.
+	pollEvery = time.Second
+	// replyTime is how long a poll waits for replies before pages are told. A later reply counts for
+	// the next time.
+	replyTime = 400 * time.Millisecond
+	// connectTimeout is how long one try to connect to the bus may take, and connectPause is the time
+	// between two.
+	connectTimeout = 3 * time.Second
+	connectPause   = time.Second
+	// linger is how long the feed runs without a page: a page may be loaded anew.
+	linger = 5 * time.Second
+	// feedQueue is how many messages of the bus wait for the feed. Further ones are dropped.
+	feedQueue = 4096
+)
+
+// feed collects the state of the herd while pages are open, and sends it to all of them. One goroutine
+// (run) has all state.
+type feed struct {
+	cfg   Config
+	pages *pages
+
+	mu      sync.Mutex // guards what a new page is told
+	current told
+	ended   chan struct{} // closed when run has ended
+}
+
+// told is what the pages were told last.
+type told struct {
+	hello  map[bool][]byte // by whether the page may use the controls
+	tap    []byte
+	herd   []byte
+	events [][]byte
+}
+
+func newFeed(cfg Config) *feed {
+	return &feed{cfg: cfg, pages: newPages(), ended: make(chan struct{})}
+}
+
+// join makes a page receive what there is, and all that follows. ended is closed when nothing follows any more.
+func (f *feed) join(page *livePage) (leave func(), ended <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	page.set(func(l *livePage) {
+		l.hello, l.tap, l.herd = f.current.hello[l.controls], f.current.tap, f.current.herd
+		l.events = append(l.events, f.current.events...)
+	})
+	f.pages.mu.Lock()
+	f.pages.open[page] = struct{}{}
+	f.pages.mu.Unlock()
+	signal(f.pages.opened)
+	return func() {
+		f.pages.mu.Lock()
+		delete(f.pages.open, page)
+		f.pages.mu.Unlock()
+	}, f.ended
+}
+
+// tell changes what new pages are told, and tells the open ones.
+func (f *feed) tell(keep func(*told), each func(*livePage)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	keep(&f.current)
+	f.pages.each(func(page *livePage) { page.set(each) })
+}
+
+// run collects until ctx ends, whenever pages are open.
+func (f *feed) run(ctx context.Context) {
+	defer close(f.ended)
+	for ctx.Err() == nil {
+		f.pages.await(ctx)
+		if ctx.Err() == nil {
+			f.collect(ctx)
+		}
+	}
+}
+
+// collector is one period in which pages are open.
+type collector struct {
+	*feed
+	state *herdView
+	link  Link          // nil while disconnected
+	queue chan received // from the link's goroutines
+
+	poll      int  // number of the last
+	told      bool // pages know the outcome of the last poll
+	stopPoll  func()
+	connected chan connected
+	graph     string // that was told last, to see changes
+	tap       tap
+}
+
+// received is one message of the bus.
+type received struct {
+	poll    int // of a reply
+	reply   natsbus.Reply
+	subject string // of an event or a message on an edge
+	data    []byte
+	at      time.Time
+}
+
+type connected struct {
+	link Link
+	err  error
+}
+
+// collect collects until no page has been open for a time, or ctx ends.
+func (f *feed) collect(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c := &collector{feed: f, state: newHerdView(f.cfg), queue: make(chan received, feedQueue), connected: make(chan connected)}
+	defer c.disconnect(nil)
+	c.state.began = time.Now()
+	c.tellHello()
+	c.connect(ctx, 0)
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	var replies <-chan time.Time // ends the wait for the replies of a poll
+	used := time.Now()
+	for {
+		var lost <-chan struct{}
+		if c.link != nil {
+			lost = c.link.Done()
+		}
+		select {
+		case <-ctx.Done():
+			c.forget()
+			return
+		case now := <-tick.C:
+			c.tellHello() // a reload may have changed the topology
+			if f.pages.count() > 0 {
+				used = now
+			} else if now.Sub(used) > linger {
+				c.forget()
+				return
+			}
+			if !c.told {
+				c.publish(now)
+			}
+			c.ask()
+			replies = time.After(replyTime)
+		case <-replies:
+			if !c.told {
+				c.publish(time.Now())
+			}
+		case m := <-c.queue:
+			c.take(m)
+			if !c.told && c.link != nil && c.state.complete(c.poll) {
+				c.publish(time.Now())
+			}
+		case made := <-c.connected:
+			if made.err != nil {
+				c.state.busError = made.err
+				c.connect(ctx, connectPause)
+				continue
+			}
+			c.attach(made.link)
+			c.ask()
+			replies = time.After(replyTime)
+		case <-lost:
+			c.disconnect(c.link.Err())
+			c.connect(ctx, connectPause/4)
+		}
+	}
+}
+
+// forget makes new pages begin without an old state.
+func (c *collector) forget() {
+	c.tell(func(t *told) { t.herd, t.tap, t.hello = nil, nil, nil }, func(*livePage) {})
+}
+
+// connect makes a link, after a pause.
+func (c *collector) connect(ctx context.Context, pause time.Duration) {
+	go func() {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+		dialing, cancel := context.WithTimeout(ctx, connectTimeout)
+		defer cancel()
+		link, err := c.cfg.Herd.Connect(dialing)
+		select {
+		case c.connected <- connected{link, err}:
+		case <-ctx.Done():
+			if err == nil {
+				link.Close()
+			}
+		}
+	}()
+}
+
+// attach begins to use a link.
+func (c *collector) attach(link Link) {
+	c.link = link
+	c.state.connected, c.state.busError = true, nil
+	c.state.heard(time.Now())
+	link.Subscribe(string(c.cfg.Prefix)+".event.>", c.enqueue) // an error ends the link
+}
+
+// disconnect closes the link, if there is one.
+func (c *collector) disconnect(err error) {
+	if c.link == nil {
+		return
+	}
+	c.setTap(false)
+	c.link.Close()
+	c.link, c.stopPoll = nil, nil
+	c.state.connected, c.state.busError = false, err
+}
+
+// enqueue takes a message in a goroutine of the link.
+func (c *collector) enqueue(subject string, data []byte) {
+	select {
+	case c.queue <- received{subject: subject, data: data, at: time.Now()}:
+	default: // events and hops are for people: some more or less
+	}
+}
+
+// ask asks all servers for their status. Replies to earlier polls still count until then.
+func (c *collector) ask() {
+	c.poll++
+	c.told = false
+	if c.link == nil {
+		return
+	}
+	if c.stopPoll != nil {
+		c.stopPoll()
+		c.stopPoll = nil
+	}
+	poll := c.poll
+	stop, err := c.link.Ask(status.Endpoint, nil, func(r natsbus.Reply) {
+		select {
+		case c.queue <- received{poll: poll, reply: r, at: time.Now()}:
+		default: // the server does not seem to reply
+		}
+	})
+	if err == nil { // an error ends the link
+		c.stopPoll = stop
+	}
+}
+
+// take takes a message. Anybody may send one on a bus without keys: a malformed one does not count.
+func (c *collector) take(m received) {
+	if m.poll > 0 {
+		var s status.Server
+		if m.reply.Err == nil && json.Unmarshal(m.reply.Data, &s) == nil && s.Server == m.reply.Server && s.Server != "" {
+			c.state.heard(m.at)
+			c.state.take(s, m.poll, m.at)
+			c.tellHello()
+		}
+		return
+	}
+	c.state.heard(m.at)
+	rest, _ := strings.CutPrefix(m.subject, string(c.cfg.Prefix)+".")
+	switch kind, rest, _ := strings.Cut(rest, "."); kind {
+	case "event":
+		if e, ok := parseEvent(rest, m); ok {
+			encoded := message("event", e)
+			c.tell(func(t *told) { t.events = appendBounded(t.events, encoded, keptEvents) }, func(l *livePage) { l.events = append(l.events, encoded) })
+		}
+	case "edge":
+		c.takeHop(rest, m)
+	}
+}
+
+// parseEvent parses an event; subject is "<server>.<kind>[.<peer>]".
+func parseEvent(subject string, m received) (e herdEvent, ok bool) {
+	tokens := strings.Split(subject, ".")
+	if len(tokens) < 2 || len(tokens) > 3 {
+		return e, false
+	}
+	e = herdEvent{At: m.at.UnixMilli(), Server: tokens[0], Kind: tokens[1], Text: printable.Clip(string(m.data), maxEventText)}
+	if len(tokens) == 3 {
+		e.Peer = tokens[2]
+	}
+	stamp, text, found := strings.Cut(e.Text, " ")
+	if at, err := time.Parse(time.RFC3339Nano, stamp); err == nil && found {
+		e.At, e.Text = at.UnixMilli(), strings.TrimPrefix(text, e.Server+": ")
+	}
+	return e, true
+}
+
+// maxEventText is how many bytes of an event's text are shown.
+const maxEventText = 1000
+
+// appendBounded appends to a list, and drops the oldest beyond a number.
+func appendBounded(list [][]byte, one []byte, most int) [][]byte {
+	list = append(list, one)
+	if len(list) > most {
+		list = append(list[:0:0], list[len(list)-most:]...)
+	}
+	return list
+}
+
+// tellHello tells pages the graph, if it has changed.
+func (c *collector) tellHello() {
+	names, edges := c.state.graph()
+	graph := fmt.Sprint(names, edges)
+	if graph == c.graph {
+		return
+	}
+	c.graph = graph
+	h := c.state.hello(names, edges)
+	encoded := map[bool][]byte{}
+	for _, controls := range []bool{false, true} {
+		h.Controls = controls
+		encoded[controls] = message("hello", h)
+	}
+	c.tell(func(t *told) { t.hello = encoded }, func(l *livePage) { l.hello = encoded[l.controls] })
+}
+
+// publish tells pages the state of the herd.
+func (c *collector) publish(now time.Time) {
+	c.told = true
+	s := c.state.snapshot(now, c.poll)
+	c.setTap(c.link != nil && c.tapWanted(s))
+	encoded := message("herd", s)
+	c.tell(func(t *told) { t.herd = encoded }, func(l *livePage) { l.herd = encoded })
+}
+
+// signal puts a token into a channel of capacity 1.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
