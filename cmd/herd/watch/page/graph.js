@@ -98,7 +98,7 @@ export class Graph {
     if (!this.hello || width === 0) return;
     setAttribute(this.root, "viewBox", `0 0 ${width} ${height}`);
     const side = this.dense ? 34 : 48;
-    const top = this.dense ? 16 : 26;
+    const top = this.dense ? 16 : 62;
     const bottom = this.dense ? 38 : 66;
     this.radius = this.dense ? (width < 600 ? 8 : 11) : 17;
     this.points = new Map();
@@ -109,10 +109,11 @@ export class Graph {
       item.group.setAttribute("transform", `translate(${x.toFixed(1)} ${y.toFixed(1)})`);
       item.halo.setAttribute("d", circle(Math.max(12, this.radius + 6)));
       const line = this.dense ? 11 : 15;
-      const below = this.radius + (this.dense ? 10 : 17);
-      item.name.setAttribute("y", below);
-      item.state.setAttribute("y", below + line);
-      item.figure.setAttribute("y", below + 2 * line);
+      // Edges of a server at the top go down, so its label goes above it.
+      const first = item.place.y < 0.15 && !this.dense ? -this.radius - 2 * line - 10 : this.radius + (this.dense ? 10 : 17);
+      item.name.setAttribute("y", first);
+      item.state.setAttribute("y", first + line);
+      item.figure.setAttribute("y", first + 2 * line);
     }
     for (const item of this.edges) {
       const a = this.points.get(item.place.a);
