@@ -17,6 +17,13 @@ func TestPage(t *testing.T) {
 		"graph of goloman":   func(t *testing.T, b browser) { testPageGraph(t, b, "goloman") },
 		"graph of riley":     func(t *testing.T, b browser) { testPageGraph(t, b, "riley") },
 		"a server is killed": testPageKilled,
+		"a frozen bus":       testPageFrozen,
+		"look":               testPageLook,
+		"load":               testPageLoad,
+		"keyboard":           testPageKeyboard,
+		"accessibility tree": testPageTree,
+		"a report":           testPageReport,
+		"cut and stop":       testPageCut,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
