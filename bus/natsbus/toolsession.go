@@ -3,10 +3,12 @@ package natsbus
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
 
 	"herd/bus"
 )
@@ -79,6 +81,26 @@ func (s *ToolSession) Ask(e bus.Endpoint, data []byte, take func(Reply)) (stop f
 		return nil, err
 	}
 	if err := s.nc.PublishRequest(e.Subject(s.cfg.Prefix, ""), inbox, data); err != nil {
+		stop()
+		return nil, askError(s.cfg, err)
+	}
+	return stop, nil
+}
+
+// Info asks for the metadata of all services with the herd's prefix, and calls take with each, until stop is
+// called or the connection ends. It may be forged on a bus without keys.
+func (s *ToolSession) Info(take func(metadata map[string]string)) (stop func(), err error) {
+	inbox := s.nc.NewInbox()
+	stop, err = s.subscribe(inbox, func(m *nats.Msg) {
+		var info micro.Info
+		if m.Header.Get("Status") != "503" && json.Unmarshal(m.Data, &info) == nil {
+			take(info.Metadata)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.nc.PublishRequest("$SRV.INFO."+string(s.cfg.Prefix), inbox, nil); err != nil {
 		stop()
 		return nil, askError(s.cfg, err)
 	}

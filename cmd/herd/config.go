@@ -303,6 +303,9 @@ func (s settings) busConfig(urls []string, user string) natsbus.Config {
 	}
 }
 
+// readBus is the configuration to reach the bus as the user of commands that change nothing.
+func (s settings) readBus() natsbus.Config { return s.busConfig(s.busURLs(), s.readUser()) }
+
 // accessRules is what each user of the bus may do.
 func (s settings) accessRules(g *topology.Graph) access.Rules {
 	return access.NewRules(access.Config{Graph: g, Prefix: s.prefix, Endpoints: status.Endpoints})

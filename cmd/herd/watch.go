@@ -47,9 +47,8 @@ func (watchCommand) Run(ctx context.Context, c console) error {
 	if !loopback(ln.Addr().String()) {
 		log.Warn("the page is public: anyone who reaches it sees where every client is", "address", ln.Addr())
 	}
-	cfg := s.pageConfig(s.busConfig(s.busURLs(), s.readUser()), s.watchPlaces(log))
-	cfg.Graph, cfg.Log = func() *topology.Graph { return s.graph }, log
-	page := watch.New(cfg)
+	graph := func() *topology.Graph { return s.graph }
+	page := watch.New(s.pageConfig(s.readBus(), graph, s.watchPlaces(log), log))
 	defer runPage(page)()
 	server := opshttp.NewServer(page, watch.MaxStreams+opshttp.MaxConnections, log)
 	defer context.AfterFunc(ctx, func() { server.Close() })()

@@ -2,16 +2,21 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 
 	"herd/bus/natsbus"
+	"herd/bus/topology"
 	"herd/cmd/herd/watch"
+	"herd/node/follow"
 	"herd/places"
 )
 
 // watchedHerd is a herd as its page reaches it: over the bus.
 type watchedHerd struct {
-	bus natsbus.Config
+	bus   natsbus.Config
+	graph func() *topology.Graph
+	log   *slog.Logger
 }
 
 // Connect implements watch.Herd.
@@ -23,11 +28,41 @@ func (h watchedHerd) Connect(ctx context.Context) (watch.Link, error) {
 	return link, nil
 }
 
-// pageConfig is the page of the herd on the bus of cfg.
-func (s settings) pageConfig(cfg natsbus.Config, source places.Source) watch.Config {
+// Follow implements watch.Herd.
+func (h watchedHerd) Follow(ctx context.Context, r follow.Request, frames watch.Frames) error {
+	err := followServers(ctx, h.bus, func() []string { return h.graph().Servers() }, r, frames, h.log)
+	if err != nil {
+		return busHint(err)
+	}
+	return nil
+}
+
+// Records implements watch.Herd.
+func (h watchedHerd) Records(ctx context.Context, client string) (records []watch.Record, err error) {
+	all, err := getRecords(ctx, h.bus, h.graph().Servers(), client)
+	if err != nil {
+		return nil, busHint(err)
+	}
+	for _, r := range all.servers {
+		records = append(records, watch.Record{Server: r.server, Replied: r.replied, Line: r.line, Err: r.err})
+	}
+	return records, nil
+}
+
+// Near implements watch.Herd.
+func (h watchedHerd) Near(ctx context.Context, request []byte) (natsbus.Reply, error) {
+	reply, err := requestNear(ctx, h.bus, request)
+	if err != nil {
+		return reply, busHint(err)
+	}
+	return reply, nil
+}
+
+// pageConfig is the page of a herd. Its graph is that of the present.
+func (s settings) pageConfig(bus natsbus.Config, graph func() *topology.Graph, source places.Source, log *slog.Logger) watch.Config {
 	return watch.Config{
-		Version: version(), Topology: s.topology, Prefix: s.prefix, Hosts: slices.Clone(s.watchHosts),
-		Herd: watchedHerd{cfg}, Places: source,
+		Version: version(), Topology: s.topology, Prefix: s.prefix, Hosts: slices.Clone(s.watchHosts), Graph: graph,
+		Herd: watchedHerd{bus, graph, log}, Places: source, Log: log,
 	}
 }
 
@@ -52,9 +87,7 @@ func (p *process) newPage(urls []string, source places.Source) *watch.Page {
 	if p.embedded == nil {
 		bus = p.settings.busConfig(urls, p.settings.readUser())
 	}
-	cfg := p.settings.pageConfig(bus, source)
-	cfg.Graph, cfg.Log = p.graph.Load, p.log
-	return watch.New(cfg)
+	return watch.New(p.settings.pageConfig(bus, p.graph.Load, source, p.log))
 }
 
 // runPage runs a page until end is called.

@@ -97,6 +97,9 @@ type collector struct {
 	link  Link          // nil while disconnected
 	queue chan received // from the link's goroutines
 
+	asked    map[string]uint64 // epochs of servers whose addresses were asked for
+	stopInfo func()
+
 	poll      int  // number of the last
 	told      bool // pages know the outcome of the last poll
 	stopPoll  func()
@@ -109,6 +112,7 @@ type collector struct {
 type received struct {
 	poll    int // of a reply
 	reply   natsbus.Reply
+	info    map[string]string
 	subject string // of an event or a message on an edge
 	data    []byte
 	at      time.Time
@@ -207,7 +211,7 @@ func (c *collector) connect(ctx context.Context, pause time.Duration) {
 
 // attach begins to use a link.
 func (c *collector) attach(link Link) {
-	c.link = link
+	c.link, c.asked = link, map[string]uint64{}
 	c.state.connected, c.state.busError = true, nil
 	c.state.heard(time.Now())
 	link.Subscribe(string(c.cfg.Prefix)+".event.>", c.enqueue) // an error ends the link
@@ -220,7 +224,7 @@ func (c *collector) disconnect(err error) {
 	}
 	c.setTap(false)
 	c.link.Close()
-	c.link, c.stopPoll = nil, nil
+	c.link, c.stopPoll, c.stopInfo = nil, nil, nil
 	c.state.connected, c.state.busError = false, err
 }
 
@@ -262,8 +266,14 @@ func (c *collector) take(m received) {
 		if m.reply.Err == nil && json.Unmarshal(m.reply.Data, &s) == nil && s.Server == m.reply.Server && s.Server != "" {
 			c.state.heard(m.at)
 			c.state.take(s, m.poll, m.at)
+			c.askInfo(s)
 			c.tellHello()
 		}
+		return
+	}
+	if m.info != nil {
+		c.state.takeInfo(m.info)
+		c.tellHello()
 		return
 	}
 	c.state.heard(m.at)
@@ -276,6 +286,27 @@ func (c *collector) take(m received) {
 		}
 	case "edge":
 		c.takeHop(rest, m)
+	}
+}
+
+// askInfo asks all servers for the addresses of their ports for clients, once for each start of a server.
+func (c *collector) askInfo(s status.Server) {
+	if c.link == nil || c.asked[s.Server] == s.Epoch || len(c.asked) > maxServers {
+		return
+	}
+	c.asked[s.Server] = s.Epoch
+	if c.stopInfo != nil {
+		c.stopInfo()
+		c.stopInfo = nil
+	}
+	stop, err := c.link.Info(func(metadata map[string]string) {
+		select {
+		case c.queue <- received{info: metadata, at: time.Now()}:
+		default: // the address stays unknown
+		}
+	})
+	if err == nil { // an error ends the link
+		c.stopInfo = stop
 	}
 }
 
@@ -311,7 +342,7 @@ func appendBounded(list [][]byte, one []byte, most int) [][]byte {
 // tellHello tells pages the graph, if it has changed.
 func (c *collector) tellHello() {
 	names, edges := c.state.graph()
-	graph := fmt.Sprint(names, edges)
+	graph := fmt.Sprint(names, edges, c.state.addresses)
 	if graph == c.graph {
 		return
 	}

@@ -8,7 +8,9 @@ import (
 
 	"herd/bus"
 	"herd/bus/natsbus"
+	"herd/bus/printable"
 	"herd/bus/topology"
+	"herd/node/follow"
 	"herd/places"
 )
 
@@ -33,11 +35,28 @@ type Config struct {
 type Herd interface {
 	// Connect connects to the bus. ctx bounds the time that it takes.
 	Connect(ctx context.Context) (Link, error)
+	// Follow calls frames with the frames of one server, and of the next ones when it is lost, until
+	// ctx ends. If none can be followed at the beginning, it returns the last error.
+	Follow(ctx context.Context, r follow.Request, frames Frames) error
+	// Records asks all servers for a client's record.
+	Records(ctx context.Context, client string) ([]Record, error)
+	// Near asks one server who is near: see wire.ParseNear and wire.ParseFound.
+	Near(ctx context.Context, request []byte) (natsbus.Reply, error)
+}
+
+// Record is what a server knows of a client.
+type Record struct {
+	Server  string
+	Replied bool
+	Line    string // "" if the server does not know the client
+	Err     error  // that it has replied in place of a record
 }
 
 // Link is a connection to the bus: natsbus.ToolSession.
 type Link interface {
 	Ask(e bus.Endpoint, data []byte, take func(natsbus.Reply)) (stop func(), err error)
+	// Info asks all servers for the metadata of their services.
+	Info(take func(metadata map[string]string)) (stop func(), err error)
 	Subscribe(subject string, take func(subject string, data []byte)) (stop func(), err error)
 	Done() <-chan struct{}
 	Err() error
@@ -70,20 +89,32 @@ type Page struct {
 	mux     *http.ServeMux
 	files   map[string]*file
 	feed    *feed
-	streams atomic.Int32 // that are served now
+	hubs    *hubs
+	end     context.CancelFunc // of all that runs
+	streams atomic.Int32       // that are served now
+	asking  chan struct{}      // has a token for each question that is being answered
 }
 
 // New makes a page. It starts nothing.
 func New(cfg Config) *Page {
-	p := &Page{cfg: cfg, mux: http.NewServeMux(), files: readFiles(), feed: newFeed(cfg)}
+	ctx, end := context.WithCancel(context.Background())
+	p := &Page{cfg: cfg, mux: http.NewServeMux(), files: readFiles(), feed: newFeed(cfg), hubs: newHubs(ctx, cfg.Herd), end: end, asking: make(chan struct{}, maxQuestions)}
 	p.mux.HandleFunc("GET /", p.serveFile)
 	p.mux.HandleFunc("GET /api/live", p.serveLive)
+	p.mux.HandleFunc("GET /api/clients", p.serveClients)
+	p.mux.HandleFunc("GET /api/client", p.ask(p.askClient))
+	p.mux.HandleFunc("GET /api/places", p.ask(p.askPlaces))
+	p.mux.HandleFunc("GET /api/near", p.ask(p.askNear))
 	return p
 }
 
 // Run collects what pages show, while one is open. It returns when ctx has ended and everything that it
 // started has stopped. Streams end, too.
-func (p *Page) Run(ctx context.Context) { p.feed.run(ctx) }
+func (p *Page) Run(ctx context.Context) {
+	p.feed.run(ctx)
+	p.end()
+	p.hubs.close()
+}
 
 // ServeHTTP implements http.Handler.
 func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -104,3 +135,6 @@ func (p *Page) beginStream(w http.ResponseWriter) (end func(), ok bool) {
 	}
 	return func() { p.streams.Add(-1) }, true
 }
+
+// oneLine is a text for one line of a reply. It may quote what a server said.
+func oneLine(text string) string { return printable.Clip(text, 1000) }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"herd/bus/plural"
+	"herd/bus/printable"
 	"herd/cmd/herd/watch/layout"
 	"herd/node/status"
 )
@@ -20,6 +21,8 @@ const (
 	// maxServers bounds the servers that replies may add to those of the topology: anybody may
 	// reply on a bus without keys.
 	maxServers = 512
+	// maxAddress is how many bytes of a server's address are shown.
+	maxAddress = 100
 	// maxArrivals bounds the records whose flood is timed.
 	maxArrivals = 1024
 )
@@ -33,6 +36,7 @@ type herdView struct {
 	lastHeard time.Time // anything; zero for never
 	servers   map[string]*seen
 	names     []string                // of servers that replied, in the order of their first replies
+	addresses map[string]string       // for clients, by server
 	equalAt   map[[2]string]time.Time // when two servers had the same records last
 	floods    floods
 }
@@ -48,7 +52,7 @@ type seen struct {
 }
 
 func newHerdView(cfg Config) *herdView {
-	return &herdView{cfg: cfg, servers: map[string]*seen{}, equalAt: map[[2]string]time.Time{}, floods: newFloods()}
+	return &herdView{cfg: cfg, servers: map[string]*seen{}, addresses: map[string]string{}, equalAt: map[[2]string]time.Time{}, floods: newFloods()}
 }
 
 func (v *herdView) heard(at time.Time) { v.lastHeard = at }
@@ -71,6 +75,13 @@ func (v *herdView) take(s status.Server, poll int, at time.Time) {
 	one.now, one.at, one.poll = s, at, poll
 	if s.Ready {
 		one.readyIn = s.Epoch
+	}
+}
+
+// takeInfo takes the metadata of a server's service.
+func (v *herdView) takeInfo(metadata map[string]string) {
+	if name := metadata["server"]; v.servers[name] != nil {
+		v.addresses[name] = printable.Clip(metadata["clients"], maxAddress)
 	}
 }
 
@@ -117,7 +128,7 @@ func (v *herdView) hello(names []string, edges [][2]string) hello {
 		h.Edges = append(h.Edges, edgeOfHerd{e[0], e[1]})
 	}
 	for i, at := range layout.Of(names, edges) {
-		h.Servers = append(h.Servers, drawn{Name: names[i], X: at.X, Y: at.Y})
+		h.Servers = append(h.Servers, drawn{Name: names[i], X: at.X, Y: at.Y, Clients: v.addresses[names[i]]})
 	}
 	return h
 }
