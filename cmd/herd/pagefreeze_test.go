@@ -42,7 +42,7 @@ func testPageFrozen(t *testing.T, b browser) {
 	// Every cell with a figure has its age, and no state but unknown.
 	p.await(`[...document.querySelectorAll("#servers-rows td")].every((c) => /^–$|ago$|^\? unknown|^[0-9.]+ s$/.test(c.textContent))`)
 	p.await(`[...document.querySelectorAll("#pairs-rows td:not(.same)")].every((c) => /^\? [0-9]+ s ago$/.test(c.textContent))`)
-	p.await(`[...document.querySelectorAll("#graph-picture .item")].every((i) => i.classList.contains("unknown") && /unknown \(was .* ago\)/.test(i.getAttribute("aria-label")))`)
+	p.await(`[...document.querySelectorAll("#graph-picture .item")].every((i) => i.classList.contains("unknown") && /, unknown.*as of [0-9]+ s ago$/.test(i.getAttribute("aria-label")))`)
 	if !eval[bool](p, `document.querySelector("#map-picture").classList.contains("is-old")`) {
 		t.Error("the clients on the map are not marked as old")
 	}

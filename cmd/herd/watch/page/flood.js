@@ -3,6 +3,7 @@
 // server when the first one has arrived there.
 
 import { clip, setText, svg } from "./dom.js";
+import { textOf } from "./names.js";
 import { milliseconds, plural } from "./numbers.js";
 
 const HOP = 550; // ms that a dot takes
@@ -20,14 +21,17 @@ export class Flood {
     this.still = matchMedia("(prefers-reduced-motion: reduce)");
   }
 
-  // setTap says whether single reports are reported at all.
-  setTap(on) {
-    this.on = on;
-    if (!on) setText(this.line, "Traffic is high: the edges show totals, not single reports.");
-    else if (this.#reports.size === 0) setText(this.line, "Traffic is low: each report is shown as it runs, in slow motion.");
+  // setTap says whether single reports are told at all, and whether anything is heard from the herd.
+  setTap(on, heard) {
+    const state = !heard ? "Nothing is heard, so no report is shown." : on ? "Traffic is low: each report is shown as it runs, in slow motion." : "Traffic is high: the edges show totals, not single reports.";
+    if (state === this.state) return;
+    this.state = state;
+    setText(this.line, state);
   }
 
-  hop({ at, from, to, client }) {
+  hop(news) {
+    const { at, from, to } = news;
+    const client = textOf(news, "client");
     const now = performance.now();
     let report = this.#reports.get(client);
     if (!report || at - report.last > TOGETHER) {

@@ -23,6 +23,7 @@ const NOTHING_YET = { servers: [], edges: [] };
 let hello = null; // the topology
 let herd = null; // the last state
 let chosen = null; // the server or edge that is selected: {kind, key}
+let tap = true; // single reports are told
 let client = null; // the name of the selected client, as bytes
 
 const announcer = new Announcer(byId("announcements"));
@@ -55,7 +56,8 @@ const live = new Live((type, value) => {
       flood.hop(value);
       break;
     case "tap":
-      flood.setTap(value.tap);
+      tap = value.tap;
+      render();
   }
 });
 
@@ -86,7 +88,8 @@ function render() {
   graph.update(model);
   table.update(model);
   pairs.update(model);
-  announcer.update(model);
+  flood.setTap(tap, !model.old);
+  if (herd) announcer.update(model);
   showSelection(model);
 }
 

@@ -1,7 +1,7 @@
 // What the page shows, worked out from what the feed last said and from how long ago that was.
 // Pure functions: the other modules put the result on the screen.
 
-import { OLD_AFTER, ago, count, list, plural, rate, span, milliseconds } from "./numbers.js";
+import { OLD_AFTER, ago, count, list, plural, rate, wholeSpan, milliseconds } from "./numbers.js";
 
 // SIGNS are the signs of states in text.
 export const SIGNS = { up: "✓", "in step": "✓", starting: "…", "not ready": "!", behind: "»", down: "×", cut: "//", unknown: "?" };
@@ -50,8 +50,8 @@ function readEdge(place, told, old, age) {
 
 // headline says in one or two sentences how the herd is.
 function headline(m) {
-  if (m.old && m.bus === "disconnected") return `NATS is disconnected. Nothing was heard from the herd for ${span(Math.floor(m.age))}.`;
-  if (m.old) return `Nothing was heard from the herd for ${span(Math.floor(m.age))}. What you see is old.`;
+  if (m.old && m.bus === "disconnected") return `NATS is disconnected. Nothing was heard from the herd for ${wholeSpan(m.age)}.`;
+  if (m.old) return `Nothing was heard from the herd for ${wholeSpan(m.age)}. What you see is old.`;
   const n = m.servers.length;
   const bad = new Map(); // names, by state
   const add = (state, name) => bad.set(state, [...(bad.get(state) ?? []), name]);

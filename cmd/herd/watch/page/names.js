@@ -34,6 +34,14 @@ export function percentDecode(text) {
   return Uint8Array.from(out);
 }
 
+// bytesOf is the bytes of a field of JSON. Those that are not UTF-8 are in another field, as base64.
+export function bytesOf(object, field) {
+  const base64 = object[`${field}_base64`];
+  return base64 === undefined ? toBytes(object[field] ?? "") : Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+}
+
+export const textOf = (object, field) => toText(bytesOf(object, field));
+
 // parameter is the raw value of a parameter of the page's address; null without it. The usual
 // way, URLSearchParams, would replace bytes that are not UTF-8, and + in locations.
 export function parameter(name) {

@@ -35,9 +35,14 @@ export function span(seconds) {
   return `${whole.format(Math.floor(s / 86400))} days`;
 }
 
+// wholeSpan is a time in seconds, in whole units.
+export function wholeSpan(seconds) {
+  return seconds < 10 ? `${Math.max(0, Math.floor(seconds))} s` : span(seconds);
+}
+
 // ago is how long ago something was, in whole units.
 export function ago(seconds) {
-  return `${span(seconds < 9.95 ? Math.floor(seconds) : seconds).replace(".0 s", " s")} ago`;
+  return `${wholeSpan(seconds)} ago`;
 }
 
 // plural is "1 client" or "2 clients".

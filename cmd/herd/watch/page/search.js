@@ -4,7 +4,7 @@
 import { get } from "./api.js";
 import { element, setText } from "./dom.js";
 import { OLD_AFTER, ago, degrees, list, plural } from "./numbers.js";
-import { parameter, percentDecode, percentEncode, toBytes, toText } from "./names.js";
+import { bytesOf, parameter, percentDecode, percentEncode, textOf, toBytes, toText } from "./names.js";
 import { Silence } from "./silence.js";
 
 const AGAIN = 2000; // ms between requests for the client that is shown
@@ -111,7 +111,7 @@ export class Search {
       parts.push(element("p", {}, (same ? (missing?.length ? "The servers that answered have the same record." : "Every server has the same record.") : "The servers do not have the same record.") + silent));
       if (same) {
         const r = known[0];
-        parts.push(element("code", { class: "record" }, r.record));
+        parts.push(element("code", { class: "record" }, textOf(r, "record")));
         parts.push(element("p", { class: "muted" }, `At ${degrees(r.lat, r.lon)}, received by ${r.origin}, ${ago(r.age ?? 0)}.`));
       }
       parts.push(this.#table(servers, missing ?? []));
@@ -123,7 +123,7 @@ export class Search {
 
   #table(servers, missing) {
     const rows = servers.map((s) => {
-      const cells = s.known ? [degrees(s.lat, s.lon), s.origin, clock(s.time), ago(s.age ?? 0)] : ["does not know it", "", "", ""];
+      const cells = s.known ? [degrees(s.lat, s.lon), s.origin, clock(s.time), ago(s.age ?? 0)] : [s.error ?? "does not know it", "", "", ""];
       return element("tr", {}, element("th", { scope: "row" }, s.server), ...cells.map((c) => element("td", {}, c)));
     });
     rows.push(...missing.map((m) => element("tr", { class: "down" }, element("th", { scope: "row" }, m), element("td", { colspan: "4", class: "word" }, "? no answer"))));
@@ -167,12 +167,12 @@ export class Search {
     try {
       const { clients } = await get("near", `at=${percentEncode(at)}&km=${encodeURIComponent(km)}&limit=50`);
       if (turn !== this.#turn) return;
-      const marks = clients.map((c) => ({ lat: c.lat, lon: c.lon, text: c.id, kind: "client" }));
+      const marks = clients.map((c) => ({ lat: c.lat, lon: c.lon, text: textOf(c, "id"), kind: "client" }));
       this.show(marks);
       const title = element("p", {}, clients.length === 0 ? `Nobody is within ${km} km.` : `${plural(clients.length, "client")} within ${km} km, the nearest first:`);
       const items = clients.map((c) => {
-        const button = element("button", { type: "button" }, `${c.id}, ${c.km.toFixed(1)} km`);
-        button.addEventListener("click", () => this.find(toBytes(c.id)));
+        const button = element("button", { type: "button" }, `${textOf(c, "id")}, ${c.km.toFixed(1)} km`);
+        button.addEventListener("click", () => this.find(bytesOf(c, "id")));
         return element("li", {}, button);
       });
       this.result.replaceChildren(title, element("ul", { class: "chips" }, ...items));
