@@ -39,23 +39,17 @@ type process struct {
 	log      *slog.Logger
 	hangups  hangups
 	metrics  metrics
-	servers  []server
+	servers  []*server
 	ops      net.Listener // nil if HERD_OPS_LISTEN is off
 	data     *flock.Flock // locks HERD_DATA_DIR; nil if nothing is written to it
 	embedded *embeddedBus // nil with an external NATS server
 	runsAll  bool         // it runs all servers of the herd
+	cuts     cuts         // of the page
 
 	graph atomic.Pointer[topology.Graph] // in use; reload changes it
 
 	reloading  sync.Mutex   // for reload
 	unreported []unreported // changes of reloads
-}
-
-type server struct {
-	name    string
-	clients net.Listener
-	bus     *natsbus.Bus
-	node    *node.Node
 }
 
 // newProcess opens the client port of each server in names at the address of the same
@@ -106,7 +100,7 @@ func (p *process) listen(names, addresses []string, opsAddress, natsAddress stri
 	}
 	for i, name := range names {
 		if ln := open(addresses[i], "clients of "+name, "HERD_LISTEN"); ln != nil {
-			p.servers = append(p.servers, server{name: name, clients: ln})
+			p.servers = append(p.servers, newServer(name, ln))
 		}
 	}
 	if opsAddress != "" {
@@ -173,11 +167,12 @@ func (p *process) run(ctx context.Context, urls []string, ready func()) error {
 	if names := p.graph.Load().Servers(); len(names) == 1 {
 		p.log.Info("a herd of one server: the topology is a single name, without edges", "node", names[0], "HERD_TOPOLOGY", p.settings.topology)
 	}
-	epoch := uint64(time.Now().UnixNano())
-	for i := range p.servers {
-		s := &p.servers[i]
-		s.bus = p.newBus(s.name, s.clients.Addr(), urls, epoch)
-		s.node = p.newNode(s.name, s.bus, epoch, source, func() ([]string, error) { return p.reloadFor(ctx, s.name) })
+	for _, s := range p.servers {
+		s.log = p.log
+		s.build = func() (*natsbus.Bus, *node.Node) {
+			return p.newServer(s.name, s.clients.Addr(), urls, source, func() ([]string, error) { return p.reloadFor(ctx, s.name) })
+		}
+		s.prepare()
 	}
 	limitGarbage()
 	if p.ops != nil {
@@ -187,7 +182,7 @@ func (p *process) run(ctx context.Context, urls []string, ready func()) error {
 	defer stop()
 	tasks, ctx := errgroup.WithContext(ctx)
 	for _, s := range p.servers {
-		tasks.Go(func() error { return s.node.Run(ctx, s.clients) })
+		tasks.Go(func() error { return s.run(ctx) })
 	}
 	tasks.Go(func() error {
 		p.handleHangups(ctx, stop)
@@ -198,7 +193,7 @@ func (p *process) run(ctx context.Context, urls []string, ready func()) error {
 			waiting, cancel := context.WithTimeout(ctx, time.Second)
 			defer cancel()
 			for _, s := range p.servers {
-				s.node.AwaitReady(waiting)
+				s.current().AwaitReady(waiting)
 			}
 			if ctx.Err() == nil {
 				ready()
@@ -241,14 +236,36 @@ func (p *process) placesConfig() stack.Config {
 	return cfg
 }
 
+// newServer makes the bus and the node of one run of a server.
+func (p *process) newServer(name string, clients net.Addr, urls []string, source places.Source, reload func() ([]string, error)) (*natsbus.Bus, *node.Node) {
+	epoch := uint64(time.Now().UnixNano())
+	g := p.graph.Load()
+	bus := p.newBus(name, g.Neighbours(name), clients, urls, epoch)
+	s := p.settings
+	cfg := node.Config{
+		Name: name, Neighbours: g.Neighbours(name), Adjacent: g.Adjacent, Topology: g.Hash(), Epoch: epoch,
+		Limits: s.limits, Repair: s.repair, LogDir: s.logDir, TLS: s.clientTLS.config(), Binding: s.binding, Proxies: s.proxies,
+		Bus: bus, Places: source, Log: p.log, Reload: reload,
+	}
+	if p.hasPage() { // whose controls cut edges
+		cfg.Bus = cutBus{bus, name, &p.cuts}
+	}
+	if s.journal != journalOff {
+		cfg.Journal = journal.New(journal.Config{
+			Dir: filepath.Join(s.dataDir, name), Sync: s.journal == journalSync, Prefix: string(s.prefix), Server: name, Log: p.log.With("node", name),
+		})
+	}
+	return bus, node.New(cfg)
+}
+
 // newBus makes a server's connection to the bus.
-func (p *process) newBus(name string, clients net.Addr, urls []string, epoch uint64) *natsbus.Bus {
+func (p *process) newBus(name string, neighbours []string, clients net.Addr, urls []string, epoch uint64) *natsbus.Bus {
 	s := p.settings
 	cfg := s.busConfig(urls, name)
 	if p.embedded != nil { // HERD_NATS_* does not apply
 		cfg = natsbus.Config{URLs: urls, Prefix: s.prefix, User: p.embedded.keys[name]}
 	}
-	cfg.Server, cfg.Neighbours, cfg.Epoch, cfg.Log = name, s.graph.Neighbours(name), epoch, p.log.With("node", name)
+	cfg.Server, cfg.Neighbours, cfg.Epoch, cfg.Log = name, neighbours, epoch, p.log.With("node", name)
 	metadata := map[string]string{
 		"server": name, "neighbours": strings.Join(cfg.Neighbours, " "), "epoch": fmt.Sprint(epoch), "clients": clients.String(),
 	}
@@ -263,28 +280,13 @@ func (p *process) newBus(name string, clients net.Addr, urls []string, epoch uin
 	return natsbus.New(cfg)
 }
 
-func (p *process) newNode(name string, bus node.Bus, epoch uint64, source places.Source, reload func() ([]string, error)) *node.Node {
-	s := p.settings
-	cfg := node.Config{
-		Name: name, Neighbours: s.graph.Neighbours(name), Adjacent: s.graph.Adjacent, Topology: s.graph.Hash(), Epoch: epoch,
-		Limits: s.limits, Repair: s.repair, LogDir: s.logDir, TLS: s.clientTLS.config(), Binding: s.binding, Proxies: s.proxies,
-		Bus: bus, Places: source, Log: p.log, Reload: reload,
-	}
-	if s.journal != journalOff {
-		cfg.Journal = journal.New(journal.Config{
-			Dir: filepath.Join(s.dataDir, name), Sync: s.journal == journalSync, Prefix: string(s.prefix), Server: name, Log: p.log.With("node", name),
-		})
-	}
-	return node.New(cfg)
-}
-
 // serveOps serves HTTP to operators until stop is called. A page is served, too, unless it is nil.
 func (p *process) serveOps(page *watch.Page) (stop func()) {
-	var nodes []*node.Node
+	var servers []opshttp.Server
 	for _, s := range p.servers {
-		nodes = append(nodes, s.node)
+		servers = append(servers, s)
 	}
-	p.metrics.servers(nodes...)
+	p.metrics.servers(servers...)
 	tcp, ok := p.ops.Addr().(*net.TCPAddr)
 	connections := opshttp.MaxConnections
 	var root http.Handler
@@ -293,7 +295,7 @@ func (p *process) serveOps(page *watch.Page) (stop func()) {
 		connections += watch.MaxStreams
 		root, endPage = page, runPage(page)
 	}
-	s := opshttp.NewServer(opshttp.Handler(ok && tcp.IP.IsLoopback(), p.metrics.registry, root, nodes...), connections, p.log)
+	s := opshttp.NewServer(opshttp.Handler(ok && tcp.IP.IsLoopback(), p.metrics.registry, root, servers...), connections, p.log)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

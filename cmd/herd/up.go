@@ -117,7 +117,7 @@ func (p *process) notReady() string {
 	var first error
 	others := 0
 	for _, s := range p.servers {
-		switch err := s.node.Ready(); {
+		switch err := s.Ready(); {
 		case err == nil:
 		case first == nil:
 			first = err

@@ -87,7 +87,9 @@ func (p *process) newPage(urls []string, source places.Source) *watch.Page {
 	if p.embedded == nil {
 		bus = p.settings.busConfig(urls, p.settings.readUser())
 	}
-	return watch.New(p.settings.pageConfig(bus, p.graph.Load, source, p.log))
+	cfg := p.settings.pageConfig(bus, p.graph.Load, source, p.log)
+	cfg.Controls = controls{p}
+	return watch.New(cfg)
 }
 
 // runPage runs a page until end is called.

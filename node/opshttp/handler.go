@@ -47,16 +47,23 @@ func (b *buffered) Header() http.Header         { return b.header }
 func (b *buffered) WriteHeader(status int)      { b.status = status }
 func (b *buffered) Write(p []byte) (int, error) { return b.body.Write(p) }
 
+// Server is a server of the process: a node.Node, or what stands for one after the other.
+type Server interface {
+	Name() string
+	Ready() error
+	Stats() node.Stats
+}
+
 // Handler serves
 //
 //   - /healthz: 200 while the process lives;
-//   - /readyz: 200 when all servers are ready (node.Node.Ready), else 503 and the reasons,
+//   - /readyz: 200 when all servers are ready, else 503 and the reasons,
 //     one a line;
 //   - /metrics: what metrics gathers, for Prometheus;
 //   - /debug/pprof/, if profiles is set: only for loopback. Requests of web pages of other
 //     origins are refused, and profiles of over a minute;
 //   - /paths: the list of these, if page has the others. Without a page, others are not found.
-func Handler(profiles bool, metrics prometheus.Gatherer, page http.Handler, servers ...*node.Node) http.Handler {
+func Handler(profiles bool, metrics prometheus.Gatherer, page http.Handler, servers ...Server) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", oneByOne(promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {

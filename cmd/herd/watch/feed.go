@@ -349,8 +349,11 @@ func (c *collector) tellHello() {
 	c.graph = graph
 	h := c.state.hello(names, edges)
 	encoded := map[bool][]byte{}
-	for _, controls := range []bool{false, true} {
-		h.Controls = controls
+	for _, controls := range []bool{false, true} { // no page has true without Config.Controls
+		if controls && c.cfg.Controls == nil {
+			continue
+		}
+		h.Controls, h.Report = controls, controls && c.cfg.Controls.CanReport()
 		encoded[controls] = message("hello", h)
 	}
 	c.tell(func(t *told) { t.hello = encoded }, func(l *livePage) { l.hello = encoded[l.controls] })

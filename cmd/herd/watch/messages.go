@@ -10,6 +10,7 @@ type hello struct {
 	Topology string       `json:"topology"`
 	Prefix   string       `json:"prefix"`
 	Controls bool         `json:"controls"`
+	Report   bool         `json:"report"` // of the controls, reports work: clients need no TLS
 	Follow   bool         `json:"follow"`
 	Servers  []drawn      `json:"servers"`
 	Edges    []edgeOfHerd `json:"edges"`

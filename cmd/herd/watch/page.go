@@ -66,6 +66,8 @@ type Link interface {
 // Controls changes a herd, so that one can watch what follows. Its methods may be called concurrently.
 // Their errors are one line for the user.
 type Controls interface {
+	// CanReport reports whether Report can succeed.
+	CanReport() bool
 	// Report reports a client's location to a server, as a client does, and returns the reply.
 	Report(ctx context.Context, server, client string, lat, lon float64) (reply string, err error)
 	// Cut makes the messages between two neighbours get lost, until Heal.
@@ -105,6 +107,7 @@ func New(cfg Config) *Page {
 	p.mux.HandleFunc("GET /api/client", p.ask(p.askClient))
 	p.mux.HandleFunc("GET /api/places", p.ask(p.askPlaces))
 	p.mux.HandleFunc("GET /api/near", p.ask(p.askNear))
+	p.mux.HandleFunc("POST /api/try/{action}", p.serveTry)
 	return p
 }
 
