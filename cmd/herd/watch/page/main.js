@@ -23,7 +23,7 @@ const NOTHING_YET = { servers: [], edges: [] };
 let hello = null; // the topology
 let herd = null; // the last state
 let chosen = null; // the server or edge that is selected: {kind, key}
-let tap = true; // single reports are told
+let tap; // whether single reports are told; undefined before the feed says it
 let client = null; // the name of the selected client, as bytes
 
 const announcer = new Announcer(byId("announcements"));
@@ -88,7 +88,7 @@ function render() {
   graph.update(model);
   table.update(model);
   pairs.update(model);
-  flood.setTap(tap, !model.old);
+  if (tap !== undefined) flood.setTap(tap, !model.old);
   if (herd) announcer.update(model);
   showSelection(model);
 }
