@@ -97,8 +97,9 @@ function showConnection(model) {
   const [state, text] = model.silence > OLD_AFTER ? ["unknown", "the page is cut off"] : model.bus === "disconnected" ? ["down", "NATS disconnected"] : model.old ? ["unknown", "silent"] : ["up", "live"];
   const pill = byId("connection");
   setAttribute(pill, "class", `pill ${stateClass(state)}`);
-  setText(pill.querySelector(".sign"), SIGNS[state]);
-  setText(pill.querySelector(".text"), text);
+  if (pill.textContent === `${SIGNS[state]} ${text}`) return;
+  // New elements, so that nothing is seen to move.
+  pill.replaceChildren(element("span", { "aria-hidden": "true" }, SIGNS[state]), " ", element("span", {}, text));
 }
 
 function showSelection(model) {
