@@ -32,8 +32,9 @@ const (
 // feed collects the state of the herd while pages are open, and sends it to all of them. One goroutine
 // (run) has all state.
 type feed struct {
-	cfg   Config
-	pages *pages
+	cfg     Config
+	pages   *pages
+	drawing drawing
 
 	mu      sync.Mutex // guards what a new page is told
 	current told
@@ -127,7 +128,7 @@ type connected struct {
 func (f *feed) collect(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c := &collector{feed: f, state: newHerdView(f.cfg), queue: make(chan received, feedQueue), connected: make(chan connected)}
+	c := &collector{feed: f, state: newHerdView(f.cfg, &f.drawing), queue: make(chan received, feedQueue), connected: make(chan connected)}
 	defer c.disconnect(nil)
 	c.state.began = time.Now()
 	c.tellHello()

@@ -35,8 +35,9 @@ type herdView struct {
 	busError  error
 	lastHeard time.Time // anything; zero for never
 	servers   map[string]*seen
-	names     []string                // of servers that replied, in the order of their first replies
-	addresses map[string]string       // for clients, by server
+	names     []string          // of servers that replied, in the order of their first replies
+	addresses map[string]string // for clients, by server
+	drawing   *drawing
 	equalAt   map[[2]string]time.Time // when two servers had the same records last
 	floods    floods
 }
@@ -51,8 +52,8 @@ type seen struct {
 	lagAt        time.Time
 }
 
-func newHerdView(cfg Config) *herdView {
-	return &herdView{cfg: cfg, servers: map[string]*seen{}, addresses: map[string]string{}, equalAt: map[[2]string]time.Time{}, floods: newFloods()}
+func newHerdView(cfg Config, d *drawing) *herdView {
+	return &herdView{cfg: cfg, drawing: d, servers: map[string]*seen{}, addresses: map[string]string{}, equalAt: map[[2]string]time.Time{}, floods: newFloods()}
 }
 
 func (v *herdView) heard(at time.Time) { v.lastHeard = at }
@@ -127,10 +128,23 @@ func (v *herdView) hello(names []string, edges [][2]string) hello {
 	for _, e := range edges {
 		h.Edges = append(h.Edges, edgeOfHerd{e[0], e[1]})
 	}
-	for i, at := range layout.Of(names, edges) {
+	for i, at := range v.drawing.of(names, edges) {
 		h.Servers = append(h.Servers, drawn{Name: names[i], X: at.X, Y: at.Y, Clients: v.addresses[names[i]]})
 	}
 	return h
+}
+
+// drawing is the last drawing of the graph. It takes a time for many servers.
+type drawing struct {
+	graph  string
+	points []layout.Point
+}
+
+func (d *drawing) of(names []string, edges [][2]string) []layout.Point {
+	if graph := fmt.Sprint(names, edges); d.points == nil || graph != d.graph {
+		d.graph, d.points = graph, layout.Of(names, edges)
+	}
+	return d.points
 }
 
 // complete reports whether all servers have replied to a poll.
