@@ -23,6 +23,7 @@ func TestPage(t *testing.T) {
 		"keyboard":           testPageKeyboard,
 		"accessibility tree": testPageTree,
 		"a report":           testPageReport,
+		"ten tabs":           testPageTabs,
 		"cut and stop":       testPageCut,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -18,7 +18,6 @@ const SIZES = { [POSITION]: 21, [GONE]: 5, [CLEAR]: 1, [LIVE]: 1, [TICK]: 5 };
 const SLICE = 8; // ms of parsing before the browser gets a turn
 const SILENT = 6; // seconds without a byte after which a stream is opened again
 const MOST = 5_000_000; // clients; a server holds no more by default
-const HIDDEN = 10000; // ms after which a hidden page closes its stream
 
 // Store is what one stream has told.
 export class Store {
@@ -196,10 +195,15 @@ export class Clients {
   silence = new Silence();
   problem = ""; // why there is no stream; "" while there is one
 
+  // waiting is whether there is no stream because other tabs have theirs.
+  get waiting() {
+    return !this.#permitted;
+  }
+
   #backoff = new Backoff();
   #stop = null; // aborts the stream that is open
   #retry = 0;
-  #hide = 0;
+  #permitted = false;
   #query = "";
   #opened = new Silence();
 
@@ -208,9 +212,6 @@ export class Clients {
   constructor({ changed, positioned }) {
     this.changed = changed;
     this.positioned = positioned;
-    document.addEventListener("visibilitychange", () => this.#visibility());
-    addEventListener("pagehide", () => this.#close());
-    addEventListener("pageshow", (e) => e.persisted && this.#open());
     setInterval(() => this.#check(), 1000);
   }
 
@@ -219,7 +220,14 @@ export class Clients {
     const area = box ? `south=${box.south}&west=${box.west}&north=${box.north}&east=${box.east}&` : "";
     this.#query = `${area}interval=250`;
     this.#backoff.succeeded();
-    this.#open();
+    if (this.#permitted) this.#open();
+  }
+
+  // permit says whether there may be a stream: a hidden tab has none, and of many tabs a few have.
+  permit(yes) {
+    this.#permitted = yes;
+    if (!yes) this.#close();
+    else if (!this.#stop) this.#open();
   }
 
   async #open() {
@@ -265,17 +273,11 @@ export class Clients {
 
   #later() {
     this.#close();
-    if (!document.hidden) this.#retry = setTimeout(() => this.#open(), this.#backoff.next());
+    if (this.#permitted) this.#retry = setTimeout(() => this.#open(), this.#backoff.next());
   }
 
   // check finds a stream that says nothing, such as after sleep.
   #check() {
     if (this.#stop && this.#opened.seconds() > SILENT) this.#later();
-  }
-
-  #visibility() {
-    clearTimeout(this.#hide);
-    if (document.hidden) this.#hide = setTimeout(() => this.#close(), HIDDEN);
-    else if (!this.#stop || this.#opened.seconds() > SILENT) this.#open();
   }
 }

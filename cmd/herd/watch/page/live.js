@@ -1,76 +1,106 @@
-// The feed of the herd: one connection of Server-Sent Events, opened again with increasing
-// delays when it fails or is silent. A hidden page closes it after a while: a browser opens
-// only six connections to one address, which ten tabs would use up.
+// What the page hears of the herd, by the worker that tabs share, or by itself in a browser
+// without such workers. A tab that is hidden for a while hears nothing.
 
-import { Backoff } from "./backoff.js";
+import { Feed } from "./feed.js";
 import { Silence } from "./silence.js";
 
-const TYPES = ["hello", "herd", "event", "hop", "tap"];
-const SILENT = 5; // seconds without an event after which the connection is opened again
-const HIDDEN = 10000; // ms after which a hidden page closes it
+const HERE = 5000; // ms between signs of life to the worker
+const HIDDEN = 10000; // ms after which a hidden tab leaves
+const START = 3000; // ms within which the worker must say something
 
 export class Live {
-  #source = null;
-  #retry = 0;
+  silence = new Silence(); // since the last state of the herd
+  #port = null;
+  #feed = null;
   #hide = 0;
-  #backoff = new Backoff();
-  #opened = new Silence();
+  #here = 0;
+  #wants = false; // a stream of clients
+  #granted = false;
 
-  // receive is called with the type and the value of each event.
-  constructor(receive) {
+  // receive is called with the type and the value of each event; permit with whether the tab
+  // may have a stream of clients, when that changes.
+  constructor({ receive, permit }) {
     this.receive = receive;
-    this.silence = new Silence();
+    this.permit = permit;
+    this.#start();
     document.addEventListener("visibilitychange", () => this.#visibility());
-    addEventListener("online", () => this.#open());
-    addEventListener("pagehide", () => this.#close());
-    addEventListener("pageshow", (e) => e.persisted && this.#open());
-    setInterval(() => this.#check(), 1000);
-    this.#open();
+    addEventListener("online", () => this.#feed?.open());
+    addEventListener("pagehide", () => this.#leave());
+    addEventListener("pageshow", (e) => e.persisted && this.#arrive());
+    if (!document.hidden) this.#arrive();
   }
 
-  #open() {
-    this.#close();
-    this.#opened.heard();
-    const source = new EventSource("./api/live");
-    this.#source = source;
-    for (const type of TYPES) {
-      source.addEventListener(type, (e) => {
-        if (source !== this.#source) return;
-        if (type === "herd") {
-          this.silence.heard();
-          this.#backoff.succeeded();
-        }
-        this.#opened.heard();
-        this.receive(type, JSON.parse(e.data));
-      });
+  #start() {
+    try {
+      const worker = new SharedWorker("./shared.js", { type: "module", name: "herd 1" });
+      worker.onerror = () => this.#alone();
+      worker.port.onmessage = ({ data }) => this.#take(data);
+      this.#port = worker.port;
+      this.first = setTimeout(() => this.#alone(), START);
+    } catch {
+      this.#alone();
     }
-    source.addEventListener("error", () => source === this.#source && this.#later());
   }
 
-  #close() {
-    clearTimeout(this.#retry);
-    this.#retry = 0;
-    this.#source?.close();
-    this.#source = null;
+  // alone gives up the worker.
+  #alone() {
+    clearTimeout(this.first);
+    if (this.#feed) return;
+    this.#port?.postMessage({ type: "bye" });
+    this.#port = null;
+    this.#feed = new Feed((type, value) => this.#take({ type, value, age: 0 }));
+    if (!document.hidden) this.#arrive();
   }
 
-  #later() {
-    this.#close();
+  #take({ type, value, age }) {
+    clearTimeout(this.first);
+    if (type === "here") return;
+    if (type === "map") {
+      this.#granted = value;
+      this.permit(value);
+      return;
+    }
+    if (type === "herd") this.silence.heard(age);
+    this.receive(type, value);
+  }
+
+  #arrive() {
+    clearInterval(this.#here);
+    if (this.#feed) {
+      this.#feed.open();
+      this.#grantAlone();
+      return;
+    }
+    const here = () => this.#port?.postMessage({ type: "map", wants: this.#wants });
+    here();
+    this.#here = setInterval(here, HERE);
+  }
+
+  #leave() {
+    clearInterval(this.#here);
+    this.#feed?.close();
+    this.#port?.postMessage({ type: "bye" });
+    this.#granted = false;
+    this.permit(false);
+  }
+
+  #grantAlone() {
+    if (this.#granted === this.#wants) return;
+    this.#granted = this.#wants;
+    this.permit(this.#granted);
+  }
+
+  // wantMap asks for a stream of clients.
+  wantMap() {
+    this.#wants = true;
     if (document.hidden) return;
-    this.#retry = setTimeout(() => this.#open(), this.#backoff.next());
-  }
-
-  // check finds a connection that says nothing, such as after sleep.
-  #check() {
-    if (this.#source && this.#opened.seconds() > SILENT) this.#later();
+    if (this.#feed) this.#grantAlone();
+    else this.#port?.postMessage({ type: "map", wants: true });
   }
 
   #visibility() {
     clearTimeout(this.#hide);
-    if (document.hidden) {
-      this.#hide = setTimeout(() => this.#close(), HIDDEN);
-    } else if (!this.#source || this.#opened.seconds() > SILENT) {
-      this.#open();
-    }
+    if (document.hidden) this.#hide = setTimeout(() => this.#leave(), HIDDEN);
+    else this.#arrive();
   }
 }

@@ -37,7 +37,9 @@ const pairs = new PairMatrix(byId("pairs-head"), byId("pairs-rows"), byId("diffe
 const events = new EventList({ form: byId("events-form"), list: byId("events-list"), count: byId("events-count"), pause: byId("events-pause") });
 const tryIt = new TryIt({ report: byId("report"), form: byId("report-form"), reply: byId("report-reply"), actions: byId("selection-actions") });
 
-const live = new Live((type, value) => {
+const live = new Live({ receive, permit: (yes) => clients.permit(yes) });
+
+function receive(type, value) {
   switch (type) {
     case "hello":
       if (JSON.stringify(value) === JSON.stringify(hello)) break; // a new connection to the same herd
@@ -59,7 +61,7 @@ const live = new Live((type, value) => {
       tap = value.tap;
       render();
   }
-});
+}
 
 function build() {
   setText(byId("topology"), hello.topology);
@@ -133,7 +135,10 @@ const map = new WorldMap({
   landCanvas: byId("map-land"),
   pointsCanvas: byId("map-points"),
   marksCanvas: byId("map-marks"),
-  area: (box) => clients.show(box),
+  area: (box) => {
+    clients.show(box);
+    live.wantMap();
+  },
   pick: (index, lat, lon) => {
     if (tryIt.placing) tryIt.place(lat, lon);
     else if (index >= 0) search.find(clients.store.name(index).slice());
@@ -158,9 +163,9 @@ function describeMap() {
   if (updates.store !== store || !store.live) updates = { store, n: store.updates, at: now, perSecond: 0 };
   else if (now - updates.at >= 1000) updates = { store, n: store.updates, at: now, perSecond: ((store.updates - updates.n) * 1000) / (now - updates.at) };
   const { visible } = map.points;
-  const summary = !store.live && store.count === 0 ? (clients.problem ? `No clients: ${clients.problem}.` : "Waiting for the clients …") : `${plural(visible, "client")} in view (${map.where()}), ${rate(Math.round(updates.perSecond))} updates per second.`;
+  const summary = !store.live && store.count === 0 ? clients.waiting ? "Other tabs show the clients. This one waits for its turn." : clients.problem ? `No clients: ${clients.problem}.` : "Waiting for the clients …" : `${plural(visible, "client")} in view (${map.where()}), ${rate(Math.round(updates.perSecond))} updates per second.`;
   setFigure(byId("map-summary"), summary, store.live || store.count > 0 ? age : undefined);
-  setText(byId("map-age"), old ? `last heard ${ago(age)}${clients.problem ? `: ${clients.problem}` : ""}` : "");
+  setText(byId("map-age"), old ? `last heard ${ago(age)}${clients.waiting ? ": other tabs have the stream" : clients.problem ? `: ${clients.problem}` : ""}` : "");
   byId("map-picture").classList.toggle("is-old", old);
   const empty = byId("map-empty");
   empty.hidden = visible > 0 || !store.live;
