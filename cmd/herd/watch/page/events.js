@@ -23,6 +23,7 @@ export class EventList {
       this.#describe();
     });
     this.#describe();
+    this.#show();
   }
 
   add(event) {
@@ -60,7 +61,7 @@ export class EventList {
       if ((kind && e.kind !== kind) || (text && !`${e.kind} ${words}`.toLowerCase().includes(text))) continue;
       rows.push(this.#row(e, words));
     }
-    this.list.replaceChildren(...(rows.length > 0 ? rows : [element("li", {}, element("span", { class: "muted" }, "none"))]));
+    this.list.replaceChildren(...(rows.length > 0 ? rows : [element("li", {}, element("span", { class: "muted wide" }, this.#events.length === 0 ? "No event yet." : "No event matches."))]));
   }
 
   #row(e, words) {

@@ -8,7 +8,7 @@ import { milliseconds, plural } from "./numbers.js";
 
 const HOP = 550; // ms that a dot takes
 const AFTERGLOW = 900; // ms that a crossed edge is marked
-const TOGETHER = 2000; // ms between hops of one report at most
+const TOGETHER = 500; // ms between hops of one report at most
 const MOST = 150; // marks at a time; further hops are only counted
 
 export class Flood {
@@ -35,13 +35,14 @@ export class Flood {
     const now = performance.now();
     let report = this.#reports.get(client);
     if (!report || at - report.last > TOGETHER) {
-      report = { first: at, last: at, origin: from, crossed: 0, reached: new Set([from]), arrival: new Map([[from, now]]) };
+      report = { first: at, last: at, origin: from, took: 0, edges: new Set(), reached: new Set([from]), arrival: new Map([[from, now]]) };
       this.#reports.delete(client);
       this.#reports.set(client, report);
       if (this.#reports.size > 50) this.#reports.delete(this.#reports.keys().next().value);
     }
     report.last = Math.max(report.last, at);
-    report.crossed++;
+    report.edges.add([from, to].sort().join(" "));
+    if (!report.reached.has(to)) report.took = at - report.first; // later messages bring nothing new
     report.reached.add(to);
     const start = Math.max(now, report.arrival.get(from) ?? now);
     const arrival = start + HOP;
@@ -54,9 +55,9 @@ export class Flood {
     const servers = this.graph.hello?.servers.length ?? 0;
     const others = [...report.reached].filter((s) => s !== report.origin);
     const shown = others.length > 8 ? `${others.slice(0, 8).join(", ")} and ${others.length - 8} more` : others.join(", ");
-    const took = report.last - report.first;
+    const { took } = report;
     const all = report.reached.size === servers ? `all ${servers} servers` : `${report.reached.size} of ${servers} servers`;
-    setText(this.line, `${clip(client)}: ${all}${took > 0 ? ` in ${milliseconds(took)}` : ""}, over ${plural(report.crossed, "edge")}: ${report.origin} → ${shown}.`);
+    setText(this.line, `${clip(client)}: ${all}${took > 0 ? ` in ${milliseconds(took)}` : ""}, over ${plural(report.edges.size, "edge")}: ${report.origin} → ${shown}.`);
   }
 
   #draw(from, to, delay) {
@@ -65,14 +66,13 @@ export class Flood {
     if (!a || !b || this.#marks >= MOST || document.hidden) return;
     this.#marks++;
     const end = { transform: `translate(${b.x}px, ${b.y}px)` };
-    const layer = this.graph.floodLayer;
     const trace = svg("path", { class: "crossed", d: `M${a.x} ${a.y}L${b.x} ${b.y}` });
     const done = () => {
       trace.remove();
       this.#marks--;
     };
     const glow = () => {
-      layer.prepend(trace);
+      this.graph.traceLayer.append(trace);
       trace.animate([{ opacity: 0.9 }, { opacity: 0 }], { duration: this.still.matches ? 2 * AFTERGLOW : AFTERGLOW, easing: this.still.matches ? "steps(1)" : "linear" }).onfinish = done;
     };
     if (this.still.matches) {
@@ -80,10 +80,9 @@ export class Flood {
       return;
     }
     const dot = svg("circle", { class: "hop", r: 6 });
-    layer.append(dot);
-    const run = dot.animate([{ transform: `translate(${a.x}px, ${a.y}px)` }, end], { duration: HOP, delay, easing: "ease-in-out" });
-    dot.style.visibility = "hidden";
-    setTimeout(() => (dot.style.visibility = ""), delay);
+    this.graph.floodLayer.append(dot);
+    // While it waits, the dot is behind the server that it leaves.
+    const run = dot.animate([{ transform: `translate(${a.x}px, ${a.y}px)` }, end], { duration: HOP, delay, easing: "ease-in-out", fill: "both" });
     run.onfinish = () => {
       dot.remove();
       glow();

@@ -23,6 +23,7 @@ const MARKS = {
   unknown: "M-.28-.25C-.28-.62 .3-.62 .3-.22C.3 .05 0 .02 0 .28M0 .52L0 .53",
 };
 
+const STRETCH = 2.2; // how much more the drawing may be stretched in one direction than in the other
 const DENSE = 12; // servers beyond which labels are smaller and figures are left out
 
 const scaled = (path, radius) => path.replace(/-?\d*\.?\d+/g, (number) => `${(number * radius).toFixed(2)} `);
@@ -39,9 +40,10 @@ export class Graph {
     this.choose = choose;
     this.root = svg("svg", { role: "group", "aria-label": "Graph of the herd. Arrow keys go from one server or edge to the next." });
     this.edgeLayer = svg("g");
+    this.traceLayer = svg("g", { "aria-hidden": "true" });
     this.floodLayer = svg("g", { "aria-hidden": "true" });
     this.serverLayer = svg("g");
-    this.root.append(this.edgeLayer, this.floodLayer, this.serverLayer);
+    this.root.append(this.traceLayer, this.edgeLayer, this.floodLayer, this.serverLayer);
     box.append(this.root);
     this.root.addEventListener("keydown", (e) => this.#key(e));
     new ResizeObserver(() => this.#place()).observe(box);
@@ -98,19 +100,18 @@ export class Graph {
     if (!this.hello || width === 0) return;
     setAttribute(this.root, "viewBox", `0 0 ${width} ${height}`);
     const side = this.dense ? 34 : 48;
-    const top = this.dense ? 16 : 62;
+    const top = this.dense ? 16 : 74;
     const bottom = this.dense ? 38 : 66;
     this.radius = this.dense ? (width < 600 ? 8 : 11) : 17;
-    this.points = new Map();
+    this.points = this.#fit(side, top, width - 2 * side, height - top - bottom);
+    const highest = Math.min(...this.servers.map((s) => this.points.get(s.key).y));
     for (const item of this.servers) {
-      const x = side + item.place.x * (width - 2 * side);
-      const y = top + item.place.y * (height - top - bottom);
-      this.points.set(item.key, { x, y });
+      const { x, y } = this.points.get(item.key);
       item.group.setAttribute("transform", `translate(${x.toFixed(1)} ${y.toFixed(1)})`);
       item.halo.setAttribute("d", circle(Math.max(12, this.radius + 6)));
       const line = this.dense ? 11 : 15;
       // Edges of a server at the top go down, so its label goes above it.
-      const first = item.place.y < 0.15 && !this.dense ? -this.radius - 2 * line - 10 : this.radius + (this.dense ? 10 : 17);
+      const first = y < highest + 20 && this.#isAbove(item) && !this.dense ? -this.radius - 2 * line - 10 : this.radius + (this.dense ? 10 : 17);
       item.name.setAttribute("y", first);
       item.state.setAttribute("y", first + line);
       item.figure.setAttribute("y", first + 2 * line);
@@ -126,15 +127,45 @@ export class Graph {
     if (this.model) this.update(this.model);
   }
 
+  // fit spreads the drawing over a rectangle, but distorts it by no more than the factor STRETCH.
+  #fit(left, top, width, height) {
+    const xs = this.servers.map((s) => s.place.x);
+    const ys = this.servers.map((s) => s.place.y);
+    const range = (v) => [Math.min(...v), Math.max(...v) - Math.min(...v)];
+    const [x0, wide] = range(xs);
+    const [y0, high] = range(ys);
+    let across = wide > 0 ? width / wide : Infinity;
+    let down = high > 0 ? height / high : Infinity;
+    across = Math.min(across, down * STRETCH);
+    down = Math.min(down, across * STRETCH);
+    if (wide === 0 && high === 0) across = down = 0;
+    const dx = left + (width - wide * across) / 2;
+    const dy = top + (height - high * down) / 2;
+    return new Map(this.servers.map((s) => [s.key, { x: dx + (s.place.x - x0) * across, y: dy + (s.place.y - y0) * down }]));
+  }
+
+  // isAbove reports whether most neighbours of a server are below it.
+  #isAbove(item) {
+    let below = 0;
+    const { y } = this.points.get(item.key);
+    for (const { place } of this.edges) {
+      const other = place.a === item.key ? place.b : place.b === item.key ? place.a : null;
+      if (other) below += this.points.get(other).y > y + 20 ? 1 : -1;
+    }
+    return below > 0;
+  }
+
   // clearPoint is where the sign and the label of an edge go: near its middle, and away from the
   // labels of servers, which are below these.
   #clearPoint(a, b) {
     let best;
+    const short = Math.hypot(b.x - a.x, b.y - a.y) < 2 * this.radius + 60;
     for (const t of [0.5, 0.42, 0.58, 0.35, 0.65]) {
       const p = { x: a.x + t * (b.x - a.x), y: a.y + t * (b.y - a.y), clear: Infinity };
       for (const s of this.points.values()) p.clear = Math.min(p.clear, Math.hypot((p.x - s.x) / 1.4, p.y - s.y - 22));
       if (!best || (p.clear > best.clear + 8 && best.clear < 55)) best = p;
     }
+    if (short) best.clear = 0; // no room for a label
     return best;
   }
 

@@ -199,7 +199,7 @@ const search = new Search({
   result: byId("search-result"),
   age: byId("search-age"),
   show: (marks) => map.setMarks(marks),
-  found: (name, lat, lon, km = 50) => {
+  found: (name, lat, lon, km = 10) => {
     client = name;
     map.trail = [];
     map.setStore(clients.store, name ? clients.store.find(name) : -1);

@@ -2,7 +2,8 @@
 // where there are many. The pixels are written directly, so that 50,000 clients cost
 // milliseconds.
 
-const DISCS = 1500; // clients in view up to which each is a disc
+const DISCS = 2500; // clients in view up to which each is a disc
+const CROWD = 200; // clients in view beyond which discs are smaller
 const LABELS = 60; // clients in view up to which discs have names
 const FRESH = 700; // ms for which a client that has moved is marked
 const CELL = 2; // pixels of a dot in the density
@@ -92,7 +93,8 @@ export class Points {
   #discs(store, count, left, top, size, ratio, colours, marked, name) {
     const c = this.context;
     c.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    const radius = (count > 400 ? 2.5 : 4.5) * ratio;
+    const crowded = count > CROWD;
+    const radius = (crowded ? 2.4 : 4.5) * ratio;
     const groups = [new Path2D(), new Path2D()];
     const places = [];
     for (let k = 0; k < count; k++) {
@@ -110,8 +112,10 @@ export class Points {
     c.strokeStyle = colours.surface;
     for (const [g, colour] of [colours.point, colours.pointNew].entries()) {
       c.fillStyle = colour;
+      c.globalAlpha = crowded && g === 0 ? 0.75 : 1;
       c.fill(groups[g]);
-      c.stroke(groups[g]);
+      c.globalAlpha = 1;
+      if (!crowded) c.stroke(groups[g]);
     }
     this.#labels(places, radius, ratio, colours, name);
   }

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"slices"
+)
+
+// reduce returns a PNG with a palette of the 256 colours that are most frequent. Pictures of the page
+// have few colours, and shades of them where text is smoothed.
+func reduce(picture []byte) ([]byte, error) {
+	img, err := png.Decode(bytes.NewReader(picture))
+	if err != nil {
+		return nil, fmt.Errorf("decode the picture: %w", err)
+	}
+	bounds := img.Bounds()
+	counts := map[color.RGBA]int{}
+	pixel := func(x, y int) color.RGBA { return color.RGBAModel.Convert(img.At(x, y)).(color.RGBA) }
+	for y := bounds.Min.Y; y < bounds.Max.Y; y++ {
+		for x := bounds.Min.X; x < bounds.Max.X; x++ {
+			counts[pixel(x, y)]++
+		}
+	}
+	all := make([]color.RGBA, 0, len(counts))
+	for c := range counts {
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(a, b color.RGBA) int {
+		if n := cmp.Compare(counts[b], counts[a]); n != 0 {
+			return n
+		}
+		return bytes.Compare([]byte{a.R, a.G, a.B, a.A}, []byte{b.R, b.G, b.B, b.A})
+	})
+	palette := color.Palette{}
+	for _, c := range all[:min(256, len(all))] {
+		palette = append(palette, c)
+	}
+	out := image.NewPaletted(bounds, palette)
+	index := map[color.RGBA]uint8{}
+	for y := bounds.Min.Y; y < bounds.Max.Y; y++ {
+		for x := bounds.Min.X; x < bounds.Max.X; x++ {
+			c := pixel(x, y)
+			i, ok := index[c]
+			if !ok {
+				i = uint8(palette.Index(c))
+				index[c] = i
+			}
+			out.SetColorIndex(x, y, i)
+		}
+	}
+	var b bytes.Buffer
+	if err := encoder.Encode(&b, out); err != nil {
+		return nil, fmt.Errorf("encode the picture: %w", err)
+	}
+	return b.Bytes(), nil
+}
