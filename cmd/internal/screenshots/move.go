@@ -20,7 +20,7 @@ var cities = [][2]float64{
 
 const (
 	clients  = 1400
-	interval = 120 * time.Millisecond // between reports, so that floods are seen one by one
+	interval = 250 * time.Millisecond // between reports, so that floods are seen one by one
 )
 
 // move reports for clients around cities, to all servers in turn, until ctx ends. Errors end it: then the

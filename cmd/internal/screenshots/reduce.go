@@ -10,8 +10,11 @@ import (
 	"slices"
 )
 
-// reduce returns a PNG with a palette of the 256 colours that are most frequent. Pictures of the page
-// have few colours, and shades of them where text is smoothed.
+// apart is how far colours of the palette differ at least, as the sum over red, green and blue.
+const apart = 14
+
+// reduce returns a PNG with a palette of 256 colours at most: the most frequent ones that are not
+// almost the same as others. Pictures of the page have few colours, and shades of them where text is smoothed.
 func reduce(picture []byte) ([]byte, error) {
 	img, err := png.Decode(bytes.NewReader(picture))
 	if err != nil {
@@ -36,8 +39,10 @@ func reduce(picture []byte) ([]byte, error) {
 		return bytes.Compare([]byte{a.R, a.G, a.B, a.A}, []byte{b.R, b.G, b.B, b.A})
 	})
 	palette := color.Palette{}
-	for _, c := range all[:min(256, len(all))] {
-		palette = append(palette, c)
+	for _, c := range all {
+		if len(palette) < 256 && !slices.ContainsFunc(palette, func(p color.Color) bool { return distance(p.(color.RGBA), c) < apart }) {
+			palette = append(palette, c)
+		}
 	}
 	out := image.NewPaletted(bounds, palette)
 	index := map[color.RGBA]uint8{}
@@ -57,4 +62,9 @@ func reduce(picture []byte) ([]byte, error) {
 		return nil, fmt.Errorf("encode the picture: %w", err)
 	}
 	return b.Bytes(), nil
+}
+
+func distance(a, b color.RGBA) int {
+	d := func(x, y uint8) int { return max(int(x), int(y)) - min(int(x), int(y)) }
+	return d(a.R, b.R) + d(a.G, b.G) + d(a.B, b.B)
 }

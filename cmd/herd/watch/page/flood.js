@@ -8,7 +8,7 @@ import { milliseconds, plural } from "./numbers.js";
 
 const HOP = 550; // ms that a dot takes
 const AFTERGLOW = 900; // ms that a crossed edge is marked
-const TOGETHER = 500; // ms between hops of one report at most
+const TOGETHER = 1500; // ms between hops of one report at most
 const MOST = 150; // marks at a time; further hops are only counted
 
 export class Flood {
@@ -42,13 +42,14 @@ export class Flood {
     }
     report.last = Math.max(report.last, at);
     report.edges.add([from, to].sort().join(" "));
-    if (!report.reached.has(to)) report.took = at - report.first; // later messages bring nothing new
+    const isNews = !report.reached.has(to); // other messages bring a server what it has
+    if (isNews) report.took = at - report.first;
     report.reached.add(to);
     const start = Math.max(now, report.arrival.get(from) ?? now);
     const arrival = start + HOP;
     report.arrival.set(to, Math.min(report.arrival.get(to) ?? Infinity, arrival));
     this.#draw(from, to, start - now);
-    this.#describe(client, report);
+    if (isNews) this.#describe(client, report);
   }
 
   #describe(client, report) {
@@ -73,7 +74,7 @@ export class Flood {
     };
     const glow = () => {
       this.graph.traceLayer.append(trace);
-      trace.animate([{ opacity: 0.9 }, { opacity: 0 }], { duration: this.still.matches ? 2 * AFTERGLOW : AFTERGLOW, easing: this.still.matches ? "steps(1)" : "linear" }).onfinish = done;
+      trace.animate([{ opacity: 0.6 }, { opacity: 0 }], { duration: this.still.matches ? 2 * AFTERGLOW : AFTERGLOW, easing: this.still.matches ? "steps(1)" : "linear" }).onfinish = done;
     };
     if (this.still.matches) {
       setTimeout(glow, delay);

@@ -21,6 +21,7 @@ export function rate(n) {
 
 export function milliseconds(ms) {
   if (ms === undefined) return NOT_KNOWN;
+  if (ms > 0 && ms < 0.05) return "< 0.1 ms";
   return ms >= 1000 ? `${tenths.format(ms / 1000)} s` : ms >= 10 ? `${whole.format(ms)} ms` : `${tenths.format(ms)} ms`;
 }
 
