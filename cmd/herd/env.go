@@ -40,7 +40,7 @@ type environment struct {
 	OpsListen string `split_words:"true" for:"up serve healthcheck" desc:"HTTP address for operators; /healthz, /readyz, /metrics, and /debug/pprof/ on loopback; default: 127.0.0.1, port 12080, with serve plus the server's index in the topology; off disables it"`
 
 	WatchListen string `split_words:"true" default:"127.0.0.1:12090" for:"watch" desc:"HTTP address of the page of herd watch; that of herd up is at HERD_OPS_LISTEN"`
-	WatchHosts  string `split_words:"true" for:"up watch" desc:"names of hosts at which browsers may ask for the page, comma-separated; in addition to localhost and IP addresses, such as herd.example.com for a reverse proxy"`
+	WatchHosts  string `split_words:"true" for:"up watch" desc:"further hosts of the page, comma-separated; names at which browsers may ask for it, in addition to localhost and IP addresses, such as herd.example.com behind a reverse proxy"`
 
 	DataDir string `split_words:"true" for:"up serve" desc:"directory for the journals of this process; a subdirectory per server; up also writes the operators' key of the embedded NATS server to it, ops.nk"`
 	Journal string `default:"off" for:"up serve" desc:"off, ack or sync; ack: reply after the record is in the journal; sync: reply after the journal is on the disk"`

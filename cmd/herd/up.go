@@ -89,7 +89,7 @@ func (p *process) banner(urls []string) string {
 	var b strings.Builder
 	g := p.settings.graph
 	if p.hasPage() {
-		fmt.Fprintf(&b, "See the herd at %s\n\n", pageAddress(p.ops.Addr()))
+		fmt.Fprintf(&b, "See the herd at %s\n", pageAddress(p.ops.Addr()))
 	}
 	fmt.Fprintf(&b, "herd %s on bus %s\n\n", p.settings.topology, bus.RedactURLs(urls))
 	rows := [][]string{{"SERVER", "CLIENTS", "NEIGHBOURS"}}
