@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os/exec"
 	"regexp"
 	"strings"
 	"sync"
@@ -16,6 +16,8 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"herd/cmd/internal/chromium"
 )
 
 // browser is a Chromium without a window, which tests of the page share.
@@ -27,25 +29,14 @@ func startBrowser(t *testing.T) browser {
 	if testing.Short() {
 		t.Skip("skipped: -short, so the page is not tested in a browser")
 	}
-	var path string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
-		if p, err := exec.LookPath(name); err == nil {
-			path = p
-			break
-		}
+	ctx, stop, err := chromium.Start(context.Background())
+	if errors.Is(err, chromium.ErrNone) {
+		t.Skipf("skipped: %v, so the page is not tested in a browser", err)
 	}
-	if path == "" {
-		t.Skip("skipped: chromium is not installed, so the page is not tested in a browser")
+	if err != nil {
+		t.Fatal(err)
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("disable-dev-shm-usage", true))
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("start %s: %v", path, err)
-	}
+	t.Cleanup(stop)
 	return browser{ctx}
 }
 
