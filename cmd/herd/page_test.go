@@ -24,6 +24,8 @@ func TestPage(t *testing.T) {
 		"accessibility tree": testPageTree,
 		"a report":           testPageReport,
 		"ten tabs":           testPageTabs,
+		"stream of clients":  testPageStream,
+		"server away":        testPageAway,
 		"cut and stop":       testPageCut,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -71,13 +73,6 @@ func indexOf(names []string, name string) int {
 	return -1
 }
 
-// startWatch starts the page of a herd of processes, and returns its URL.
-func startWatch(t *testing.T, env ...string) string {
-	t.Helper()
-	w := start(t, append(env, "HERD_WATCH_LISTEN=127.0.0.1:0"), "watch")
-	return w.stdout.await(t, `The page is at (http://\S+)`)[1]
-}
-
 // testPageKilled: a server that is killed is down within 4 s, in the picture, the table and in
 // words; when it runs again it is up.
 func testPageKilled(t *testing.T, b browser) {
@@ -87,7 +82,8 @@ func testPageKilled(t *testing.T, b browser) {
 		t.Fatal(err)
 	}
 	h := startProcesses(t, spec, g, false)
-	p := b.open(t, startWatch(t, h.busEnv(h.brokerAt)...), desktop)
+	_, url := startWatch(t, h.busEnv(h.brokerAt)...)
+	p := b.open(t, url+"/", desktop)
 	p.awaitText("#headline", "^All 3 servers are up")
 	h.servers["C"].kill()
 	killed := time.Now()

@@ -18,7 +18,8 @@ func testPageFrozen(t *testing.T, b browser) {
 	h := startProcesses(t, spec, g, false)
 	dial(t, h.addresses["A"]).ask("IAMAT kiwi +34.068930-118.445127 1621464827.959498503")
 	r := startRelay(t, h.brokerAt)
-	p := b.open(t, startWatch(t, append(h.busEnv(h.brokerAt), "HERD_NATS_URL="+r.url())...), desktop)
+	_, url := startWatch(t, append(h.busEnv(h.brokerAt), "HERD_NATS_URL="+r.url())...)
+	p := b.open(t, url+"/", desktop)
 	p.awaitText("#headline", "^All 2 servers are up and hold the same 1 client\\.")
 	p.awaitText("#map-summary", "^1 client in view")
 	p.allow("503|429") // while the bus is frozen, no server serves followers

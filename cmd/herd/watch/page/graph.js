@@ -104,6 +104,7 @@ export class Graph {
     const bottom = this.dense ? 38 : 66;
     this.radius = this.dense ? (width < 600 ? 8 : 11) : 17;
     this.points = this.#fit(side, top, width - 2 * side, height - top - bottom);
+    this.labels = []; // of servers: middle, and half of their size
     const highest = Math.min(...this.servers.map((s) => this.points.get(s.key).y));
     for (const item of this.servers) {
       const { x, y } = this.points.get(item.key);
@@ -112,6 +113,8 @@ export class Graph {
       const line = this.dense ? 11 : 15;
       // Edges of a server at the top go down, so its label goes above it.
       const first = y < highest + 20 && this.#isAbove(item) && !this.dense ? -this.radius - 2 * line - 10 : this.radius + (this.dense ? 10 : 17);
+      const letters = Math.max(item.key.length * 7.5, this.dense ? 0 : 78);
+      this.labels.push({ x, y: y + first + line - 4, wide: letters / 2, high: 1.5 * line });
       item.name.setAttribute("y", first);
       item.state.setAttribute("y", first + line);
       item.figure.setAttribute("y", first + 2 * line);
@@ -155,18 +158,14 @@ export class Graph {
     return below > 0;
   }
 
-  // clearPoint is where the sign and the label of an edge go: near its middle, and away from the
-  // labels of servers, which are below these.
+  // clearPoint is where the sign and the label of an edge go: near its middle, and where they
+  // cover no label of a server. free is whether there is room for them.
   #clearPoint(a, b) {
-    let best;
+    const points = [0.5, 0.42, 0.58, 0.34, 0.66].map((t) => ({ x: a.x + t * (b.x - a.x), y: a.y + t * (b.y - a.y) }));
+    const free = (p) => this.labels.every((l) => Math.abs(p.x - l.x) > l.wide + 24 || Math.abs(p.y - l.y) > l.high + 10);
     const short = Math.hypot(b.x - a.x, b.y - a.y) < 2 * this.radius + 60;
-    for (const t of [0.5, 0.42, 0.58, 0.35, 0.65]) {
-      const p = { x: a.x + t * (b.x - a.x), y: a.y + t * (b.y - a.y), clear: Infinity };
-      for (const s of this.points.values()) p.clear = Math.min(p.clear, Math.hypot((p.x - s.x) / 1.4, p.y - s.y - 22));
-      if (!best || (p.clear > best.clear + 8 && best.clear < 55)) best = p;
-    }
-    if (short) best.clear = 0; // no room for a label
-    return best;
+    const best = points.find(free);
+    return { ...(best ?? points[0]), free: best !== undefined && !short };
   }
 
   // update shows the state of the herd.
@@ -189,7 +188,7 @@ export class Graph {
       const fine = e.state === "in step";
       this.#setState(item, "edge", e, fine ? 0 : this.dense ? 7 : 10);
       item.bar.setAttribute("stroke-width", ((this.dense ? 0.45 : 1) * (2 + Math.min(9, 0.8 * Math.log2(1 + e.rate)))).toFixed(1));
-      const label = fine ? (this.dense || item.middle.clear < 34 ? "" : busy ? `${rate(e.rate)}/s` : "in step") : model.old && this.dense ? "" : e.state;
+      const label = fine ? (this.dense || !item.middle.free ? "" : busy ? `${rate(e.rate)}/s` : "in step") : model.old && this.dense ? "" : e.state;
       setText(item.state, label);
       item.state.setAttribute("x", item.middle.x.toFixed(1));
       item.state.setAttribute("y", (item.middle.y + (fine ? 4 : this.dense ? 17 : 24)).toFixed(1));

@@ -66,6 +66,7 @@ function receive(type, value) {
 function build() {
   setText(byId("topology"), hello.topology);
   setText(byId("version"), `herd ${hello.version}`);
+  byId("paths").hidden = !hello.controls; // the page of herd watch is alone at its address
   document.title = `herd ${hello.topology}`;
   for (const part of [graph, table, pairs, tryIt]) part.build(hello);
 }

@@ -19,7 +19,7 @@ export class TryIt {
 
   build(hello) {
     this.allowed = hello.controls === true;
-    this.report.hidden = !this.allowed;
+    this.report.hidden = !this.allowed || hello.report === false; // such as with TLS
     const select = this.form.elements.server;
     const chosen = select.value;
     select.replaceChildren(...hello.servers.map((s) => element("option", { value: s.name }, s.name)));
@@ -28,7 +28,7 @@ export class TryIt {
 
   // placing says whether a click on the map sends a report.
   get placing() {
-    return this.allowed && this.report.open;
+    return this.allowed && !this.report.hidden && this.report.open;
   }
 
   // place sends a report from a position.
