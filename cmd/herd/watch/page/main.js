@@ -159,7 +159,7 @@ let updates = { store: null, n: 0, at: 0, perSecond: 0 };
 function describeMap() {
   const { store } = clients;
   const age = clients.silence.seconds();
-  const old = age > OLD_AFTER;
+  const old = age > OLD_AFTER && (store.live || store.count > 0);
   const now = performance.now();
   if (updates.store !== store || !store.live) updates = { store, n: store.updates, at: now, perSecond: 0 };
   else if (now - updates.at >= 1000) updates = { store, n: store.updates, at: now, perSecond: ((store.updates - updates.n) * 1000) / (now - updates.at) };
