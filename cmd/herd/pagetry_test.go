@@ -23,11 +23,17 @@ func testPageReport(t *testing.T, b browser) {
 	p.awaitText("#map-summary", "^0 clients in view")
 	p.awaitText("#map-empty", "No client")
 	p.awaitText("#flood", "Traffic is low")
+	if drawn(p, "map-points") > 0 {
+		t.Error("there is something on the map before the first report")
+	}
+	watchFlood(p)
 	c := dial(t, h.addresses[3]) // Welsh, which has one neighbour
 	reply := c.ask(fmt.Sprintf("IAMAT kiwi +34.068930-118.445127 %d", time.Now().Unix()))
 	p.awaitText("#map-summary", "^1 client in view")
 	p.awaitText("#flood", "^kiwi: all 5 servers .* Welsh → Holiday, ")
 	p.awaitText("#headline", "hold the same 1 client")
+	p.await(drawnOn("map-points") + " > 0")
+	p.await("flooded.hop >= 4") // at least the edges over which the other servers got it
 
 	p.do(focus("#search-form input"))
 	p.press("kiwi\r")
@@ -39,6 +45,10 @@ func testPageReport(t *testing.T, b browser) {
 	if got := eval[string](p, "location.search"); got != "?client=kiwi" {
 		t.Errorf("the address is %q", got)
 	}
+	before := drawn(p, "map-marks")
+	c.ask(fmt.Sprintf("IAMAT kiwi +34.09-118.46 %d", time.Now().Unix()+1))
+	p.await(fmt.Sprintf("%s > %d", drawnOn("map-marks"), before)) // its trail
+	p.awaitText("#search-result .record", "\\+34\\.09-118\\.46")
 
 	for _, name := range []string{"<img/src=x/onerror=throw(1)>", "\xff\xfe%41&?"} {
 		c.ask(fmt.Sprintf("IAMAT %s +34.07-118.44 %d", name, time.Now().Unix()))
@@ -54,6 +64,48 @@ func testPageReport(t *testing.T, b browser) {
 	p.do(focus("#near-form input"))
 	p.press("kiwi\r")
 	p.awaitText("#search-result", "^3 clients within 10 km")
+}
+
+// drawnOn is an expression: the number of pixels of a canvas that are drawn.
+func drawnOn(canvas string) string {
+	return fmt.Sprintf("((c) => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.reduce((n, v, i) => n + (i %% 4 === 3 && v > 0), 0))(document.getElementById(%q))", canvas)
+}
+
+func drawn(p *tab, canvas string) int {
+	p.t.Helper()
+	return eval[int](p, drawnOn(canvas))
+}
+
+// watchFlood makes the page count the marks of floods, in flooded.hop and flooded.crossed.
+func watchFlood(p *tab) {
+	p.t.Helper()
+	eval[bool](p, `(() => {
+	  window.flooded = { hop: 0, crossed: 0 };
+	  new MutationObserver((all) => {
+	    for (const m of all) for (const n of m.addedNodes) flooded[n.getAttribute?.("class")]++;
+	  }).observe(document.querySelector("#graph-picture"), { childList: true, subtree: true });
+	  return true;
+	})()`)
+}
+
+// testPageStill: with reduced motion nothing runs along the edges, and the edges that a report
+// crosses are marked. The page's address may ask who is near a place.
+func testPageStill(t *testing.T, b browser) {
+	h := startUp(t, "goloman")
+	c := dial(t, h.addresses[3])
+	c.ask("IAMAT moa -33.868800+151.209300 1621464827.959498503")
+	l := desktop
+	l.still = true
+	p := b.open(t, h.ops+"/?near=-33.86%2B151.2&km=5", l)
+	p.awaitText("#search-result", "^1 client within 5 km")
+	p.awaitText("#map-summary", "^1 client in view .*-33\\.8")
+	p.awaitText("#flood", "Traffic is low")
+	watchFlood(p)
+	c.ask("IAMAT kiwi +34.068930-118.445127 1621464827.959498503")
+	p.await("flooded.crossed >= 4")
+	if hops := eval[int](p, "flooded.hop"); hops > 0 {
+		t.Errorf("%d dots run along edges", hops)
+	}
 }
 
 // matches reports whether a text matches a regular expression.
