@@ -184,6 +184,21 @@ func TestHub(t *testing.T) {
 	}
 }
 
+// TestManyAreas: a page that moves about quickly does not leave many streams behind.
+func TestManyAreas(t *testing.T) {
+	t.Parallel()
+	page, _ := startPage(t, newFakeHerd(), nil)
+	for i := range 5 * MaxStreams {
+		_, leave := page.hubs.join(area{0, 0, float64(i) / 10, 1}, time.Second)
+		leave()
+		page.hubs.mu.Lock()
+		if n := len(page.hubs.byArea); n > MaxStreams {
+			t.Fatalf("%d hubs", n)
+		}
+		page.hubs.mu.Unlock()
+	}
+}
+
 // eventuallyTold waits until a page is told something, and nothing is void.
 func eventuallyTold(t *testing.T, p *clientPage, want ...string) {
 	t.Helper()

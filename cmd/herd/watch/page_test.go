@@ -29,6 +29,21 @@ func TestHost(t *testing.T) {
 	}
 }
 
+// TestOtherOrigins: a page of another origin may link to the page, and no more.
+func TestOtherOrigins(t *testing.T) {
+	t.Parallel()
+	page, _ := startPage(t, newFakeHerd(), nil)
+	for site, want := range map[string]int{"cross-site": 403, "same-site": 403, "same-origin": 400, "none": 400, "": 400} {
+		from := func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", site) }
+		if got := get(page, "/api/client", from).Code; got != want {
+			t.Errorf("/api/client from %q: %d, want %d", site, got, want)
+		}
+		if got := get(page, "/", from).Code; got != http.StatusOK {
+			t.Errorf("the page from %q: %d", site, got)
+		}
+	}
+}
+
 // TestHeaders: each reply, errors too, has the headers that keep other pages away.
 func TestHeaders(t *testing.T) {
 	t.Parallel()
