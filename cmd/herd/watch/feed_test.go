@@ -78,6 +78,11 @@ func TestEvents(t *testing.T) {
 	await(t, "the last event", func() bool { return strings.Contains(told(), last) })
 	take("herd.event.B.start", []byte("no time"))
 	await(t, "an event without time", func() bool { return strings.Contains(told(), `"server":"B","kind":"start","text":"no time"}`) })
+	page.feed.mu.Lock()
+	if n := len(page.feed.current.events); n != keptEvents {
+		t.Errorf("%d events are kept", n)
+	}
+	page.feed.mu.Unlock()
 	late, leaveLate := openLive(t, page)
 	defer leaveLate()
 	if got := late(); strings.Count(got, "event: event") != keptEvents || !strings.Contains(got, `"no time"`) || strings.Contains(got, "number 5\\") || !strings.HasPrefix(got, "event: hello") {
