@@ -243,11 +243,11 @@ func TestRates(t *testing.T) {
 		encoded, _ := json.Marshal(s)
 		t.Errorf("in 2 s: %s", encoded)
 	}
-	v.take(reply("A", "B", now, .5, counts(1, 1, 1)), 3, now.Add(2*time.Second)) // another run
+	v.take(reply("A", "B", now, .5, counts(500, 500, 500)), 3, now.Add(2*time.Second)) // another run
 	if s := v.snapshot(now.Add(2*time.Second), 3); s.Servers[0].In != nil || s.Edges[0].AB != nil {
 		t.Errorf("rates across a restart: %+v", s)
 	}
-	v.take(reply("A", "B", now, 1.5, counts(2, 0, 1)), 4, now.Add(3*time.Second)) // the edge was replaced
+	v.take(reply("A", "B", now, 1.5, counts(502, 0, 501)), 4, now.Add(3*time.Second)) // the edge was replaced
 	if s := v.snapshot(now.Add(3*time.Second), 4); s.Servers[0].Out != nil || s.Edges[0].AB != nil {
 		t.Errorf("a rate of a counter that became less: %+v", s)
 	}
