@@ -33,12 +33,7 @@ func (watchCommand) Run(ctx context.Context, c console) error {
 	log := slog.New(slog.NewTextHandler(c.Err, nil))
 	ln, err := net.Listen("tcp", s.watchListen)
 	if err != nil {
-		var op *net.OpError
-		reason := err
-		if errors.As(err, &op) {
-			reason = op.Err
-		}
-		return portsError([]portFault{{s.watchListen, "the page", "HERD_WATCH_LISTEN", reason}})
+		return portsError([]portFault{{s.watchListen, "the page", "HERD_WATCH_LISTEN", err}})
 	}
 	defer ln.Close()
 	if _, err := fmt.Fprintf(c.Out, "The page is at %s\n", pageAddress(ln.Addr())); err != nil {

@@ -473,3 +473,33 @@ func TestPageCostsNothing(t *testing.T) {
 		})
 	}
 }
+
+// TestWatchPort: herd watch says which setting changes an address that is in use, and accepts the hosts of the settings.
+func TestWatchPort(t *testing.T) {
+	t.Parallel()
+	_, url := startWatch(t, "HERD_TOPOLOGY=A-B", "HERD_NATS_URL=nats://"+freeAddress(t), "HERD_WATCH_HOSTS=herd.example.com, other.example")
+	address := strings.TrimPrefix(url, "http://")
+	second := start(t, []string{"HERD_WATCH_LISTEN=" + address}, "watch")
+	if status, said := second.status(), second.stderr.String(); status != exitFailure || strings.Count(said, "\n") != 1 || !strings.Contains(said, address+" for the page") || !strings.Contains(said, "HERD_WATCH_LISTEN") {
+		t.Errorf("exit status %d, %q", status, said)
+	}
+	for host, want := range map[string]int{"herd.example.com": 200, "other.example:8080": 200, "evil.example": 421} {
+		r, err := http.NewRequest(http.MethodGet, url+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = host
+		reply, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reply.Body.Close()
+		if reply.StatusCode != want {
+			t.Errorf("Host %s: %s, want %d", host, reply.Status, want)
+		}
+	}
+	wrong := start(t, []string{"HERD_WATCH_HOSTS=http://herd.example.com,,x", "HERD_WATCH_LISTEN=nowhere"}, "watch")
+	if status, said := wrong.status(), wrong.stderr.String(); status != exitUsage || strings.Count(said, "HERD_WATCH_HOSTS") != 2 || !strings.Contains(said, "HERD_WATCH_LISTEN") {
+		t.Errorf("exit status %d, %q", status, said)
+	}
+}

@@ -23,16 +23,15 @@ import (
 type shownClients struct {
 	t testing.TB
 
-	mu      sync.Mutex
-	names   map[uint32]string
-	at      map[string][3]float64 // latitude, longitude and time
-	live    bool
-	clears  int
-	gone    int
-	age     uint32 // of the last tick
-	ticked  time.Time
-	ended   error
-	stopped bool
+	mu     sync.Mutex
+	names  map[uint32]string
+	at     map[string][3]float64 // latitude, longitude and time
+	live   bool
+	clears int
+	gone   int
+	age    uint32 // of the last tick
+	ticked time.Time
+	ended  error
 }
 
 // openClients opens a stream of clients.

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -51,9 +55,11 @@ func TestPageControls(t *testing.T) {
 	h := startUp(t, "A-B,B-C")
 	page, _ := openPage(t, h.ops)
 	page.awaitWell()
-	if got := mustTry(t, h.ops, "report", `{"server":"C","client":"kiwi","lat":34.07,"lon":-118.45}`); !strings.HasPrefix(got, `{"reply":"AT C +0.`) || !strings.Contains(got, " kiwi +34.070000-118.450000 ") {
+	var report struct{ Reply string }
+	if got := mustTry(t, h.ops, "report", `{"server":"C","client":"kiwi","lat":34.07,"lon":-118.45}`); json.Unmarshal([]byte(got), &report) != nil || !strings.HasPrefix(report.Reply, "AT C +0.") || !strings.Contains(report.Reply, " kiwi +34.070000-118.450000 ") {
 		t.Errorf("report: %s", got)
 	}
+	awaitAgreement(t, "kiwi", report.Reply, h.addresses...)
 
 	mustTry(t, h.ops, "cut", `{"a":"C","b":"B"}`)
 	page.awaitEdge("B", "C", "cut")
@@ -213,4 +219,53 @@ func TestPageStartFails(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestPageStopsWithJournal: a server that is stopped and started by the page has what its journal has, also if no
+// neighbour runs.
+func TestPageStopsWithJournal(t *testing.T) {
+	t.Parallel()
+	h := startUp(t, "A-B", "HERD_JOURNAL=ack", "HERD_DATA_DIR="+t.TempDir(), "HERD_LOG_DIR="+t.TempDir())
+	record := dial(t, h.addresses[0]).ask("IAMAT kiwi +1+1 5")
+	awaitAgreement(t, "kiwi", record, h.addresses...)
+	for range 2 {
+		mustTry(t, h.ops, "stop", `{"server":"A"}`)
+		mustTry(t, h.ops, "stop", `{"server":"B"}`)
+		mustTry(t, h.ops, "start", `{"server":"A"}`)
+		awaitAgreement(t, "kiwi", record, h.addresses[0])
+		mustTry(t, h.ops, "start", `{"server":"B"}`)
+	}
+	awaitAgreement(t, "kiwi", record, h.addresses...)
+	h.stop()
+}
+
+// TestPageReload: pages are told edges that a reload adds, and a server that was stopped meanwhile starts with them.
+func TestPageReload(t *testing.T) {
+	t.Parallel()
+	edges := filepath.Join(t.TempDir(), "edges")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(edges, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("A-B\nB-C\n")
+	h := startUp(t, edges)
+	page, _ := openPage(t, h.ops)
+	page.awaitWell()
+	if len(page.hello.Edges) != 2 {
+		t.Errorf("hello: %+v", page.hello)
+	}
+	mustTry(t, h.ops, "stop", `{"server":"C"}`)
+	write("A-B\nB-C\nA-C\n")
+	h.signal(syscall.SIGHUP)
+	page.await(func(p *livePage) error {
+		if len(p.hello.Edges) != 3 || p.herd.edge("A", "C").State != "down" {
+			return fmt.Errorf("%+v %+v", p.hello, p.herd)
+		}
+		return nil
+	})
+	mustTry(t, h.ops, "start", `{"server":"C"}`)
+	page.awaitWell()
+	h.stop()
 }

@@ -35,6 +35,9 @@ func (p *Page) refuse(r *http.Request) (status int, why string) {
 		// same origin.
 		return http.StatusMisdirectedRequest, fmt.Sprintf("the host %.80q is not served here: use an IP address or localhost, or add the name to %s", host, HostsVariable)
 	}
+	if site := r.Header.Get("Sec-Fetch-Site"); strings.HasPrefix(r.URL.Path, "/api/") && site != "" && site != "same-origin" && site != "none" {
+		return http.StatusForbidden, "a page of another origin may not ask for this"
+	}
 	return 0, ""
 }
 

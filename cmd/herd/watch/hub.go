@@ -85,12 +85,28 @@ func (h *hubs) join(a area, interval time.Duration) (page *clientPage, leave fun
 	}
 	one := h.byArea[a]
 	if one == nil {
+		h.makeRoom()
 		one = h.start(a, interval)
 	}
 	page = one.add(interval)
 	return page, func() {
 		one.remove(page)
 		time.AfterFunc(hubLinger, func() { h.endUnused(one) })
+	}
+}
+
+// makeRoom ends the hubs without pages if there are many. The lock is held.
+func (h *hubs) makeRoom() {
+	if len(h.byArea) < MaxStreams {
+		return
+	}
+	for a, one := range h.byArea {
+		one.mu.Lock()
+		if len(one.pages) == 0 {
+			delete(h.byArea, a)
+			one.release()
+		}
+		one.mu.Unlock()
 	}
 }
 

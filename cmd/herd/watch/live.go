@@ -128,7 +128,6 @@ type pages struct {
 	mu     sync.Mutex
 	open   map[*livePage]struct{}
 	opened chan struct{} // receives a token when one is opened
-	ended  <-chan struct{}
 }
 
 func newPages() *pages { return &pages{open: map[*livePage]struct{}{}, opened: make(chan struct{}, 1)} }
