@@ -55,6 +55,7 @@ func testPageAway(t *testing.T, b browser) {
 	w, url := startWatch(t, "HERD_TOPOLOGY=A-B", "HERD_NATS_URL="+h.nats)
 	p := b.open(t, url+"/", desktop)
 	p.awaitText("#headline", "^All 2 servers are up")
+	p.awaitText("#map-summary", "^0 clients in view")
 	p.allow("ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET|503|ERR_NETWORK_CHANGED")
 	w.kill()
 	p.awaitText("#connection", "the page is cut off")

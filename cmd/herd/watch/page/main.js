@@ -67,7 +67,6 @@ function build() {
   setText(byId("topology"), hello.topology);
   setText(byId("version"), `herd ${hello.version}`);
   byId("paths").hidden = !hello.controls; // the page of herd watch is alone at its address
-  document.title = `herd ${hello.topology}`;
   for (const part of [graph, table, pairs, tryIt]) part.build(hello);
 }
 
@@ -82,6 +81,7 @@ function render() {
   const note = model.old ? `last heard ${ago(model.age)}` : "";
   for (const id of ["graph-age", "servers-age", "pairs-age"]) setText(byId(id), note);
   setText(byId("headline"), model.headline);
+  document.title = `${model.well ? "" : "! "}herd ${hello.topology}`;
   showConnection(model);
   const figures = totals(model);
   setFigure(byId("total-servers"), figures.servers, model.age);
@@ -108,7 +108,13 @@ function showConnection(model) {
 function showSelection(model) {
   if (!chosen) return;
   const item = chosen.kind === "server" ? model.servers.find((s) => s.name === chosen.key) : model.edges.find((e) => e.key === chosen.key);
-  if (!item) return;
+  if (!item) { // the topology has changed
+    chosen = null;
+    setText(byId("selection-title"), "Nothing selected");
+    setText(byId("selection-text"), "Select a server or an edge for its details.");
+    byId("selection-actions").replaceChildren();
+    return;
+  }
   setText(byId("selection-title"), chosen.kind === "server" ? item.name : `${item.a} – ${item.b}`);
   const address = chosen.kind === "server" && item.address ? ` Clients connect to ${item.address}.` : "";
   setText(byId("selection-text"), `${item.words[0].toUpperCase()}${item.words.slice(1)}.${address}`);
@@ -170,7 +176,7 @@ function describeMap() {
   byId("map-picture").classList.toggle("is-old", old);
   const empty = byId("map-empty");
   empty.hidden = visible > 0 || !store.live;
-  setText(empty, store.count === 0 ? "No client is here." : "No client is in view.");
+  setText(empty, store.count > 0 ? "No client is in view." : tryIt.allowed ? "No client is here yet. Send a report, below." : "No client is here.");
   setText(byId("map-legend"), map.points.dense ? "Each dot is a client; the stronger its colour, the more. Orange has just moved." : "A disc is a client; orange has just moved. Select one for its records and its trail.");
 }
 

@@ -16,6 +16,8 @@ export function view(hello, herd, silence) {
   const toldEdges = new Map(herd.edges.map((e) => [`${e.a} ${e.b}`, e]));
   const edges = hello.edges.map((e) => readEdge(e, toldEdges.get(`${e.a} ${e.b}`) ?? { state: "unknown" }, old, age));
   const model = { age, old, silence, bus: herd.bus, servers, edges, pairs: herd.pairs ?? [], differences: herd.differences ?? [] };
+  model.busWhy = herd.busWhy;
+  model.well = !old && servers.every((s) => s.state === "up") && edges.every((e) => e.state === "in step");
   model.headline = headline(model);
   return model;
 }
@@ -50,7 +52,7 @@ function readEdge(place, told, old, age) {
 
 // headline says in one or two sentences how the herd is.
 function headline(m) {
-  if (m.old && m.bus === "disconnected") return `NATS is disconnected. Nothing was heard from the herd for ${wholeSpan(m.age)}.`;
+  if (m.old && m.bus === "disconnected") return `NATS is disconnected${m.busWhy ? ` (${m.busWhy})` : ""}. Nothing was heard from the herd for ${wholeSpan(m.age)}.`;
   if (m.old) return `Nothing was heard from the herd for ${wholeSpan(m.age)}. What you see is old.`;
   const n = m.servers.length;
   const bad = new Map(); // names, by state
