@@ -31,6 +31,8 @@ func (n *Node) Status() status.Server {
 	s.Records = n.replica.Map().Known()
 	s.Digest = fmt.Sprintf("%016x", n.replica.Map().Digest())
 	s.Topology = fmt.Sprintf("%016x", n.replica.Topology().Hash)
+	reports := n.replica.Reports()
+	s.Reports = reports.News + reports.Duplicates + reports.Stale
 	for _, i := range n.edgeInfos(now) {
 		s.Edges = append(s.Edges, status.Edge{
 			Peer: i.Peer, Up: i.Up, InStep: i.InStep, Repairing: i.Comparing, Waiting: i.Queued, BeatAge: heartbeatAge(i),

@@ -19,14 +19,14 @@ const (
 	pollEvery = 100 * time.Millisecond
 )
 
-// askAll sends a request to all servers and calls take with each reply, until take says that
+// askAll sends a request to all servers on the bus of cfg and calls take with each reply, until take says that
 // no more are needed, replyTimeout after the first reply that counts, or after timeout.
-func askAll(ctx context.Context, s settings, e bus.Endpoint, data []byte, timeout time.Duration, take func(natsbus.Reply) (counts, more bool)) error {
+func askAll(ctx context.Context, cfg natsbus.Config, e bus.Endpoint, data []byte, timeout time.Duration, take func(natsbus.Reply) (counts, more bool)) error {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	first := true
-	return natsbus.Ask(ctx, s.busConfig(s.busURLs(), s.readUser()), e, data, func(r natsbus.Reply) bool {
+	return natsbus.Ask(ctx, cfg, e, data, func(r natsbus.Reply) bool {
 		counts, more := take(r)
 		if counts && first {
 			first = false

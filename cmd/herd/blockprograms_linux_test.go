@@ -17,6 +17,7 @@ import (
 var documentedPorts = []struct{ first, count int }{
 	{12000, 5}, // clients
 	{12080, 5}, // operators
+	{12090, 1}, // the page of herd watch
 	{4222, 3},  // brokers
 	{6222, 3},  // routes
 	{8222, 3},  // the brokers' monitoring
@@ -80,7 +81,7 @@ func newReader(t *testing.T) *reader {
 		}
 	}
 	r.real, r.nominal = strings.NewReplacer(real...), strings.NewReplacer(nominal...)
-	r.writeWrappers(first[12000], first[12080], first[4222], first[6222], first[8222])
+	r.writeWrappers(first[12000], first[12080], first[4222], first[6222], first[8222], first[12090])
 	for _, pair := range os.Environ() {
 		if !strings.HasPrefix(pair, envPrefix+"_") && !strings.HasPrefix(pair, "NATS_") && !strings.HasPrefix(pair, "PATH=") {
 			r.env = append(r.env, pair)
@@ -92,7 +93,7 @@ func newReader(t *testing.T) *reader {
 
 // writeWrappers writes the programs that the blocks call. herd and nats-server are this test
 // binary, with free ports in place of the defaults.
-func (r *reader) writeWrappers(clients, ops, broker, routes, monitor int) {
+func (r *reader) writeWrappers(clients, ops, broker, routes, monitor, page int) {
 	r.t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -120,6 +121,9 @@ bus-config)
 	case "$*" in *--cluster*) ;; *) set -- "$@" --cluster=127.0.0.1:%[4]d ;; esac
 	set -- "$@" --monitor=127.0.0.1:%[5]d
 	;;
+watch)
+	export HERD_NATS_URL=${HERD_NATS_URL:-nats://127.0.0.1:%[3]d} HERD_WATCH_LISTEN=127.0.0.1:%[8]d
+	;;
 healthcheck)
 	export HERD_OPS_LISTEN=127.0.0.1:%[2]d
 	;;
@@ -130,7 +134,7 @@ esac
 case $* in load) set -- load --duration 1s ;; esac
 export %[6]s=1
 set -- %[7]q "$@"
-`+runProgram, clients, ops, broker, routes, monitor, asProgram, self))
+`+runProgram, clients, ops, broker, routes, monitor, asProgram, self, page))
 	r.wrapper("nats-server", fmt.Sprintf(`
 case "$*" in -c*|--signal*) ;; *) set -- "$@" -p %d ;; esac
 export %s=1

@@ -163,6 +163,15 @@ func (c *checker) host(name, value string) {
 	}
 }
 
+// hostNames checks a comma-separated list of hosts.
+func (c *checker) hostNames(name, value string) (hosts []string) {
+	for _, one := range c.names(name, value) {
+		c.host(name, one)
+		hosts = append(hosts, strings.TrimSuffix(one, "."))
+	}
+	return hosts
+}
+
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9])?$`)
 
 func isPort(text string) bool {

@@ -54,6 +54,9 @@ type settings struct {
 	logDir    string
 	opsListen string // "" if unset
 
+	watchListen string
+	watchHosts  []string
+
 	clientTLS *clientTLS     // nil if unset
 	binding   *node.Binding  // nil if unset
 	proxies   []netip.Prefix // of HERD_PROXY_PROTOCOL
@@ -134,6 +137,8 @@ func (c *checker) validate(e environment) settings {
 	if e.OpsListen != "off" {
 		c.address("HERD_OPS_LISTEN", e.OpsListen)
 	}
+	s.watchListen = c.address("HERD_WATCH_LISTEN", e.WatchListen)
+	s.watchHosts = c.hostNames("HERD_WATCH_HOSTS", e.WatchHosts)
 	s.natsURLs = c.natsURLs("HERD_NATS_URL", e.NatsURL)
 	if e.NatsSeed != "" && e.NatsCreds != "" {
 		c.fault("HERD_NATS_SEED", "HERD_NATS_CREDS is set too: set only one of them")
@@ -297,6 +302,9 @@ func (s settings) busConfig(urls []string, user string) natsbus.Config {
 		URLs: urls, Prefix: s.prefix, Seed: s.seedOf(user), Creds: s.creds, CA: s.ca, Cert: s.cert, Key: s.key,
 	}
 }
+
+// readBus is the configuration to reach the bus as the user of commands that change nothing.
+func (s settings) readBus() natsbus.Config { return s.busConfig(s.busURLs(), s.readUser()) }
 
 // accessRules is what each user of the bus may do.
 func (s settings) accessRules(g *topology.Graph) access.Rules {

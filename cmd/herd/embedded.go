@@ -24,7 +24,7 @@ func (b *embeddedBus) Shutdown() {
 
 // embedBus starts the embedded NATS server.
 func (p *process) embedBus() error {
-	rules := p.settings.accessRules(p.graph)
+	rules := p.settings.accessRules(p.graph.Load())
 	keys, err := access.NewKeys(rules)
 	if err != nil {
 		return err

@@ -22,33 +22,36 @@ const envPrefix = "HERD"
 // then also read the name without the prefix. The tag for has the commands that a variable
 // affects; desc is its meaning, of which the part before the first semicolon stands for itself.
 type environment struct {
-	Topology string `default:"goloman" for:"up serve ask get near follow dump restore forget status reload load topology bus-config healthcheck" desc:"goloman, riley, A-B,B-C, or a file such as ./edges; a file has one edge per line; any other single name is a herd of one server"`
+	Topology string `default:"goloman" for:"up serve ask get near follow dump restore forget status reload watch load topology bus-config healthcheck" desc:"goloman, riley, A-B,B-C, or a file such as ./edges; a file has one edge per line; any other single name is a herd of one server"`
 	Name     string `for:"serve ask healthcheck" desc:"name of the server, unless it is on the command line"`
 	Listen   string `for:"up serve ask load" desc:"TCP address for clients; serve: of this server; up: of the first server, the others take the next ports; default: 127.0.0.1, port 12000 plus the server's index in the topology"`
 
-	NatsURL    string `split_words:"true" for:"up serve get near follow dump restore forget status reload" desc:"NATS URLs, comma-separated; default: up embeds a NATS server, other commands use nats://127.0.0.1:4222"`
+	NatsURL    string `split_words:"true" for:"up serve get near follow dump restore forget status reload watch" desc:"NATS URLs, comma-separated; default: up embeds a NATS server, other commands use nats://127.0.0.1:4222"`
 	NatsListen string `split_words:"true" default:"127.0.0.1:4222" for:"up" desc:"address of the embedded NATS server; clients without a key can read everything and send requests that change nothing; port 0 chooses a free port"`
-	NatsSeed   string `split_words:"true" secret:"path" for:"up serve get near follow dump restore forget status reload" desc:"file with the nkey seed, or directory of bus-config; from the directory each server takes its own file, and tools ops.nk or, if it is not there and they change nothing, guest.nk"`
-	NatsCreds  string `split_words:"true" secret:"path" for:"up serve get near follow dump restore forget status reload" desc:"NATS credentials file"`
-	NatsCA     string `split_words:"true" secret:"path" for:"up serve get near follow dump restore forget status reload" desc:"file with the CA certificate of the NATS server"`
-	NatsCert   string `split_words:"true" secret:"path" for:"up serve get near follow dump restore forget status reload" desc:"file with the client certificate for NATS"`
-	NatsKey    string `split_words:"true" secret:"path" for:"up serve get near follow dump restore forget status reload" desc:"file with the key of that certificate"`
-	Prefix     string `default:"herd" for:"up serve get near follow dump restore forget status reload bus-config" desc:"first token of every subject"`
+	NatsSeed   string `split_words:"true" secret:"path" for:"up serve get near follow dump restore forget status reload watch" desc:"file with the nkey seed, or directory of bus-config; from the directory each server takes its own file, and tools ops.nk or, if it is not there and they change nothing, guest.nk"`
+	NatsCreds  string `split_words:"true" secret:"path" for:"up serve get near follow dump restore forget status reload watch" desc:"NATS credentials file"`
+	NatsCA     string `split_words:"true" secret:"path" for:"up serve get near follow dump restore forget status reload watch" desc:"file with the CA certificate of the NATS server"`
+	NatsCert   string `split_words:"true" secret:"path" for:"up serve get near follow dump restore forget status reload watch" desc:"file with the client certificate for NATS"`
+	NatsKey    string `split_words:"true" secret:"path" for:"up serve get near follow dump restore forget status reload watch" desc:"file with the key of that certificate"`
+	Prefix     string `default:"herd" for:"up serve get near follow dump restore forget status reload watch bus-config" desc:"first token of every subject"`
 
 	LogLevel  string `split_words:"true" default:"info" for:"up serve" desc:"level of the log on standard error; debug, info, warn or error; if it is unset, up on a terminal logs warnings and errors only"`
 	LogDir    string `split_words:"true" for:"up serve" desc:"directory for traffic logs; <server>.log records all input and output of a server"`
 	OpsListen string `split_words:"true" for:"up serve healthcheck" desc:"HTTP address for operators; /healthz, /readyz, /metrics, and /debug/pprof/ on loopback; default: 127.0.0.1, port 12080, with serve plus the server's index in the topology; off disables it"`
 
+	WatchListen string `split_words:"true" default:"127.0.0.1:12090" for:"watch" desc:"HTTP address of the page of herd watch; that of herd up is at HERD_OPS_LISTEN"`
+	WatchHosts  string `split_words:"true" for:"up watch" desc:"further hosts of the page, comma-separated; names at which browsers may ask for it, in addition to localhost and IP addresses, such as herd.example.com behind a reverse proxy"`
+
 	DataDir string `split_words:"true" for:"up serve" desc:"directory for the journals of this process; a subdirectory per server; up also writes the operators' key of the embedded NATS server to it, ops.nk"`
 	Journal string `default:"off" for:"up serve" desc:"off, ack or sync; ack: reply after the record is in the journal; sync: reply after the journal is on the disk"`
 	Repair  string `default:"30s" for:"up serve" desc:"interval of comparing maps with neighbours; in addition to comparisons after a gap or a reconnect; 0 disables all repair"`
 
-	Places        string `default:"gazetteer" for:"up serve" desc:"sources of places, comma-separated; tried in this order: gazetteer (built in, offline), google, google-new, overpass"`
-	PlacesURL     string `split_words:"true" for:"up serve" desc:"base URL of the web source in HERD_PLACES; or of several: overpass=https://…,google=https://…; required for overpass; write a comma within a URL as %2C"`
-	PlacesKey     string `split_words:"true" secret:"true" for:"up serve" desc:"API key of google and google-new"`
-	PlacesKeyFile string `split_words:"true" secret:"path" for:"up serve" desc:"file with that key"`
-	PlacesBudget  string `split_words:"true" for:"up serve" desc:"maximum calls per day to each web source of places; of the whole herd, divided among the servers; default: unlimited"`
-	PlacesRatings string `split_words:"true" default:"off" for:"up serve" desc:"on: google-new also returns ratings; and prices and opening hours, which makes calls more expensive"`
+	Places        string `default:"gazetteer" for:"up serve watch" desc:"sources of places, comma-separated; tried in this order: gazetteer (built in, offline), google, google-new, overpass"`
+	PlacesURL     string `split_words:"true" for:"up serve watch" desc:"base URL of the web source in HERD_PLACES; or of several: overpass=https://…,google=https://…; required for overpass; write a comma within a URL as %2C"`
+	PlacesKey     string `split_words:"true" secret:"true" for:"up serve watch" desc:"API key of google and google-new"`
+	PlacesKeyFile string `split_words:"true" secret:"path" for:"up serve watch" desc:"file with that key"`
+	PlacesBudget  string `split_words:"true" for:"up serve watch" desc:"maximum calls per day to each web source of places; of the whole herd, divided among the servers; default: unlimited"`
+	PlacesRatings string `split_words:"true" default:"off" for:"up serve watch" desc:"on: google-new also returns ratings; and prices and opening hours, which makes calls more expensive"`
 
 	TLSCert string `split_words:"true" secret:"path" for:"up serve" desc:"file with the certificate of the client port; enables TLS"`
 	TLSKey  string `split_words:"true" secret:"path" for:"up serve" desc:"file with the key of that certificate"`

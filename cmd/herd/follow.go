@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,10 +11,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"herd/bus"
 	"herd/bus/natsbus"
 	"herd/node/follow"
-	"herd/node/status"
 	"herd/node/wire"
 )
 
@@ -66,7 +63,7 @@ func (f followCommand) Run(ctx context.Context, c console) error {
 	if err != nil {
 		return err
 	}
-	p := followPrinter{format: f.Format, out: c.stdout, area: request.Near != nil}
+	p := followPrinter{format: f.Format, out: c.stdout, area: request.Near != nil, follower: follow.NewFollower(follow.NewFilter(request))}
 	if isTerminal(c.stdout) {
 		p.out = c.Out
 	}
@@ -75,7 +72,7 @@ func (f followCommand) Run(ctx context.Context, c console) error {
 		servers = []string{f.Server}
 	}
 	log := slog.New(slog.NewTextHandler(c.Err, nil))
-	if err := followServers(ctx, s, servers, request, &p, log); err != nil && ctx.Err() == nil {
+	if err := followServers(ctx, s.readBus(), func() []string { return servers }, request, &p, log); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("follow: %w", busHint(err))
 	}
 	return nil
@@ -109,67 +106,20 @@ func (f followCommand) request(c *checker) (r follow.Request) {
 	return r
 }
 
-const (
-	// followPause is how long to wait when a stream has ended soon. It doubles each time, up to maxFollowPause.
-	followPause    = 100 * time.Millisecond
-	maxFollowPause = 5 * time.Second
-	// steadyStream is how long a stream lives that did not end soon.
-	steadyStream = 10 * time.Second
-)
-
-// followServers follows one server after the other, until ctx ends or p fails. If none can be followed at the beginning, it
-// returns the last error.
-func followServers(ctx context.Context, s settings, servers []string, request follow.Request, p *followPrinter, log *slog.Logger) error {
-	body, err := json.Marshal(request)
-	if err != nil {
-		return err
-	}
-	follower := follow.NewFollower(follow.NewFilter(request))
-	received := false // a frame, ever
-	pause := followPause
-	for tries := 1; ; tries++ {
-		server := servers[(tries-1)%len(servers)]
-		began := time.Now()
-		err := natsbus.Follow(ctx, s.busConfig(s.busURLs(), s.readUser()), status.FollowEndpoint, server, body, func(frame natsbus.Frame) error {
-			received = true
-			return p.print(follower, frame)
-		})
-		switch {
-		case err == nil: // ctx has ended
-			return nil
-		case p.failed != nil:
-			return p.failed
-		case !received && errors.Is(err, bus.ErrDenied):
-			return fmt.Errorf("%w; servers that the herd does not have are denied, too: is HERD_TOPOLOGY the herd's?", err)
-		case !received && tries >= len(servers):
-			return err
-		case time.Since(began) >= steadyStream:
-			pause = followPause
-		}
-		log.Warn("stream lost, following the next server", "node", server, "next", servers[tries%len(servers)], "err", err)
-		follower.Restart()
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return nil
-		}
-		pause = min(2*pause, maxFollowPause)
-	}
-}
-
-// followPrinter prints what changes for a follower.
+// followPrinter prints what changes for a follower. It is watch.Frames.
 type followPrinter struct {
-	format recordFormat
-	area   bool // changes are enter, move and leave
-	out    io.Writer
-	buffer []byte
-	failed error // of printing
+	follower *follow.Follower
+	format   recordFormat
+	area     bool // changes are enter, move and leave
+	out      io.Writer
+	buffer   []byte
 }
 
-// print prints the changes of a frame.
-func (p *followPrinter) print(follower *follow.Follower, f natsbus.Frame) error {
+// Take prints the changes of a frame. If that fails, its error is final.
+func (p *followPrinter) Take(f natsbus.Frame) error {
 	p.buffer = p.buffer[:0]
-	err := follower.Frame(wire.Mark{Epoch: f.Epoch, Seq: f.Seq}, f.SnapshotEnd, f.Data, func(change follow.Change) {
+	var failed error
+	err := p.follower.Frame(wire.Mark{Epoch: f.Epoch, Seq: f.Seq}, f.SnapshotEnd, f.Data, func(change follow.Change) {
 		event := ""
 		if p.area || change.Kind == follow.Leave && p.format != textFormat {
 			event = change.Kind.String()
@@ -177,11 +127,17 @@ func (p *followPrinter) print(follower *follow.Follower, f natsbus.Frame) error 
 		buffer, err := p.format.appendChange(p.buffer, event, change.Client, change.Line)
 		p.buffer = buffer
 		if err != nil {
-			p.failed = err
+			failed = err
 		}
 	})
-	if p.failed == nil && len(p.buffer) > 0 {
-		_, p.failed = p.out.Write(p.buffer)
+	if failed == nil && len(p.buffer) > 0 {
+		_, failed = p.out.Write(p.buffer)
 	}
-	return errors.Join(err, p.failed)
+	if failed != nil {
+		return finalError{failed}
+	}
+	return err
 }
+
+// Lost begins another stream: what has changed meanwhile is printed.
+func (p *followPrinter) Lost(error) { p.follower.Restart() }

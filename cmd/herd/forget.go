@@ -81,7 +81,7 @@ type forgotten struct {
 func forgetClient(ctx context.Context, s settings, client string) (all forgotten, err error) {
 	names := s.graph.Servers()
 	all.replies = map[string]string{}
-	err = askAll(ctx, s, status.ForgetEndpoint, []byte(client), askTimeout, func(r natsbus.Reply) (counts, more bool) {
+	err = askAll(ctx, s.readBus(), status.ForgetEndpoint, []byte(client), askTimeout, func(r natsbus.Reply) (counts, more bool) {
 		counts = all.take(client, r)
 		return counts, slices.ContainsFunc(names, func(name string) bool { _, replied := all.replies[name]; return !replied })
 	})

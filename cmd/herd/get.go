@@ -38,7 +38,7 @@ func (g getCommand) Run(ctx context.Context, c console) error {
 	}
 	var all clientRecords
 	for began := time.Now(); ; {
-		if all, err = getRecords(ctx, s, string(g.Client)); err != nil {
+		if all, err = getRecords(ctx, s.readBus(), s.graph.Servers(), string(g.Client)); err != nil {
 			return fmt.Errorf("get: %w", busHint(err))
 		}
 		if all.verdict != recordsDiffer || time.Since(began) > agreeTime || ctx.Err() != nil {
@@ -92,16 +92,15 @@ const (
 	nothingReceived recordsVerdict = "no server replied: is the herd running, and are HERD_TOPOLOGY and HERD_PREFIX those of the herd?"
 )
 
-// getRecords asks all servers for their record of a client. A reply that is not the record of
+// getRecords asks all servers, of which names are those of the topology, for their record of a client. A reply that is not the record of
 // that client does not count: anybody may send one on a bus without keys. An error counts if
 // it has the name of a server of the topology and no record of that server arrives.
-func getRecords(ctx context.Context, s settings, client string) (clientRecords, error) {
-	names := s.graph.Servers()
+func getRecords(ctx context.Context, cfg natsbus.Config, names []string, client string) (clientRecords, error) {
 	all := clientRecords{client: client}
 	for _, name := range names {
 		all.servers = append(all.servers, serverRecord{server: name})
 	}
-	err := askAll(ctx, s, status.RecordEndpoint, []byte(client), askTimeout, func(r natsbus.Reply) (counts, more bool) {
+	err := askAll(ctx, cfg, status.RecordEndpoint, []byte(client), askTimeout, func(r natsbus.Reply) (counts, more bool) {
 		counts = all.take(r)
 		return counts, slices.ContainsFunc(all.servers[:len(names)], func(s serverRecord) bool { return !s.replied || s.err != nil })
 	})

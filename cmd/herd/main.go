@@ -49,6 +49,7 @@ type commands struct {
 	Forget      forgetCommand      `cmd:"" help:"Make all servers forget a client." exit0:"no server that replied holds a record of the client, or has known it" exit1:"a server still has a record or cannot forget it, no server replied, or NATS failed"`
 	Status      statusCommand      `cmd:"" help:"Print the status of the running herd; exit 0 if it has no problem." exit0:"the herd has no problem; with --watch, stopped by Ctrl-C" exit1:"the herd has problems, which are printed, or NATS failed"`
 	Reload      reloadCommand      `cmd:"" help:"Ask servers to read their topology file, certificates and keys again." exit0:"every server has reloaded" exit1:"a server does not reply, or could not reload everything"`
+	Watch       watchCommand       `cmd:"" help:"Serve a live page of the running herd." exit0:"stopped by Ctrl-C (SIGINT) or SIGTERM" exit1:"the page's address is in use, or the server failed"`
 	Load        loadCommand        `cmd:"" help:"Run a bounded load against running servers, and check every reply." exit0:"every reply was right, and no record was lost" exit1:"a reply was wrong or missing, a record was lost or differs, or the load could not start"`
 	Topology    topologyCommand    `cmd:"" help:"Check the topology and print it."`
 	BusConfig   busConfigCommand   `cmd:"" help:"Write keys, and a nats-server configuration that restricts each server to its own edges."`

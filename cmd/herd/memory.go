@@ -14,7 +14,7 @@ import (
 // share of half of the process's memory: the other half is for connections, queues,
 // messages and garbage. It logs the limit of each of the servers. It returns 0, which is
 // no limit, if the memory is not known.
-func (s settings) limitMaps(log *slog.Logger, servers []server) int64 {
+func (s settings) limitMaps(log *slog.Logger, servers []*server) int64 {
 	limit := s.limits.MapBytes
 	if limit == 0 {
 		memory, from := smallest(memorySources...)

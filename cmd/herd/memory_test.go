@@ -65,7 +65,7 @@ func TestMemorySources(t *testing.T) {
 // is of each.
 func TestLimitMaps(t *testing.T) {
 	t.Parallel()
-	servers := []server{{name: "A"}, {name: "B"}}
+	servers := []*server{{name: "A"}, {name: "B"}}
 	log := slog.New(slog.DiscardHandler)
 	s := settings{limits: node.Limits{MapBytes: 1 << 30}}
 	for n := 1; n <= 2; n++ {

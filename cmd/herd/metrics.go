@@ -9,7 +9,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"herd/node"
 	"herd/node/opshttp"
 )
 
@@ -51,7 +50,9 @@ func newMetrics(logDropped func() uint64) metrics {
 }
 
 // servers adds the servers of the process.
-func (m metrics) servers(nodes ...*node.Node) { m.registry.MustRegister(opshttp.Metrics(nodes...)) }
+func (m metrics) servers(servers ...opshttp.Server) {
+	m.registry.MustRegister(opshttp.Metrics(servers...))
+}
 
 // refusedPlaces returns the function that counts queries that a source of places refuses.
 func (m metrics) refusedPlaces(source string) func() { return m.refused.WithLabelValues(source).Inc }

@@ -56,7 +56,7 @@ func (g nearCommand) Run(ctx context.Context, c console) error {
 	if err != nil {
 		return err
 	}
-	reply, err := requestNear(ctx, s, request)
+	reply, err := requestNear(ctx, s.readBus(), request)
 	if err != nil {
 		return fmt.Errorf("near: %w", busHint(err))
 	}
@@ -84,11 +84,11 @@ func (g nearCommand) Run(ctx context.Context, c console) error {
 
 // requestNear requests until a server is ready, for a second: one that has just started may
 // not be subscribed yet.
-func requestNear(ctx context.Context, s settings, request []byte) (reply natsbus.Reply, err error) {
+func requestNear(ctx context.Context, cfg natsbus.Config, request []byte) (reply natsbus.Reply, err error) {
 	ctx, cancel := context.WithTimeout(ctx, nearTimeout)
 	defer cancel()
 	for began := time.Now(); ; {
-		reply, err = natsbus.RequestShared(ctx, s.busConfig(s.busURLs(), s.readUser()), status.NearEndpoint, request)
+		reply, err = natsbus.RequestShared(ctx, cfg, status.NearEndpoint, request)
 		if !errors.Is(err, bus.ErrUnavailable) || time.Since(began) > agreeTime || ctx.Err() != nil {
 			return reply, err
 		}

@@ -16,7 +16,8 @@ const manyConns = 1000
 // sources of places must go on when clients use up theirs. It logs if that is less than
 // HERD_MAX_CONNS: a warning, unless nobody has set that and there is room for manyConns. It
 // returns the limit for each server; 0 if none is needed.
-func (s settings) limitConns(log *slog.Logger, servers int) (files int) {
+// pageFiles are those of its page.
+func (s settings) limitConns(log *slog.Logger, servers, pageFiles int) (files int) {
 	limit, known := openFilesLimit()
 	if !known {
 		return 0
@@ -27,7 +28,7 @@ func (s settings) limitConns(log *slog.Logger, servers int) (files int) {
 			webServices++
 		}
 	}
-	files = clientFiles(limit, servers, webServices)
+	files = clientFiles(limit, servers, webServices, pageFiles)
 	if files >= s.limits.Conns {
 		return 0
 	}
@@ -42,14 +43,14 @@ func (s settings) limitConns(log *slog.Logger, servers int) (files int) {
 
 // clientFiles is the number of file descriptors for the clients of each server, at least
 // 1, of a process that may open limit files.
-func clientFiles(limit uint64, servers, webServices int) int {
+func clientFiles(limit uint64, servers, webServices, pageFiles int) int {
 	const (
 		perProcess    = 16 + opshttp.MaxConnections // standard streams, listeners and the runtime; operators
 		perServer     = 16                          // the listener, NATS (both ends with herd up), the journal, the traffic log
 		perWebService = 100                         // its connections at most, but not more than a quarter of all for places
 	)
 	limit = min(limit, 1<<31-1)
-	reserve := perProcess + perServer*uint64(servers) + min(perWebService*uint64(webServices), limit/4)
+	reserve := perProcess + min(uint64(pageFiles), limit/4) + perServer*uint64(servers) + min(perWebService*uint64(webServices), limit/4)
 	if limit < reserve {
 		return 1
 	}

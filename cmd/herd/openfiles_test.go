@@ -16,21 +16,23 @@ import (
 func TestClientFiles(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		limit                      uint64
-		servers, webServices, want int
+		limit                            uint64
+		servers, webServices, page, want int
 	}{
-		{56, 1, 0, 8},
-		{20, 1, 0, 1},
-		{20, 5, 2, 1},
-		{1024, 1, 0, 976},
-		{1024, 1, 1, 876},
-		{1024, 1, 3, 720},
-		{1024, 5, 0, 182},
-		{1<<63 - 1, 1, 0, 1<<31 - 1 - 48},
-		{1<<64 - 1, 5, 3, (1<<31 - 1 - 112 - 300) / 5},
+		{56, 1, 0, 0, 8},
+		{20, 1, 0, 0, 1},
+		{20, 5, 2, 0, 1},
+		{1024, 1, 0, 0, 976},
+		{1024, 1, 1, 0, 876},
+		{1024, 1, 3, 0, 720},
+		{1024, 5, 0, 0, 182},
+		{1024, 5, 0, 200, 142},
+		{256, 1, 0, 200, 144},
+		{1<<63 - 1, 1, 0, 0, 1<<31 - 1 - 48},
+		{1<<64 - 1, 5, 3, 0, (1<<31 - 1 - 112 - 300) / 5},
 	} {
-		if got := clientFiles(tt.limit, tt.servers, tt.webServices); got != tt.want {
-			t.Errorf("clientFiles(%d, %d, %d) = %d, want %d", tt.limit, tt.servers, tt.webServices, got, tt.want)
+		if got := clientFiles(tt.limit, tt.servers, tt.webServices, tt.page); got != tt.want {
+			t.Errorf("clientFiles(%d, %d, %d, %d) = %d, want %d", tt.limit, tt.servers, tt.webServices, tt.page, got, tt.want)
 		}
 	}
 }
@@ -43,11 +45,11 @@ func TestLimitConns(t *testing.T) {
 	if !known {
 		t.Skip("the limit of open files is not known here")
 	}
-	files := clientFiles(limit, 1, 0)
+	files := clientFiles(limit, 1, 0, 0)
 	for conns, want := range map[int]int{files - 1: 0, files: 0, files + 1: files} {
 		var log bytes.Buffer
 		s := settings{limits: node.Limits{Conns: conns}, places: stack.Config{Sources: []stack.Source{{Name: stack.Gazetteer}}}}
-		if got := s.limitConns(slog.New(slog.NewTextHandler(&log, nil)), 1); got != want {
+		if got := s.limitConns(slog.New(slog.NewTextHandler(&log, nil)), 1, 0); got != want {
 			t.Errorf("HERD_MAX_CONNS=%d: the limit is %d, want %d", conns, got, want)
 		}
 		if warned := strings.Contains(log.String(), "level=WARN"); warned != (want > 0) {
@@ -55,7 +57,7 @@ func TestLimitConns(t *testing.T) {
 		}
 		log.Reset()
 		s.defaultConns = true
-		if got := s.limitConns(slog.New(slog.NewTextHandler(&log, nil)), 1); got != want || strings.Contains(log.String(), "level=WARN") != (want > 0 && want < manyConns) {
+		if got := s.limitConns(slog.New(slog.NewTextHandler(&log, nil)), 1, 0); got != want || strings.Contains(log.String(), "level=WARN") != (want > 0 && want < manyConns) {
 			t.Errorf("HERD_MAX_CONNS=%d by default: the limit is %d, want %d; the log is %q", conns, got, want, log.String())
 		}
 	}

@@ -57,7 +57,7 @@ var fails = []struct{ page, line, reason string }{
 
 // started matches the output of a program that keeps running and is ready for what the page
 // does next.
-var started = regexp.MustCompile(`Try[:,]|ask .*IAMAT|^enter AT|^\{"client"|msg=ready|Server is ready|Subscribing on|INFO \{|start started`)
+var started = regexp.MustCompile(`Try[:,]|ask .*IAMAT|^enter AT|^\{"client"|msg=ready|Server is ready|Subscribing on|INFO \{|start started|^The page is at`)
 
 // otherPrograms matches the programs that a reader needs besides herd and nats-server.
 var otherPrograms = regexp.MustCompile(`(?m)(?:^|[|(;&] *)(nats|nc|curl|man|openssl) `)

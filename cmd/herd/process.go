@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 
 	"herd/bus/natsbus"
 	"herd/bus/topology"
+	"herd/cmd/herd/watch"
 	"herd/node"
 	"herd/node/journal"
 	"herd/node/opshttp"
@@ -37,22 +39,17 @@ type process struct {
 	log      *slog.Logger
 	hangups  hangups
 	metrics  metrics
-	servers  []server
+	servers  []*server
 	ops      net.Listener // nil if HERD_OPS_LISTEN is off
 	data     *flock.Flock // locks HERD_DATA_DIR; nil if nothing is written to it
 	embedded *embeddedBus // nil with an external NATS server
 	runsAll  bool         // it runs all servers of the herd
+	cuts     cuts         // of the page
 
-	reloading  sync.Mutex      // for reload
-	graph      *topology.Graph // in use; reload changes it
-	unreported []unreported    // changes of reloads
-}
+	graph atomic.Pointer[topology.Graph] // in use; reload changes it
 
-type server struct {
-	name    string
-	clients net.Listener
-	bus     *natsbus.Bus
-	node    *node.Node
+	reloading  sync.Mutex   // for reload
+	unreported []unreported // changes of reloads
 }
 
 // newProcess opens the client port of each server in names at the address of the same
@@ -61,11 +58,11 @@ type server struct {
 func newProcess(s settings, c console, hangups hangups, names, addresses []string, opsAddress, natsAddress string) (*process, error) {
 	p := &process{
 		settings: s,
-		graph:    s.graph,
 		log:      slog.New(slog.NewTextHandler(c.Err, &slog.HandlerOptions{Level: s.logLevel})),
 		hangups:  hangups,
 		metrics:  newMetrics(c.log.Dropped),
 	}
+	p.graph.Store(s.graph)
 	embeds := natsAddress != ""
 	if s.journal != journalOff || embeds && s.dataDir != "" { // for journals, for the seed of its operators
 		if err := p.lockData(); err != nil {
@@ -103,7 +100,7 @@ func (p *process) listen(names, addresses []string, opsAddress, natsAddress stri
 	}
 	for i, name := range names {
 		if ln := open(addresses[i], "clients of "+name, "HERD_LISTEN"); ln != nil {
-			p.servers = append(p.servers, server{name: name, clients: ln})
+			p.servers = append(p.servers, newServer(name, ln))
 		}
 	}
 	if opsAddress != "" {
@@ -165,26 +162,27 @@ func (p *process) closeListeners() {
 // fails. It calls ready, if not nil, when all are ready, or after a second.
 func (p *process) run(ctx context.Context, urls []string, ready func()) error {
 	source := stack.New(p.placesConfig())
-	p.settings.limits.Files = p.settings.limitConns(p.log, len(p.servers))
+	p.settings.limits.Files = p.settings.limitConns(p.log, len(p.servers), p.pageFiles())
 	p.settings.limits.MapBytes = p.settings.limitMaps(p.log, p.servers)
-	if names := p.graph.Servers(); len(names) == 1 {
+	if names := p.graph.Load().Servers(); len(names) == 1 {
 		p.log.Info("a herd of one server: the topology is a single name, without edges", "node", names[0], "HERD_TOPOLOGY", p.settings.topology)
 	}
-	epoch := uint64(time.Now().UnixNano())
-	for i := range p.servers {
-		s := &p.servers[i]
-		s.bus = p.newBus(s.name, s.clients.Addr(), urls, epoch)
-		s.node = p.newNode(s.name, s.bus, epoch, source, func() ([]string, error) { return p.reloadFor(ctx, s.name) })
+	for _, s := range p.servers {
+		s.log = p.log
+		s.build = func() (*natsbus.Bus, *node.Node) {
+			return p.newServer(s.name, s.clients.Addr(), urls, source, func() ([]string, error) { return p.reloadFor(ctx, s.name) })
+		}
+		s.prepare()
 	}
 	limitGarbage()
 	if p.ops != nil {
-		defer p.serveOps()()
+		defer p.serveOps(p.newPage(urls, source))()
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	tasks, ctx := errgroup.WithContext(ctx)
 	for _, s := range p.servers {
-		tasks.Go(func() error { return s.node.Run(ctx, s.clients) })
+		tasks.Go(func() error { return s.run(ctx) })
 	}
 	tasks.Go(func() error {
 		p.handleHangups(ctx, stop)
@@ -195,7 +193,7 @@ func (p *process) run(ctx context.Context, urls []string, ready func()) error {
 			waiting, cancel := context.WithTimeout(ctx, time.Second)
 			defer cancel()
 			for _, s := range p.servers {
-				s.node.AwaitReady(waiting)
+				s.current().AwaitReady(waiting)
 			}
 			if ctx.Err() == nil {
 				ready()
@@ -238,14 +236,36 @@ func (p *process) placesConfig() stack.Config {
 	return cfg
 }
 
+// newServer makes the bus and the node of one run of a server.
+func (p *process) newServer(name string, clients net.Addr, urls []string, source places.Source, reload func() ([]string, error)) (*natsbus.Bus, *node.Node) {
+	epoch := uint64(time.Now().UnixNano())
+	g := p.graph.Load()
+	bus := p.newBus(name, g.Neighbours(name), clients, urls, epoch)
+	s := p.settings
+	cfg := node.Config{
+		Name: name, Neighbours: g.Neighbours(name), Adjacent: g.Adjacent, Topology: g.Hash(), Epoch: epoch,
+		Limits: s.limits, Repair: s.repair, LogDir: s.logDir, TLS: s.clientTLS.config(), Binding: s.binding, Proxies: s.proxies,
+		Bus: bus, Places: source, Log: p.log, Reload: reload,
+	}
+	if p.hasPage() { // whose controls cut edges
+		cfg.Bus = cutBus{bus, name, &p.cuts}
+	}
+	if s.journal != journalOff {
+		cfg.Journal = journal.New(journal.Config{
+			Dir: filepath.Join(s.dataDir, name), Sync: s.journal == journalSync, Prefix: string(s.prefix), Server: name, Log: p.log.With("node", name),
+		})
+	}
+	return bus, node.New(cfg)
+}
+
 // newBus makes a server's connection to the bus.
-func (p *process) newBus(name string, clients net.Addr, urls []string, epoch uint64) *natsbus.Bus {
+func (p *process) newBus(name string, neighbours []string, clients net.Addr, urls []string, epoch uint64) *natsbus.Bus {
 	s := p.settings
 	cfg := s.busConfig(urls, name)
 	if p.embedded != nil { // HERD_NATS_* does not apply
 		cfg = natsbus.Config{URLs: urls, Prefix: s.prefix, User: p.embedded.keys[name]}
 	}
-	cfg.Server, cfg.Neighbours, cfg.Epoch, cfg.Log = name, s.graph.Neighbours(name), epoch, p.log.With("node", name)
+	cfg.Server, cfg.Neighbours, cfg.Epoch, cfg.Log = name, neighbours, epoch, p.log.With("node", name)
 	metadata := map[string]string{
 		"server": name, "neighbours": strings.Join(cfg.Neighbours, " "), "epoch": fmt.Sprint(epoch), "clients": clients.String(),
 	}
@@ -260,30 +280,22 @@ func (p *process) newBus(name string, clients net.Addr, urls []string, epoch uin
 	return natsbus.New(cfg)
 }
 
-func (p *process) newNode(name string, bus node.Bus, epoch uint64, source places.Source, reload func() ([]string, error)) *node.Node {
-	s := p.settings
-	cfg := node.Config{
-		Name: name, Neighbours: s.graph.Neighbours(name), Adjacent: s.graph.Adjacent, Topology: s.graph.Hash(), Epoch: epoch,
-		Limits: s.limits, Repair: s.repair, LogDir: s.logDir, TLS: s.clientTLS.config(), Binding: s.binding, Proxies: s.proxies,
-		Bus: bus, Places: source, Log: p.log, Reload: reload,
-	}
-	if s.journal != journalOff {
-		cfg.Journal = journal.New(journal.Config{
-			Dir: filepath.Join(s.dataDir, name), Sync: s.journal == journalSync, Prefix: string(s.prefix), Server: name, Log: p.log.With("node", name),
-		})
-	}
-	return node.New(cfg)
-}
-
-// serveOps serves HTTP to operators until stop is called.
-func (p *process) serveOps() (stop func()) {
-	var nodes []*node.Node
+// serveOps serves HTTP to operators until stop is called. A page is served, too, unless it is nil.
+func (p *process) serveOps(page *watch.Page) (stop func()) {
+	var servers []opshttp.Server
 	for _, s := range p.servers {
-		nodes = append(nodes, s.node)
+		servers = append(servers, s)
 	}
-	p.metrics.servers(nodes...)
+	p.metrics.servers(servers...)
 	tcp, ok := p.ops.Addr().(*net.TCPAddr)
-	s := opshttp.NewServer(opshttp.Handler(ok && tcp.IP.IsLoopback(), p.metrics.registry, nodes...), p.log)
+	connections := opshttp.MaxConnections
+	var root http.Handler
+	endPage := func() {}
+	if page != nil {
+		connections += watch.MaxStreams
+		root, endPage = page, runPage(page)
+	}
+	s := opshttp.NewServer(opshttp.Handler(ok && tcp.IP.IsLoopback(), p.metrics.registry, root, servers...), connections, p.log)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -292,6 +304,7 @@ func (p *process) serveOps() (stop func()) {
 		}
 	}()
 	return func() {
+		endPage()
 		s.Close()
 		<-done
 	}

@@ -85,9 +85,12 @@ func (p *process) reload(ctx context.Context) (parts []reloaded) {
 	changes, err = p.reloadAuthority()
 	parts = append(parts, reloaded{"", changes, err})
 	for _, s := range p.servers {
+		if s.IsStopped() { // it reads everything when it starts
+			continue
+		}
 		changes, err = s.reloadBus()
 		parts = append(parts, reloaded{s.name, changes, err})
-		s.node.ReopenTrafficLog()
+		s.current().ReopenTrafficLog()
 	}
 	parts = append(parts, p.reloadTopology(ctx)...)
 	var faults []error
@@ -172,8 +175,11 @@ func (p *process) reloadAuthority() (changes []string, err error) {
 }
 
 // reloadBus reads the server's key and certificates for NATS.
-func (s server) reloadBus() (changes []string, err error) {
-	changed, err := s.bus.Reload()
+func (s *server) reloadBus() (changes []string, err error) {
+	s.mu.Lock()
+	bus := s.bus
+	s.mu.Unlock()
+	changed, err := bus.Reload()
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w: the old key and certificates stay in use", s.name, err)
@@ -194,7 +200,7 @@ func (p *process) reloadTopology(ctx context.Context) []reloaded {
 	switch {
 	case err != nil:
 		return refused(fmt.Errorf("HERD_TOPOLOGY: %w: the old topology stays", err))
-	case g.Hash() == p.graph.Hash():
+	case g.Hash() == p.graph.Load().Hash():
 		return nil
 	case p.runsAll && len(g.Servers()) != len(p.servers):
 		return refused(errors.New("HERD_TOPOLOGY: servers were added or removed: restart herd up; the old topology stays"))
@@ -205,19 +211,22 @@ func (p *process) reloadTopology(ctx context.Context) []reloaded {
 		}
 	}
 	// Until the new edges are in step, the old ones are in use too.
-	if err := p.permit(p.graph.With(g)); err != nil {
+	if err := p.permit(p.graph.Load().With(g)); err != nil {
 		return refused(err)
 	}
 	var servers errgroup.Group
 	parts := make([]reloaded, len(p.servers))
 	for i, s := range p.servers {
+		if s.IsStopped() {
+			continue
+		}
 		servers.Go(func() error {
-			parts[i] = reloaded{server: s.name, changes: s.node.SetTopology(ctx, topologyOf(g, s.name))}
+			parts[i] = reloaded{server: s.name, changes: s.current().SetTopology(ctx, topologyOf(g, s.name))}
 			return nil
 		})
 	}
 	servers.Wait()
-	p.graph = g
+	p.graph.Store(g)
 	return append(parts, reloaded{err: p.permit(g)})
 }
 

@@ -134,7 +134,7 @@ func (p *poller) poll(ctx context.Context, timeout time.Duration) (status.Herd, 
 	}
 	names := p.settings.graph.Servers()
 	var replies []status.Server
-	err := askAll(ctx, p.settings, status.Endpoint, nil, timeout, func(r natsbus.Reply) (counts, more bool) {
+	err := askAll(ctx, p.settings.readBus(), status.Endpoint, nil, timeout, func(r natsbus.Reply) (counts, more bool) {
 		var one status.Server
 		if json.Unmarshal(r.Data, &one) != nil || one.Server != r.Server {
 			return false, true

@@ -112,21 +112,21 @@ func TestClosedTerminal(t *testing.T) {
 func TestUpOnTerminal(t *testing.T) {
 	t.Parallel()
 	p := onTerminal(t, 80, 24, append([]string{"HERD_TOPOLOGY=goloman"}, anyPorts...), "up")
-	p.stdout.await(t, `^herd goloman on bus nats://\S+\r\n\r\nSERVER +CLIENTS +NEIGHBOURS\r\n(?:\w+ +127.0.0.1:\d+ +[\w ]+\r\n){5}\r\nFor operators: (?s:.*)Ctrl-C stops the herd.\r\n\r\n$`)
+	p.stdout.await(t, `^See the herd at http://127.0.0.1:\d+/\r\nherd goloman on bus nats://\S+\r\n\r\nSERVER +CLIENTS +NEIGHBOURS\r\n(?:\w+ +127.0.0.1:\d+ +[\w ]+\r\n){5}\r\nFor operators: (?s:.*)Ctrl-C stops the herd.\r\n\r\n$`)
 	p.signal(os.Interrupt)
 	if got := p.status(); got != exitOK || strings.Contains(p.stdout.String(), "level=") {
 		t.Errorf("exit status %d, terminal\n%s", got, p.stdout.String())
 	}
 
 	p = onTerminal(t, 80, 24, append([]string{"HERD_TOPOLOGY=A-B", "HERD_NATS_URL=nats://127.0.0.1:1", "HERD_NAME=A"}, anyPorts...), "up")
-	p.stdout.await(t, `^herd A-B on bus (?s:.*)Ctrl-C stops the herd.\r\n\r\n(?s:.*)level=WARN msg="HERD_NAME is ignored: up runs all servers"`)
+	p.stdout.await(t, `^See the herd at \S+\r\nherd A-B on bus (?s:.*)Ctrl-C stops the herd.\r\n\r\n(?s:.*)level=WARN msg="HERD_NAME is ignored: up runs all servers"`)
 	if strings.Contains(p.stdout.String(), "level=INFO") {
 		t.Errorf("the log has more than warnings:\n%s", p.stdout.String())
 	}
 	p.signal(os.Interrupt)
 
 	p = onTerminal(t, 80, 24, append([]string{"HERD_TOPOLOGY=A-B", "HERD_LOG_LEVEL=info"}, anyPorts...), "up")
-	p.stdout.await(t, `^herd A-B on bus (?s:.*)Ctrl-C stops the herd.\r\n\r\n(?s:.*)level=INFO msg=ready`)
+	p.stdout.await(t, `^See the herd at \S+\r\nherd A-B on bus (?s:.*)Ctrl-C stops the herd.\r\n\r\n(?s:.*)level=INFO msg=ready`)
 	p.stop()
 }
 

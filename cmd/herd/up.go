@@ -88,6 +88,9 @@ func (upCommand) Run(ctx context.Context, c console) error {
 func (p *process) banner(urls []string) string {
 	var b strings.Builder
 	g := p.settings.graph
+	if p.hasPage() {
+		fmt.Fprintf(&b, "See the herd at %s\n", pageAddress(p.ops.Addr()))
+	}
 	fmt.Fprintf(&b, "herd %s on bus %s\n\n", p.settings.topology, bus.RedactURLs(urls))
 	rows := [][]string{{"SERVER", "CLIENTS", "NEIGHBOURS"}}
 	for _, s := range p.servers {
@@ -114,7 +117,7 @@ func (p *process) notReady() string {
 	var first error
 	others := 0
 	for _, s := range p.servers {
-		switch err := s.node.Ready(); {
+		switch err := s.Ready(); {
 		case err == nil:
 		case first == nil:
 			first = err

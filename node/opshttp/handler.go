@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -46,15 +47,23 @@ func (b *buffered) Header() http.Header         { return b.header }
 func (b *buffered) WriteHeader(status int)      { b.status = status }
 func (b *buffered) Write(p []byte) (int, error) { return b.body.Write(p) }
 
+// Server is a server of the process: a node.Node, or what stands for one after the other.
+type Server interface {
+	Name() string
+	Ready() error
+	Stats() node.Stats
+}
+
 // Handler serves
 //
 //   - /healthz: 200 while the process lives;
-//   - /readyz: 200 when all servers are ready (node.Node.Ready), else 503 and the reasons,
+//   - /readyz: 200 when all servers are ready, else 503 and the reasons,
 //     one a line;
 //   - /metrics: what metrics gathers, for Prometheus;
 //   - /debug/pprof/, if profiles is set: only for loopback. Requests of web pages of other
-//     origins are refused, and profiles of over a minute.
-func Handler(profiles bool, metrics prometheus.Gatherer, servers ...*node.Node) http.Handler {
+//     origins are refused, and profiles of over a minute;
+//   - /paths: the list of these, if page has the others. Without a page, others are not found.
+func Handler(profiles bool, metrics prometheus.Gatherer, page http.Handler, servers ...Server) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", oneByOne(promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -76,6 +85,13 @@ func Handler(profiles bool, metrics prometheus.Gatherer, servers ...*node.Node) 
 	if profiles {
 		addProfiles(mux)
 		paths += " /debug/pprof/"
+	}
+	if page != nil {
+		mux.HandleFunc("GET /paths", func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintln(w, strings.ReplaceAll("/ "+paths, " ", "\n"))
+		})
+		mux.Handle("/", page)
+		return mux
 	}
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "not found; there are "+paths, http.StatusNotFound)

@@ -29,25 +29,25 @@ func serve(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 // TestOtherPaths: the reply to any other path lists those that exist.
 func TestOtherPaths(t *testing.T) {
 	for _, profiles := range []bool{false, true} {
-		reply := get(Handler(profiles, prometheus.NewRegistry()), "/")
+		reply := get(Handler(profiles, prometheus.NewRegistry(), nil), "/")
 		if reply.Code != http.StatusNotFound || !strings.Contains(reply.Body.String(), "/healthz /readyz /metrics") || strings.Contains(reply.Body.String(), "/debug/pprof/") != profiles {
 			t.Errorf("%d %q, want 404 and a list", reply.Code, reply.Body)
 		}
 	}
-	if reply := serve(Handler(false, prometheus.NewRegistry()), httptest.NewRequest(http.MethodPost, "http://localhost/readyz", nil)); reply.Code != http.StatusMethodNotAllowed {
+	if reply := serve(Handler(false, prometheus.NewRegistry(), nil), httptest.NewRequest(http.MethodPost, "http://localhost/readyz", nil)); reply.Code != http.StatusMethodNotAllowed {
 		t.Errorf("POST: %d, want 405", reply.Code)
 	}
 }
 
 // TestReadyz: 503 with a line for each server that is not ready.
 func TestReadyz(t *testing.T) {
-	if reply := get(Handler(false, prometheus.NewRegistry()), "/readyz"); reply.Code != http.StatusOK || reply.Body.String() != "ready\n" {
+	if reply := get(Handler(false, prometheus.NewRegistry(), nil), "/readyz"); reply.Code != http.StatusOK || reply.Body.String() != "ready\n" {
 		t.Errorf("no servers: %d %q, want 200 ready", reply.Code, reply.Body)
 	}
 	stopped := func(name string) *node.Node {
 		return node.New(node.Config{Name: name, Bus: (&bustest.Network{}).Bus(name), Log: slog.New(slog.DiscardHandler)})
 	}
-	reply := get(Handler(false, prometheus.NewRegistry(), stopped("A"), stopped("B")), "/readyz")
+	reply := get(Handler(false, prometheus.NewRegistry(), nil, stopped("A"), stopped("B")), "/readyz")
 	want := "A: not connected to NATS yet\nB: not connected to NATS yet\n"
 	if reply.Code != http.StatusServiceUnavailable || reply.Body.String() != want {
 		t.Errorf("two servers that do not run: %d %q, want 503 %q", reply.Code, reply.Body, want)
@@ -59,7 +59,7 @@ func TestReadyz(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(Metrics(node.New(node.Config{Name: "A", Neighbours: []string{"B"}, Bus: (&bustest.Network{}).Bus("A", "B"), Log: slog.New(slog.DiscardHandler)})))
-	reply := get(Handler(false, registry), "/metrics")
+	reply := get(Handler(false, registry, nil), "/metrics")
 	if reply.Code != http.StatusOK {
 		t.Fatalf("/metrics: %d %s", reply.Code, reply.Body)
 	}
@@ -78,7 +78,7 @@ func TestMetrics(t *testing.T) {
 
 func TestProfiles(t *testing.T) {
 	for profiles, want := range map[bool]int{true: http.StatusOK, false: http.StatusNotFound} {
-		if reply := get(Handler(profiles, prometheus.NewRegistry()), "/debug/pprof/cmdline"); reply.Code != want {
+		if reply := get(Handler(profiles, prometheus.NewRegistry(), nil), "/debug/pprof/cmdline"); reply.Code != want {
 			t.Errorf("profiles %v: %d, want %d", profiles, reply.Code, want)
 		}
 	}

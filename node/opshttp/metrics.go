@@ -14,9 +14,9 @@ import (
 // Metrics collects the metrics of servers, labelled with the server's name, and those of
 // an edge also with the neighbour's. No label names a client. Servers count as they go;
 // everything else happens when Prometheus asks.
-func Metrics(servers ...*node.Node) prometheus.Collector { return collector(servers) }
+func Metrics(servers ...Server) prometheus.Collector { return collector(servers) }
 
-type collector []*node.Node
+type collector []Server
 
 // Describe lists all metrics: prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {

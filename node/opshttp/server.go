@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// MaxConnections is the number of connections that a Server keeps open.
+// MaxConnections is the number of connections that a server without a page keeps open.
 const MaxConnections = 16
 
 // Limits in time of a connection. A profile has its seconds in addition to writeTimeout.
@@ -20,12 +20,13 @@ const (
 	idleTimeout   = 30 * time.Second
 )
 
-// NewServer returns an HTTP server for handler that holds MaxConnections at most, each for
+// NewServer returns an HTTP server for handler that holds a number of connections at most, each for
 // a limited time: clients of the herd, the bus and the journal need the process's file
 // descriptors. When there are more, the one that has waited longest for a request is
-// closed; if none waits, the new one. Its own errors go to log, at debug.
-func NewServer(handler http.Handler, log *slog.Logger) *http.Server {
-	c := &connections{open: map[net.Conn]*connection{}}
+// closed; if none waits, the new one. A handler that streams sets its own deadlines. Errors of the
+// server go to log, at debug.
+func NewServer(handler http.Handler, most int, log *slog.Logger) *http.Server {
+	c := &connections{most: most, open: map[net.Conn]*connection{}}
 	return &http.Server{
 		Handler:   c.note(handler),
 		ConnState: c.changed,
@@ -45,6 +46,8 @@ type connKey struct{} // of a request's net.Conn in its context
 
 // connections is the open connections of a server.
 type connections struct {
+	most int
+
 	mu   sync.Mutex
 	open map[net.Conn]*connection
 }
@@ -74,7 +77,7 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		c.open[conn] = &connection{since: time.Now()}
-		if len(c.open) > MaxConnections {
+		if len(c.open) > c.most {
 			c.closeOneLocked(conn)
 		}
 	case http.StateIdle:

@@ -15,7 +15,7 @@ import (
 // startServer starts a server for handler.
 func startServer(t *testing.T, handler http.Handler) (address string) {
 	t.Helper()
-	return serveOn(t, NewServer(handler, slog.New(slog.DiscardHandler)))
+	return serveOn(t, NewServer(handler, MaxConnections, slog.New(slog.DiscardHandler)))
 }
 
 func serveOn(t *testing.T, s *http.Server) (address string) {
@@ -52,7 +52,7 @@ func TestConnections(t *testing.T) {
 			t.Parallel()
 			begun, end := make(chan struct{}, 9), make(chan struct{})
 			mux := http.NewServeMux()
-			mux.Handle("/", Handler(false, prometheus.NewRegistry()))
+			mux.Handle("/", Handler(false, prometheus.NewRegistry(), nil))
 			mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
 				begun <- struct{}{}
 				<-end
@@ -93,13 +93,13 @@ func TestConnections(t *testing.T) {
 // TestTimeouts: no connection stays for long without a request, and a profile has its time.
 func TestTimeouts(t *testing.T) {
 	t.Parallel()
-	s := NewServer(http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	s := NewServer(http.NotFoundHandler(), MaxConnections, slog.New(slog.DiscardHandler))
 	for name, d := range map[string]time.Duration{"header": s.ReadHeaderTimeout, "read": s.ReadTimeout, "write": s.WriteTimeout, "idle": s.IdleTimeout} {
 		if d <= 0 || d > 30*time.Second {
 			t.Errorf("the %s timeout is %v", name, d)
 		}
 	}
-	s = NewServer(Handler(true, prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+	s = NewServer(Handler(true, prometheus.NewRegistry(), nil), MaxConnections, slog.New(slog.DiscardHandler))
 	s.WriteTimeout = time.Second
 	conn := connect(t, serveOn(t, s), "GET /debug/pprof/trace?seconds=2 HTTP/1.0\r\nHost: localhost\r\n\r\n")
 	reply, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -115,7 +115,7 @@ func TestTimeouts(t *testing.T) {
 // get no profiles; nobody gets one of over a minute.
 func TestRefusedProfiles(t *testing.T) {
 	t.Parallel()
-	handler := Handler(true, prometheus.NewRegistry())
+	handler := Handler(true, prometheus.NewRegistry(), nil)
 	for _, tt := range []struct {
 		method, url string
 		header      http.Header

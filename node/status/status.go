@@ -16,6 +16,7 @@ type Server struct {
 	Records  int       `json:"records"`       // clients in its map
 	Digest   string    `json:"digest"`        // of the records: equal for equal maps
 	Clients  int       `json:"clients"`       // open connections
+	Reports  uint64    `json:"reports"`       // records that clients reported since it started
 	Edges    []Edge    `json:"edges"`
 	Journal  string    `json:"journal,omitempty"` // damage found in the journal at the start
 }

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// testPageTabs: ten tabs share one feed, and all are live. Three have a stream of clients. When one
+// of these is closed, another gets its stream. Requests still get through.
+func testPageTabs(t *testing.T, b browser) {
+	h := startUp(t, "goloman")
+	var tabs []*tab
+	for range 10 {
+		tabs = append(tabs, b.open(t, h.ops+"/", desktop))
+	}
+	dial(t, h.addresses[0]).ask("IAMAT kiwi +34.068930-118.445127 1621464827.959498503")
+	for _, p := range tabs {
+		p.awaitText("#headline", "^All 5 servers are up and hold the same 1 client")
+	}
+	// showing counts the tabs whose map shows the client, and those that wait for their turn.
+	showing := func() (shown, waiting int) {
+		for _, p := range tabs {
+			switch s := p.text("#map-summary"); {
+			case matches(`^1 client in view`, s):
+				shown++
+			case matches("^Other tabs show the clients", s):
+				waiting++
+			}
+		}
+		return shown, waiting
+	}
+	expect := func(shown, waiting int) {
+		t.Helper()
+		eventually(t, func() error {
+			if s, w := showing(); s != shown || w != waiting {
+				return fmt.Errorf("%d tabs show the client and %d wait, want %d and %d", s, w, shown, waiting)
+			}
+			return nil
+		})
+	}
+	expect(3, 7)
+	for i, p := range tabs {
+		if matches(`^1 client in view`, p.text("#map-summary")) {
+			if err := chromedp.Cancel(p.ctx); err != nil {
+				t.Fatal(err)
+			}
+			tabs = append(tabs[:i], tabs[i+1:]...)
+			break
+		}
+	}
+	expect(3, 6)
+	p := tabs[len(tabs)-1]
+	p.do(focus("#search-form input"))
+	p.press("kiwi\r")
+	p.awaitText("#search-result", "Every server has the same record")
+	p.awaitText("#search-result", "Places within")
+}

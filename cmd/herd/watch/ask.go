@@ -1,0 +1,263 @@
+package watch
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"herd/bus"
+	"herd/node/wire"
+	"herd/places"
+)
+
+const (
+	// maxQuestions is how many questions are answered at a time. Further ones wait for askWait.
+	maxQuestions = 8
+	askWait      = 5 * time.Second
+	// askTimeout is how long an answer may take.
+	askTimeout = 15 * time.Second
+)
+
+// statusError is an error with its HTTP status.
+type statusError struct {
+	status int
+	error
+}
+
+func badRequest(format string, args ...any) error {
+	return statusError{http.StatusBadRequest, fmt.Errorf(format, args...)}
+}
+
+// statusOf is the HTTP status of an error.
+func statusOf(err error) int {
+	var own statusError
+	switch {
+	case errors.As(err, &own):
+		return own.status
+	case errors.Is(err, bus.ErrUnknown):
+		return http.StatusNotFound
+	case errors.Is(err, bus.ErrConflict):
+		return http.StatusConflict
+	case errors.Is(err, bus.ErrBusy):
+		return http.StatusTooManyRequests
+	case errors.Is(err, bus.ErrDenied):
+		return http.StatusForbidden
+	}
+	return http.StatusServiceUnavailable // the bus, or the servers
+}
+
+// ask answers a question with JSON, or with an error in one line.
+func (p *Page) ask(answer func(context.Context, *http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
+		defer cancel()
+		control := http.NewResponseController(w)
+		control.SetWriteDeadline(time.Now().Add(askWait + askTimeout + writeTimeout)) // an error shows at the write
+		select {
+		case p.asking <- struct{}{}:
+			defer func() { <-p.asking }()
+		case <-time.After(askWait):
+			http.Error(w, "too many questions at a time: ask again later", http.StatusTooManyRequests)
+			return
+		case <-ctx.Done():
+			return
+		}
+		reply, err := answer(ctx, r)
+		if err != nil {
+			http.Error(w, oneLine(err.Error()), statusOf(err))
+			return
+		}
+		encoded, err := json.Marshal(reply)
+		if err != nil { // a source of places has replied with what is no JSON
+			http.Error(w, oneLine(err.Error()), http.StatusBadGateway)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Write(append(encoded, '\n')) // an error: the browser is gone
+	}
+}
+
+// clientReply is what all servers know of a client. What is not UTF-8 is in fields of its own, as base64.
+type clientReply struct {
+	ID       string        `json:"id,omitempty"`
+	IDBase64 string        `json:"id_base64,omitempty"`
+	Servers  []recordReply `json:"servers"`
+	Missing  []string      `json:"missing"` // servers that have not replied
+}
+
+type recordReply struct {
+	Server string `json:"server"`
+	Known  bool   `json:"known"`
+	Error  string `json:"error,omitempty"`
+	*recordFields
+}
+
+// recordFields is a record.
+type recordFields struct {
+	Record       string  `json:"record,omitempty"`
+	RecordBase64 string  `json:"record_base64,omitempty"`
+	Origin       string  `json:"origin"` // the server that received the report
+	Lat          float64 `json:"lat"`
+	Lon          float64 `json:"lon"`
+	Time         float64 `json:"time"`    // the client's, in seconds since 1970
+	Receipt      float64 `json:"receipt"` // the origin's clock when it received the report
+	Age          float64 `json:"age"`     // seconds since the receipt, by this program's clock
+	SameAs       int     `json:"sameAs"`  // index of the first server with the same record
+}
+
+// requestedClient is the client that a request names.
+func requestedClient(r *http.Request) (string, error) {
+	id := r.URL.Query().Get("id")
+	if !wire.IsClient(id) {
+		return "", badRequest("id: %.80q is not a client's ID: it has no white space, and is not empty", id)
+	}
+	return id, nil
+}
+
+// askClient answers what all servers know of a client.
+func (p *Page) askClient(ctx context.Context, r *http.Request) (any, error) {
+	id, err := requestedClient(r)
+	if err != nil {
+		return nil, err
+	}
+	records, err := p.cfg.Herd.Records(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	reply := clientReply{Servers: []recordReply{}, Missing: []string{}}
+	reply.ID, reply.IDBase64 = textOrBase64([]byte(id))
+	first := map[string]int{}
+	for _, one := range records {
+		if !one.Replied {
+			reply.Missing = append(reply.Missing, one.Server)
+			continue
+		}
+		server := recordReply{Server: one.Server, recordFields: fieldsOf(one.Line, time.Now())}
+		if one.Err != nil {
+			server.Error = oneLine(one.Err.Error())
+		}
+		if server.recordFields != nil {
+			server.Known = true
+			if _, known := first[one.Line]; !known {
+				first[one.Line] = len(reply.Servers)
+			}
+			server.SameAs = first[one.Line]
+		}
+		reply.Servers = append(reply.Servers, server)
+	}
+	return reply, nil
+}
+
+// fieldsOf describes a record; nil for none, and for a tombstone.
+func fieldsOf(line string, now time.Time) *recordFields {
+	r, err := wire.ParseRecord([]byte(line))
+	if err != nil || r.IsTombstone() {
+		return nil
+	}
+	f := &recordFields{Origin: string(r.Server()), Time: r.Time.Seconds(), Receipt: r.Receipt.Seconds()}
+	f.Record, f.RecordBase64 = textOrBase64([]byte(line))
+	f.Lat, f.Lon = r.Position()
+	f.Age = round(wire.InstantOf(now).Sub(r.Receipt).Seconds())
+	return f
+}
+
+// askPlaces answers which places are near a client.
+func (p *Page) askPlaces(ctx context.Context, r *http.Request) (any, error) {
+	id, err := requestedClient(r)
+	if err != nil {
+		return nil, err
+	}
+	query := r.URL.Query()
+	const maxRadius = places.MaxRadius / 1000
+	radius, err := strconv.ParseFloat(cmp.Or(query.Get("radius"), "10"), 64)
+	if err != nil || !(radius >= 0 && radius <= maxRadius) {
+		return nil, badRequest("radius: %.40q is not a number of kilometres from 0 to %d", query.Get("radius"), maxRadius)
+	}
+	bound, err := strconv.Atoi(cmp.Or(query.Get("bound"), "20"))
+	if err != nil || bound < 0 || bound > places.MaxBound {
+		return nil, badRequest("bound: %.40q is not a number of places from 0 to %d", query.Get("bound"), places.MaxBound)
+	}
+	if p.cfg.Places == nil {
+		return nil, statusError{http.StatusNotFound, errors.New("this page has no source of places")}
+	}
+	records, err := p.cfg.Herd.Records(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	newest, ok := newestOf(records)
+	if !ok {
+		return nil, statusError{http.StatusNotFound, errors.New("no server knows the client")}
+	}
+	lat, lon := newest.Position()
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		ctx = places.WithClient(ctx, host)
+	}
+	found := places.AppendResponse(ctx, nil, p.cfg.Places, places.Query{Lat: lat, Lon: lon, Radius: radius * 1000, Bound: bound})
+	record, encoded := textOrBase64(newest.Line)
+	return struct {
+		Record       string          `json:"record,omitempty"`
+		RecordBase64 string          `json:"record_base64,omitempty"`
+		Places       json.RawMessage `json:"places"`
+	}{record, encoded, json.RawMessage(bytes.TrimSpace(found))}, nil
+}
+
+// newestOf is the record that wins.
+func newestOf(records []Record) (newest wire.Record, ok bool) {
+	for _, one := range records {
+		if r, err := wire.ParseRecord([]byte(one.Line)); err == nil && (!ok || wire.Compare(r, newest) > 0) {
+			newest, ok = r, true
+		}
+	}
+	return newest, ok && !newest.IsTombstone()
+}
+
+// nearReply is the clients near a place, the nearest first.
+type nearReply struct {
+	Clients []nearClient `json:"clients"`
+	LeftOut int          `json:"leftOut,omitempty"` // further clients, which did not fit
+}
+
+type nearClient struct {
+	Km       float64 `json:"km"`
+	ID       string  `json:"id,omitempty"`
+	IDBase64 string  `json:"id_base64,omitempty"`
+	Lat      float64 `json:"lat"`
+	Lon      float64 `json:"lon"`
+	Time     float64 `json:"time"`
+}
+
+// askNear answers who is near a location or a client.
+func (p *Page) askNear(ctx context.Context, r *http.Request) (any, error) {
+	query := r.URL.Query()
+	at := query.Get("at")
+	if !wire.IsClient(at) {
+		return nil, badRequest("at: %.80q is neither a location such as +34.07-118.45 nor a client's ID", at)
+	}
+	request := fmt.Appendf(nil, "%s %s %s", at, cmp.Or(query.Get("km"), "10"), cmp.Or(query.Get("limit"), "20"))
+	if _, err := wire.ParseNear(request); err != nil {
+		return nil, badRequest("%v", err)
+	}
+	answer, err := p.cfg.Herd.Near(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	reply := nearReply{Clients: []nearClient{}, LeftOut: answer.LeftOut}
+	for line := range bytes.Lines(answer.Data) {
+		km, found, err := wire.ParseFound(bytes.TrimSuffix(line, []byte("\n")))
+		if err != nil {
+			return nil, statusError{http.StatusBadGateway, fmt.Errorf("a line of the reply is not a distance and a record: %.80q", line)}
+		}
+		one := nearClient{Km: km, Time: found.Time.Seconds()}
+		one.ID, one.IDBase64 = textOrBase64(found.Client())
+		one.Lat, one.Lon = found.Position()
+		reply.Clients = append(reply.Clients, one)
+	}
+	return reply, nil
+}

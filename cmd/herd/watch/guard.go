@@ -1,0 +1,102 @@
+package watch
+
+import (
+	"fmt"
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// HostsVariable is the setting of Config.Hosts.
+const HostsVariable = "HERD_WATCH_HOSTS"
+
+// policy is the page's Content-Security-Policy: it loads nothing from elsewhere, and no other page
+// shows it in a frame.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+func setHeaders(h http.Header) {
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store") // files set their own
+}
+
+// refuse says why a request is refused; the status is 0 if it is not.
+func (p *Page) refuse(r *http.Request) (status int, why string) {
+	host := hostname(r.Host)
+	if !isLocalhost(host) && net.ParseIP(host) == nil && !slices.ContainsFunc(p.cfg.Hosts, func(name string) bool { return strings.EqualFold(name, host) }) {
+		// A name that somebody else's DNS resolves to this host makes a page of theirs one of the
+		// same origin.
+		return http.StatusMisdirectedRequest, fmt.Sprintf("the host %.80q is not served here: use an IP address or localhost, or add the name to %s", host, HostsVariable)
+	}
+	if site := r.Header.Get("Sec-Fetch-Site"); strings.HasPrefix(r.URL.Path, "/api/") && site != "" && site != "same-origin" && site != "none" {
+		return http.StatusForbidden, "a page of another origin may not ask for this"
+	}
+	return 0, ""
+}
+
+// hostname is a Host header without its port, and without the dot at the end of a full name.
+func hostname(host string) string {
+	u := url.URL{Host: host}
+	return strings.TrimSuffix(u.Hostname(), ".")
+}
+
+func isLocalhost(host string) bool { return strings.EqualFold(host, "localhost") }
+
+// mayControl reports whether a request may change the herd: it comes from this host, directly. A
+// request through a proxy has headers that say so, and one through an SSH tunnel comes from this host.
+func (p *Page) mayControl(r *http.Request) bool {
+	if p.cfg.Controls == nil {
+		return false
+	}
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || !remote.Addr().Unmap().IsLoopback() {
+		return false
+	}
+	if host := hostname(r.Host); !isLocalhost(host) {
+		if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+			return false
+		}
+	}
+	for name := range r.Header {
+		if name == "Forwarded" || name == "Via" || name == "X-Real-Ip" || strings.HasPrefix(name, "X-Forwarded-") {
+			return false
+		}
+	}
+	return true
+}
+
+// refuseControl says why a request to change the herd is refused; "" if it is not. A page of another
+// origin can send neither this content type nor these headers without asking first, and nobody
+// answers such questions.
+func (p *Page) refuseControl(r *http.Request) string {
+	if p.cfg.Controls == nil {
+		return "this page only shows the herd: herd up has one that can change it"
+	}
+	if !p.mayControl(r) {
+		return "only a browser on the same host may change the herd, without a proxy"
+	}
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return "the content type must be application/json"
+	}
+	site, origin := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Origin")
+	if site == "" && origin == "" {
+		return "the request must have a header Sec-Fetch-Site or Origin, as browsers send it"
+	}
+	if site != "" && site != "same-origin" || origin != "" && !sameOrigin(origin, r.Host) {
+		return "a page of another origin may not change the herd"
+	}
+	return ""
+}
+
+// sameOrigin reports whether an Origin header is that of a page of host.
+func sameOrigin(origin, host string) bool {
+	u, err := url.Parse(origin)
+	return err == nil && u.Host == host && (u.Scheme == "http" || u.Scheme == "https")
+}

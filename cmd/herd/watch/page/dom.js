@@ -1,0 +1,52 @@
+// Small steps with the document. Text always goes in as text, never as HTML.
+
+import { OLD_AFTER, ago } from "./numbers.js";
+
+export const byId = (id) => document.getElementById(id);
+
+const SVG = "http://www.w3.org/2000/svg";
+
+// element makes an HTML element with attributes, and children that are elements or text.
+export function element(name, attributes = {}, ...children) {
+  return fill(document.createElement(name), attributes, children);
+}
+
+// svg makes an SVG element.
+export function svg(name, attributes = {}, ...children) {
+  return fill(document.createElementNS(SVG, name), attributes, children);
+}
+
+function fill(e, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== undefined) e.setAttribute(name, value);
+  }
+  e.append(...children);
+  return e;
+}
+
+// setText writes only what has changed, so that nothing is laid out or read out again.
+export function setText(e, text) {
+  if (e.textContent !== text) e.textContent = text;
+}
+
+export function setAttribute(e, name, value) {
+  if (e.getAttribute(name) !== value) e.setAttribute(name, value);
+}
+
+// setFigure shows a figure. One that is old is paler, and its age, in seconds, stands beside it.
+export function setFigure(e, text, age) {
+  const old = age !== undefined && age > OLD_AFTER;
+  e.classList.toggle("old", old);
+  if (!old) return setText(e, text);
+  const note = ago(age);
+  if (e.textContent === `${text} ${note}`) return;
+  e.replaceChildren(`${text} `, element("span", { class: "old-note" }, note));
+}
+
+// stateClass is the class of a state: "not ready" is not-ready.
+export const stateClass = (state) => state.replaceAll(" ", "-");
+
+// clip shortens a text for a label: the name of a client may have 8,000 bytes.
+export function clip(text) {
+  return text.length > 32 ? `${text.slice(0, 31)}…` : text;
+}

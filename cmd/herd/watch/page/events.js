@@ -1,0 +1,74 @@
+// The feed of events: the newest first, filtered by kind and text, and paused on request.
+
+import { element, setText } from "./dom.js";
+import { plural } from "./numbers.js";
+
+const KEPT = 500;
+
+export class EventList {
+  #events = []; // the newest last
+  #seen = new Set(); // what was received already, since a new connection repeats the last ones
+  #paused = false;
+  #waiting = 0; // events that came while paused
+
+  constructor({ form, list, count, pause }) {
+    Object.assign(this, { form, list, count, pause });
+    form.addEventListener("input", () => this.#show());
+    form.addEventListener("submit", (e) => e.preventDefault());
+    pause.addEventListener("click", () => {
+      this.#paused = !this.#paused;
+      this.#waiting = 0;
+      pause.setAttribute("aria-pressed", String(this.#paused));
+      if (!this.#paused) this.#show();
+      this.#describe();
+    });
+    this.#describe();
+    this.#show();
+  }
+
+  add(event) {
+    const key = `${event.at} ${event.server} ${event.kind} ${event.peer} ${event.text}`;
+    if (this.#seen.has(key)) return;
+    this.#seen.add(key);
+    this.#events.push({ ...event, key });
+    while (this.#events.length > KEPT) this.#seen.delete(this.#events.shift().key);
+    const kinds = this.form.elements.kind;
+    if (![...kinds.options].some((o) => o.value === event.kind)) kinds.append(element("option", { value: event.kind }, event.kind));
+    if (this.#paused) this.#waiting++;
+    else if (!this.#pending) {
+      this.#pending = true;
+      requestAnimationFrame(() => {
+        this.#pending = false;
+        if (!this.#paused) this.#show();
+      });
+    }
+    this.#describe();
+  }
+  #pending = false;
+
+  #describe() {
+    const kept = plural(this.#events.length, "event");
+    setText(this.count, this.#paused ? `paused, ${this.#waiting} new` : kept);
+  }
+
+  #show() {
+    const text = this.form.elements.text.value.toLowerCase();
+    const kind = this.form.elements.kind.value;
+    const rows = [];
+    for (let i = this.#events.length - 1; i >= 0; i--) {
+      const e = this.#events[i];
+      const words = `${e.server}${e.peer ? ` about ${e.peer}` : ""}: ${e.text ?? ""}`;
+      if ((kind && e.kind !== kind) || (text && !`${e.kind} ${words}`.toLowerCase().includes(text))) continue;
+      rows.push(this.#row(e, words));
+    }
+    this.list.replaceChildren(...(rows.length > 0 ? rows : [element("li", {}, element("span", { class: "muted wide" }, this.#events.length === 0 ? "No event yet." : "No event matches."))]));
+  }
+
+  #row(e, words) {
+    if (e.row) return e.row;
+    const at = new Date(e.at);
+    const time = element("time", { datetime: at.toISOString(), title: at.toLocaleString() }, at.toLocaleTimeString("en-GB"));
+    e.row = element("li", {}, time, element("span", { class: "subject" }, e.kind), element("span", {}, words));
+    return e.row;
+  }
+}

@@ -1,0 +1,236 @@
+// Connects the parts of the page: what the feed says goes to those who show it.
+
+import { Clients } from "./clients.js";
+import { byId, clip, element, setAttribute, setFigure, setText, stateClass } from "./dom.js";
+import { EventList } from "./events.js";
+import { Flood } from "./flood.js";
+import { Graph } from "./graph.js";
+import { Land } from "./land.js";
+import { Live } from "./live.js";
+import { WorldMap } from "./map.js";
+import { SIGNS, totals, view } from "./model.js";
+import { equalBytes, toText } from "./names.js";
+import { OLD_AFTER, ago, count, plural, rate } from "./numbers.js";
+import { Search } from "./search.js";
+import { PairMatrix, ServerTable } from "./table.js";
+import { TryIt } from "./tryit.js";
+import { Announcer } from "./words.js";
+
+const LISTED = 100; // clients in the list of those in view
+
+const NOTHING_YET = { servers: [], edges: [] };
+
+let hello = null; // the topology
+let herd = null; // the last state
+let chosen = null; // the server or edge that is selected: {kind, key}
+let tap; // whether single reports are told; undefined before the feed says it
+let client = null; // the name of the selected client, as bytes
+
+const announcer = new Announcer(byId("announcements"));
+const graph = new Graph(byId("graph-picture"), (item) => {
+  chosen = item;
+  render();
+});
+const flood = new Flood(graph, byId("flood"));
+const table = new ServerTable(byId("servers-rows"));
+const pairs = new PairMatrix(byId("pairs-head"), byId("pairs-rows"), byId("differences"));
+const events = new EventList({ form: byId("events-form"), list: byId("events-list"), count: byId("events-count"), pause: byId("events-pause") });
+const tryIt = new TryIt({ report: byId("report"), form: byId("report-form"), reply: byId("report-reply"), actions: byId("selection-actions") });
+
+const live = new Live({ receive, permit: (yes) => clients.permit(yes) });
+
+function receive(type, value) {
+  switch (type) {
+    case "hello":
+      if (JSON.stringify(value) === JSON.stringify(hello)) break; // a new connection to the same herd
+      hello = value;
+      build();
+      render();
+      break;
+    case "herd":
+      herd = value;
+      render();
+      break;
+    case "event":
+      events.add(value);
+      break;
+    case "hop":
+      flood.hop(value);
+      break;
+    case "tap":
+      tap = value.tap;
+      render();
+  }
+}
+
+function build() {
+  setText(byId("topology"), hello.topology);
+  setText(byId("version"), `herd ${hello.version}`);
+  byId("paths").hidden = !hello.controls; // the page of herd watch is alone at its address
+  for (const part of [graph, table, pairs, tryIt]) part.build(hello);
+}
+
+// render shows the last state, and its age. It runs with each news, and each second without.
+function render() {
+  if (!hello) {
+    const seconds = live.silence.seconds();
+    if (seconds > OLD_AFTER) setText(byId("headline"), `No answer from the page's server for ${Math.floor(seconds)} s.`);
+    return;
+  }
+  const model = view(hello, herd ?? NOTHING_YET, live.silence.seconds());
+  const note = model.old ? `last heard ${ago(model.age)}` : "";
+  for (const id of ["graph-age", "servers-age", "pairs-age"]) setText(byId(id), note);
+  setText(byId("headline"), model.headline);
+  document.title = `${model.well ? "" : "! "}herd ${hello.topology}`;
+  showConnection(model);
+  const figures = totals(model);
+  setFigure(byId("total-servers"), figures.servers, model.age);
+  setFigure(byId("total-edges"), figures.edges, model.age);
+  setFigure(byId("total-clients"), figures.clients, model.age);
+  setFigure(byId("total-rate"), figures.rate, model.age);
+  graph.update(model);
+  table.update(model);
+  pairs.update(model);
+  if (tap !== undefined) flood.setTap(tap, !model.old);
+  if (herd) announcer.update(model);
+  showSelection(model);
+}
+
+function showConnection(model) {
+  const [state, text] = model.silence > OLD_AFTER ? ["unknown", "the page is cut off"] : model.bus === "disconnected" ? ["down", "NATS disconnected"] : model.old ? ["unknown", "silent"] : ["up", "live"];
+  const pill = byId("connection");
+  setAttribute(pill, "class", `pill ${stateClass(state)}`);
+  if (pill.textContent === `${SIGNS[state]} ${text}`) return;
+  // New elements, so that nothing is seen to move.
+  pill.replaceChildren(element("span", { "aria-hidden": "true" }, SIGNS[state]), " ", element("span", {}, text));
+}
+
+function showSelection(model) {
+  if (!chosen) return;
+  const item = chosen.kind === "server" ? model.servers.find((s) => s.name === chosen.key) : model.edges.find((e) => e.key === chosen.key);
+  if (!item) { // the topology has changed
+    chosen = null;
+    setText(byId("selection-title"), "Nothing selected");
+    setText(byId("selection-text"), "Select a server or an edge for its details.");
+    byId("selection-actions").replaceChildren();
+    return;
+  }
+  setText(byId("selection-title"), chosen.kind === "server" ? item.name : `${item.a} – ${item.b}`);
+  const address = chosen.kind === "server" && item.address ? ` Clients connect to ${item.address}.` : "";
+  setText(byId("selection-text"), `${item.words[0].toUpperCase()}${item.words.slice(1)}.${address}`);
+  tryIt.show(chosen.kind, item);
+}
+
+// The map.
+
+const land = new Land();
+const clients = new Clients({
+  changed: () => {
+    const selected = client ? clients.store.find(client) : -1;
+    map.setStore(clients.store, selected);
+  },
+  positioned: (store, index) => {
+    if (client && store.nameLength[index] === client.length && equalBytes(store.name(index), client)) {
+      map.store = store;
+      map.addToTrail(index);
+    }
+  },
+});
+const map = new WorldMap({
+  box: byId("map-picture"),
+  land,
+  landCanvas: byId("map-land"),
+  pointsCanvas: byId("map-points"),
+  marksCanvas: byId("map-marks"),
+  area: (box) => {
+    clients.show(box);
+    live.wantMap();
+  },
+  pick: (index, lat, lon) => {
+    if (tryIt.placing) tryIt.place(lat, lon);
+    else if (index >= 0) search.find(clients.store.name(index).slice());
+  },
+  drawn: () => describeMap(),
+  name: (index) => clip(toText(clients.store.name(index))),
+});
+land.load().then(() => map.invalidate("land"));
+byId("map-in").addEventListener("click", () => map.zoomIn());
+byId("map-out").addEventListener("click", () => map.zoomOut());
+byId("map-world").addEventListener("click", () => map.world());
+byId("report").addEventListener("toggle", () => byId("map-picture").classList.toggle("placing", tryIt.placing));
+
+let updates = { store: null, n: 0, at: 0, perSecond: 0 };
+
+// describeMap says in words what the map shows, and how old it is.
+function describeMap() {
+  const { store } = clients;
+  const age = clients.silence.seconds();
+  const old = age > OLD_AFTER && (store.live || store.count > 0);
+  const now = performance.now();
+  if (updates.store !== store || !store.live) updates = { store, n: store.updates, at: now, perSecond: 0 };
+  else if (now - updates.at >= 1000) updates = { store, n: store.updates, at: now, perSecond: ((store.updates - updates.n) * 1000) / (now - updates.at) };
+  const { visible } = map.points;
+  const summary = !store.live && store.count === 0 ? clients.waiting ? "Other tabs show the clients. This one waits for its turn." : clients.problem ? `No clients: ${clients.problem}.` : "Waiting for the clients …" : `${plural(visible, "client")} in view (${map.where()}), ${rate(Math.round(updates.perSecond))} updates per second.`;
+  setFigure(byId("map-summary"), summary, store.live || store.count > 0 ? age : undefined);
+  setText(byId("map-age"), old ? `last heard ${ago(age)}${clients.waiting ? ": other tabs have the stream" : clients.problem ? `: ${clients.problem}` : ""}` : "");
+  byId("map-picture").classList.toggle("is-old", old);
+  const empty = byId("map-empty");
+  empty.hidden = visible > 0 || !store.live;
+  setText(empty, store.count > 0 ? "No client is in view." : tryIt.allowed ? "No client is here yet. Send a report, below." : "No client is here.");
+  setText(byId("map-legend"), map.points.dense ? "Each dot is a client; the stronger its colour, the more. Orange has just moved." : "A disc is a client; orange has just moved. Select one for its records and its trail.");
+}
+
+function listClients() {
+  if (!byId("in-view").open) return;
+  const indexes = map.inView(LISTED);
+  const names = indexes.map((i) => clients.store.name(i).slice());
+  const text = names.length === 0 ? "None." : names.length < map.points.visible ? `The first ${count(names.length)} of ${count(map.points.visible)}; zoom in for others.` : "";
+  setText(byId("in-view-text"), text);
+  const list = byId("in-view-list");
+  if (list.contains(document.activeElement)) return; // it stays while somebody is in it
+  list.replaceChildren(
+    ...names.map((name) => {
+      const button = element("button", { type: "button" }, clip(toText(name)));
+      button.addEventListener("click", () => search.find(name));
+      return element("li", {}, button);
+    }),
+  );
+}
+byId("in-view").addEventListener("toggle", listClients);
+
+// Search.
+
+const search = new Search({
+  form: byId("search-form"),
+  near: byId("near-form"),
+  result: byId("search-result"),
+  age: byId("search-age"),
+  show: (marks) => map.setMarks(marks),
+  found: (name, lat, lon, km = 10) => {
+    client = name;
+    map.trail = [];
+    map.setStore(clients.store, name ? clients.store.find(name) : -1);
+    map.go(lat, lon, Math.min(2 ** 14, 8000 / Math.max(1, km)));
+  },
+});
+search.start();
+
+addEventListener("keydown", (e) => {
+  if (e.ctrlKey || e.metaKey || e.altKey || e.target.closest("input, select, textarea")) return;
+  const targets = { "/": () => byId("search-form").elements.client.focus(), g: () => graph.focus(), m: () => byId("map-picture").focus() };
+  if (!(e.key in targets)) return;
+  targets[e.key]();
+  e.preventDefault();
+});
+
+setInterval(() => {
+  if (live.silence.seconds() > 1.5 || !herd) render();
+  describeMap();
+}, 500);
+setInterval(listClients, 3000);
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) {
+    render();
+    describeMap();
+  }
+});

@@ -1,0 +1,93 @@
+// What the page shows, worked out from what the feed last said and from how long ago that was.
+// Pure functions: the other modules put the result on the screen.
+
+import { OLD_AFTER, ago, count, list, plural, rate, wholeSpan, milliseconds } from "./numbers.js";
+
+// SIGNS are the signs of states in text.
+export const SIGNS = { up: "✓", "in step": "✓", starting: "…", "not ready": "!", behind: "»", down: "×", cut: "//", unknown: "?" };
+
+// view returns the state of the herd. silence is how long the feed has been silent, in seconds.
+// Nothing that is older than OLD_AFTER keeps its state: it is unknown, and was something.
+export function view(hello, herd, silence) {
+  const age = silence + (herd.heard ?? 0);
+  const old = age > OLD_AFTER;
+  const told = new Map(herd.servers.map((s) => [s.name, s]));
+  const servers = hello.servers.map((s) => readServer(s, told.get(s.name) ?? { state: "unknown" }, herd, silence, old, age));
+  const toldEdges = new Map(herd.edges.map((e) => [`${e.a} ${e.b}`, e]));
+  const edges = hello.edges.map((e) => readEdge(e, toldEdges.get(`${e.a} ${e.b}`) ?? { state: "unknown" }, old, age));
+  const model = { age, old, silence, bus: herd.bus, servers, edges, pairs: herd.pairs ?? [], differences: herd.differences ?? [] };
+  model.busWhy = herd.busWhy;
+  model.well = !old && servers.every((s) => s.state === "up") && edges.every((e) => e.state === "in step");
+  model.headline = headline(model);
+  return model;
+}
+
+// was says what the state is that is too old to be true.
+const was = (state, age) => (state === "unknown" ? "" : `was ${state} ${ago(age)}`);
+
+function readServer(place, told, herd, silence, old, age) {
+  const s = { ...place, ...told, address: place.clients, clients: told.clients };
+  s.age = silence + Math.max(told.heard ?? 0, herd.bus === "disconnected" ? herd.heard ?? 0 : 0);
+  if (old) {
+    s.why = was(told.state, age);
+    s.state = "unknown";
+  }
+  const heartbeat = told.heartbeat === undefined ? "" : `, heartbeat ${ago(told.heartbeat + silence)}`;
+  s.figures = `${plural(s.clients ?? 0, "client")}, ${rate(s.in)} records in and ${rate(s.out)} out per second, lag ${milliseconds(s.lagMs)}${heartbeat}, ${plural(s.sessions ?? 0, "session")}`;
+  if (told.clients === undefined) s.figures = "its figures are not known";
+  s.words = `${s.state}${s.why ? ` (${s.why})` : ""}: ${s.figures}${s.age > OLD_AFTER ? `; as of ${ago(s.age)}` : ""}`;
+  return s;
+}
+
+function readEdge(place, told, old, age) {
+  const e = { ...told, ...place, key: `${place.a} ${place.b}`, rate: (told.ab ?? 0) + (told.ba ?? 0) };
+  if (old) {
+    e.why = was(told.state, age);
+    e.state = "unknown";
+  }
+  const traffic = told.ab === undefined && told.ba === undefined ? "its traffic is not known" : `${rate(told.ab ?? 0)} records per second from ${e.a} to ${e.b}, ${rate(told.ba ?? 0)} back`;
+  e.words = `${e.state}${e.why ? ` (${e.why})` : ""}: ${traffic}${old ? `; as of ${ago(age)}` : ""}`;
+  return e;
+}
+
+// headline says in one or two sentences how the herd is.
+function headline(m) {
+  if (m.old && m.bus === "disconnected") return `NATS is disconnected${m.busWhy ? ` (${m.busWhy})` : ""}. Nothing was heard from the herd for ${wholeSpan(m.age)}.`;
+  if (m.old) return `Nothing was heard from the herd for ${wholeSpan(m.age)}. What you see is old.`;
+  const n = m.servers.length;
+  const bad = new Map(); // names, by state
+  const add = (state, name) => bad.set(state, [...(bad.get(state) ?? []), name]);
+  for (const s of m.servers) {
+    if (s.state !== "up") add(s.state, s.name);
+  }
+  for (const e of m.edges) {
+    const explained = e.state !== "cut" && m.servers.some((s) => (s.name === e.a || s.name === e.b) && s.state !== "up");
+    if (e.state !== "in step" && !explained) add(e.state, `${e.a}–${e.b}`);
+  }
+  if (bad.size > 0) {
+    const sentences = [...bad].map(([state, names]) => {
+      const shown = names.length > 3 ? [...names.slice(0, 2), `${names.length - 2} others`] : names;
+      return `${list(shown)} ${names.length === 1 ? "is" : "are"} ${state}.`;
+    });
+    return sentences.join(" ");
+  }
+  const clients = m.servers[0]?.clients;
+  const recently = m.pairs.every((p) => p.equal || (p.ago !== undefined && p.ago < OLD_AFTER));
+  const servers = n === 1 ? "The only server is up" : `All ${n} servers are up`;
+  if (m.pairs.every((p) => p.equal)) return n === 1 ? `${servers} and holds ${plural(clients ?? 0, "client")}.` : `${servers} and hold the same ${plural(clients ?? 0, "client")}.`;
+  if (recently) return `${servers}. They were equal moments ago; reports are on their way.`;
+  return `${servers}, but they do not hold the same.`;
+}
+
+// totals are the figures of the whole herd, as text.
+export function totals(m) {
+  const up = m.servers.filter((s) => s.state === "up").length;
+  const inStep = m.edges.filter((e) => e.state === "in step").length;
+  const known = m.servers.filter((s) => s.clients !== undefined);
+  return {
+    servers: m.old ? "?" : `${up} of ${m.servers.length}`,
+    edges: m.old ? "?" : `${inStep} of ${m.edges.length}`,
+    clients: known.length === 0 ? "–" : count(Math.max(...known.map((s) => s.clients))),
+    rate: known.length === 0 ? "–" : rate(known.reduce((sum, s) => sum + (s.in ?? 0), 0)),
+  };
+}

@@ -1,0 +1,200 @@
+package watch
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"herd/bus/printable"
+	"herd/cmd/herd/watch/layout"
+	"herd/node/status"
+)
+
+const (
+	// silentAfter is after how long without a reply a server is down, or unknown while the bus is
+	// disconnected. It is more than two polls.
+	silentAfter = 2200 * time.Millisecond
+	// startTime is how long a server that is not ready counts as one that starts.
+	startTime = 30 * time.Second
+	// maxServers bounds the servers that replies may add to those of the topology: anybody may
+	// reply on a bus without keys.
+	maxServers = 512
+	// maxAddress is how many bytes of a server's address are shown.
+	maxAddress = 100
+	// maxArrivals bounds the records whose flood is timed.
+	maxArrivals = 1024
+)
+
+// herdView is what is known of the herd.
+type herdView struct {
+	cfg       Config
+	began     time.Time
+	connected bool
+	busError  error
+	lastHeard time.Time // anything; zero for never
+	servers   map[string]*seen
+	names     []string          // of servers that replied, in the order of their first replies
+	addresses map[string]string // for clients, by server
+	drawing   *drawing
+	equalAt   map[[2]string]time.Time // when two servers had the same records last
+	floods    floods
+}
+
+// seen is what is known of a server.
+type seen struct {
+	now, before  status.Server // the last reply, and the one before
+	at, beforeAt time.Time     // zero for none
+	poll         int           // of the last reply
+	readyIn      uint64        // the epoch in which it was ready last
+	lag          time.Duration // of the last record whose flood was timed
+	lagAt        time.Time
+}
+
+func newHerdView(cfg Config, d *drawing) *herdView {
+	return &herdView{cfg: cfg, drawing: d, servers: map[string]*seen{}, addresses: map[string]string{}, equalAt: map[[2]string]time.Time{}, floods: newFloods()}
+}
+
+func (v *herdView) heard(at time.Time) { v.lastHeard = at }
+
+// take takes the reply of a server.
+func (v *herdView) take(s status.Server, poll int, at time.Time) {
+	one := v.servers[s.Server]
+	if one == nil {
+		if len(v.servers) >= maxServers {
+			return
+		}
+		one = &seen{}
+		v.servers[s.Server] = one
+		v.names = append(v.names, s.Server)
+	}
+	if !one.at.IsZero() && one.poll == poll {
+		return // the first reply counts
+	}
+	one.before, one.beforeAt = one.now, one.at
+	one.now, one.at, one.poll = s, at, poll
+	if s.Ready {
+		one.readyIn = s.Epoch
+	}
+}
+
+// takeInfo takes the metadata of a server's service.
+func (v *herdView) takeInfo(metadata map[string]string) {
+	if name := metadata["server"]; v.servers[name] != nil {
+		v.addresses[name] = printable.Clip(metadata["clients"], maxAddress)
+	}
+}
+
+// graph is the servers and edges of the topology, and those that servers list in addition.
+func (v *herdView) graph() (names []string, edges [][2]string) {
+	g := v.cfg.Graph()
+	names = g.Servers()
+	has := map[string]bool{}
+	for _, name := range names {
+		has[name] = true
+	}
+	joined := map[[2]string]bool{}
+	join := func(a, b string) {
+		if key := pairOf(a, b); !joined[key] {
+			joined[key] = true
+			edges = append(edges, [2]string{a, b})
+		}
+	}
+	for _, e := range g.Edges() {
+		join(e.A, e.B)
+	}
+	for _, name := range v.names {
+		if !has[name] {
+			has[name] = true
+			names = append(names, name)
+		}
+	}
+	for _, name := range v.names {
+		for _, e := range v.servers[name].now.Edges {
+			if has[e.Peer] {
+				join(name, e.Peer)
+			}
+		}
+	}
+	return names, edges
+}
+
+func pairOf(a, b string) [2]string { return [2]string{min(a, b), max(a, b)} }
+
+// hello is the graph as pages draw it.
+func (v *herdView) hello(names []string, edges [][2]string) hello {
+	h := hello{Version: v.cfg.Version, Topology: v.cfg.Topology, Prefix: string(v.cfg.Prefix), Follow: true, Servers: []drawn{}, Edges: []edgeOfHerd{}}
+	for _, e := range edges {
+		h.Edges = append(h.Edges, edgeOfHerd{e[0], e[1]})
+	}
+	for i, at := range v.drawing.of(names, edges) {
+		h.Servers = append(h.Servers, drawn{Name: names[i], X: at.X, Y: at.Y, Clients: v.addresses[names[i]]})
+	}
+	return h
+}
+
+// drawing is the last drawing of the graph. It takes a time for many servers.
+type drawing struct {
+	graph  string
+	points []layout.Point
+}
+
+func (d *drawing) of(names []string, edges [][2]string) []layout.Point {
+	if graph := fmt.Sprint(names, edges); d.points == nil || graph != d.graph {
+		d.graph, d.points = graph, layout.Of(names, edges)
+	}
+	return d.points
+}
+
+// complete reports whether all servers have replied to a poll.
+func (v *herdView) complete(poll int) bool {
+	names, _ := v.graph()
+	return !slices.ContainsFunc(names, func(name string) bool { one := v.servers[name]; return one == nil || one.poll != poll })
+}
+
+// arrived notes that a record was seen on its way to a server.
+func (v *herdView) arrived(line []byte, from, to string, at time.Time) {
+	if one := v.servers[to]; one != nil {
+		if lag, first := v.floods.note(line, from, to, at); first {
+			one.lag, one.lagAt = lag, at
+		}
+	}
+}
+
+// snapshot is the state of the herd after a poll.
+func (v *herdView) snapshot(now time.Time, poll int) herdState {
+	names, edges := v.graph()
+	s := herdState{At: now.UnixMilli(), Bus: "disconnected", Servers: []serverState{}, Edges: []edgeState{}, Pairs: []pairState{}, Differences: []string{}}
+	if v.connected {
+		s.Bus = "connected"
+	} else if v.busError != nil {
+		s.BusWhy = v.busError.Error()
+	}
+	if !v.lastHeard.IsZero() {
+		s.Heard = age(now, v.lastHeard)
+	}
+	states := map[string]State{}
+	for _, name := range names {
+		one := v.server(name, now)
+		states[name] = one.State
+		s.Servers = append(s.Servers, one)
+	}
+	groups := newGroups()
+	for _, e := range edges {
+		one := v.edge(e[0], e[1], states, now)
+		if one.State == InStep {
+			groups.join(e[0], e[1])
+		}
+		s.Edges = append(s.Edges, one)
+	}
+	v.compare(&s, names, groups, now)
+	return s
+}
+
+// age is the time since then, in seconds.
+func age(now, then time.Time) *float64 {
+	seconds := round(max(0, now.Sub(then).Seconds()))
+	return &seconds
+}
+
+// round rounds to three decimals.
+func round(x float64) float64 { return float64(int64(x*1000+.5)) / 1000 }
