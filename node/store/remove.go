@@ -24,6 +24,7 @@ type removal struct {
 	free      int      // free IDs
 	dropped   int      // of them, those of pages whose entries were dropped
 	evacuated ID       // see GiveBack
+	tooOld    int64    // see TooOld
 }
 
 // freePage is the free IDs of a page. They are linked through entry.next, unless the page was
@@ -77,7 +78,16 @@ func (m *Map) unflag(e *entry) {
 func (m *Map) SetFloor(receipt int64) { m.floor = receipt }
 
 // tooOld reports whether a record is below the floor.
-func (m *Map) tooOld(r wire.Record) bool { return m.floor != 0 && r.Receipt.Sec < m.floor }
+func (m *Map) tooOld(r wire.Record) bool {
+	if m.floor == 0 || r.Receipt.Sec >= m.floor {
+		return false
+	}
+	m.removal.tooOld += int64(len(r.Line)) + 1
+	return true
+}
+
+// TooOld is the number of bytes of all records that were stale because of the floor, each with an LF.
+func (m *Map) TooOld() int64 { return m.removal.tooOld }
 
 // Remove removes the record of id. The ID stays taken: see Unlink.
 func (m *Map) Remove(id ID) {
