@@ -197,11 +197,14 @@ func (r *Replica) Frame(e int, m wire.Mark, frame []byte, now time.Time) (result
 func (r *Replica) Replay(frame []byte) (records, malformed int) {
 	r.store.SetLimit(0)
 	defer r.store.SetLimit(r.cfg.MaxBytes)
-	r.store.MergeLines(frame, func(_ []byte, _ store.ID, _ store.Outcome, err error) {
+	r.store.MergeLines(frame, func(line []byte, id store.ID, outcome store.Outcome, err error) {
 		if err != nil {
 			malformed++
-		} else {
-			records++
+			return
+		}
+		records++
+		if outcome == store.News && r.keep.on() {
+			r.noteNewsForExpiry(id, line)
 		}
 	})
 	return records, malformed

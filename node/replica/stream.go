@@ -45,7 +45,7 @@ type Stream struct {
 	next     time.Time
 
 	// The filter's decisions by name: of the clients below classified, those in named match.
-	// Those in anew had another client, which was removed.
+	// Those in anew may have another client by now.
 	classified store.ID
 	named      bits
 	anew       bits
@@ -221,7 +221,11 @@ func (s *Stream) removed(id store.ID) {
 	}
 	s.named.clear(id)
 	s.told.clear(id)
-	if s.Filter.ByName() {
+}
+
+// mayBeNew notes that an ID may have another client than before.
+func (s *Stream) mayBeNew(id store.ID) {
+	if id < s.classified && s.Filter.ByName() {
 		s.anew.set(id)
 	}
 }

@@ -119,8 +119,11 @@ func (r *Replica) noteNewsForExpiry(id store.ID, line []byte) {
 	rec, err := wire.ParseRecord(line)
 	switch {
 	case err != nil: // only records are merged
-	case !filed:
+	case !filed: // it is new, or was expired
 		r.file(id, rec.Receipt)
+		for _, s := range r.streams.open {
+			s.mayBeNew(id)
+		}
 	case k.slotOf(rec.Receipt.Sec) < w.lastSlot() && len(w.early) < maxEarly:
 		heap.Push(&w.early, early{rec.Receipt.Sec, id})
 	}
