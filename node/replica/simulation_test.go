@@ -69,8 +69,8 @@ func (h *herd) disturb() {
 		s.paused = h.now.Add(time.Duration(h.rng.Int64N(int64(8 * time.Second))))
 	case 3:
 		s.jump = time.Duration(h.rng.IntN(5)-2) * []time.Duration{time.Second, time.Minute, 300 * 24 * time.Hour}[h.rng.IntN(3)]
-		if h.keep && s.jump.Abs() > 2*time.Second && h.otherJumped(s) { // two wrong clocks that agree may let records expire early
-			s.jump = 0
+		if h.keep && s.jump.Abs() > 2*time.Second && (h.otherJumped(s) || s.lastTick.IsZero()) {
+			s.jump = 0 // two wrong clocks may agree, and what was before the start cannot be seen
 		}
 	case 4:
 		h.changeTopology()
