@@ -264,7 +264,7 @@ func (p *process) newNode(name string, bus node.Bus, epoch uint64, source places
 	s := p.settings
 	cfg := node.Config{
 		Name: name, Neighbours: s.graph.Neighbours(name), Adjacent: s.graph.Adjacent, Topology: s.graph.Hash(), Epoch: epoch,
-		Limits: s.limits, Repair: s.repair, LogDir: s.logDir, TLS: s.clientTLS.config(), Binding: s.binding, Proxies: s.proxies,
+		Limits: s.limits, Repair: s.repair, Keep: s.keep, LogDir: s.logDir, TLS: s.clientTLS.config(), Binding: s.binding, Proxies: s.proxies,
 		Bus: bus, Places: source, Log: p.log, Reload: reload,
 	}
 	if s.journal != journalOff {
