@@ -297,6 +297,8 @@ func TestExpiryPauses(t *testing.T) {
 			{"ready", func(k *kept) { k.begin() }, ""},
 			{"a small jump", jump(29 * time.Second), ""},
 			{"a jump", func(k *kept) { k.skew = time.Hour; jump(time.Hour)(k) }, "has jumped"},
+			{"two heartbeats", wait(2 * time.Second), "has jumped"},
+			{"the neighbour restarts", func(k *kept) { k.beat.Epoch++; k.pass(2 * time.Second) }, "has jumped"},
 			{"after some time without heartbeats", func(k *kept) { k.silent = true; k.pass(time.Minute) }, "has jumped"},
 			{"three heartbeats", func(k *kept) { k.silent = false; k.pass(3 * time.Second) }, ""},
 		}},
@@ -456,10 +458,15 @@ func TestTheirFloor(t *testing.T) {
 	}
 }
 
-// TestRequestsCarryFloor: requests of repair carry our floor.
+// TestRequestsCarryFloor: requests of repair carry our floor. While the floors differ, different digests start no comparison.
 func TestRequestsCarryFloor(t *testing.T) {
 	k := newKept(t, "B").begin()
-	k.beat.Digest, k.beat.Floor = 1, k.r.Expiry().Floor/wire.SlotSeconds
+	k.beat.Digest, k.beat.Floor = 1, k.r.Expiry().Floor/wire.SlotSeconds-1
+	k.pass(10 * time.Second)
+	if _, _, ok := k.r.NextRequest(k.now); ok {
+		t.Error("a comparison has begun, while the floors differ")
+	}
+	k.beat.Floor++
 	k.pass(2 * time.Second)
 	_, request, ok := k.r.NextRequest(k.now)
 	if m, err := wire.ParseSync(request); !ok || err != nil || m.Floor*wire.SlotSeconds != k.r.Expiry().Floor || m.Floor == 0 {
@@ -499,6 +506,35 @@ func TestOtherKeep(t *testing.T) {
 		if got := k.frame(k.record("emu", 0)); got.News != 1 {
 			t.Errorf("HERD_KEEP of %d s: received %+v, want news", theirs, got)
 		}
+	}
+}
+
+// TestOldLinesInReply: lines below our floor, which an earlier version of a neighbour sends, are no offence, however many.
+func TestOldLinesInReply(t *testing.T) {
+	k := newKept(t, "B").begin()
+	k.beat.Digest, k.beat.Floor = 1, k.r.Expiry().Floor/wire.SlotSeconds
+	k.pass(2 * time.Second)
+	_, request, _ := k.r.NextRequest(k.now)
+	m, err := wire.ParseSync(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var buckets []byte
+	theirs := [wire.Groups]uint64{1}
+	for group := range wire.Groups {
+		buckets = wire.AppendGroup(buckets, byte(group), &theirs)
+	}
+	if _, err := k.r.HandleReply(0, wire.Sync{Kind: wire.ReplyBuckets, ID: m.ID, Last: true, Body: buckets}.Append(nil), k.now); err != nil {
+		t.Fatal(err)
+	}
+	old := k.record(strings.Repeat("x", 200_000), 2*testKeep) + "\n"
+	for range int(k.r.allowance())/len(old) + 2 {
+		if _, err := k.r.HandleReply(0, wire.Sync{Kind: wire.ReplyLines, ID: m.ID, Body: []byte(old)}.Append(nil), k.now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if offences := k.r.Edge(0, k.now).Offences; offences != 0 || k.r.Map().Len() != 0 {
+		t.Errorf("%d offences and %d records, want none", offences, k.r.Map().Len())
 	}
 }
 

@@ -50,9 +50,11 @@ func (h *herd) restartKeeper(s *simServer) {
 	}
 }
 
-// otherJumped reports whether the clock of another server is far off.
+// otherJumped reports whether the clock of another server is far off, or was, so that its receipts still are.
 func (h *herd) otherJumped(s *simServer) bool {
-	return slices.ContainsFunc(h.servers, func(other *simServer) bool { return other != s && other.jump.Abs() > 2*time.Second })
+	return slices.ContainsFunc(h.servers, func(other *simServer) bool {
+		return other != s && other.reading(h.now).Sub(wire.InstantOf(h.now)).Duration().Abs() > 4*time.Second
+	})
 }
 
 // keptReport is a report of a client. After a while clients have other names.
