@@ -2,13 +2,14 @@ package node
 
 import (
 	"context"
-	"runtime"
 	"time"
 )
 
 const (
-	// expiryWork is the units of work (replica.Expire) that are done while the lock is held: less than 1 ms.
+	// expiryWork is the units of work (replica.Expire) that are done while the lock is held: about 0.3 ms. expiryRest is the time between
+	// two such parts, so that others wait for few of them.
 	expiryWork = 256
+	expiryRest = time.Millisecond
 	// A journal keeps expired records until it is compacted. If it would not be otherwise, it is after half of
 	// Config.Keep, but not before minExpiredInJournal, and after maxExpiredInJournal at the latest.
 	minExpiredInJournal = 10 * time.Minute
@@ -23,10 +24,19 @@ func (n *Node) runExpiry(ctx context.Context) {
 			return
 		case <-n.expiry:
 		}
-		for more := true; more && ctx.Err() == nil; runtime.Gosched() { // others want the lock
-			n.locked(func() { more = n.replica.Expire(expiryWork) })
+		for n.expire() {
+			if wait(ctx, nil, expiryRest); ctx.Err() != nil {
+				return
+			}
 		}
 	}
+}
+
+// expire does a part of the work, and reports whether there is more.
+func (n *Node) expire() (more bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.replica.Expire(expiryWork)
 }
 
 // beginExpiry lets records expire from now on: the server is ready.
