@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"herd/bus"
+	"herd/bus/bustest"
 	"herd/node/status"
 	"herd/node/wire"
 )
@@ -154,4 +155,42 @@ func TestOtherKeepInStatus(t *testing.T) {
 			t.Errorf("problems %q, want %q", got.Problems, want)
 		}
 	})
+}
+
+// TestCompactionWithHoles: a compaction writes all records, however many were removed between them.
+func TestCompactionWithHoles(t *testing.T) {
+	n := New(Config{Name: "Solo", Epoch: 1, Limits: generous, Bus: (&bustest.Network{}).Bus("Solo"), Places: noPlaces{}, Log: discard})
+	const clients = 20_000
+	for i := range clients {
+		line := fmt.Sprintf("AT A +1.000000000 c%d +1+1 50\n", i)
+		n.replica.Replay([]byte(line))
+	}
+	m := n.replica.Map()
+	for i := range clients {
+		if i != 5 && i != clients-5 {
+			id, _ := m.Find(fmt.Append(nil, "c", i))
+			m.Remove(id)
+		}
+	}
+	var got []string
+	next := n.snapshot()
+	for frames := next(); len(frames) > 0; frames = next() {
+		for _, f := range frames {
+			if len(f) == 0 {
+				t.Error("a frame is empty")
+			}
+			got = append(got, string(f))
+		}
+	}
+	if text := strings.Join(got, ""); strings.Count(text, "\n") != 2 || !strings.Contains(text, " c5 ") || !strings.Contains(text, fmt.Sprintf(" c%d ", clients-5)) {
+		t.Errorf("the snapshot has %q, want two records", got)
+	}
+	for id := range m.End() {
+		if m.Holds(id) {
+			m.Remove(id)
+		}
+	}
+	if frames := n.snapshot()(); len(frames) != 0 {
+		t.Errorf("the snapshot of an empty map has %q", frames)
+	}
 }

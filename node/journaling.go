@@ -357,8 +357,9 @@ func (n *Node) snapshot() func() [][]byte {
 			if id >= end {
 				break
 			}
-			buffers[i], id = n.mapFrame(buffers[i][:0], id)
-			frames = append(frames, buffers[i])
+			if buffers[i], id = n.mapFrame(buffers[i][:0], id); len(buffers[i]) > 0 {
+				frames = append(frames, buffers[i])
+			}
 		}
 		return frames
 	}
@@ -368,11 +369,11 @@ func (n *Node) snapshot() func() [][]byte {
 // first client that it leaves out.
 func (n *Node) mapFrame(dst []byte, id store.ID) (frame []byte, next store.ID) {
 	for len(dst) < frameSize {
-		before := len(dst)
+		before := id
 		n.mu.Lock()
 		dst, id = n.replica.Map().AppendLines(dst, id, pieceSize)
 		n.mu.Unlock()
-		if len(dst) == before {
+		if id == before {
 			break
 		}
 	}

@@ -273,16 +273,20 @@ func (m *Map) Get(dst, client []byte) (line []byte, ok bool) {
 func (m *Map) Size() int64 { return m.size }
 
 // AppendLines appends the lines of the IDs from id on, each with its LF, until it has
-// appended limit bytes or more. next is the first ID that it left out: End when no more
-// are left.
+// appended limit bytes or more, or has looked at appendAtOnce IDs. next is the first ID that it
+// left out: End when no more are left.
 func (m *Map) AppendLines(dst []byte, id ID, limit int) (lines []byte, next ID) {
-	for begin := len(dst); id < m.End() && len(dst)-begin < limit; id++ {
+	end := min(m.End(), id+appendAtOnce)
+	for begin := len(dst); id < end && len(dst)-begin < limit; id++ {
 		if m.Holds(id) {
 			dst = append(append(dst, m.Line(id)...), '\n')
 		}
 	}
 	return dst, id
 }
+
+// appendAtOnce bounds the time of AppendLines, also if most records were removed.
+const appendAtOnce = 4096
 
 // End is greater than all IDs.
 func (m *Map) End() ID { return ID(m.end) }

@@ -192,3 +192,23 @@ func TestFloor(t *testing.T) {
 		t.Errorf("%d records, want 2", m.Len())
 	}
 }
+
+// TestAppendLinesOfHoles: AppendLines leaves out what was removed, and does not look at all of it at once.
+func TestAppendLinesOfHoles(t *testing.T) {
+	const clients = 5 * appendAtOnce
+	var m Map
+	for i := range clients {
+		mergeText(t, &m, fmt.Sprintf("AT A +1.000000000 c%d +1+1 50", i))
+	}
+	for i := range clients - 1 {
+		removeNow(&m, fmt.Sprint("c", i))
+	}
+	calls := 0
+	var lines []byte
+	for id := ID(0); id < m.End(); calls++ {
+		lines, id = m.AppendLines(lines, id, 1000)
+	}
+	if want := fmt.Sprintf("AT A +1.000000000 c%d +1+1 50\n", clients-1); string(lines) != want || calls < clients/appendAtOnce {
+		t.Errorf("%q in %d calls, want %q", lines, calls, want)
+	}
+}
