@@ -27,6 +27,7 @@ func (n *Node) runHeartbeats(ctx context.Context) {
 			events := n.replica.Tick(now)
 			n.mu.Unlock()
 			n.emit(events)
+			signal(n.expiry)
 			n.muteQuarantined(now)
 			n.reportRepeated()
 			n.requestSync()

@@ -61,10 +61,14 @@ type journalWriter struct {
 	batch     batch.Batcher
 	frames    [journalFrames][]byte // buffers
 	slowNoted time.Time             // when the log last had a line about a slow append
+
+	// Of the last compaction, or the start; Node.mu guards them. See expiredInJournal.
+	compacted time.Time
+	removed   uint64 // records that had expired and left the map by then
 }
 
 func newJournalWriter(j Journal) *journalWriter {
-	return &journalWriter{journal: j, wake: make(chan struct{}, 1), grown: make(chan struct{}, 1), batch: batch.New(batch.Policy{
+	return &journalWriter{journal: j, compacted: time.Now(), wake: make(chan struct{}, 1), grown: make(chan struct{}, 1), batch: batch.New(batch.Policy{
 		MaxDelay: maxBatchDelay, SlowFlush: slowAppend, Full: lingerRecords, MinLinger: minLinger, MaxLinger: maxLinger,
 	})}
 }
@@ -282,9 +286,9 @@ func (n *Node) journalFrame(dst []byte, most int) (frame []byte, lines int) {
 // needsCompaction reports whether the journal should be compacted.
 func (n *Node) needsCompaction() bool {
 	n.mu.Lock()
-	size := n.replica.Map().Size()
+	size, expired := n.replica.Map().Size(), n.holdsExpired(time.Now())
 	n.mu.Unlock()
-	return n.journal.journal.NeedsCompaction(size)
+	return n.journal.journal.NeedsCompaction(size) || expired
 }
 
 // compactJournal rewrites the journal whenever it has become much larger than the map, or
@@ -299,8 +303,13 @@ func (n *Node) compactJournal(ctx context.Context) {
 		var retry <-chan time.Time
 		if n.needsCompaction() {
 			began := time.Now()
+			var removed uint64
+			n.locked(func() { removed = n.replica.Expiry().Removed })
 			err := n.journal.journal.Compact(ctx, n.snapshot())
 			now := time.Now()
+			if err == nil {
+				n.locked(func() { n.journal.compacted, n.journal.removed = now, removed })
+			}
 			switch {
 			case err != nil && ctx.Err() != nil: // a stop: compact in the next run
 				return
@@ -342,14 +351,15 @@ func (n *Node) snapshot() func() [][]byte {
 	return func() (frames [][]byte) {
 		if !begun {
 			begun = true
-			n.locked(func() { end = store.ID(n.replica.Map().Len()) })
+			n.locked(func() { end = n.replica.Map().End() })
 		}
 		for i := range buffers {
 			if id >= end {
 				break
 			}
-			buffers[i], id = n.mapFrame(buffers[i][:0], id)
-			frames = append(frames, buffers[i])
+			if buffers[i], id = n.mapFrame(buffers[i][:0], id); len(buffers[i]) > 0 {
+				frames = append(frames, buffers[i])
+			}
 		}
 		return frames
 	}
@@ -359,11 +369,11 @@ func (n *Node) snapshot() func() [][]byte {
 // first client that it leaves out.
 func (n *Node) mapFrame(dst []byte, id store.ID) (frame []byte, next store.ID) {
 	for len(dst) < frameSize {
-		before := len(dst)
+		before := id
 		n.mu.Lock()
 		dst, id = n.replica.Map().AppendLines(dst, id, pieceSize)
 		n.mu.Unlock()
-		if len(dst) == before {
+		if id == before {
 			break
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -199,6 +200,7 @@ func (t *nearTask) begin() error {
 		if t.id, ok = source.Find(q.Client); ok {
 			t.center, _, ok = source.Position(t.id)
 		}
+		ok = ok && n.replica.IsKnown(t.id, time.Now())
 		if !ok {
 			return fmt.Errorf("%w: no client %.80q", bus.ErrUnknown, q.Client)
 		}
@@ -217,7 +219,7 @@ func (t *nearTask) absorb(now time.Time) (work int) {
 	n, w := t.node, &t.node.nearby
 	source := nearSource{n.replica.Map()}
 	if w.asked = now; w.index == nil {
-		w.index, w.next, w.end, w.moved = new(nearest.Index), 0, store.ID(source.Len()), nil
+		w.index, w.next, w.end, w.moved = new(nearest.Index), 0, source.End(), nil
 		n.replica.TrackChanges(true)
 		w.drop = time.AfterFunc(nearUnused, n.dropNear)
 	}
@@ -258,9 +260,11 @@ func (w *nearby) nextMoved(r *replica.Replica, dst []store.ID) []store.ID {
 	return r.TakeChanged(dst, cap(dst))
 }
 
-// answer makes the reply: as many lines as fit into a message. The lock is held.
+// answer makes the reply: as many lines as fit into a message. Records that have expired meanwhile are left out. The lock is held.
 func (t *nearTask) answer(list []nearest.Result) {
 	m, limit := t.node.replica.Map(), t.node.cfg.Bus.MaxData()
+	now := time.Now()
+	list = slices.DeleteFunc(list, func(r nearest.Result) bool { return !t.node.replica.IsKnown(r.ID, now) })
 	if len(list) > 0 {
 		t.reply = make([]byte, 0, min(limit, len(list)*(len(m.Line(list[0].ID))+20)))
 	}
@@ -310,12 +314,18 @@ type nearSource struct{ *store.Map }
 func (s nearSource) Prefetch(ids []store.ID) { s.PrefetchRecords(ids) }
 
 func (s nearSource) Position(id store.ID) (p geo.Point, size int, ok bool) {
+	if !s.Holds(id) || !s.IsKnown(id) {
+		return geo.Point{}, 0, false
+	}
 	client, location := s.ClientAndLocation(id)
 	p.Lat, p.Lon, ok = wire.ParsePosition(location)
 	return p, len(client) + len(location), ok
 }
 
 func (s nearSource) Client(id store.ID) []byte {
+	if !s.Holds(id) { // it was removed, and the search is about to learn that
+		return nil
+	}
 	client, _ := s.ClientAndLocation(id)
 	return client
 }

@@ -29,6 +29,7 @@ type Config struct {
 	Epoch      uint64                 // identifies this run of the server
 	Limits     Limits
 	Repair     time.Duration // interval of scheduled comparisons of maps; 0 turns all repair off
+	Keep       time.Duration // after which records expire, in whole seconds; 0 for never
 	LogDir     string        // existing directory for the traffic log; "" for none
 	TLS        *tls.Config   // of the connections of clients; nil for plain TCP
 	Binding    *Binding      // of reports to the certificates of clients; nil for none
@@ -101,6 +102,8 @@ type Node struct {
 	connected gate // opens when the bus was first connected
 	ready     gate // opens when the server is first in step
 
+	expiry chan struct{} // wakes runExpiry; capacity 1
+
 	readinessChanged chan struct{} // makes runHeartbeats look at once; capacity 1
 	readiness        readinessLog
 
@@ -156,6 +159,7 @@ func New(cfg Config) *Node {
 		connected: newGate(),
 		ready:     newGate(),
 
+		expiry:           make(chan struct{}, 1),
 		streams:          streams{wake: make(chan struct{}, 1)},
 		readinessChanged: make(chan struct{}, 1),
 		readiness:        readinessLog{began: time.Now()},
@@ -165,7 +169,7 @@ func New(cfg Config) *Node {
 	n.buffers.New = newExchange
 	n.replica = replica.New(replica.Config{
 		Name: cfg.Name, Topology: replica.Topology{Neighbours: cfg.Neighbours, Adjacent: cfg.Adjacent, Hash: cfg.Topology}, Epoch: cfg.Epoch,
-		MaxClients: cfg.Limits.Clients, MaxBytes: cfg.Limits.MapBytes, Repair: cfg.Repair, Journal: cfg.Journal != nil, OnMerge: n.traceMerges(),
+		MaxClients: cfg.Limits.Clients, MaxBytes: cfg.Limits.MapBytes, Repair: cfg.Repair, Keep: cfg.Keep, Journal: cfg.Journal != nil, OnMerge: n.traceMerges(),
 		OnStream: func() { signal(n.streams.wake) },
 	})
 	n.flood = newFlooder()
@@ -208,6 +212,7 @@ func (n *Node) Run(ctx context.Context, ln net.Listener) error {
 	tasks.Go(func() error { n.runFlood(failed); return nil })
 	tasks.Go(func() error { n.runReplies(failed); return nil })
 	tasks.Go(func() error { n.runStreams(failed); return nil })
+	tasks.Go(func() error { n.runExpiry(failed); return nil })
 	tasks.Go(func() error { n.runHeartbeats(failed); return nil })
 	tasks.Go(func() error { n.awaitInStep(failed); return nil })
 	if n.journal != nil {

@@ -53,6 +53,7 @@ func (n *Node) awaitInStep(ctx context.Context) {
 	}
 	n.cfg.Bus.JoinShared() // first: who sees that we are ready may request
 	n.ready.open()
+	n.beginExpiry()
 	signal(n.readinessChanged)
 	n.sendHeartbeats(wire.Heartbeat{}) // neighbours may wait for us to be ready
 }
@@ -96,7 +97,7 @@ func (n *Node) keptOff(problem error) (up int, why error) {
 func (n *Node) records() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.replica.Map().Known()
+	return n.replica.Map().Known() // without those that have just expired
 }
 
 // AwaitReady returns when the server is ready for the first time, or ctx ends.

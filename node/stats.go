@@ -29,6 +29,7 @@ type Stats struct {
 	Edges                          []replica.EdgeInfo
 	Latencies                      map[string]Latency // of replies, by command
 	Near                           NearStats
+	Expiry                         replica.ExpiryInfo
 }
 
 // NearStats is numbers of the requests for who is near, and of their index.
@@ -80,6 +81,7 @@ func (n *Node) Stats() Stats {
 	}
 	s.Edges = n.edgeInfos(now)
 	s.Near = n.nearby.stats(n.replica)
+	s.Expiry = n.replica.Expiry()
 	return s
 }
 

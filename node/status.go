@@ -29,6 +29,9 @@ func (n *Node) Status() status.Server {
 	defer n.mu.Unlock()
 	s.Journal = strings.Join(n.journalDamage, "; ")
 	s.Records = n.replica.Map().Known()
+	if n.cfg.Keep > 0 {
+		s.Keep, s.KeepPaused = n.cfg.Keep.String(), n.replica.ExpiryPaused()
+	}
 	s.Digest = fmt.Sprintf("%016x", n.replica.Map().Digest())
 	s.Topology = fmt.Sprintf("%016x", n.replica.Topology().Hash)
 	reports := n.replica.Reports()
@@ -52,11 +55,11 @@ func heartbeatAge(i replica.EdgeInfo) float64 {
 	return i.HeartbeatAge.Seconds()
 }
 
-// Record is the record's line of a client, without LF.
+// Record is the record's line of a client that is known, without LF.
 func (n *Node) Record(client []byte) (line []byte, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.replica.Map().Get(nil, client)
+	return n.replica.Record(nil, client, time.Now())
 }
 
 // Answer answers requests of tools: bus.Handler. The endpoints are the status as JSON,

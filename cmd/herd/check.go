@@ -77,6 +77,19 @@ func (c *checker) duration(name, value string, least time.Duration) time.Duratio
 	return d
 }
 
+// keep checks the time after which records expire; "" is never.
+func (c *checker) keep(name, value string) time.Duration {
+	const least = time.Minute
+	if value == "" {
+		return 0
+	}
+	d := c.duration(name, value, least)
+	if d%time.Second != 0 {
+		c.fault(name, "%q is not a whole number of seconds", value)
+	}
+	return d
+}
+
 // boolean checks true or false.
 func (c *checker) boolean(name, value string) bool {
 	if value != "true" && value != "false" {

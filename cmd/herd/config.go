@@ -66,6 +66,7 @@ type settings struct {
 	journal      journalMode
 	dataDir      string
 	repair       time.Duration
+	keep         time.Duration // 0 if unset
 
 	places       stack.Config // process.placesConfig completes it
 	placesBudget int          // calls a day of the whole herd to each web service, or stack.Unlimited
@@ -126,6 +127,7 @@ func (c *checker) validate(e environment) settings {
 	}
 	c.authority("HERD_NATS_CA", e.NatsCA)
 	s.repair = c.duration("HERD_REPAIR", e.Repair, 0)
+	s.keep = c.keep("HERD_KEEP", e.Keep)
 	var err error
 	if s.graph, err = topology.Load(e.Topology); err != nil {
 		c.fault("HERD_TOPOLOGY", "%s", strings.ReplaceAll(err.Error(), "\n", "; "))

@@ -45,6 +45,7 @@ type environment struct {
 	DataDir string `split_words:"true" for:"up serve" desc:"directory for the journals of this process; a subdirectory per server; up also writes the operators' key of the embedded NATS server to it, ops.nk"`
 	Journal string `default:"off" for:"up serve" desc:"off, ack or sync; ack: reply after the record is in the journal; sync: reply after the journal is on the disk"`
 	Repair  string `default:"30s" for:"up serve" desc:"interval of comparing maps with neighbours; in addition to comparisons after a gap or a reconnect; 0 disables all repair"`
+	Keep    string `for:"up serve" desc:"forget a client that has not reported for this time; 1m or more; all servers of a herd should have the same value; default: never"`
 
 	Places        string `default:"gazetteer" for:"up serve watch" desc:"sources of places, comma-separated; tried in this order: gazetteer (built in, offline), google, google-new, overpass"`
 	PlacesURL     string `split_words:"true" for:"up serve watch" desc:"base URL of the web source in HERD_PLACES; or of several: overpass=https://…,google=https://…; required for overpass; write a comma within a URL as %2C"`

@@ -164,10 +164,14 @@ func (a *Reply) answerBucket() (err error) {
 	slices.Sort(a.have)
 	before, shared := len(a.lines), 0
 	d := r.edges[a.edge]
+	floor := max(a.request.Floor, r.keep.floor)
 	r.store.EachInBucket(bucket, func(id store.ID, hash uint64) {
 		if _, known := slices.BinarySearch(a.have, hash); known {
 			shared++
 			d.unsendable.remove(id)
+			return
+		}
+		if r.isBelow(id, floor) {
 			return
 		}
 		line := r.store.Line(id)

@@ -89,3 +89,36 @@ func drain(r *Replica) {
 		}
 	}
 }
+
+// BenchmarkExpire is the cost of letting a million records expire, with three neighbours, in the parts that a server does while it
+// holds its lock. One op is one part: most mark records, or remove them.
+func BenchmarkExpire(b *testing.B) {
+	const clients, part = 1_000_000, 256
+	now := time.Unix(1_700_000_000, 0)
+	var r *Replica
+	var longest time.Duration
+	more := false
+	for i := 0; b.Loop(); i++ {
+		if !more {
+			b.StopTimer()
+			r = New(Config{Name: "A", Topology: Topology{Neighbours: []string{"B", "C", "D"}, Hash: 7}, Epoch: ourEpoch, Keep: time.Hour})
+			r.BeginExpiry(now)
+			r.Tick(now.Add(clockAlone))
+			for i := range clients {
+				c := wire.ParseCommand(fmt.Appendf(nil, "IAMAT client%d.example +34.068930-118.445127 %d.5", scattered(i, clients), now.Unix()))
+				if _, _, err := r.IAmAt(nil, c, now.Add(clockAlone+time.Duration(i)*time.Millisecond)); err != nil {
+					b.Fatal(err)
+				}
+			}
+			r.Tick(now.Add(3 * time.Hour))
+			if r.ExpiryPaused() != "" {
+				b.Fatal(r.ExpiryPaused())
+			}
+			b.StartTimer()
+		}
+		began := time.Now()
+		more = r.Expire(part)
+		longest = max(longest, time.Since(began))
+	}
+	b.ReportMetric(float64(longest.Microseconds()), "longest-µs")
+}

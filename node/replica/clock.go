@@ -23,6 +23,8 @@ const (
 type neighbourClock struct {
 	samples []time.Duration
 	warned  bool
+	// agreeing is how many heartbeats in turn agreed with our clock, up to the last one, and since ours last jumped.
+	agreeing int
 }
 
 // skew is how far the clock is ahead, if there are enough samples.
@@ -48,7 +50,7 @@ type ownClock struct {
 
 // reading is the clock that stands in our receipts: heartbeats carry it, and the
 // neighbours' clocks are compared with it.
-func (r *Replica) reading(now time.Time) wire.Instant { return r.clock.Peek(wire.InstantOf(now)) }
+func (r *Replica) reading(now time.Time) wire.Instant { return r.clock.Peek(r.wall(now)) }
 
 // noteClock takes a sample from the heartbeat that has just arrived. After a suspension
 // of this process heartbeats have waited, so none counts for a while.
@@ -58,7 +60,11 @@ func (r *Replica) noteClock(d *edge, now time.Time) []Event {
 		c.samples = nil
 		return nil
 	}
-	c.samples = append(c.samples, d.heartbeat.Clock.Sub(r.reading(now)).Duration())
+	ahead := d.heartbeat.Clock.Sub(r.reading(now)).Duration()
+	if c.agreeing++; ahead.Abs() > clockUnready {
+		c.agreeing = 0
+	}
+	c.samples = append(c.samples, ahead)
 	if len(c.samples) < clockSamples {
 		return nil
 	}
@@ -148,7 +154,7 @@ func offset(ahead time.Duration) string {
 // noteOwnClock judges our own clock and reports when that changes.
 func (r *Replica) noteOwnClock(now time.Time) (events []Event) {
 	c := &r.own
-	c.lead = r.reading(now).Sub(wire.InstantOf(now)).Duration()
+	c.lead = r.reading(now).Sub(r.wall(now)).Duration()
 	if warn := c.lead > clockWarn; warn != c.warned {
 		c.warned = warn
 		text := "receipts agree with our clock again"

@@ -95,7 +95,7 @@ func (r *Replica) NextRequest(now time.Time) (e int, request []byte, ok bool) {
 	d.sync.due = time.Time{}
 	groups := r.store.Groups()
 	body := wire.AppendDigests(nil, &groups)
-	return e, wire.Sync{Kind: wire.RequestGroups, ID: d.comparison.id, Last: true, Body: body}.Append(nil), true
+	return e, wire.Sync{Kind: wire.RequestGroups, ID: d.comparison.id, Last: true, Floor: r.keep.floor, Body: body}.Append(nil), true
 }
 
 // abandon gives up the comparison on edge e, to be tried again: soon if it brought
@@ -216,7 +216,7 @@ func (r *Replica) handleLines(e int, c *comparison, m wire.Sync, now time.Time) 
 	got, err := r.mergeReply(e, m.Body, repaired)
 	lines := bytes.Count(m.Body, []byte("\n"))
 	c.news, c.lines, c.newsBytes = c.news+got.news, c.lines+lines, c.newsBytes+got.newsBytes
-	c.known += len(m.Body) - got.newsBytes - got.refusedBytes
+	c.known += len(m.Body) - got.newsBytes - got.refusedBytes - got.oldBytes
 	if c.refused += got.refusedBytes; c.refused > replySize && c.news == 0 { // our map is full: more would be refused, too
 		c.differing, c.next = bucketSet{}, wire.Buckets
 	}
@@ -263,10 +263,13 @@ func (c *comparison) willRequest(bucket uint16) bool {
 type repairResult struct {
 	news, newsBytes       int
 	refused, refusedBytes int
+	oldBytes              int // of lines below our floor. An earlier version of a neighbour sends them
 }
 
 // mergeReply merges the lines of a reply.
 func (r *Replica) mergeReply(e int, lines []byte, how source) (got repairResult, err error) {
+	old := r.store.TooOld()
+	defer func() { got.oldBytes = int(r.store.TooOld() - old) }()
 	r.store.MergeLines(lines, func(line []byte, id store.ID, outcome store.Outcome, malformed error) {
 		if malformed != nil {
 			err = offending{malformed}
@@ -290,6 +293,7 @@ func (r *Replica) mergeReply(e int, lines []byte, how source) (got repairResult,
 func (r *Replica) requestLines(e int, c *comparison) []byte {
 	var body []byte
 	var hashes []uint64
+	theirFloor := r.theirFloor(r.edges[e])
 	for ; c.next < wire.Buckets && len(c.requested) < requestBuckets; c.next++ {
 		bucket := c.first + uint16(c.next)
 		switch {
@@ -301,7 +305,11 @@ func (r *Replica) requestLines(e int, c *comparison) []byte {
 			continue
 		}
 		hashes = hashes[:0]
-		r.store.EachInBucket(bucket, func(_ store.ID, hash uint64) { hashes = append(hashes, hash) })
+		r.store.EachInBucket(bucket, func(id store.ID, hash uint64) {
+			if theirFloor == 0 || !r.isBelow(id, theirFloor) {
+				hashes = append(hashes, hash)
+			}
+		})
 		most := min(requestSize, r.frameSize()/2)
 		if 8*len(hashes) > most { // somebody crafted clients that share a bucket: ask for all of it
 			hashes = nil
@@ -320,7 +328,7 @@ func (r *Replica) requestLines(e int, c *comparison) []byte {
 	// told to ask back. Later, most differences are records that the flood is delivering:
 	// two servers that always asked back would never stop.
 	askBack := !r.edges[e].sync.synced
-	return wire.Sync{Kind: wire.RequestLines, ID: c.id, Last: true, Both: askBack, Body: body}.Append(nil)
+	return wire.Sync{Kind: wire.RequestLines, ID: c.id, Last: true, Both: askBack, Floor: r.keep.floor, Body: body}.Append(nil)
 }
 
 // finish ends a comparison: we are in step.

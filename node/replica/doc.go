@@ -29,6 +29,13 @@
 // side that answers. A repaired record is news like any other. Comparisons with several
 // neighbours run at the same time; each is bounded in time and bytes.
 //
+// # Expiry
+//
+// With Config.Keep a record expires that time after its receipt (keep.go). Every answer checks that by itself. Counts,
+// followers and the index of places follow within a second or two, and the record leaves the map minutes later, together with
+// all others of its minute (wheel.go, expire.go). What has left the map is stale from then on, and neighbours do not compare
+// it, so it does not come back. Nothing expires while our clock may be wrong.
+//
 // # Topology
 //
 // The graph may change while a server runs, and two neighbours may have different graphs

@@ -120,11 +120,15 @@ func (r *Replica) NextFrame(e int, dst []byte) (f Frame) {
 		return Frame{}
 	}
 	f = Frame{Data: dst, Mark: wire.Mark{Epoch: r.cfg.Epoch, Seq: d.sent + 1}}
+	theirFloor := r.theirFloor(d)
 	for _, o := range []*outbox{&d.live, &d.backlog} {
 		for id, ok := o.peek(); ok; id, ok = o.peek() {
 			line := r.store.Line(id)
 			size := len(line) + 1
 			switch {
+			case theirFloor != 0 && r.isBelow(id, theirFloor): // the neighbour takes no such record
+				o.pop(id)
+				continue
 			case d.keeps(id):
 				o.pop(id)
 				d.kept.add(id)

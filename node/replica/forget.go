@@ -22,12 +22,14 @@ func (r *Replica) Forget(dst, client []byte, now time.Time) (line []byte, err er
 		return dst, ErrUnknown
 	case r.store.IsTombstone(id):
 		return append(dst, r.store.Line(id)...), nil
+	case !r.IsKnown(id, now):
+		return dst, ErrUnknown
 	}
 	rec, err := wire.ParseRecord(r.store.Line(id))
 	if err != nil {
 		panic("the map holds a line that is not a record: " + string(r.store.Line(id))) // only parsed records are stored
 	}
-	line, tombstone, err := wire.AppendTombstone(dst, r.cfg.Name, rec, r.clock.Read(wire.InstantOf(now)))
+	line, tombstone, err := wire.AppendTombstone(dst, r.cfg.Name, rec, r.clock.Read(r.wall(now)))
 	if err != nil {
 		return dst, err
 	}

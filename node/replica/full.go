@@ -57,7 +57,7 @@ func (r *Replica) soonest(now time.Time) time.Time {
 func (r *Replica) noteTheirRoom(d *edge) {
 	switch full := d.heartbeat.Full; {
 	case full && !d.full && d.sync.inStep: // now we know all clients that it knows
-		d.full, d.fullFrom = true, store.ID(r.store.Len())
+		d.full, d.fullFrom = true, r.store.End()
 	case !full && d.full:
 		d.full = false
 		for id := range d.kept.all() {

@@ -52,11 +52,12 @@ type fuzzedPair struct {
 func newFuzzedPair(t *testing.T) *fuzzedPair {
 	p := &fuzzedPair{t: t, now: time.Unix(1_700_000_000, 0)}
 	for i, peers := range [][]string{{"B", "M"}, {"A", "M"}} {
-		cfg := Config{Name: string(rune('A' + i)), Topology: Topology{Neighbours: peers, Hash: 7}, Epoch: uint64(1 + i), Repair: 30 * time.Second, Journal: true}
+		cfg := Config{Name: string(rune('A' + i)), Topology: Topology{Neighbours: peers, Hash: 7}, Epoch: uint64(1 + i), Repair: 30 * time.Second, Keep: 10 * time.Minute, Journal: true}
 		if i == 1 {
 			cfg.MaxBytes = fuzzedLimit
 		}
 		p.replicas[i] = New(cfg)
+		p.replicas[i].BeginExpiry(p.now)
 	}
 	p.beat()
 	return p
@@ -129,6 +130,8 @@ func (p *fuzzedPair) step(kind byte, payload []byte) {
 		p.now = p.now.Add(time.Duration(len(payload)) * 100 * time.Millisecond)
 		for _, r := range p.replicas {
 			r.Tick(p.now)
+			for r.Expire(100) {
+			}
 		}
 		p.beat()
 	case stepSend:

@@ -64,6 +64,8 @@ func (r *Replica) heartbeat(now time.Time) wire.Heartbeat {
 		Topology: r.topology.Hash,
 		NoRepair: r.cfg.Repair == 0,
 		Full:     r.full,
+		Keep:     r.keepSeconds(),
+		Floor:    r.keep.floor,
 	}
 }
 
@@ -122,7 +124,7 @@ func (r *Replica) HandleHeartbeat(e int, b wire.Heartbeat, now time.Time) (event
 	previous := d.heartbeat
 	restarted := b.Epoch != previous.Epoch
 	if restarted {
-		d.goodbye, d.confirmed, d.clock.samples = goodbye{}, wire.Mark{}, nil
+		d.goodbye, d.confirmed, d.clock.samples, d.clock.agreeing = goodbye{}, wire.Mark{}, nil, 0
 	}
 	d.heartbeat, d.heard = b, now
 	if events = append(events, r.judgeReceipts(e, now)...); d.quarantined(now) {
@@ -168,7 +170,7 @@ func (r *Replica) apply(next transition, e int, newLife bool, now time.Time) (ev
 	}
 	d.up, d.goodbye = true, goodbye{}
 	d.conduct.repeats.restart(r.journalSeq, now)
-	d.clock.samples = nil // clocks may have been set meanwhile
+	d.clock.samples, d.clock.agreeing = nil, 0 // clocks may have been set meanwhile
 	r.startSync(e, now)
 	return append(events, Event{Up, d.peer, fmt.Sprintf("%s is up and holds %s", d.peer, plural.Count(d.heartbeat.Records, "record"))})
 }
@@ -188,7 +190,8 @@ func (r *Replica) Tick(now time.Time) (events []Event) {
 		}
 		events = append(events, d.leftOut(now)...)
 	}
-	return append(events, r.noteOwnClock(now)...)
+	events = append(events, r.noteOwnClock(now)...)
+	return append(events, r.noteKeep(now)...)
 }
 
 // Disconnected says that the connection to the bus was lost. All neighbours count as down

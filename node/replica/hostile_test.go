@@ -47,7 +47,7 @@ func (h *herd) misbehave() {
 	}
 	sync := func(lane simLane, m wire.Sync) { h.send(i, to, simMessage{lane: lane, data: m.Append(nil)}) }
 	heartbeat := func(change func(*wire.Heartbeat)) {
-		b := s.Heartbeat(e, h.wall(i))
+		b := s.Heartbeat(e, h.clock(i))
 		change(&b)
 		h.send(i, to, simMessage{lane: simHeartbeat, data: b.Append(nil)})
 	}

@@ -29,6 +29,11 @@ type Config struct {
 	// not call the Replica.
 	OnStream func()
 
+	// Keep is how long after its receipt a record expires, in whole seconds; 0 for never. All servers should have the same.
+	Keep time.Duration
+	// Wall is what the server's clock shows at a time; nil for what the time says itself.
+	Wall func(time.Time) wire.Instant
+
 	Repair time.Duration // interval of scheduled comparisons with each neighbour; 0 turns all repair off
 }
 
@@ -46,6 +51,7 @@ type Replica struct {
 	journalSeq uint64 // see JournalSeq
 	journal    journalQueue
 	streams    streams
+	keep       keeping
 	changed    *outbox // see TrackChanges; nil while off
 
 	maxMessage int                    // bytes of data that the bus takes in one message
@@ -77,6 +83,7 @@ func New(cfg Config) *Replica {
 		edgeTo:     map[string]int{},
 		rng:        rand.New(rand.NewPCG(cfg.Epoch^xxhash.Sum64String(cfg.Name), 0)),
 		maxMessage: messageSize, // until SetMaxMessage
+		keep:       newKeeping(cfg.Keep),
 	}
 	r.store.SetLimit(cfg.MaxBytes)
 	r.comparisons = r.rng.Uint64() // not an ID of an earlier run, whose replies may still arrive
@@ -92,7 +99,7 @@ func (r *Replica) IAmAt(dst []byte, c wire.Command, now time.Time) (line []byte,
 		r.refused++
 		return dst, false, ErrTooManyClients
 	}
-	line, rec := wire.AppendRecord(dst, r.cfg.Name, c, r.clock.Read(wire.InstantOf(now)))
+	line, rec := wire.AppendRecord(dst, r.cfg.Name, c, r.clock.Read(r.wall(now)))
 	if !rec.WithinBounds() {
 		return dst, false, ErrTooLong
 	}
@@ -190,11 +197,14 @@ func (r *Replica) Frame(e int, m wire.Mark, frame []byte, now time.Time) (result
 func (r *Replica) Replay(frame []byte) (records, malformed int) {
 	r.store.SetLimit(0)
 	defer r.store.SetLimit(r.cfg.MaxBytes)
-	r.store.MergeLines(frame, func(_ []byte, _ store.ID, _ store.Outcome, err error) {
+	r.store.MergeLines(frame, func(line []byte, id store.ID, outcome store.Outcome, err error) {
 		if err != nil {
 			malformed++
-		} else {
-			records++
+			return
+		}
+		records++
+		if outcome == store.News && r.keep.on() {
+			r.noteNewsForExpiry(id, line)
 		}
 	})
 	return records, malformed
@@ -233,6 +243,9 @@ func (r *Replica) merged(id store.ID, line []byte, outcome store.Outcome, from i
 		r.journalSeq++
 		if r.cfg.Journal {
 			r.journal.queue.push(id)
+		}
+		if r.keep.on() {
+			r.noteNewsForExpiry(id, line)
 		}
 		if len(r.streams.open) > 0 {
 			r.noteForStreams(id)

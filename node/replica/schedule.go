@@ -190,6 +190,7 @@ func (r *Replica) compareDigests(e int, previous wire.Heartbeat, now time.Time) 
 		d.unsendable.clear()
 		d.kept.clear()
 	case !r.repairs(e):
+	case d.heartbeat.Floor != r.keep.floor: // records that only one of the two still has may be all the difference
 	case ours == s.ours && theirs == s.theirs && previous.Epoch == d.heartbeat.Epoch: // neither has changed, and they differ
 		s.schedule(r.soonest(now).Add(s.backoff), digestsDiffer)
 	}

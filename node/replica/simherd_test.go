@@ -26,8 +26,10 @@ type herd struct {
 	small     int   // the server whose map is too small; nobody for none
 	limit     int64 // of its map
 	reporting bool  // clients report
+	keep      bool  // records expire: see keepsim_test.go
 	now       time.Time
-	epochs    uint64 // given out so far
+	healed    time.Time // when the faults ended
+	epochs    uint64    // given out so far
 	servers   []*simServer
 	graphs    [][][2]int              // the topologies that there have been, as edges; the last is the newest
 	inTransit map[[2]int][]simMessage // by sender and receiver, in order
@@ -45,6 +47,8 @@ type simServer struct {
 	paused      time.Time     // until then the process does not run
 	nextTick    time.Time
 	forwardTick time.Time // when the next one is due; zero while nothing is delayed
+	greeted     time.Time // when it sent its first heartbeats
+	keeper      simKeeper
 }
 
 // crossing is a line on its way from one server to another.
@@ -74,13 +78,18 @@ func newHerd(t *testing.T, seed uint64, edges [][2]int, n int, mode string) *her
 		t: t, rng: rand.New(rand.NewPCG(seed, 0)), faults: mode != "faultless", hostile: nobody, small: nobody, now: time.Unix(1_700_000_000, 0), graphs: [][][2]int{edges},
 		inTransit: map[[2]int][]simMessage{}, cut: map[[2]int]bool{}, crossed: map[crossing]int{},
 	}
+	h.keep = mode == "keep"
+	skew := 50 * time.Second
+	if h.keep {
+		skew = 300 * time.Millisecond
+	}
 	for i := range n {
-		h.servers = append(h.servers, &simServer{name: fmt.Sprint("S", i), skew: time.Duration(i%7-3) * 50 * time.Second})
+		h.servers = append(h.servers, &simServer{name: fmt.Sprint("S", i), skew: time.Duration(i%7-3) * skew})
 	}
 	if mode == "hostile" {
 		h.chooseHostile()
 	}
-	if h.faults && h.rng.IntN(4) == 0 {
+	if h.faults && !h.keep && h.rng.IntN(4) == 0 {
 		h.chooseSmall()
 	}
 	for i := range n {
@@ -126,10 +135,18 @@ func (h *herd) restart(i int, journal []string) {
 	}
 	s.graph = len(h.graphs) - 1
 	cfg := Config{Name: s.name, Topology: h.topology(i, s.graph), Epoch: h.epochs, Repair: every}
+	cfg.Wall = func(t time.Time) wire.Instant { return wire.InstantOf(t.Add(s.jump)) }
 	if i == h.small {
 		cfg.MaxBytes = h.limit
 	}
+	if h.keep {
+		cfg.Keep, cfg.Journal = simKeep, true
+	}
 	s.Replica = New(cfg)
+	if h.keep {
+		h.restartKeeper(s)
+	}
+	s.greeted = h.clock(i)
 	s.forwardTick = time.Time{}
 	s.SetMaxMessage(300) // a few lines, so that there are many messages
 	if _, malformed := s.Replay([]byte(strings.Join(journal, "\n"))); malformed > 0 {
@@ -149,9 +166,6 @@ func (h *herd) adopt(i int) {
 
 // clock is the time by the clock of server i, as it measures intervals.
 func (h *herd) clock(i int) time.Time { return h.now.Add(h.servers[i].skew) }
-
-// wall is the time that the clock of server i shows.
-func (h *herd) wall(i int) time.Time { return h.clock(i).Add(h.servers[i].jump) }
 
 // send puts a message in transit, unless it is lost.
 func (h *herd) send(from int, to string, m simMessage) {
@@ -176,7 +190,7 @@ func (h *herd) heartbeat(i, e int, answer bool) {
 	if s.Peer(e) == "" {
 		return
 	}
-	b := s.Heartbeat(e, h.wall(i))
+	b := s.Heartbeat(e, h.clock(i))
 	b.Answer, b.Ready = answer, true
 	h.send(i, s.Peer(e), simMessage{lane: simHeartbeat, data: b.Append(nil)})
 }
@@ -210,7 +224,10 @@ func (h *herd) report() {
 		at += (h.rng.Int64N(3) - 1) * 315_000_000
 	}
 	command := fmt.Sprintf("IAMAT c%d +%d-1 %d", h.rng.IntN(40), h.rng.IntN(90), at)
-	if _, _, err := h.servers[i].IAmAt(nil, wire.ParseCommand([]byte(command)), h.wall(i)); err != nil && (i != h.small || err != ErrFull) {
+	if h.keep {
+		command = h.keptReport()
+	}
+	if _, _, err := h.servers[i].IAmAt(nil, wire.ParseCommand([]byte(command)), h.clock(i)); err != nil && (i != h.small || err != ErrFull) {
 		h.t.Fatal(err)
 	}
 }
@@ -222,7 +239,7 @@ func (h *herd) forget() {
 		if i == h.hostile || !h.running(i) || h.rng.IntN(4) == 0 {
 			continue
 		}
-		line, err := s.Forget(nil, client, h.wall(i))
+		line, err := s.Forget(nil, client, h.clock(i))
 		switch {
 		case err == nil && !mustParse(h.t, string(line)).IsTombstone():
 			h.t.Fatalf("%s forgets %s with the record %s", s.name, client, line)
@@ -298,7 +315,7 @@ func (h *herd) deliver() {
 // answerStranger answers the heartbeat of a server that is no neighbour, as node does.
 func (h *herd) answerStranger(i int, from string, m simMessage) {
 	if b, err := wire.ParseHeartbeat(m.data); err == nil && !b.NoEdge {
-		h.send(i, from, simMessage{lane: simHeartbeat, data: h.servers[i].NoEdgeHeartbeat(h.wall(i)).Append(nil)})
+		h.send(i, from, simMessage{lane: simHeartbeat, data: h.servers[i].NoEdgeHeartbeat(h.clock(i)).Append(nil)})
 	}
 }
 
@@ -386,6 +403,9 @@ func (h *herd) step(most time.Duration) {
 			s.nextTick = s.nextTick.Add(HeartbeatEvery)
 		}
 		s.Tick(h.clock(i))
+		if h.keep {
+			h.expire(i)
+		}
 		h.heartbeats(i, false)
 		h.request(i)
 	}

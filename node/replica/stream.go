@@ -45,8 +45,10 @@ type Stream struct {
 	next     time.Time
 
 	// The filter's decisions by name: of the clients below classified, those in named match.
+	// Those in anew may have another client by now.
 	classified store.ID
 	named      bits
+	anew       bits
 	told       bits // with an area: clients whose last record that was sent is inside
 
 	seq         uint64 // of the last frame
@@ -68,7 +70,7 @@ func (r *Replica) newStream(cfg StreamConfig, now time.Time) *Stream {
 	s := &Stream{StreamConfig: cfg, replica: r, sweeping: true, snapshot: true, lastFrame: now, lease: now.Add(streamLease)}
 	names, listed := cfg.Filter.Listed()
 	if !listed {
-		s.waiting = allMarks(r.store.Len())
+		s.waiting = allMarks(int(r.store.End()))
 		return s
 	}
 	for name := range names { // without a look at all others
@@ -77,13 +79,13 @@ func (r *Replica) newStream(cfg StreamConfig, now time.Time) *Stream {
 			s.named.set(id)
 		}
 	}
-	s.classified = store.ID(r.store.Len())
+	s.classified = r.store.End()
 	return s
 }
 
 // note notes that a client's record has changed. It reports whether nothing waited before.
 func (s *Stream) note(id store.ID) (first bool) {
-	if s.ended || id < s.classified && s.Filter.ByName() && !s.named.has(id) {
+	if s.ended || id < s.classified && s.Filter.ByName() && !s.named.has(id) && !s.anew.has(id) {
 		return false
 	}
 	first = s.waiting.length == 0 && !s.sweeping
@@ -115,7 +117,7 @@ func (s *Stream) frame(dst []byte, now time.Time) (f StreamFrame, more bool) {
 		s.sweeping, s.cursor, s.next = true, 0, now.Add(s.Filter.Interval())
 	}
 	if s.sweeping && !s.blocked && !s.ended {
-		f.Data, f.Lines = s.sweep(dst)
+		f.Data, f.Lines = s.sweep(dst, now)
 		f.SnapshotEnd = s.snapshot && !s.sweeping
 	}
 	more = s.sweeping && !s.blocked
@@ -137,13 +139,18 @@ func (s *Stream) frame(dst []byte, now time.Time) (f StreamFrame, more bool) {
 }
 
 // sweep appends the records of marked clients to dst, up to a frame, the window, or lookAtOnce clients.
-func (s *Stream) sweep(dst []byte) (data []byte, lines int) {
+func (s *Stream) sweep(dst []byte, now time.Time) (data []byte, lines int) {
 	r, begin := s.replica, len(dst)
 	for range lookAtOnce {
 		id, ok := s.waiting.next(s.cursor)
 		if !ok {
 			s.sweeping = false
 			return dst, lines
+		}
+		if !r.store.Holds(id) { // marked with all IDs, for the snapshot
+			s.waiting.remove(id)
+			s.cursor = id + 1
+			continue
 		}
 		line := r.store.Line(id)
 		size := len(dst) - begin + len(line) + 1
@@ -156,10 +163,12 @@ func (s *Stream) sweep(dst []byte) (data []byte, lines int) {
 		}
 		s.waiting.remove(id)
 		s.cursor = id + 1
-		switch tombstone := r.store.IsTombstone(id); {
+		tombstone := r.store.IsTombstone(id)
+		switch unknown := !r.IsKnown(id, now); {
 		case len(line)+1 > r.maxMessage:
 			r.streams.tooLarge++
-		case tombstone && !s.Dump:
+		case s.Dump && unknown && !tombstone: // it is expired
+		case unknown && !s.Dump:
 			if s.mustForget(id) {
 				client, _ := r.store.ClientAndLocation(id)
 				dst = append(append(append(dst, follow.Unknown...), client...), '\n')
@@ -187,13 +196,38 @@ func (s *Stream) mustForget(id store.ID) bool {
 
 // isNamed reports whether a client matches the filter by name.
 func (s *Stream) isNamed(id store.ID, client []byte) bool {
-	if id >= s.classified { // IDs are numbered in the order in which clients come
+	isNew := id >= s.classified // a sweep comes to new IDs in their order
+	if isNew {
 		s.classified = id + 1
+	}
+	if s.anew.clear(id) || isNew {
 		if s.Filter.Named(client) {
 			s.named.set(id)
 		}
 	}
 	return s.named.has(id)
+}
+
+// removed notes that a client's record is removed from the map: another client may get its ID. A follower that was told of
+// the client, and still has not been told that it is unknown, must begin again: its stream ends.
+func (s *Stream) removed(id store.ID) {
+	if s.waiting.members.has(id) {
+		s.waiting.remove(id)
+		told := !s.snapshot || id < s.cursor
+		if s.Filter.ByArea() {
+			told = s.told.has(id)
+		}
+		s.ended = s.ended || told && !s.Dump
+	}
+	s.named.clear(id)
+	s.told.clear(id)
+}
+
+// mayBeNew notes that an ID may have another client than before.
+func (s *Stream) mayBeNew(id store.ID) {
+	if id < s.classified && s.Filter.ByName() {
+		s.anew.set(id)
+	}
 }
 
 // wants reports whether the follower gets a client's record.

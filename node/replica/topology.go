@@ -2,7 +2,9 @@ package replica
 
 import (
 	"fmt"
+	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"herd/node/wire"
@@ -102,6 +104,9 @@ type difference struct {
 	otherGraph   bool
 	theirs, ours uint64 // hashes of the graphs, if otherGraph
 	repair       bool   // repair is off at one of us
+	keep         bool   // the neighbour keeps records for another time
+	keepsFor     int64  // that time in seconds, if keep; 0 for ever
+	weKeepFor    int64
 }
 
 func (r *Replica) differenceTo(b wire.Heartbeat) (f difference) {
@@ -114,6 +119,9 @@ func (r *Replica) differenceTo(b wire.Heartbeat) (f difference) {
 		return difference{quarantined: true}
 	}
 	f.repair = b.NoRepair != (r.cfg.Repair == 0)
+	if f.keep = b.Keep != r.keepSeconds(); f.keep {
+		f.keepsFor, f.weKeepFor = b.Keep, r.keepSeconds()
+	}
 	if f.otherGraph = b.Topology != r.topology.Hash; f.otherGraph {
 		f.theirs, f.ours = b.Topology, r.topology.Hash
 	}
@@ -136,14 +144,18 @@ func (d *edge) problem() string {
 		return fmt.Sprintf("%s does not list an edge with us", d.peer)
 	case f.quarantined:
 		return fmt.Sprintf("%s ignores us for a while: it says that our messages broke the protocol", d.peer)
-	case f.otherGraph && f.repair:
-		return d.otherGraph() + "; " + d.otherRepair()
-	case f.otherGraph:
-		return d.otherGraph()
-	case f.repair:
-		return d.otherRepair()
 	}
-	return ""
+	var problems []string
+	if f.otherGraph {
+		problems = append(problems, d.otherGraph())
+	}
+	if f.repair {
+		problems = append(problems, d.otherRepair())
+	}
+	if f.keep {
+		problems = append(problems, d.otherKeep())
+	}
+	return strings.Join(problems, "; ")
 }
 
 func (d *edge) otherGraph() string {
@@ -155,6 +167,22 @@ func (d *edge) otherRepair() string {
 		return d.peer + " has repair off, ours is on: what either of us misses stays missing"
 	}
 	return d.peer + " has repair on, ours is off: what either of us misses stays missing"
+}
+
+func (d *edge) otherKeep() string {
+	return fmt.Sprintf("%s has another HERD_KEEP: %s, ours is %s", d.peer, keepText(d.difference.keepsFor), keepText(d.difference.weKeepFor))
+}
+
+// keepText is a Config.Keep in seconds for people.
+func keepText(seconds int64) string {
+	const most = math.MaxInt64 / int64(time.Second)
+	switch {
+	case seconds == 0:
+		return "unset"
+	case seconds > most:
+		return "more than 292 years"
+	}
+	return (time.Duration(seconds) * time.Second).String()
 }
 
 // noteDifference reports how the neighbour differs from us, unless it was reported

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -112,6 +113,20 @@ func (h Herd) lists(name, peer string) bool {
 	return slices.ContainsFunc(s.Edges, func(e Edge) bool { return e.Peer == peer })
 }
 
+// keeps lists after which time records expire at each server, if that differs.
+func (h Herd) keeps() string {
+	var all []string
+	differ := false
+	for _, s := range h.Servers {
+		differ = differ || s.Keep != h.Servers[0].Keep
+		all = append(all, s.Server+" "+cmp.Or(s.Keep, "unset"))
+	}
+	if !differ {
+		return ""
+	}
+	return strings.Join(all, ", ")
+}
+
 func (h Herd) compareMaps(earlier Herd) Maps {
 	if len(h.Missing) > 0 || len(h.Servers) == 0 {
 		return Unknown
@@ -183,6 +198,9 @@ func (h Herd) findProblems(foreign bool) (problems []string) {
 	}
 	if parts := h.parts(); len(parts) > 1 && !foreign {
 		problem("the edges do not connect all servers: %s", strings.Join(parts, " | "))
+	}
+	if keeps := h.keeps(); keeps != "" {
+		problem("the servers have different HERD_KEEP: %s", keeps)
 	}
 	if h.Maps == Unequal {
 		problem("the servers hold different records, and their maps do not change")

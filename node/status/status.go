@@ -19,6 +19,9 @@ type Server struct {
 	Reports  uint64    `json:"reports"`       // records that clients reported since it started
 	Edges    []Edge    `json:"edges"`
 	Journal  string    `json:"journal,omitempty"` // damage found in the journal at the start
+	Keep     string    `json:"keep,omitempty"`    // after which records expire: HERD_KEEP; "" for never
+	// KeepPaused says why no record expires now, although Keep is set.
+	KeepPaused string `json:"keep_paused,omitempty"`
 }
 
 // Edge is the state of an edge as the server at one of its ends sees it.

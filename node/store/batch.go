@@ -80,11 +80,18 @@ func (m *Map) PrefetchRecords(ids []ID) {
 		ids = ids[len(some):]
 		sum := uint64(0)
 		for i, id := range some {
+			m.batch.lines[i].held, m.batch.lines[i].size = 0, 0
+			if !m.Holds(id) {
+				continue
+			}
 			e := m.entry(id)
 			m.batch.lines[i].held, m.batch.lines[i].size = e.line, e.length
 			sum += uint64(e.clientOffset) // an entry may span two cache lines
 		}
 		for i := range some {
+			if m.batch.lines[i].size == 0 {
+				continue
+			}
 			held := m.lines.at(m.batch.lines[i].held, m.batch.lines[i].size)
 			sum += uint64(held[0]) + uint64(held[min(cacheLine, len(held)-1)])
 		}

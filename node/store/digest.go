@@ -91,7 +91,9 @@ func (m *Map) EachInBucket(bucket uint16, do func(id ID, hash uint64)) {
 	}
 	for next := m.digests.first[bucket]; next != 0; {
 		e := m.entry(next - 1)
-		do(next-1, e.hash)
+		if e.holds() {
+			do(next-1, e.hash)
+		}
 		next = e.next
 	}
 }

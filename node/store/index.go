@@ -60,6 +60,25 @@ func (x *index) add(hash uint64, id ID) {
 	x.taken++
 }
 
+// remove removes an ID that is in the index. The slots behind it move up, so that no search ends
+// before what it looks for.
+func (x *index) remove(hash uint64, id ID) {
+	mask := uint32(len(x.slots) - 1)
+	i := uint32(hash) & mask
+	for x.slots[i].id != id+1 {
+		i = (i + 1) & mask
+	}
+	for next := (i + 1) & mask; x.slots[next].id != 0; next = (next + 1) & mask {
+		// A slot may move to i if i is not before the first slot of its probe.
+		if home := x.slots[next].hash & mask; (next-home)&mask >= (next-i)&mask {
+			x.slots[i] = x.slots[next]
+			i = next
+		}
+	}
+	x.slots[i] = slot{}
+	x.taken--
+}
+
 // full reports whether the next add makes the index grow.
 func (x *index) full() bool { return 4*(x.taken+1) > 3*len(x.slots) }
 

@@ -27,11 +27,14 @@ const outgrown = 16
 // Limit is the limit that SetLimit has set.
 func (m *Map) Limit() int64 { return m.limit }
 
-// Bytes is the memory that the records take: entries, index, and the arena with its free
-// slots. Constant parts, and what is allocated ahead of its use, are not counted.
+// Bytes is the memory that the records take: entries, index, and the arena, with what is free
+// in them. Constant parts, and what is allocated ahead of its use, are not counted. Records that
+// were removed leave free entries and slots, which new records take first.
 func (m *Map) Bytes() int64 {
-	return int64(m.length)*int64(unsafe.Sizeof(entry{})) + m.index.bytes() + m.lines.bytes
+	return int64(m.end-m.removal.dropped)*entrySize + m.index.bytes() + m.lines.bytes
 }
+
+const entrySize = int64(unsafe.Sizeof(entry{}))
 
 // hasRoomToAdd reports whether the limit allows one more client, whose line has a length. For tombstones it is
 // larger by a quarter, so that clients that were forgotten do not come back from elsewhere; the rest of what
@@ -62,5 +65,5 @@ func (m *Map) hasRoomToReplace(e *entry, length int) bool {
 
 // BytesWithOneMore is what Bytes would be with one more client, without its line.
 func (m *Map) BytesWithOneMore() int64 {
-	return m.Bytes() + int64(unsafe.Sizeof(entry{})) + m.index.growth()
+	return m.Bytes() + m.entryGrowth() + m.index.growth()
 }

@@ -9,8 +9,8 @@ import (
 	"herd/node/wire"
 )
 
-// ID numbers the clients of one Map in the order in which they were first merged, from
-// 0. Clients are never removed, so an ID stays valid.
+// ID numbers the clients of one Map from 0. An ID stays valid until its record is removed and
+// the ID is released (remove.go): then it may be given to another client.
 type ID uint32
 
 // Outcome is the result of merging a record.
@@ -31,7 +31,7 @@ func (o Outcome) String() string { return [...]string{"stale", "duplicate", "new
 
 // Map holds, for each client, the record that wins. Merging is commutative, associative
 // and idempotent: maps that merged the same records in any order are equal. The zero
-// Map is empty and ready to use.
+// Map is empty and ready to use. Records leave it only by Remove.
 //
 // For each record it keeps the line, in an arena, and an entry of 40 bytes without
 // pointers. Everything else can be parsed from the line.
@@ -39,14 +39,17 @@ type Map struct {
 	index     index
 	entries   [][]entry // pages of pageSize entries, by ID
 	pages     slab[entry]
-	length    int
-	forgotten int // of them, those whose record is a tombstone
+	end       int // IDs that were ever given; see End
+	forgotten int // records that are tombstones
+	expired   int // other records that are marked as expired
 	lines     arena
 	digests   *digests // nil while the map is empty
 	size      int64    // bytes of all lines, each with an LF
 	base      int64    // see SetLimit
 	limit     int64    // of Bytes; 0 for none
 	batch     batch
+	floor     int64 // see SetFloor; 0 for none
+	removal   removal
 }
 
 type entry struct {
@@ -55,17 +58,24 @@ type entry struct {
 	sec          int64 // effective time, which decides most merges
 	nsec         int32
 	length       uint32 // of the line
-	clientOffset uint32 // in the line; with tombstoneBit
-	next         ID     // the next entry of the same bucket; see digests.first
+	clientOffset uint32 // in the line; with the flags
+	next         ID     // the next entry of the same bucket, see digests.first; or of the free ones of its page
 }
 
-// tombstoneBit in entry.clientOffset says that the record is a tombstone. Offsets are less.
-const tombstoneBit = 1 << 31
+// Flags in entry.clientOffset. Offsets are less.
+const (
+	tombstoneBit = 1 << 31 // the record is a tombstone
+	expiredBit   = 1 << 30 // the record was marked by MarkExpired
+	flags        = tombstoneBit | expiredBit
+)
 
 func (e *entry) isTombstone() bool { return e.clientOffset&tombstoneBit != 0 }
 
+// holds reports whether the entry has a record: else it was removed.
+func (e *entry) holds() bool { return e.length > 0 }
+
 // client is where the client begins in the line.
-func (e *entry) client() uint32 { return e.clientOffset &^ tombstoneBit }
+func (e *entry) client() uint32 { return e.clientOffset &^ flags }
 
 // pageSize is the number of entries per allocation. A map grows by pages, so it never
 // copies its entries.
@@ -79,13 +89,28 @@ func (m *Map) Line(id ID) []byte {
 	return m.lines.at(e.line, e.length)
 }
 
-// Hash is the hash of the record's line of id. It changes whenever the record does.
-func (m *Map) Hash(id ID) uint64 { return m.entry(id).hash }
+// Hash is the hash of the record's line of id. It changes whenever the record does; it is 0 if the record was
+// removed.
+func (m *Map) Hash(id ID) uint64 {
+	if !m.Holds(id) {
+		return 0
+	}
+	return m.entry(id).hash
+}
 
 // Effective is the effective time of the record of id.
 func (m *Map) Effective(id ID) wire.Instant {
 	e := m.entry(id)
 	return wire.Instant{Sec: e.sec, Nsec: e.nsec}
+}
+
+// Receipt is when the origin of the record of id received it. It parses the line.
+func (m *Map) Receipt(id ID) wire.Instant {
+	r, err := wire.ParseRecord(m.Line(id))
+	if err != nil {
+		panic("the map holds a line that is not a record: " + string(m.Line(id))) // only parsed records are stored
+	}
+	return r.Receipt
 }
 
 // Merge stores r if it wins. It copies r's bytes.
@@ -151,6 +176,9 @@ func (m *Map) update(id ID, r wire.Record, lineHash uint64) Outcome {
 			return Duplicate
 		}
 	}
+	if m.tooOld(r) {
+		return Stale
+	}
 	if !r.IsTombstone() && !m.hasRoomToReplace(e, len(r.Line)) {
 		return Refused
 	}
@@ -161,19 +189,18 @@ func (m *Map) update(id ID, r wire.Record, lineHash uint64) Outcome {
 	return News
 }
 
-// add stores the first record of a client. If there is no room, the ID is meaningless.
+// add stores the first record of a client. If it does not, the ID is meaningless.
 func (m *Map) add(r wire.Record, indexHash, lineHash uint64) (ID, Outcome) {
+	if m.tooOld(r) {
+		return 0, Stale
+	}
 	if !m.hasRoomToAdd(len(r.Line), r.IsTombstone()) {
 		return 0, Refused
 	}
 	if m.digests == nil {
 		m.digests = new(digests)
 	}
-	id := ID(m.length)
-	if id%pageSize == 0 {
-		m.entries = append(m.entries, m.pages.next(pageSize))
-	}
-	m.length++
+	id := m.newID()
 	m.index.add(indexHash, id)
 	bucket := bucketOf(r.Client())
 	e := m.entry(id)
@@ -188,8 +215,8 @@ func (m *Map) add(r wire.Record, indexHash, lineHash uint64) (ID, Outcome) {
 
 // set fills an entry's fields from r. The line is stored already.
 func (m *Map) set(e *entry, r wire.Record, lineHash uint64) {
-	if e.isTombstone() {
-		m.forgotten--
+	if e.clientOffset&flags != 0 {
+		m.unflag(e)
 	}
 	e.hash, e.length, e.clientOffset = lineHash, uint32(len(r.Line)), uint32(r.ClientOffset())
 	e.sec, e.nsec = r.Effective.Sec, r.Effective.Nsec
@@ -230,13 +257,13 @@ func (m *Map) ClientAndLocation(id ID) (client, location []byte) {
 // Has reports whether a client is known.
 func (m *Map) Has(client []byte) bool {
 	id, held := m.Find(client)
-	return held && !m.IsTombstone(id)
+	return held && m.IsKnown(id)
 }
 
 // Get appends the record line of a client that is known to dst, without LF.
 func (m *Map) Get(dst, client []byte) (line []byte, ok bool) {
 	id, held := m.Find(client)
-	if !held || m.IsTombstone(id) {
+	if !held || !m.IsKnown(id) {
 		return dst, false
 	}
 	return append(dst, m.Line(id)...), true
@@ -246,26 +273,35 @@ func (m *Map) Get(dst, client []byte) (line []byte, ok bool) {
 func (m *Map) Size() int64 { return m.size }
 
 // AppendLines appends the lines of the IDs from id on, each with its LF, until it has
-// appended limit bytes or more. next is the first ID that it left out: Len when no more
-// are left.
+// appended limit bytes or more, or has looked at appendAtOnce IDs. next is the first ID that it
+// left out: End when no more are left.
 func (m *Map) AppendLines(dst []byte, id ID, limit int) (lines []byte, next ID) {
-	for begin := len(dst); int(id) < m.length && len(dst)-begin < limit; id++ {
-		dst = append(append(dst, m.Line(id)...), '\n')
+	end := min(m.End(), id+appendAtOnce)
+	for begin := len(dst); id < end && len(dst)-begin < limit; id++ {
+		if m.Holds(id) {
+			dst = append(append(dst, m.Line(id)...), '\n')
+		}
 	}
 	return dst, id
 }
 
-// Len is the number of records in the map, tombstones included.
-func (m *Map) Len() int { return m.length }
+// appendAtOnce bounds the time of AppendLines, also if most records were removed.
+const appendAtOnce = 4096
 
-// Known is the number of clients that are known: whose record is no tombstone.
-func (m *Map) Known() int { return m.length - m.forgotten }
+// End is greater than all IDs.
+func (m *Map) End() ID { return ID(m.end) }
+
+// Len is the number of records in the map, tombstones and expired ones included.
+func (m *Map) Len() int { return m.end - m.removal.gone }
+
+// Known is the number of clients that are known: see IsKnown.
+func (m *Map) Known() int { return m.Len() - m.forgotten - m.expired }
 
 // Lines yields all lines in the order of IDs. The map must not change meanwhile.
 func (m *Map) Lines() iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for id := range ID(m.length) {
-			if !yield(string(m.Line(id))) {
+		for id := range m.End() {
+			if m.Holds(id) && !yield(string(m.Line(id))) {
 				return
 			}
 		}

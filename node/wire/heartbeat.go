@@ -33,7 +33,14 @@ type Heartbeat struct {
 
 	Clocks     Clocks // of its other neighbours; zero if it does not say
 	Unsendable int    // records that it cannot send the receiver: the bus takes no message of their size
+
+	Keep  int64 // seconds after which it lets records expire; 0: never
+	Floor int64 // it has no records of slots before this one, and takes none; 0 for none. See SlotSeconds
 }
+
+// SlotSeconds is the length of a slot. Slots divide the time of receipts; records expire by slots. It is part
+// of the format.
+const SlotSeconds = 60
 
 // Clocks counts the clocks of a server's neighbours that are up, without the receiver of
 // the heartbeat: those that it can compare with its own, and those of them that agree.
@@ -62,6 +69,12 @@ func (h Heartbeat) Append(dst []byte) []byte {
 	if h.Unsendable > 0 {
 		dst = fmt.Appendf(dst, " unsendable=%d", h.Unsendable)
 	}
+	if h.Keep != 0 {
+		dst = fmt.Appendf(dst, " keep=%d", h.Keep)
+	}
+	if h.Floor != 0 {
+		dst = fmt.Appendf(dst, " floor=%d", h.Floor)
+	}
 	if h.Ready {
 		dst = append(dst, " ready"...)
 	}
@@ -88,7 +101,7 @@ func (h Heartbeat) Append(dst []byte) []byte {
 
 // ParseHeartbeat parses what Append wrote. It skips unknown keys, so that it can read the
 // format number of a later version. A known key that is malformed is an error, and so is a
-// missing one, except those that earlier versions did not write: clocks and unsendable.
+// missing one, except those that earlier versions did not write: clocks, unsendable, keep and floor.
 func ParseHeartbeat(line []byte) (Heartbeat, error) {
 	var h Heartbeat
 	missing := map[string]bool{"epoch": true, "seq": true, "merged": true, "records": true, "digest": true, "clock": true, "format": true, "topology": true}
@@ -134,6 +147,10 @@ func ParseHeartbeat(line []byte) (Heartbeat, error) {
 			h.Clocks, err = parseClocks(value)
 		case "unsendable":
 			h.Unsendable, err = parseCount(value)
+		case "keep":
+			h.Keep, err = parseSeconds(value)
+		case "floor":
+			h.Floor, err = parseSlot(value)
 		}
 		if err != nil {
 			return Heartbeat{}, fmt.Errorf("heartbeat: %s: %w", key, err)
@@ -167,6 +184,18 @@ func parseClocks(s string) (c Clocks, err error) {
 		err = strconv.ErrRange
 	}
 	return c, err
+}
+
+// parseSeconds parses a number of seconds for which records are kept.
+func parseSeconds(s string) (int64, error) {
+	n, err := strconv.ParseUint(s, 10, 53)
+	return int64(n), err
+}
+
+// parseSlot parses a slot. Those of years after 10,000 are none.
+func parseSlot(s string) (int64, error) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	return int64(n), err
 }
 
 // parseCount parses a number of things, which is not negative.

@@ -34,13 +34,17 @@ type Sync struct {
 	Last bool   // the last message of a reply; a request is one message
 	Both bool   // RequestLines: the replier shall request too if the requester has records that it does not have
 	Done uint32 // ReplyLines, last message: number of buckets of the request that are answered; the others must be requested again
-	Body []byte
+	// Floor is the requester's, as in Heartbeat; 0 in replies. It stands in the place of Done.
+	Floor int64
+	Body  []byte
 }
 
 var errNoSync = errors.New("not a repair message")
 
 // SyncHeaderSize is the number of bytes before the body.
-const SyncHeaderSize = 1 + 8 + 1 + 4 // kind, id, flags, done
+const SyncHeaderSize = 1 + 8 + 1 + 4 // kind, id, flags, done or floor
+
+func (k SyncKind) isRequest() bool { return k == RequestGroups || k == RequestLines }
 
 const (
 	flagLast = 1 << 0
@@ -59,7 +63,11 @@ func (s Sync) Append(dst []byte) []byte {
 		flags |= flagBoth
 	}
 	dst = append(dst, flags)
-	dst = binary.BigEndian.AppendUint32(dst, s.Done)
+	done := s.Done
+	if s.Kind.isRequest() {
+		done = uint32(s.Floor)
+	}
+	dst = binary.BigEndian.AppendUint32(dst, done)
 	return append(dst, s.Body...)
 }
 
@@ -72,6 +80,9 @@ func ParseSync(b []byte) (Sync, error) {
 	s := Sync{
 		Kind: SyncKind(b[0]), ID: binary.BigEndian.Uint64(b[1:]), Last: b[9]&flagLast != 0, Both: b[9]&flagBoth != 0,
 		Done: binary.BigEndian.Uint32(b[10:]), Body: b[SyncHeaderSize:],
+	}
+	if s.Kind.isRequest() {
+		s.Floor, s.Done = int64(s.Done), 0
 	}
 	switch s.Kind {
 	case RequestGroups, ReplyBuckets, RequestLines, ReplyLines:

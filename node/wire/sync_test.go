@@ -11,9 +11,11 @@ func TestSyncHeader(t *testing.T) {
 		{Kind: RequestGroups, ID: 1, Last: true, Body: []byte("x")},
 		{Kind: ReplyLines, ID: 1<<64 - 1, Done: 1<<32 - 1, Body: []byte{}},
 		{Kind: RequestLines, ID: 7, Last: true, Both: true, Body: []byte{}},
+		{Kind: RequestGroups, ID: 7, Last: true, Floor: 1<<32 - 1, Body: []byte{}},
+		{Kind: RequestLines, ID: 7, Last: true, Floor: 28331893, Body: []byte{}},
 	} {
 		got, err := ParseSync(s.Append(nil))
-		if err != nil || got.Kind != s.Kind || got.ID != s.ID || got.Last != s.Last || got.Both != s.Both || got.Done != s.Done || !bytes.Equal(got.Body, s.Body) {
+		if err != nil || got.Kind != s.Kind || got.ID != s.ID || got.Last != s.Last || got.Both != s.Both || got.Done != s.Done || got.Floor != s.Floor || !bytes.Equal(got.Body, s.Body) {
 			t.Errorf("ParseSync(Append(%+v)) = %+v, %v", s, got, err)
 		}
 	}

@@ -1,7 +1,7 @@
 package main
 
 // faults are faults that a change could bring into the core of a server: merging, the flood,
-// repair, the queues, and the journal. The texts are chosen from code that seldom changes.
+// repair, the queues, expiry, and the journal. The texts are chosen from code that seldom changes.
 var faults = []fault{
 	// Merging.
 	{"the later of two receipts wins", "node/wire/record.go",
@@ -54,6 +54,26 @@ var faults = []fault{
 		"if a.replica.store.Hash(p.id) == p.hash {", "if a.replica.store.Hash(p.id) != 0 {", "node/replica", "Repair|Reply|Answer"},
 	{"digests that stay different start no comparison", "node/replica/schedule.go",
 		"case ours == s.ours && theirs == s.theirs &&", "case ours == s.ours && theirs != s.theirs &&", "node/replica", "Repair|Digest|Differ"},
+
+	// Expiry.
+	{"a record is removed when it is expired, not two minutes later", "node/replica/keep.go",
+		"floor := k.slotOf(k.cutoff.Sec - k.grace)", "floor := k.slotOf(k.cutoff.Sec)", "node/replica", "Expiry|Floor|Below"},
+	{"a neighbour's floor counts beyond what is expired", "node/replica/keep.go",
+		"floor = max(floor, min(d.heartbeat.Floor, most))", "floor = max(floor, d.heartbeat.Floor, most*0)", "node/replica", "Floor"},
+	{"a jump of the clock makes clients unknown before the next tick", "node/replica/keep.go",
+		"k.pause == notPaused && r.jump(now).Abs() <= clockJump {", "k.pause == notPaused {", "node/replica", "Paused"},
+	{"one heartbeat is enough after a jump of the clock", "node/replica/keep.go",
+		"d.clock.agreeing >= clockSamples", "d.clock.agreeing > 0", "node/replica", "ExpiryPauses"},
+	{"a record with an earlier receipt waits for the later one's time", "node/replica/wheel.go",
+		"case k.slotOf(rec.Receipt.Sec) < w.lastSlot() && len(w.early) < maxEarly:", "case false:", "node/replica", "EarlierReceipt"},
+	{"the ID of a removed record is free while the index of places has it", "node/replica/expire.go",
+		"r.changed != nil && r.changed.queued.has(id) {", "false {", "node/replica", "QueuesForget"},
+	{"what is below a neighbour's floor is sent", "node/replica/answer.go",
+		"if r.isBelow(id, floor) {", "if floor < 0 {", "node/replica", "TheirFloor"},
+	{"a removed record stays in the digests", "node/store/remove.go",
+		"m.digests.change(bucket, e.hash)", "m.digests.change(bucket, 0)", "node/store", "Remove"},
+	{"the index loses a client behind a removed one", "node/store/index.go",
+		"(next-home)&mask >= (next-i)&mask", "home != next", "node/store", "Remove"},
 
 	// The journal.
 	{"checksums of frames are not checked", "node/journal/frame.go",

@@ -1,0 +1,171 @@
+package replica
+
+import (
+	"container/heap"
+	"time"
+
+	"herd/node/store"
+)
+
+// expiring is the records that are expired and still in the map, by slot, and the IDs of those that have left it.
+// A record is in expired once or more: it is looked at when it is taken out.
+type expiring struct {
+	expired  map[int64][]store.ID
+	waiting  int        // of them
+	unlinked []store.ID // removed, and not released yet
+	inWheel  bits       // removed, and to be released once the wheel comes to them
+
+	marked, removed uint64
+}
+
+// The units of work of Expire: one is about a microsecond.
+const (
+	unlinkWork  = 4 // for a bucket
+	giveBackIDs = 8 // IDs for a unit
+)
+
+// Expire marks and removes records that are expired, and gives back their memory: work units of it. It reports whether there is more
+// to do now. The caller lets others use the Replica before it goes on.
+func (r *Replica) Expire(work int) (more bool) {
+	k := &r.keep
+	if !k.begun {
+		return false
+	}
+	w := &k.wheel
+	w.drain(k.slotOf(k.cutoff.Sec))
+	for ; work > 0; work-- {
+		switch second, ok := w.dueSecond(k.cutoff.Sec); {
+		case len(w.due) > 0:
+			id, empty := w.pop(w.slots, w.due[0])
+			if empty {
+				w.due = w.due[1:]
+			}
+			r.lookAgain(id)
+		case ok:
+			id, _ := w.pop(w.seconds, second)
+			r.lookAgain(id)
+		case len(w.early) > 0 && w.early[0].second < k.cutoff.Sec:
+			if id := heap.Pop(&w.early).(early).id; r.store.Holds(id) {
+				if receipt := r.store.Receipt(id); receipt.Compare(k.cutoff) <= 0 {
+					r.markExpired(id, k.slotOf(receipt.Sec))
+				}
+			}
+		case r.removeExpired():
+		default:
+			return r.giveBack(work)
+		}
+	}
+	return true
+}
+
+// lookAgain looks at a client whose time has come, by where it was filed.
+func (r *Replica) lookAgain(id store.ID) {
+	switch {
+	case !r.store.Holds(id):
+		if r.keep.inWheel.clear(id) {
+			r.keep.unlinked = append(r.keep.unlinked, id)
+		}
+	case !r.store.IsExpired(id):
+		r.file(id, r.store.Receipt(id))
+	}
+}
+
+// markExpired marks a record as expired: counts, followers and the index of places learn that its client is unknown.
+func (r *Replica) markExpired(id store.ID, slot int64) {
+	if !r.store.MarkExpired(id) {
+		return
+	}
+	k := &r.keep
+	k.marked++
+	k.expired[slot] = append(k.expired[slot], id)
+	k.waiting++
+	if r.store.IsTombstone(id) {
+		return
+	}
+	if len(r.streams.open) > 0 {
+		r.noteForStreams(id)
+	}
+	if r.changed != nil {
+		r.changed.push(id)
+	}
+}
+
+// removeExpired removes a record of a slot below the floor, if there is one.
+func (r *Replica) removeExpired() (found bool) {
+	k := &r.keep
+	for slot, ids := range k.expired { // few, once the backlog of a start is done
+		if slot >= k.floor {
+			continue
+		}
+		id := ids[len(ids)-1]
+		if k.waiting--; len(ids) > 1 {
+			k.expired[slot] = ids[:len(ids)-1]
+		} else {
+			delete(k.expired, slot)
+		}
+		if r.store.IsExpired(id) && r.isBelow(id, k.floor) { // else a later record has come
+			r.remove(id)
+		}
+		return true
+	}
+	return false
+}
+
+// remove removes a record from the map, and its client from all queues.
+func (r *Replica) remove(id store.ID) {
+	for _, d := range r.edges {
+		d.cancel(id)
+	}
+	r.journal.queue.drop(id)
+	for _, s := range r.streams.open {
+		s.removed(id)
+	}
+	r.store.Remove(id)
+	r.keep.removed++
+}
+
+// giveBack frees the IDs and the memory of records that were removed.
+func (r *Replica) giveBack(work int) (more bool) {
+	k := &r.keep
+	left := 1
+	for ; work > 0 && left > 0; work -= unlinkWork {
+		k.unlinked, left = r.store.Unlink(k.unlinked, 1)
+	}
+	if left > 0 {
+		return true
+	}
+	for ; len(k.unlinked) > 0; k.unlinked = k.unlinked[1:] {
+		if work--; work <= 0 {
+			return true
+		}
+		id := k.unlinked[0]
+		if r.changed != nil && r.changed.queued.has(id) { // the index of places must forget it first, and those behind it
+			break
+		}
+		if k.wheel.filed.has(id) { // for a later time: see wheel.early
+			k.inWheel.set(id)
+		} else {
+			r.store.Release(id)
+		}
+	}
+	if len(k.unlinked) == 0 {
+		k.unlinked = nil
+	}
+	return r.store.GiveBack(max(work, 1) * giveBackIDs)
+}
+
+// ExpiryInfo describes expiry for operators.
+type ExpiryInfo struct {
+	Keep    time.Duration // Config.Keep
+	Paused  string        // see ExpiryPaused
+	Floor   int64         // receipts before it, in POSIX seconds, are not in the map; 0 if there is no such time yet
+	Expired uint64        // records that have expired since the start
+	Removed uint64        // of them, those that have left the map
+	Waiting int           // those that have not
+}
+
+// Expiry describes expiry.
+func (r *Replica) Expiry() ExpiryInfo {
+	k := &r.keep
+	return ExpiryInfo{Keep: r.cfg.Keep, Paused: r.ExpiryPaused(), Floor: k.floor * k.slot, Expired: k.marked, Removed: k.removed, Waiting: k.waiting}
+}

@@ -1,0 +1,296 @@
+package replica
+
+import (
+	"fmt"
+	"time"
+
+	"herd/node/store"
+	"herd/node/wire"
+)
+
+// Records expire (Config.Keep) in two steps.
+//
+// First a record is expired, and its client unknown: Keep after its receipt, by our clock. Every answer
+// checks that itself, against the cutoff: receipts up to it are expired. Within a second or two the record is
+// marked, so that counts, followers and the index of places know it, too (expire.go).
+//
+// Then it leaves the map, with all others of its slot, a minute of receipts: when the floor, the lowest slot that we
+// have, has passed it. The floor follows the cutoff at a distance of expiryGrace. So all servers remove a
+// slot at about the same time, and those that are a little late follow the floor that their neighbours'
+// heartbeats show. Below the floor a record is stale, wherever it comes from. What lies below the higher floor of two
+// neighbours they do not compare, request or send. So nothing that was removed comes back.
+//
+// Cutoff and floor stand still while our clock may be wrong: see pause.
+
+// expiryGrace is how long after the end of its time the newest record of a slot is removed. It is longer than two
+// clocks may differ that agree.
+const expiryGrace = 2 * time.Minute
+
+// keeping is the state of expiry. It is not used if keep is zero.
+type keeping struct {
+	keep  wire.Instant
+	slot  int64 // length of a slot in seconds
+	grace int64 // expiryGrace in seconds
+
+	begun  bool // the cutoff has been set
+	cutoff wire.Instant
+	floor  int64 // 0 before the first; see wire.Heartbeat.Floor
+
+	ready    time.Time // when BeginExpiry was called
+	pause    pause
+	reported pause // in an event
+	trust    clockTrust
+
+	wheel wheel
+	expiring
+}
+
+// pause is why nothing expires.
+type pause uint8
+
+const (
+	notPaused     pause = iota
+	notReady            // the map is not complete yet
+	notCompared         // since the start our clock was not compared with a neighbour's
+	clockJumped         // nor since it jumped
+	clockUnusable       // see ClockProblem
+)
+
+// clockTrust is whether our clock was seen to be right since the start, or since it last jumped.
+type clockTrust struct {
+	trusted bool
+	jumped  bool // since it was last trusted
+	since   time.Time
+
+	seen time.Time    // the last look at it
+	wall wire.Instant // what it showed then
+}
+
+const (
+	// clockAlone is how long a server that has started waits for a neighbour to compare its clock with, after it is
+	// ready.
+	clockAlone = 10 * time.Second
+	// clockJump is a difference between the clock and the time that has passed.
+	clockJump = clockUnready
+)
+
+func newKeeping(keep time.Duration) keeping {
+	k := keeping{
+		keep: wire.Instant{Sec: int64(keep / time.Second), Nsec: int32(keep % time.Second)},
+		slot: wire.SlotSeconds, grace: int64(expiryGrace / time.Second),
+	}
+	if k.on() {
+		k.pause, k.reported = notReady, notReady
+		k.wheel = newWheel()
+		k.expired = map[int64][]store.ID{}
+	}
+	return k
+}
+
+// on reports whether records expire at all.
+func (k *keeping) on() bool { return k.keep != wire.Instant{} }
+
+// slotOf is the slot of a time.
+func (k *keeping) slotOf(sec int64) int64 {
+	s := sec / k.slot
+	if sec%k.slot < 0 {
+		s--
+	}
+	return s
+}
+
+// BeginExpiry says that the server is ready: from now on records may expire.
+func (r *Replica) BeginExpiry(now time.Time) {
+	k := &r.keep
+	if k.on() && k.ready.IsZero() {
+		k.ready, k.trust.since = now, now
+		r.noteKeep(now)
+	}
+}
+
+// wall is what our clock shows at now.
+func (r *Replica) wall(now time.Time) wire.Instant {
+	if r.cfg.Wall != nil {
+		return r.cfg.Wall(now)
+	}
+	return wire.InstantOf(now)
+}
+
+// jump is by how much our clock has moved, since the last look at it, more than time has passed.
+func (r *Replica) jump(now time.Time) time.Duration {
+	t := &r.keep.trust
+	if t.seen.IsZero() {
+		return 0
+	}
+	return r.wall(now).Sub(t.wall).Duration() - now.Sub(t.seen)
+}
+
+// noteKeep looks at our clock and moves cutoff and floor. It is called with each tick.
+func (r *Replica) noteKeep(now time.Time) (events []Event) {
+	k := &r.keep
+	if !k.on() {
+		return nil
+	}
+	r.judgeTrust(now)
+	k.pause = r.findPause()
+	if k.pause == notPaused {
+		r.moveCutoff(now)
+	}
+	k.wheel.limit = k.slotOf(r.wall(now).Sec) - filedBefore
+	if e, changed := r.reportPause(now); changed {
+		events = append(events, e)
+	}
+	return events
+}
+
+// judgeTrust notices that our clock has jumped, and that it is right: three heartbeats of a neighbour in turn agree
+// with it. A server that has no neighbours trusts its clock, and one that has jumped after Config.Keep. A server that has
+// just started, and finds no neighbour, trusts it after clockAlone.
+func (r *Replica) judgeTrust(now time.Time) {
+	t := &r.keep.trust
+	if r.jump(now).Abs() > clockJump {
+		t.trusted, t.jumped, t.since = false, true, now
+		for _, d := range r.edges {
+			d.clock.agreeing = 0
+		}
+	}
+	t.seen, t.wall = now, r.wall(now)
+	if t.trusted {
+		return
+	}
+	neighbours, up, agrees := false, false, false
+	for _, d := range r.edges {
+		neighbours = neighbours || !d.removed
+		up = up || d.up
+		agrees = agrees || d.up && d.clock.agreeing >= clockSamples
+	}
+	waited := now.Sub(t.since)
+	switch {
+	case agrees,
+		!neighbours && (!t.jumped || waited >= r.cfg.Keep),
+		neighbours && !up && !t.jumped && waited >= clockAlone && !r.keep.ready.IsZero():
+		t.trusted = true
+	}
+}
+
+func (r *Replica) findPause() pause {
+	k := &r.keep
+	switch {
+	case k.ready.IsZero():
+		return notReady
+	case !k.trust.trusted && k.trust.jumped:
+		return clockJumped
+	case !k.trust.trusted:
+		return notCompared
+	case r.ClockProblem() != "":
+		return clockUnusable
+	}
+	return notPaused
+}
+
+// moveCutoff moves cutoff and floor with our clock, which is right: forward, or also back after a jump. The floor follows a
+// neighbour's as far as our own clock says that all below it is expired.
+func (r *Replica) moveCutoff(now time.Time) {
+	k := &r.keep
+	back := k.trust.jumped
+	k.trust.jumped = false
+	if cutoff := r.wall(now).Sub(k.keep); !k.begun || back || cutoff.Compare(k.cutoff) > 0 {
+		k.cutoff, k.begun = cutoff, true
+	}
+	floor := k.slotOf(k.cutoff.Sec - k.grace)
+	most := k.slotOf(k.cutoff.Sec)
+	for _, d := range r.edges {
+		if d.up && d.heartbeat.Keep == r.keepSeconds() {
+			floor = max(floor, min(d.heartbeat.Floor, most))
+		}
+	}
+	if !back {
+		floor = max(floor, k.floor)
+	}
+	const greatest = 1<<32 - 1 // in a heartbeat
+	k.floor = min(max(floor, 0), greatest)
+	r.store.SetFloor(k.floor * k.slot)
+}
+
+// keepSeconds is Config.Keep for heartbeats.
+func (r *Replica) keepSeconds() int64 { return r.keep.keep.Sec }
+
+// cutoffAt is the cutoff at now. ok is false while there is none.
+func (r *Replica) cutoffAt(now time.Time) (cutoff wire.Instant, ok bool) {
+	k := &r.keep
+	if k.on() && k.pause == notPaused && r.jump(now).Abs() <= clockJump {
+		if cutoff := r.wall(now).Sub(k.keep); cutoff.Compare(k.cutoff) > 0 {
+			return cutoff, true
+		}
+	}
+	return k.cutoff, k.begun
+}
+
+// IsKnown reports whether the record of id makes its client known at now.
+func (r *Replica) IsKnown(id store.ID, now time.Time) bool {
+	if !r.store.Holds(id) || !r.store.IsKnown(id) {
+		return false
+	}
+	cutoff, ok := r.cutoffAt(now)
+	return !ok || r.store.Receipt(id).Compare(cutoff) > 0
+}
+
+// Record appends the record's line of a client that is known at now to dst, without LF.
+func (r *Replica) Record(dst, client []byte, now time.Time) (line []byte, ok bool) {
+	id, held := r.store.Find(client)
+	if !held || !r.IsKnown(id, now) {
+		return dst, false
+	}
+	return append(dst, r.store.Line(id)...), true
+}
+
+// isBelow reports whether the record of id is of a slot below another one.
+func (r *Replica) isBelow(id store.ID, slot int64) bool {
+	return slot != 0 && r.keep.slotOf(r.store.Receipt(id).Sec) < slot
+}
+
+// theirFloor is the floor of the neighbour at edge d, if it is higher than ours, and else 0.
+func (r *Replica) theirFloor(d *edge) int64 {
+	if floor := d.heartbeat.Floor; floor > r.keep.floor {
+		return floor
+	}
+	return 0
+}
+
+// reportPause reports that records do not expire because of our clock, and that they do again. At the start that takes
+// some heartbeats.
+func (r *Replica) reportPause(now time.Time) (e Event, changed bool) {
+	k := &r.keep
+	switch {
+	case k.pause == k.reported, k.pause == notReady:
+		return Event{}, false
+	case k.pause == notCompared && now.Sub(k.ready) < clockAlone:
+		return Event{}, false
+	case k.pause == notPaused && k.reported == notReady: // as it should be
+		k.reported = notPaused
+		return Event{}, false
+	}
+	k.reported = k.pause
+	if k.pause == notPaused {
+		return Event{Clock, "", "records expire again"}, true
+	}
+	return Event{Clock, "", "records do not expire: " + r.ExpiryPaused()}, true
+}
+
+// ExpiryPaused says why no record expires; "" if records do, or never shall.
+func (r *Replica) ExpiryPaused() string {
+	switch r.keep.pause {
+	case notReady:
+		return "the server is not ready yet"
+	case notCompared:
+		return fmt.Sprintf("the clock of %s, ours, agrees with no neighbour's yet", r.cfg.Name)
+	case clockJumped:
+		return fmt.Sprintf("the clock of %s, ours, has jumped, and agrees with no neighbour's since", r.cfg.Name)
+	case clockUnusable:
+		if problem := r.ClockProblem(); problem != "" {
+			return problem
+		}
+		return fmt.Sprintf("the clock of %s, ours, was off a moment ago", r.cfg.Name)
+	}
+	return ""
+}
