@@ -244,7 +244,7 @@ func (p *process) newServer(name string, clients net.Addr, urls []string, source
 	s := p.settings
 	cfg := node.Config{
 		Name: name, Neighbours: g.Neighbours(name), Adjacent: g.Adjacent, Topology: g.Hash(), Epoch: epoch,
-		Limits: s.limits, Repair: s.repair, LogDir: s.logDir, TLS: s.clientTLS.config(), Binding: s.binding, Proxies: s.proxies,
+		Limits: s.limits, Repair: s.repair, Keep: s.keep, LogDir: s.logDir, TLS: s.clientTLS.config(), Binding: s.binding, Proxies: s.proxies,
 		Bus: bus, Places: source, Log: p.log, Reload: reload,
 	}
 	if p.hasPage() { // whose controls cut edges
