@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -502,4 +505,71 @@ func TestWatchPort(t *testing.T) {
 	if status, said := wrong.status(), wrong.stderr.String(); status != exitUsage || strings.Count(said, "HERD_WATCH_HOSTS") != 2 || !strings.Contains(said, "HERD_WATCH_LISTEN") {
 		t.Errorf("exit status %d, %q", status, said)
 	}
+}
+
+// TestPageBehindProxy: the page works behind a reverse proxy with HTTPS, a name and a path prefix, and streams through
+// it. Nobody can change the herd that way.
+func TestPageBehindProxy(t *testing.T) {
+	t.Parallel()
+	h := startUp(t, "A-B", "HERD_WATCH_HOSTS=herd.example.com")
+	target, err := url.Parse(h.ops)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httptest.NewTLSServer(http.StripPrefix("/herd", &httputil.ReverseProxy{
+		FlushInterval: -1,
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.SetXForwarded()
+			r.Out.Host = "herd.example.com"
+		},
+	}))
+	defer proxy.Close()
+	get := func(path string) *http.Response {
+		t.Helper()
+		reply, err := proxy.Client().Get(proxy.URL + "/herd/" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if reply.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s", path, reply.Status)
+		}
+		return reply
+	}
+	index := get("")
+	body, err := io.ReadAll(index.Body)
+	index.Body.Close()
+	if err != nil || index.Header.Get("Content-Type") != "text/html; charset=utf-8" {
+		t.Errorf("%v, %v", index.Header, err)
+	}
+	for _, absolute := range []string{`src="/`, `href="/`, "//"} {
+		if strings.Contains(strings.ReplaceAll(string(body), "http://www.w3.org/", ""), absolute) {
+			t.Errorf("the page has %q, which a prefix breaks", absolute)
+		}
+	}
+	live := get("api/live")
+	defer live.Body.Close()
+	page := &livePage{t: t}
+	go page.read(live.Body) // until the proxy is closed
+	page.awaitWell()
+	if page.hello.Controls {
+		t.Error("the page has controls behind a proxy")
+	}
+	request, err := http.NewRequest(http.MethodPost, proxy.URL+"/herd/api/try/stop", strings.NewReader(`{"server":"A"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Origin", proxy.URL)
+	request.Header.Set("Sec-Fetch-Site", "same-origin")
+	reply, err := proxy.Client().Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reply.Body.Close()
+	if reply.StatusCode != http.StatusForbidden {
+		t.Errorf("stop behind a proxy: %s", reply.Status)
+	}
+	live.Body.Close()
+	h.stop()
 }

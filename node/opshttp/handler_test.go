@@ -2,6 +2,7 @@ package opshttp
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -51,6 +52,23 @@ func TestReadyz(t *testing.T) {
 	want := "A: not connected to NATS yet\nB: not connected to NATS yet\n"
 	if reply.Code != http.StatusServiceUnavailable || reply.Body.String() != want {
 		t.Errorf("two servers that do not run: %d %q, want 503 %q", reply.Code, reply.Body, want)
+	}
+}
+
+// TestPage: a page has all paths that are not the operators', and the list of these is at /paths.
+func TestPage(t *testing.T) {
+	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "page ", r.Method, " ", r.URL.Path) })
+	handler := Handler(true, prometheus.NewRegistry(), page)
+	for path, want := range map[string]string{
+		"/": "page GET /", "/main.js": "page GET /main.js", "/api/live": "page GET /api/live", "/healthz": "ok\n", "/readyz": "ready\n",
+		"/paths": "/\n/healthz\n/readyz\n/metrics\n/debug/pprof/\n",
+	} {
+		if reply := get(handler, path); reply.Body.String() != want {
+			t.Errorf("%s: %q, want %q", path, reply.Body, want)
+		}
+	}
+	if reply := serve(handler, httptest.NewRequest(http.MethodPost, "http://localhost/api/try/stop", nil)); reply.Body.String() != "page POST /api/try/stop" {
+		t.Errorf("POST: %q", reply.Body)
 	}
 }
 

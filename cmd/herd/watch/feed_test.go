@@ -1,10 +1,14 @@
 package watch
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -134,15 +138,40 @@ func TestReconnect(t *testing.T) {
 	})
 }
 
-// TestStop: streams end with Run.
-func TestStop(t *testing.T) {
+// TestStreamOutlivesTimeouts: a stream goes on although the server limits requests and responses in time, and ends with Run.
+func TestStreamOutlivesTimeouts(t *testing.T) {
 	t.Parallel()
-	_, server := startPage(t, newFakeHerd(), nil)
+	g, err := topology.Load("A-B")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := New(Config{Graph: func() *topology.Graph { return g }, Herd: newFakeHerd(), Log: slog.New(slog.DiscardHandler)})
+	ctx, stop := context.WithCancel(t.Context())
+	go page.Run(ctx)
+	server := httptest.NewUnstartedServer(page)
+	server.Config.ReadTimeout, server.Config.WriteTimeout = 200*time.Millisecond, 200*time.Millisecond
+	server.Start()
+	t.Cleanup(server.Close)
 	reply, err := http.Get(server.URL + "/api/live")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { reply.Body.Close() }) // before the page is stopped, which would wait otherwise
+	defer reply.Body.Close()
+	lines := bufio.NewScanner(reply.Body)
+	for states := 0; states < 3; { // one a second
+		if !lines.Scan() {
+			t.Fatalf("the stream has ended after %d states: %v", states, lines.Err())
+		}
+		if lines.Text() == "event: herd" {
+			states++
+		}
+	}
+	stop()
+	for lines.Scan() {
+	}
+	if err := lines.Err(); err != nil {
+		t.Errorf("the stream has not ended well: %v", err)
+	}
 }
 
 // newView is a view of the herd A-B that has been connected for a time.
@@ -317,11 +346,12 @@ func TestForgedReplies(t *testing.T) {
 	})
 	valid, _ := json.Marshal(reply("A", "B", now, 1, nil))
 	take(natsbus.Reply{Server: "A", Data: []byte("{")})
-	take(natsbus.Reply{Server: "B", Data: valid})
-	take(natsbus.Reply{Server: "A", Data: valid, Err: errors.New("busy")})
+	forged, _ := json.Marshal(reply("A", "B", now, 1, func(s *status.Server) { s.Digest = "forged" }))
+	take(natsbus.Reply{Server: "B", Data: forged})
+	take(natsbus.Reply{Server: "A", Data: forged, Err: errors.New("busy")})
 	take(natsbus.Reply{Server: "A", Data: valid})
 	await(t, "the reply that counts", func() bool { return strings.Contains(told(), `{"name":"A","state":"up"`) })
-	if got := told(); strings.Contains(got, `{"name":"B","state":"up"`) {
+	if got := told(); strings.Contains(got, "forged") {
 		t.Errorf("a reply of another server counts: %s", got)
 	}
 }

@@ -137,3 +137,20 @@ func TestSmall(t *testing.T) {
 		t.Errorf("two parts: %+v", m)
 	}
 }
+
+// TestPlanar: graphs that can be drawn without crossings, and are small, are drawn so.
+func TestPlanar(t *testing.T) {
+	t.Parallel()
+	for what, spec := range map[string]string{
+		"prism": "A-B,B-C,C-A,D-E,E-F,F-D,A-D,B-E,C-F",
+		"cube":  "A-B,B-C,C-D,D-A,E-F,F-G,G-H,H-E,A-E,B-F,C-G,D-H",
+		"wheel": "H-A,H-B,H-C,H-D,H-E,A-B,B-C,C-D,D-E,E-A",
+		"K2,3":  "A-B,A-C,A-D,B-E,C-E,D-E",
+	} {
+		names, edges := load(t, spec)
+		points := Of(names, edges)
+		if m := measure(names, edges, points); m.crossings > 0 || m.servers < .2 || m.toEdge < .1 {
+			t.Errorf("%s: %+v in %v", what, m, points)
+		}
+	}
+}
