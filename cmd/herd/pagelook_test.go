@@ -108,7 +108,7 @@ func testPageKeyboard(t *testing.T, b browser) {
 	p.awaitText("#headline", "^All 5 servers are up and hold the same 1 client")
 	p.awaitText("#map-summary", "^1 client in view")
 	const focused = `(() => { const e = document.activeElement; return e.id || e.name || e.getAttribute("aria-label")?.split(",")[0] || e.textContent.trim(); })()`
-	const visible = `(() => { const e = document.activeElement; const s = getComputedStyle(e); const halo = e.querySelector(".halo"); return e.matches(":focus-visible") && (s.outlineStyle !== "none" || (halo && getComputedStyle(halo).stroke !== "none" && !/, 0\)/.test(getComputedStyle(halo).stroke))); })()`
+	const visible = `(() => { const e = document.activeElement; const s = getComputedStyle(e); const halo = e.querySelector(".halo"); return Boolean(e.matches(":focus-visible") && (s.outlineStyle !== "none" || (halo && getComputedStyle(halo).stroke !== "none" && !/, 0\)/.test(getComputedStyle(halo).stroke)))); })()`
 	var stops []string
 	for range 40 {
 		p.press(kb.Tab)

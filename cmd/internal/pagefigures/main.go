@@ -134,7 +134,7 @@ func (m measurement) loading() error {
 	}
 	slices.Sort(paints)
 	slices.Sort(empty)
-	fmt.Fprintf(m.out, "over the wire         %.1f KB, with headers and the worker's files without\n", float64(bytes)/1000)
+	fmt.Fprintf(m.out, "over the wire         %.1f KB with headers, without shared.js, which the worker loads\n", float64(bytes)/1000)
 	fmt.Fprintf(m.out, "first paint           %.0f ms median, %.0f ms at most, of %d loads on loopback\n", paints[len(paints)/2], paints[len(paints)-1], len(paints))
 	fmt.Fprintf(m.out, "                      %.0f ms median for a page of one word, in the same run\n", empty[len(empty)/2])
 	fmt.Fprintf(m.out, "layout shift          %.4f at most\n", slices.Max(shifts))

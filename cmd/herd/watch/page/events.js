@@ -61,7 +61,11 @@ export class EventList {
       if ((kind && e.kind !== kind) || (text && !`${e.kind} ${words}`.toLowerCase().includes(text))) continue;
       rows.push(this.#row(e, words));
     }
-    this.list.replaceChildren(...(rows.length > 0 ? rows : [element("li", {}, element("span", { class: "muted wide" }, this.#events.length === 0 ? "No event yet." : "No event matches."))]));
+    if (rows.length === 0) {
+      const text = this.#events.length === 0 ? "No event yet." : "No event matches.";
+      rows.push(element("li", {}, element("span", { class: "muted wide" }, text)));
+    }
+    this.list.replaceChildren(...rows);
   }
 
   #row(e, words) {

@@ -23,7 +23,9 @@ export class Flood {
 
   // setTap says whether single reports are told at all, and whether anything is heard from the herd.
   setTap(on, heard) {
-    const state = !heard ? "Nothing is heard, so no report is shown." : on ? "Traffic is low: each report is shown as it runs, in slow motion." : "Traffic is high: the edges show totals, not single reports.";
+    let state = "Nothing is heard, so no report is shown.";
+    if (heard && on) state = "Traffic is low: each report is shown as it runs, in slow motion.";
+    else if (heard) state = "Traffic is high: the edges show totals, not single reports.";
     if (state === this.state) return;
     this.state = state;
     setText(this.line, state);
@@ -74,7 +76,8 @@ export class Flood {
     };
     const glow = () => {
       this.graph.traceLayer.append(trace);
-      trace.animate([{ opacity: 0.6 }, { opacity: 0 }], { duration: this.still.matches ? 2 * AFTERGLOW : AFTERGLOW, easing: this.still.matches ? "steps(1)" : "linear" }).onfinish = done;
+      const how = this.still.matches ? { duration: 2 * AFTERGLOW, easing: "steps(1)" } : { duration: AFTERGLOW };
+      trace.animate([{ opacity: 0.6 }, { opacity: 0 }], how).onfinish = done;
     };
     if (this.still.matches) {
       setTimeout(glow, delay);

@@ -78,7 +78,7 @@ export class Graph {
     item.name = svg("text", { class: "name" }, s.name);
     item.state = svg("text", { class: "state" });
     item.figure = svg("text", { class: "figure" });
-    item.group = svg("g", { class: "item server unknown", role: "button", "aria-pressed": "false", "aria-label": `${s.name}, server` }, item.halo, item.shape, item.sign, item.name, item.state, item.figure);
+    item.group = this.#makeGroup("server", s.name, item.halo, item.shape, item.sign, item.name, item.state, item.figure);
     return item;
   }
 
@@ -90,8 +90,13 @@ export class Graph {
     item.shape = svg("path", { class: "shape" });
     item.sign = svg("path", { class: "sign" });
     item.state = svg("text", { class: "state" });
-    item.group = svg("g", { class: "item edge unknown", role: "button", "aria-pressed": "false", "aria-label": `${e.a} to ${e.b}, edge` }, item.halo, item.bar, item.hit, item.shape, item.sign, item.state);
+    item.group = this.#makeGroup("edge", `${e.a} to ${e.b}`, item.halo, item.bar, item.hit, item.shape, item.sign, item.state);
     return item;
+  }
+
+  #makeGroup(kind, name, ...parts) {
+    const attributes = { class: `item ${kind} unknown`, role: "button", "aria-pressed": "false", "aria-label": `${name}, ${kind}` };
+    return svg("g", attributes, ...parts);
   }
 
   // place lays everything out in the present size of the box, in pixels.

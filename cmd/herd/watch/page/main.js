@@ -97,7 +97,10 @@ function render() {
 }
 
 function showConnection(model) {
-  const [state, text] = model.silence > OLD_AFTER ? ["unknown", "the page is cut off"] : model.bus === "disconnected" ? ["down", "NATS disconnected"] : model.old ? ["unknown", "silent"] : ["up", "live"];
+  let [state, text] = ["up", "live"];
+  if (model.silence > OLD_AFTER) [state, text] = ["unknown", "the page is cut off"];
+  else if (model.bus === "disconnected") [state, text] = ["down", "NATS disconnected"];
+  else if (model.old) [state, text] = ["unknown", "silent"];
   const pill = byId("connection");
   setAttribute(pill, "class", `pill ${stateClass(state)}`);
   if (pill.textContent === `${SIGNS[state]} ${text}`) return;
@@ -131,8 +134,7 @@ const clients = new Clients({
   },
   positioned: (store, index) => {
     if (client && store.nameLength[index] === client.length && equalBytes(store.name(index), client)) {
-      map.store = store;
-      map.addToTrail(index);
+      map.addToTrail(store, index);
     }
   },
 });
@@ -142,7 +144,7 @@ const map = new WorldMap({
   landCanvas: byId("map-land"),
   pointsCanvas: byId("map-points"),
   marksCanvas: byId("map-marks"),
-  area: (box) => {
+  follow: (box) => {
     clients.show(box);
     live.wantMap();
   },
@@ -154,8 +156,8 @@ const map = new WorldMap({
   name: (index) => clip(toText(clients.store.name(index))),
 });
 land.load().then(() => map.invalidate("land"));
-byId("map-in").addEventListener("click", () => map.zoomIn());
-byId("map-out").addEventListener("click", () => map.zoomOut());
+byId("map-in").addEventListener("click", () => map.zoom(2));
+byId("map-out").addEventListener("click", () => map.zoom(0.5));
 byId("map-world").addEventListener("click", () => map.world());
 byId("report").addEventListener("toggle", () => byId("map-picture").classList.toggle("placing", tryIt.placing));
 
@@ -165,27 +167,38 @@ let updates = { store: null, n: 0, at: 0, perSecond: 0 };
 function describeMap() {
   const { store } = clients;
   const age = clients.silence.seconds();
-  const old = age > OLD_AFTER && (store.live || store.count > 0);
   const now = performance.now();
   if (updates.store !== store || !store.live) updates = { store, n: store.updates, at: now, perSecond: 0 };
   else if (now - updates.at >= 1000) updates = { store, n: store.updates, at: now, perSecond: ((store.updates - updates.n) * 1000) / (now - updates.at) };
   const { visible } = map.points;
-  const summary = !store.live && store.count === 0 ? clients.waiting ? "Other tabs show the clients. This one waits for its turn." : clients.problem ? `No clients: ${clients.problem}.` : "Waiting for the clients …" : `${plural(visible, "client")} in view (${map.where()}), ${rate(Math.round(updates.perSecond))} updates per second.`;
-  setFigure(byId("map-summary"), summary, store.live || store.count > 0 ? age : undefined);
+  const told = store.live || store.count > 0;
+  const summary = told ? `${plural(visible, "client")} in view (${map.words}), ${rate(Math.round(updates.perSecond))} updates per second.` : noClients();
+  setFigure(byId("map-summary"), summary, told ? age : undefined);
+  const old = told && age > OLD_AFTER;
   setText(byId("map-age"), old ? `last heard ${ago(age)}${clients.waiting ? ": other tabs have the stream" : clients.problem ? `: ${clients.problem}` : ""}` : "");
   byId("map-picture").classList.toggle("is-old", old);
   const empty = byId("map-empty");
   empty.hidden = visible > 0 || !store.live;
   setText(empty, store.count > 0 ? "No client is in view." : tryIt.allowed ? "No client is here yet. Send a report, below." : "No client is here.");
-  setText(byId("map-legend"), map.points.dense ? "Each dot is a client; the stronger its colour, the more. Orange has just moved." : "A disc is a client; orange has just moved. Select one for its records and its trail.");
+  const legend = map.points.dense
+    ? "Each dot is a client; the stronger its colour, the more. Orange has just moved."
+    : "A disc is a client; orange has just moved. Select one for its records and its trail.";
+  setText(byId("map-legend"), legend);
+}
+
+// noClients says why the map has none to show.
+function noClients() {
+  if (clients.waiting) return "Other tabs show the clients. This one waits for its turn.";
+  return clients.problem ? `No clients: ${clients.problem}.` : "Waiting for the clients …";
 }
 
 function listClients() {
   if (!byId("in-view").open) return;
   const indexes = map.inView(LISTED);
   const names = indexes.map((i) => clients.store.name(i).slice());
-  const text = names.length === 0 ? "None." : names.length < map.points.visible ? `The first ${count(names.length)} of ${count(map.points.visible)}; zoom in for others.` : "";
-  setText(byId("in-view-text"), text);
+  const { visible } = map.points;
+  const more = names.length < visible ? `The first ${count(names.length)} of ${count(visible)}; zoom in for others.` : "";
+  setText(byId("in-view-text"), names.length === 0 ? "None." : more);
   const list = byId("in-view-list");
   if (list.contains(document.activeElement)) return; // it stays while somebody is in it
   list.replaceChildren(
@@ -208,7 +221,7 @@ const search = new Search({
   show: (marks) => map.setMarks(marks),
   found: (name, lat, lon, km = 10) => {
     client = name;
-    map.trail = [];
+    map.clearTrail();
     map.setStore(clients.store, name ? clients.store.find(name) : -1);
     map.go(lat, lon, Math.min(2 ** 14, 8000 / Math.max(1, km)));
   },

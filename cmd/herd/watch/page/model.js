@@ -33,7 +33,8 @@ function readServer(place, told, herd, silence, old, age) {
     s.state = "unknown";
   }
   const heartbeat = told.heartbeat === undefined ? "" : `, heartbeat ${ago(told.heartbeat + silence)}`;
-  s.figures = `${plural(s.clients ?? 0, "client")}, ${rate(s.in)} records in and ${rate(s.out)} out per second, lag ${milliseconds(s.lagMs)}${heartbeat}, ${plural(s.sessions ?? 0, "session")}`;
+  const traffic = `${rate(s.in)} records in and ${rate(s.out)} out per second, lag ${milliseconds(s.lagMs)}`;
+  s.figures = `${plural(s.clients ?? 0, "client")}, ${traffic}${heartbeat}, ${plural(s.sessions ?? 0, "session")}`;
   if (told.clients === undefined) s.figures = "its figures are not known";
   s.words = `${s.state}${s.why ? ` (${s.why})` : ""}: ${s.figures}${s.age > OLD_AFTER ? `; as of ${ago(s.age)}` : ""}`;
   return s;
@@ -45,7 +46,9 @@ function readEdge(place, told, old, age) {
     e.why = was(told.state, age);
     e.state = "unknown";
   }
-  const traffic = told.ab === undefined && told.ba === undefined ? "its traffic is not known" : `${rate(told.ab ?? 0)} records per second from ${e.a} to ${e.b}, ${rate(told.ba ?? 0)} back`;
+  const known = told.ab !== undefined || told.ba !== undefined;
+  const rates = `${rate(told.ab ?? 0)} records per second from ${e.a} to ${e.b}, ${rate(told.ba ?? 0)} back`;
+  const traffic = known ? rates : "its traffic is not known";
   e.words = `${e.state}${e.why ? ` (${e.why})` : ""}: ${traffic}${old ? `; as of ${ago(age)}` : ""}`;
   return e;
 }
@@ -74,7 +77,7 @@ function headline(m) {
   const clients = m.servers[0]?.clients;
   const recently = m.pairs.every((p) => p.equal || (p.ago !== undefined && p.ago < OLD_AFTER));
   const servers = n === 1 ? "The only server is up" : `All ${n} servers are up`;
-  if (m.pairs.every((p) => p.equal)) return n === 1 ? `${servers} and holds ${plural(clients ?? 0, "client")}.` : `${servers} and hold the same ${plural(clients ?? 0, "client")}.`;
+  if (m.pairs.every((p) => p.equal)) return `${servers} and ${n === 1 ? "holds" : "hold the same"} ${plural(clients ?? 0, "client")}.`;
   if (recently) return `${servers}. They were equal moments ago; reports are on their way.`;
   return `${servers}, but they do not hold the same.`;
 }

@@ -18,8 +18,21 @@ export class Points {
     this.touched = new Int32Array(0);
   }
 
+  // setColours takes the colours of clients: point, pointNew, surface and text.
+  setColours(colours) {
+    const [from, to] = [channels(colours.point), channels(colours.text)];
+    const ramp = [0];
+    for (let step = 0; step <= 8; step++) { // 1, 2–3, 4–7, … clients in a dot
+      const t = Math.min(1, step / 7);
+      const [r, g, b] = from.map((v, i) => Math.round(v + (to[i] - v) * t * 0.75));
+      ramp.push(pack(r, g, b, Math.round(150 + 105 * Math.min(1, t * 1.6))));
+    }
+    this.colours = { ...colours, ramp, fresh: pack(...channels(colours.pointNew), 255) };
+  }
+
   // draw shows a store in a view. It returns whether marks of clients that have moved will fade.
-  draw(store, view, colours, name) {
+  draw(store, view, name) {
+    const { colours } = this;
     const { width, height } = this.canvas;
     const now = performance.now();
     const size = view.size * view.ratio;
@@ -140,3 +153,9 @@ export class Points {
     }
   }
 }
+
+// channels are the red, green and blue of a colour such as #4053c8.
+const channels = (colour) => [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
+
+// pack is a pixel of an ImageData, on a machine with little-endian numbers, as all are that have browsers.
+const pack = (r, g, b, a) => ((a << 24) | (b << 16) | (g << 8) | r) >>> 0;

@@ -108,7 +108,8 @@ export class Search {
       parts.push(element("p", {}, servers.length === 0 ? `No server answered.${silent}` : `No server knows this client.${silent}`));
     } else {
       const same = servers.every((s) => s.known && s.sameAs === servers[0].sameAs);
-      parts.push(element("p", {}, (same ? (missing?.length ? "The servers that answered have the same record." : "Every server has the same record.") : "The servers do not have the same record.") + silent));
+      const all = missing?.length ? "The servers that answered have the same record." : "Every server has the same record.";
+      parts.push(element("p", {}, (same ? all : "The servers do not have the same record.") + silent));
       if (same) {
         const r = known[0];
         parts.push(element("code", { class: "record" }, textOf(r, "record")));
@@ -150,7 +151,10 @@ export class Search {
       this.placesBox.replaceChildren(title, element("p", { class: "muted" }, problem ?? (status === "ZERO_RESULTS" ? "None." : `None: ${status}.`)));
       return;
     }
-    const items = this.#places.map((p) => element("li", {}, p.text, element("span", { class: "muted" }, ` ${p.types[0]?.replaceAll("_", " ") ?? ""} at ${degrees(p.lat, p.lon)}`)));
+    const items = this.#places.map((p) => {
+      const kind = p.types[0]?.replaceAll("_", " ") ?? "";
+      return element("li", {}, p.text, element("span", { class: "muted" }, ` ${kind} at ${degrees(p.lat, p.lon)}`));
+    });
     const credit = attributions.map((a) => new DOMParser().parseFromString(a, "text/html").body.textContent).join(" ");
     this.placesBox.replaceChildren(title, element("ol", {}, ...items), element("p", { class: "muted" }, credit));
   }
