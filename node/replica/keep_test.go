@@ -358,3 +358,50 @@ func TestFollowerOfExpired(t *testing.T) {
 		t.Error("the stream of a follower that was not told goes on")
 	}
 }
+
+// TestExpiredClientsMakeRoom: an expired client does not count for MaxClients, and the memory of removed records not for MaxBytes.
+func TestExpiredClientsMakeRoom(t *testing.T) {
+	k := newKept(t).begin()
+	k.r.cfg.MaxClients = 1
+	k.report("kiwi")
+	second := wire.ParseCommand(fmt.Appendf(nil, "IAMAT emu +1+1 %d", k.now.Unix()))
+	if _, _, err := k.r.IAmAt(nil, second, k.now); err != ErrTooManyClients {
+		t.Errorf("a second client: %v, want %v", err, ErrTooManyClients)
+	}
+	k.pass(testKeep + 2*time.Second)
+	if _, _, err := k.r.IAmAt(nil, second, k.now); err != nil {
+		t.Errorf("a second client when the first has expired: %v", err)
+	}
+
+	k.r.cfg.MaxClients = 0
+	k.r.store.SetLimit(20_000)
+	fill := func(generation int64) (clients int) {
+		for ; ; clients++ {
+			c := wire.ParseCommand(fmt.Appendf(nil, "IAMAT c%d-%d +1+1 %d", generation, clients, k.now.Unix()))
+			if _, _, err := k.r.IAmAt(nil, c, k.now); err == ErrFull {
+				return clients
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	first := fill(1)
+	k.pass(testKeep + expiryGrace + 2*time.Minute)
+	if why := k.r.Full(); why != "" {
+		t.Errorf("when all have been removed: %s", why)
+	}
+	if again := fill(2); again < first {
+		t.Errorf("%d clients fit when others have been removed, before it were %d", again, first)
+	}
+	k.pass(testKeep / 2)
+	for i := range first / 2 { // the others expire
+		k.report(fmt.Sprintf("c2-%d", i))
+	}
+	k.pass(testKeep/2 + expiryGrace + 2*time.Minute)
+	if why := k.r.Full(); why != "" {
+		t.Errorf("when half have been removed: %s", why)
+	}
+	if again := fill(3_000_000_000_000_000); again < first/3 { // in slots of another size
+		t.Errorf("%d clients with longer names fit when half of %d have been removed", again, first)
+	}
+}
