@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"herd/bus"
 	"herd/bus/bustest"
+	"herd/node/geo"
 	"herd/node/status"
 	"herd/node/wire"
 )
@@ -193,4 +195,51 @@ func TestCompactionWithHoles(t *testing.T) {
 	if frames := n.snapshot()(); len(frames) != 0 {
 		t.Errorf("the snapshot of an empty map has %q", frames)
 	}
+}
+
+// TestNearWhileClientsExpire: requests for who is near get exactly the clients that are known, while clients expire, their records
+// are removed, and new clients get their IDs.
+func TestNearWhileClientsExpire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rng := rand.New(rand.NewPCG(1, 1))
+		h := newSolo(t, func(cfg *Config) { cfg.Keep = time.Minute })
+		n := h.servers["Solo"].node
+		n.AwaitReady(t.Context())
+		time.Sleep(2 * time.Second)
+		c := h.dial("Solo")
+		for step := range 1500 {
+			time.Sleep(time.Duration(rng.IntN(1500)) * time.Millisecond)
+			now := time.Now().Unix()
+			c.ask(fmt.Sprintf("IAMAT c%d-%d +%d.%d-%d %d", rng.IntN(20), now/100, rng.IntN(3), rng.IntN(10), rng.IntN(3), now))
+			if step%3 > 0 {
+				continue
+			}
+			lat, lon, km, limit := float64(rng.IntN(3)), -float64(rng.IntN(3)), rng.IntN(300), 1+rng.IntN(30)
+			request := fmt.Sprintf("%+.1f%+.1f %d %d", lat, lon, km, limit)
+			reply, err := n.Answer(status.NearEndpoint.Name, []byte(request))
+			if err != nil {
+				t.Fatalf("%q: %v", request, err)
+			}
+			want := n.nearByBruteForce(geo.Point{Lat: lat, Lon: lon}, float64(km), limit)
+			if got := string(reply.Data); got != want && !expiresNow(n) {
+				t.Fatalf("step %d: %q is answered\n%s\nwant\n%s", step, request, got, want)
+			}
+		}
+		n.locked(func() {
+			if ids := n.replica.Map().End(); ids > 150 {
+				t.Errorf("%d IDs were used, for at most 60 clients at a time", ids)
+			}
+		})
+	})
+}
+
+// expiresNow reports whether a client's time is over that is not marked yet. It may take the place of another one among the nearest.
+func expiresNow(n *Node) (found bool) {
+	n.locked(func() {
+		m, now := n.replica.Map(), time.Now()
+		for id := range m.End() {
+			found = found || m.Holds(id) && m.IsKnown(id) && !n.replica.IsKnown(id, now)
+		}
+	})
+	return found
 }

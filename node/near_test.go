@@ -41,7 +41,7 @@ func (n *Node) reportAt(t interface{ Fatal(...any) }, client, location string, s
 	}
 }
 
-// nearByBruteForce is the answer to a request, by comparing all records.
+// nearByBruteForce is the answer to a request, by comparing all records of clients that are known.
 func (n *Node) nearByBruteForce(center geo.Point, km float64, limit int) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -50,8 +50,12 @@ func (n *Node) nearByBruteForce(center geo.Point, km float64, limit int) string 
 		record wire.Record
 	}
 	var all []found
-	for line := range n.replica.Map().Lines() {
-		r, err := wire.ParseRecord([]byte(line))
+	m, now := n.replica.Map(), time.Now()
+	for id := range m.End() {
+		if !n.replica.IsKnown(id, now) {
+			continue
+		}
+		r, err := wire.ParseRecord([]byte(string(m.Line(id)))) // it is used after the lock is free
 		if err != nil {
 			panic(err)
 		}

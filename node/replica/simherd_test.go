@@ -22,11 +22,12 @@ type herd struct {
 	t         *testing.T
 	rng       *rand.Rand
 	faults    bool
-	hostile   int   // the server that breaks the protocol; nobody for none
-	small     int   // the server whose map is too small; nobody for none
-	limit     int64 // of its map
-	reporting bool  // clients report
-	keep      bool  // records expire: see keepsim_test.go
+	hostile   int           // the server that breaks the protocol; nobody for none
+	small     int           // the server whose map is too small; nobody for none
+	limit     int64         // of its map
+	reporting bool          // clients report
+	keep      bool          // records expire: see keepsim_test.go
+	differ    time.Duration // if keep: by which clocks may differ from the time, small jumps included
 	now       time.Time
 	healed    time.Time // when the faults ended
 	epochs    uint64    // given out so far
@@ -81,7 +82,7 @@ func newHerd(t *testing.T, seed uint64, edges [][2]int, n int, mode string) *her
 	h.keep = mode == "keep"
 	skew := 50 * time.Second
 	if h.keep {
-		skew = 300 * time.Millisecond
+		skew = h.keptSkew(seed)
 	}
 	for i := range n {
 		h.servers = append(h.servers, &simServer{name: fmt.Sprint("S", i), skew: time.Duration(i%7-3) * skew})

@@ -8,8 +8,17 @@ package store
 // memory as Bytes is in use beside it.
 
 // worthwhile is the number of free bytes from which an evacuation is worth its time, if they are
-// also half of the arena.
+// also half of the arena. A tenth is enough, of whatever size, if the map is near its limit.
 const worthwhile = 1 << 20
+
+// isWorthwhile reports whether an evacuation should begin.
+func (m *Map) isWorthwhile() bool {
+	a := &m.lines
+	if m.limit > 0 && m.Bytes() > m.limit/100*90 {
+		return a.spare > a.bytes/10
+	}
+	return a.spare >= worthwhile && a.spare >= a.bytes/2
+}
 
 // isLeaving reports whether the small line at p is in a chunk that is being evacuated.
 func (a *arena) isLeaving(p ref) bool {
@@ -48,7 +57,7 @@ func (a *arena) endEvacuation() {
 func (m *Map) GiveBack(ids int) (more bool) {
 	a := &m.lines
 	if a.leaving == nil {
-		if a.spare < worthwhile || a.spare < a.bytes/2 {
+		if !m.isWorthwhile() {
 			return false
 		}
 		a.beginEvacuation()

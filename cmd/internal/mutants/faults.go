@@ -62,7 +62,7 @@ var faults = []fault{
 		"floor = max(floor, min(d.heartbeat.Floor, most))", "floor = max(floor, d.heartbeat.Floor, most*0)", "node/replica", "Floor"},
 	{"a jump of the clock makes clients unknown before the next tick", "node/replica/keep.go",
 		"k.pause == notPaused && r.jump(now).Abs() <= clockJump {", "k.pause == notPaused {", "node/replica", "Paused"},
-	{"one heartbeat is enough after a jump of the clock", "node/replica/keep.go",
+	{"one heartbeat is enough after a jump of the clock", "node/replica/keepclock.go",
 		"d.clock.agreeing >= clockSamples", "d.clock.agreeing > 0", "node/replica", "ExpiryPauses"},
 	{"a record with an earlier receipt waits for the later one's time", "node/replica/wheel.go",
 		"case k.slotOf(rec.Receipt.Sec) < w.lastSlot() && len(w.early) < maxEarly:", "case false:", "node/replica", "EarlierReceipt"},
