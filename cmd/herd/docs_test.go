@@ -74,23 +74,23 @@ func TestREADMEIsShort(t *testing.T) {
 	}
 }
 
-// TestTopologyPicture: the picture in README.md is what herd topology prints.
+// TestTopologyPicture: the diagram on the page of the commands is what herd topology prints.
 func TestTopologyPicture(t *testing.T) {
 	t.Parallel()
 	p := start(t, nil, "topology", "--format", "mermaid")
 	p.status()
-	readme := parseMarkdown(t, "README.md", readFile(t, "README.md"))
-	for _, s := range readme.sections {
+	page := parseMarkdown(t, commandsPage, readFile(t, commandsPage))
+	for _, s := range page.sections {
 		for _, b := range s.blocks {
 			if b.language == "mermaid" {
 				if d := cmp.Diff(p.stdout.String(), b.text); d != "" {
-					t.Errorf("README.md:%d: (-herd topology --format mermaid +page):\n%s", b.line, d)
+					t.Errorf("%s:%d: (-herd topology --format mermaid +page):\n%s", commandsPage, b.line, d)
 				}
 				return
 			}
 		}
 	}
-	t.Error("README.md has no mermaid block")
+	t.Errorf("%s has no mermaid block", commandsPage)
 }
 
 var (

@@ -3,7 +3,7 @@
 //	go run ./cmd/internal/screenshots [DIR]
 //
 // It runs a herd with clients that move, and writes page-light.png, page-dark.png and
-// page-phone.png to DIR, by default images. It needs Chromium.
+// page-phone.png to DIR, by default cmd/herd/watch/pictures. It needs Chromium.
 package main
 
 import (
@@ -23,7 +23,7 @@ import (
 )
 
 func main() {
-	dir := "images"
+	dir := "cmd/herd/watch/pictures"
 	if len(os.Args) > 1 {
 		dir = os.Args[1]
 	}
