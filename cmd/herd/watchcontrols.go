@@ -33,14 +33,14 @@ func (c controls) find(name string) (*server, error) {
 	return nil, fmt.Errorf("there is no server %.80q", name)
 }
 
-// CanReport implements watch.Controls.
+// CanReport implements watch.Controls: the ports of clients need neither TLS nor the header of a proxy from this host.
 func (c controls) CanReport() bool {
 	s := c.process.settings
-	proxied := func(address net.Addr) bool {
-		tcp, ok := address.(*net.TCPAddr)
-		return ok && slices.ContainsFunc(s.proxies, func(network netip.Prefix) bool { return network.Contains(tcp.AddrPort().Addr().Unmap()) })
-	}
-	return s.clientTLS == nil && !slices.ContainsFunc(c.process.servers, func(one *server) bool { return proxied(one.clients.Addr()) })
+	return s.clientTLS == nil && !slices.ContainsFunc(c.process.servers, func(one *server) bool {
+		host, _ := splitPort(dialable(one.clients.Addr().String())) // where the report comes from, too
+		ip, err := netip.ParseAddr(host)
+		return err == nil && slices.ContainsFunc(s.proxies, func(network netip.Prefix) bool { return network.Contains(ip.Unmap()) })
+	})
 }
 
 // Report implements watch.Controls: over TCP, as a client does.

@@ -269,3 +269,21 @@ func TestPageReload(t *testing.T) {
 	page.awaitWell()
 	h.stop()
 }
+
+// TestPageReportNeedsPlainPort: where clients must use TLS, or come from a proxy, the page says that it cannot report.
+func TestPageReportNeedsPlainPort(t *testing.T) {
+	t.Parallel()
+	for networks, want := range map[string]bool{"127.0.0.0/8": false, "192.0.2.0/24": true} {
+		h := startUp(t, "A-B", "HERD_PROXY_PROTOCOL="+networks)
+		page, _ := openPage(t, h.ops)
+		page.awaitWell()
+		if hello := page.graph(); !hello.Controls || hello.Report != want {
+			t.Errorf("%s: %+v, want report %v", networks, hello, want)
+		}
+		status, body := try(t, h.ops, "report", `{"server":"A","client":"kiwi","lat":1,"lon":1}`, nil)
+		if (status == http.StatusOK) != want || !want && !strings.Contains(body, "use herd ask") {
+			t.Errorf("%s: %d %q", networks, status, body)
+		}
+		h.stop()
+	}
+}

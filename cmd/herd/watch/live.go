@@ -107,11 +107,7 @@ type stream struct {
 	control *http.ResponseController
 }
 
-func newStream(w http.ResponseWriter) stream {
-	s := stream{w, http.NewResponseController(w)}
-	s.control.SetReadDeadline(time.Time{}) // the request has been read; an error shows at the first write
-	return s
-}
+func newStream(w http.ResponseWriter) stream { return stream{w, http.NewResponseController(w)} }
 
 func (s stream) write(data []byte) error {
 	if err := s.control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
