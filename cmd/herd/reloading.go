@@ -85,9 +85,6 @@ func (p *process) reload(ctx context.Context) (parts []reloaded) {
 	changes, err = p.reloadAuthority()
 	parts = append(parts, reloaded{"", changes, err})
 	for _, s := range p.servers {
-		if s.IsStopped() { // it reads everything when it starts
-			continue
-		}
 		changes, err = s.reloadBus()
 		parts = append(parts, reloaded{s.name, changes, err})
 		s.current().ReopenTrafficLog()
@@ -217,7 +214,7 @@ func (p *process) reloadTopology(ctx context.Context) []reloaded {
 	var servers errgroup.Group
 	parts := make([]reloaded, len(p.servers))
 	for i, s := range p.servers {
-		if s.IsStopped() {
+		if s.IsStopped() { // it starts with the present topology
 			continue
 		}
 		servers.Go(func() error {

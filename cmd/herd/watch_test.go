@@ -172,6 +172,13 @@ func (p *livePage) take(kind string, data []byte) error {
 	return fmt.Errorf("an event of kind %q: %s", kind, data)
 }
 
+// graph is the graph that the page was told last.
+func (p *livePage) graph() liveHello {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.hello
+}
+
 // await waits until check returns nil.
 func (p *livePage) await(check func(*livePage) error) {
 	p.t.Helper()
@@ -269,7 +276,7 @@ func TestPageOfUp(t *testing.T) {
 		}
 		return nil
 	})
-	hello := page.hello
+	hello := page.graph()
 	if hello.Topology != "goloman" || hello.Prefix != "herd" || !hello.Controls || !hello.Report || !hello.Follow || len(hello.Servers) != 5 || len(hello.Edges) != 6 {
 		t.Errorf("hello: %+v", hello)
 	}
@@ -312,9 +319,12 @@ func TestPageOfUp(t *testing.T) {
 		}
 		return nil
 	})
-	if page.silence > 3*time.Second {
-		t.Errorf("the stream was silent for %v", page.silence)
-	}
+	page.await(func(p *livePage) error {
+		if p.silence > 3*time.Second {
+			t.Errorf("the stream was silent for %v", p.silence)
+		}
+		return nil
+	})
 	h.stop()
 }
 
@@ -364,7 +374,7 @@ func TestPageOfWatch(t *testing.T) {
 	watch, url := startWatch(t, herd.busEnv(herd.brokerAt)...)
 	page, _ := openPage(t, url)
 	page.awaitWell()
-	if page.hello.Controls {
+	if page.graph().Controls {
 		t.Error("the page of herd watch has controls")
 	}
 	killed := time.Now()
@@ -552,7 +562,7 @@ func TestPageBehindProxy(t *testing.T) {
 	page := &livePage{t: t}
 	go page.read(live.Body) // until the proxy is closed
 	page.awaitWell()
-	if page.hello.Controls {
+	if page.graph().Controls {
 		t.Error("the page has controls behind a proxy")
 	}
 	request, err := http.NewRequest(http.MethodPost, proxy.URL+"/herd/api/try/stop", strings.NewReader(`{"server":"A"}`))

@@ -253,8 +253,8 @@ func TestPageReload(t *testing.T) {
 	h := startUp(t, edges)
 	page, _ := openPage(t, h.ops)
 	page.awaitWell()
-	if len(page.hello.Edges) != 2 {
-		t.Errorf("hello: %+v", page.hello)
+	if hello := page.graph(); len(hello.Edges) != 2 {
+		t.Errorf("hello: %+v", hello)
 	}
 	mustTry(t, h.ops, "stop", `{"server":"C"}`)
 	write("A-B\nB-C\nA-C\n")

@@ -212,7 +212,7 @@ func (c *collector) take(m received) {
 
 // askInfo asks all servers for the addresses of their ports for clients, once for each start of a server.
 func (c *collector) askInfo(s status.Server) {
-	if c.link == nil || c.asked[s.Server] == s.Epoch || len(c.asked) > maxServers {
+	if c.link == nil || c.asked[s.Server] == s.Epoch || c.state.servers[s.Server] == nil {
 		return
 	}
 	c.asked[s.Server] = s.Epoch

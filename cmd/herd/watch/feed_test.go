@@ -323,13 +323,14 @@ func TestForgedReplies(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	v := newView(t, now)
-	for i := range 3 * maxServers {
+	for i := range 3 * maxStrangers {
 		v.take(reply(fmt.Sprint("X", i), "A", now, 1, nil), 1, now)
 	}
+	v.take(reply("A", "B", now, 1, nil), 1, now) // of the topology
 	for i := range 3 * maxArrivals {
 		v.arrived(fmt.Appendf(nil, "line %d", i), "X0", "X1", now)
 	}
-	if len(v.servers) > maxServers || len(v.floods.began) > maxArrivals || len(v.floods.order) > maxArrivals {
+	if len(v.servers) != maxStrangers+1 || len(v.floods.began) > maxArrivals || len(v.floods.order) > maxArrivals {
 		t.Errorf("%d servers, %d floods", len(v.servers), len(v.floods.began))
 	}
 	herd := newFakeHerd()

@@ -16,9 +16,9 @@ const (
 	silentAfter = 2200 * time.Millisecond
 	// startTime is how long a server that is not ready counts as one that starts.
 	startTime = 30 * time.Second
-	// maxServers bounds the servers that replies may add to those of the topology: anybody may
+	// maxStrangers bounds the servers that replies may add to those of the topology: anybody may
 	// reply on a bus without keys.
-	maxServers = 512
+	maxStrangers = 32
 	// maxAddress is how many bytes of a server's address are shown.
 	maxAddress = 100
 	// maxArrivals bounds the records whose flood is timed.
@@ -34,6 +34,7 @@ type herdView struct {
 	lastHeard time.Time // anything; zero for never
 	servers   map[string]*seen
 	names     []string          // of servers that replied, in the order of their first replies
+	strangers int               // of them, those that the topology lacked
 	addresses map[string]string // for clients, by server
 	drawing   *drawing
 	equalAt   map[[2]string]time.Time // when two servers had the same records last
@@ -60,8 +61,11 @@ func (v *herdView) heard(at time.Time) { v.lastHeard = at }
 func (v *herdView) take(s status.Server, poll int, at time.Time) {
 	one := v.servers[s.Server]
 	if one == nil {
-		if len(v.servers) >= maxServers {
-			return
+		if v.cfg.Graph().Index(s.Server) < 0 {
+			if v.strangers >= maxStrangers {
+				return
+			}
+			v.strangers++
 		}
 		one = &seen{}
 		v.servers[s.Server] = one
