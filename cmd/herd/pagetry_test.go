@@ -32,7 +32,7 @@ func testPageReport(t *testing.T, b browser) {
 	p.awaitText("#map-summary", "^1 client in view")
 	p.awaitText("#flood", "^kiwi: all 5 servers .* Welsh → Holiday, ")
 	p.awaitText("#headline", "hold the same 1 client")
-	p.await(drawnOn("map-points") + " > 0")
+	p.await(discs + " > 0")
 	p.await("flooded.hop >= 4") // at least the edges over which the other servers got it
 
 	p.do(focus("#search-form input"))
@@ -70,6 +70,15 @@ func testPageReport(t *testing.T, b browser) {
 func drawnOn(canvas string) string {
 	return fmt.Sprintf("((c) => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.reduce((n, v, i) => n + (i %% 4 === 3 && v > 0), 0))(document.getElementById(%q))", canvas)
 }
+
+// discs is an expression: the number of pixels of the map that have the colour of a client's disc.
+const discs = `((c) => {
+  const { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height);
+  const colours = ["--point", "--point-new"].map((name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+  let n = 0;
+  for (let i = 0; i < data.length; i += 4) n += colours.includes("#" + [0, 1, 2].map((k) => data[i + k].toString(16).padStart(2, "0")).join("")) && data[i + 3] === 255;
+  return n;
+})(document.getElementById("map-points"))`
 
 func drawn(p *tab, canvas string) int {
 	p.t.Helper()
