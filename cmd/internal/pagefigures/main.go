@@ -4,7 +4,8 @@
 //	go run ./cmd/internal/pagefigures -long
 //
 // It runs a herd and a load on this machine, which share its processors with the browser. With -long it
-// looks at the memory for ten minutes instead of one. It needs Chromium.
+// looks at the memory for ten minutes instead of one. It needs Chromium. In the end it measures what open pages cost the
+// servers, without a browser.
 package main
 
 import (
@@ -61,7 +62,7 @@ func run(ctx context.Context, out io.Writer, memory time.Duration) error {
 	defer stop()
 	m := measurement{ctx: ctx, out: out, herd: herd, browser: browser}
 	fmt.Fprintf(out, "%d processors, %s; browser, herd and load share them\n\n", runtime.NumCPU(), time.Now().UTC().Format("2006-01-02 15:04"))
-	for _, step := range []func() error{m.loading, m.fill, func() error { return m.moving(5000) }, func() error { return m.moving(50_000) }, func() error { return m.memory(memory) }} {
+	for _, step := range []func() error{m.loading, m.fill, func() error { return m.moving(5000) }, func() error { return m.moving(50_000) }, func() error { return m.memory(memory) }, m.cost} {
 		if err := step(); err != nil {
 			return err
 		}
