@@ -194,13 +194,12 @@ func (t *nearTask) slice() (done bool, err error) {
 // begin begins a search. The lock is held.
 func (t *nearTask) begin() error {
 	n, q := t.node, t.query
-	source := nearSource{n.replica.Map()}
+	source := nearSource{n.replica.Map(), func(id store.ID) bool { return n.replica.IsKnown(id, time.Now()) }}
 	if q.Client != nil {
 		var ok bool
 		if t.id, ok = source.Find(q.Client); ok {
 			t.center, _, ok = source.Position(t.id)
 		}
-		ok = ok && n.replica.IsKnown(t.id, time.Now())
 		if !ok {
 			return fmt.Errorf("%w: no client %.80q", bus.ErrUnknown, q.Client)
 		}
@@ -217,7 +216,7 @@ func (t *nearTask) begin() error {
 // work is left for the search: none if there are more such clients. The lock is held.
 func (t *nearTask) absorb(now time.Time) (work int) {
 	n, w := t.node, &t.node.nearby
-	source := nearSource{n.replica.Map()}
+	source := nearSource{n.replica.Map(), n.replica.Map().IsKnown}
 	if w.asked = now; w.index == nil {
 		w.index, w.next, w.end, w.moved = new(nearest.Index), 0, source.End(), nil
 		n.replica.TrackChanges(true)
@@ -308,13 +307,17 @@ func (w *nearby) stats(r *replica.Replica) NearStats {
 	return s
 }
 
-// nearSource is the map as nearest.Source.
-type nearSource struct{ *store.Map }
+// nearSource is the map as nearest.Source. For the index, isKnown goes by the marks of the map, which change only when
+// the index is told. For a search it goes by the clock, so that expired records take no place among the results.
+type nearSource struct {
+	*store.Map
+	isKnown func(store.ID) bool // of IDs that have a record
+}
 
 func (s nearSource) Prefetch(ids []store.ID) { s.PrefetchRecords(ids) }
 
 func (s nearSource) Position(id store.ID) (p geo.Point, size int, ok bool) {
-	if !s.Holds(id) || !s.IsKnown(id) {
+	if !s.Holds(id) || !s.isKnown(id) {
 		return geo.Point{}, 0, false
 	}
 	client, location := s.ClientAndLocation(id)

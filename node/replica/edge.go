@@ -29,10 +29,11 @@ type edge struct {
 	unsendable set
 	dropped    uint64 // how often a record was dropped from the queues for that reason
 
-	// While the neighbour's map is full, records of clients from fullFrom on are kept and not
-	// sent. See noteTheirRoom.
+	// While the neighbour's map is full, records of new clients are kept and not sent: those of IDs
+	// from fullFrom on, and of IDs that were free then or got free since. See noteTheirRoom.
 	full     bool
 	fullFrom store.ID
+	reused   bits
 	kept     set
 
 	up        bool

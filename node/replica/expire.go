@@ -13,6 +13,7 @@ type expiring struct {
 	expired  map[int64][]store.ID
 	waiting  int        // of them
 	unlinked []store.ID // removed, and not released yet
+	vacant   bits       // removed, and without a new client yet
 	inWheel  bits       // removed, and to be released once the wheel comes to them
 
 	marked, removed uint64
@@ -115,7 +116,11 @@ func (r *Replica) removeExpired() (found bool) {
 func (r *Replica) remove(id store.ID) {
 	for _, d := range r.edges {
 		d.cancel(id)
+		if d.full {
+			d.reused.set(id)
+		}
 	}
+	r.keep.vacant.set(id)
 	r.journal.queue.drop(id)
 	for _, s := range r.streams.open {
 		s.removed(id)

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"herd/node/store"
@@ -57,9 +58,9 @@ func (r *Replica) soonest(now time.Time) time.Time {
 func (r *Replica) noteTheirRoom(d *edge) {
 	switch full := d.heartbeat.Full; {
 	case full && !d.full && d.sync.inStep: // now we know all clients that it knows
-		d.full, d.fullFrom = true, r.store.End()
+		d.full, d.fullFrom, d.reused = true, r.store.End(), slices.Clone(r.keep.vacant)
 	case !full && d.full:
-		d.full = false
+		d.full, d.reused = false, nil
 		for id := range d.kept.all() {
 			d.kept.remove(id)
 			d.enqueue(id)
@@ -70,4 +71,4 @@ func (r *Replica) noteTheirRoom(d *edge) {
 
 // keeps reports whether a record is kept because the neighbour's map is full and its
 // client is new since then.
-func (d *edge) keeps(id store.ID) bool { return d.full && id >= d.fullFrom }
+func (d *edge) keeps(id store.ID) bool { return d.full && (id >= d.fullFrom || d.reused.has(id)) }

@@ -30,11 +30,11 @@ func (r *Replica) NextJournalLines(dst []byte, limit int) (lines []byte, count i
 }
 
 // JournalDone says whether all that was handed out is in the journal. If not, it is
-// queued again.
+// queued again, except for records that were removed meanwhile.
 func (r *Replica) JournalDone(ok bool) {
 	j := &r.journal
 	for _, id := range j.inFlight {
-		if !ok {
+		if !ok && r.store.Holds(id) {
 			j.queue.push(id)
 		}
 	}

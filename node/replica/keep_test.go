@@ -405,3 +405,55 @@ func TestExpiredClientsMakeRoom(t *testing.T) {
 		t.Errorf("%d clients with longer names fit when half of %d have been removed", again, first)
 	}
 }
+
+// TestRemovedDuringAppend: records that are removed while the journal appends them are not appended again after a
+// failure. The memory of their entries may be gone by then.
+func TestRemovedDuringAppend(t *testing.T) {
+	k := newKept(t).begin()
+	for i := range 1024 { // a page of entries
+		k.report(fmt.Sprintf("c%d", i))
+	}
+	k.report("kiwi")
+	k.r.NextJournalLines(nil, 1<<20) // the append hangs
+	k.pass(testKeep + 2*expiryGrace)
+	if held := k.r.Map().Len(); held != 0 {
+		t.Fatalf("%d records are held, want none", held)
+	}
+	k.report("emu")
+	k.r.JournalDone(false)
+	if lines, n := k.r.NextJournalLines(nil, 1<<20); n != 1 || !strings.Contains(string(lines), " emu ") || k.r.Unjournalled() != 1 {
+		t.Errorf("%d lines for the journal: %q, %d not journalled, want that of emu", n, lines, k.r.Unjournalled())
+	}
+}
+
+// TestNewClientForFullNeighbour: a neighbour whose map is full gets no new clients, also not if they have the ID of a
+// client that was removed before or after that.
+func TestNewClientForFullNeighbour(t *testing.T) {
+	k := newKept(t, "B").begin()
+	k.frame(k.record("c0", testKeep))
+	k.pass(2 * expiryGrace)
+	k.frame(k.record("c1", testKeep-30*time.Second))
+	k.frame(k.record("c2", 0))
+	if end := k.r.Map().End(); end != 2 {
+		t.Fatalf("%d IDs were used, want the one of c0 again", end)
+	}
+	k.beat.Digest = k.r.Map().Digest()
+	k.pass(2 * time.Second)
+	k.beat.Full = true
+	k.pass(2 * time.Second)
+	if !k.r.edges[0].full {
+		t.Fatal("the neighbour is not seen as full")
+	}
+	k.pass(expiryGrace + 2*time.Minute) // c1 is removed
+	k.report("newcomer")
+	if end := k.r.Map().End(); end != 2 {
+		t.Fatalf("%d IDs were used, want the one of c1 again", end)
+	}
+	if f := k.r.NextFrame(0, nil); f.Lines > 0 {
+		t.Errorf("frame for the full neighbour: %q, want none", f.Data)
+	}
+	k.report("c2")
+	if f := k.r.NextFrame(0, nil); f.Lines != 1 || !strings.Contains(string(f.Data), " c2 ") {
+		t.Errorf("frame for the full neighbour: %q, want that of c2, which it knows", f.Data)
+	}
+}

@@ -120,6 +120,7 @@ func (r *Replica) noteNewsForExpiry(id store.ID, line []byte) {
 	switch {
 	case err != nil: // only records are merged
 	case !filed: // it is new, or was expired
+		k.vacant.clear(id)
 		r.file(id, rec.Receipt)
 		for _, s := range r.streams.open {
 			s.mayBeNew(id)

@@ -10,6 +10,7 @@ import "encoding/binary"
 type arena struct {
 	chunks [][]byte
 	small  slab[byte]       // allocates the chunks of small lines
+	smalls []uint32         // numbers of these chunks, without those that are being evacuated
 	unused ref              // start of the unused rest of the last small chunk
 	left   int              // bytes in that rest
 	free   [classes + 1]ref // by size class: list of free slots, linked through their first bytes
@@ -96,7 +97,9 @@ func (a *arena) growth(length int) int64 {
 
 func (a *arena) newSlot(size int) ref {
 	if a.left < size { // the rest of the chunk, less than a slot, stays unused
-		a.unused, a.left = ref(a.newChunk(a.small.next(chunkSize)))<<32, chunkSize
+		n := a.newChunk(a.small.next(chunkSize))
+		a.smalls = append(a.smalls, n)
+		a.unused, a.left = ref(n)<<32, chunkSize
 	}
 	p := a.unused
 	a.bytes += int64(size)

@@ -30,11 +30,10 @@ func (a *arena) isLeaving(p ref) bool {
 // them.
 func (a *arena) beginEvacuation() {
 	a.leaving = make([]uint64, (len(a.chunks)+63)/64)
-	for n, chunk := range a.chunks {
-		if len(chunk) == chunkSize { // a large line may have one of that size, and is then moved for nothing
-			a.leaving[n/64] |= 1 << (n % 64)
-		}
+	for _, n := range a.smalls {
+		a.leaving[n/64] |= 1 << (n % 64)
 	}
+	a.smalls = nil
 	a.small = slab[byte]{made: a.small.made}
 	a.free, a.unused, a.left = [classes + 1]ref{}, 0, 0
 	a.bytes -= a.spare
