@@ -14,7 +14,7 @@ import (
 )
 
 // defaultSeeds is fewer under the race detector.
-var defaultSeeds = 2000
+var defaultSeeds = 1000
 
 var (
 	seeds     = flag.Int("seeds", 0, "number of herds to simulate, over all graphs and modes; 0 for the default")
