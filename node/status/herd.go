@@ -204,6 +204,11 @@ func (h Herd) findProblems(foreign bool) (problems []string) {
 	}
 	if h.Maps == Unequal {
 		problem("the servers hold different records, and their maps do not change")
+		for _, s := range h.Servers {
+			if s.KeepPaused != "" {
+				problem("records do not expire at %s: %s", s.Server, s.KeepPaused)
+			}
+		}
 	}
 	return problems
 }

@@ -100,6 +100,18 @@ func TestProblems(t *testing.T) {
 	}
 }
 
+// TestPausedExpiry: where maps differ, the servers at which no record expires are named, with the reason.
+func TestPausedExpiry(t *testing.T) {
+	differ := func(r []Server) {
+		r[0].Digest, r[0].Keep, r[0].KeepPaused = "0e", "1m0s", "our clock has jumped"
+		r[1].Keep = "1m0s"
+	}
+	want := []string{"the servers hold different records, and their maps do not change", "records do not expire at B: our clock has jumped"}
+	if h := gather("A B", gather("A B", Herd{}, differ), differ); !slices.Equal(h.Problems, want) {
+		t.Errorf("problems %q, want %q", h.Problems, want)
+	}
+}
+
 // TestMaps: different maps are unequal only if two of them rest.
 func TestMaps(t *testing.T) {
 	digests := func(b, a string) func(r []Server) {
