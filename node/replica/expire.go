@@ -7,11 +7,12 @@ import (
 	"herd/node/store"
 )
 
-// expiring is the records that are expired and still in the map, by slot, and the IDs of those that have left it.
-// A record is in expired once or more: it is looked at when it is taken out.
+// expiring is the clients whose records are expired and still in the map, by slot, and the IDs of those that have left it.
+// A client is in expired at most once, however many of its records expire. Its record is looked at when it is taken out: if
+// that is of a later slot, the client is listed again.
 type expiring struct {
 	expired  map[int64][]store.ID
-	waiting  int        // of them
+	listed   bits       // clients in expired
 	unlinked []store.ID // removed, and not released yet
 	inWheel  bits       // removed, and to be released once the wheel comes to them
 
@@ -77,8 +78,9 @@ func (r *Replica) markExpired(id store.ID, slot int64) {
 	}
 	k := &r.keep
 	k.marked++
-	k.expired[slot] = append(k.expired[slot], id)
-	k.waiting++
+	if k.listed.set(id) {
+		k.expired[slot] = append(k.expired[slot], id)
+	}
 	if r.store.IsTombstone(id) {
 		return
 	}
@@ -90,7 +92,7 @@ func (r *Replica) markExpired(id store.ID, slot int64) {
 	}
 }
 
-// removeExpired removes a record of a slot below the floor, if there is one.
+// removeExpired takes a client out of a slot below the floor, if there is one. It removes the client's record if that is below the floor.
 func (r *Replica) removeExpired() (found bool) {
 	k := &r.keep
 	for slot, ids := range k.expired { // few, once the backlog of a start is done
@@ -98,14 +100,21 @@ func (r *Replica) removeExpired() (found bool) {
 			continue
 		}
 		id := ids[len(ids)-1]
-		if k.waiting--; len(ids) > 1 {
+		if len(ids) > 1 {
 			k.expired[slot] = ids[:len(ids)-1]
 		} else {
 			delete(k.expired, slot)
 		}
-		if r.store.IsExpired(id) && r.isBelow(id, k.floor) { // else a later record has come
-			r.remove(id)
+		k.listed.clear(id)
+		if !r.store.IsExpired(id) { // a later record has come, and is in the wheel
+			return true
 		}
+		if now := k.slotOf(r.store.Receipt(id).Sec); now >= k.floor { // a later record has come, and is expired as well
+			k.listed.set(id)
+			k.expired[now] = append(k.expired[now], id)
+			return true
+		}
+		r.remove(id)
 		return true
 	}
 	return false
@@ -161,11 +170,11 @@ type ExpiryInfo struct {
 	Floor   int64         // receipts before it, in POSIX seconds, are not in the map; 0 if there is no such time yet
 	Expired uint64        // records that have expired since the start
 	Removed uint64        // of them, those that have left the map
-	Waiting int           // those that have not
+	Waiting int           // records that are expired now and have not left it
 }
 
 // Expiry describes expiry.
 func (r *Replica) Expiry() ExpiryInfo {
 	k := &r.keep
-	return ExpiryInfo{Keep: r.cfg.Keep, Paused: r.ExpiryPaused(), Floor: k.floor * k.slot, Expired: k.marked, Removed: k.removed, Waiting: k.waiting}
+	return ExpiryInfo{Keep: r.cfg.Keep, Paused: r.ExpiryPaused(), Floor: k.floor * k.slot, Expired: k.marked, Removed: k.removed, Waiting: r.store.Expired()}
 }

@@ -57,6 +57,7 @@ func (m *Map) MarkExpired(id ID) bool {
 	if !e.isTombstone() {
 		m.expired++
 	}
+	m.marked++
 	e.clientOffset |= expiredBit
 	return true
 }
@@ -64,8 +65,14 @@ func (m *Map) MarkExpired(id ID) bool {
 // IsExpired reports whether id has a record that is marked as expired.
 func (m *Map) IsExpired(id ID) bool { return m.Holds(id) && m.entry(id).clientOffset&expiredBit != 0 }
 
+// Expired is the number of records that are marked as expired, tombstones included.
+func (m *Map) Expired() int { return m.marked }
+
 // unflag takes a record out of the counts for its flags.
 func (m *Map) unflag(e *entry) {
+	if e.clientOffset&expiredBit != 0 {
+		m.marked--
+	}
 	if e.isTombstone() {
 		m.forgotten--
 	} else {

@@ -1,0 +1,40 @@
+package replica
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// TestExpiredListIsBounded: a client is listed once, however many of its records come when they are expired already. Its newest
+// record leaves the map by its own receipt.
+func TestExpiredListIsBounded(t *testing.T) {
+	k := newKept(t, "B").begin()
+	for i := range 1000 {
+		k.frame(fmt.Sprintf("AT B +0.000000000 kiwi +1+1 %d.%09d", k.now.Add(-testKeep-time.Second).Unix(), i))
+	}
+	expect := func(when string, listed, waiting, held int) {
+		t.Helper()
+		n := 0
+		for _, ids := range k.r.keep.expired {
+			n += len(ids)
+		}
+		if got := k.r.Expiry().Waiting; n != listed || got != waiting || k.r.Map().Len() != held {
+			t.Errorf("%s: %d are listed, %d wait, %d are held; want %d, %d, %d", when, n, got, k.r.Map().Len(), listed, waiting, held)
+		}
+	}
+	expect("after 1,000 records", 1, 1, 1)
+	k.report("kiwi")
+	expect("after a report", 1, 0, 1)
+	k.pass(expiryGrace + 2*time.Minute)
+	expect("when the slot has been removed", 0, 0, 1)
+
+	k.frame(k.record("emu", testKeep+time.Second))
+	k.pass(90 * time.Second)
+	k.frame(k.record("emu", testKeep+time.Second)) // listed in the earlier slot
+	expect("after records of two slots", 1, 1, 2)
+	k.pass(90 * time.Second)
+	expect("when the first of the two slots has been removed", 1, 1, 2)
+	k.pass(90 * time.Second)
+	expect("when the second has been removed", 0, 0, 1)
+}
