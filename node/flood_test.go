@@ -619,7 +619,15 @@ func TestBacklogOfUnsendable(t *testing.T) {
 		}
 		c.ask("IAMAT kiwi +1+1 100")
 		h.network.Heal("A", "B")
-		time.Sleep(10 * time.Second)
+		a := h.servers["A"].node
+		for begun := false; !begun; time.Sleep(time.Millisecond) {
+			a.mu.Lock()
+			_, backlog := a.replica.Sendable()
+			up, down := a.replica.Queued()
+			a.mu.Unlock()
+			begun = up+down < 3001 && backlog < 3001
+		}
+		time.Sleep(100 * time.Millisecond) // and no heartbeat later
 		if !recording.has("B", " kiwi ") {
 			t.Error("the last record was not sent")
 		}
