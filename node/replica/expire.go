@@ -23,6 +23,7 @@ type expiring struct {
 const (
 	unlinkWork  = 4 // for a bucket
 	giveBackIDs = 8 // IDs for a unit
+	shrinkSlots = 64
 )
 
 // Expire marks and removes records that are expired, and gives back their memory: work units of it. It reports whether there is more
@@ -160,7 +161,9 @@ func (r *Replica) giveBack(work int) (more bool) {
 	if len(k.unlinked) == 0 {
 		k.unlinked = nil
 	}
-	return r.store.GiveBack(max(work, 1) * giveBackIDs)
+	work = max(work, 1)
+	more = r.store.Shrink(work * shrinkSlots)
+	return r.store.GiveBack(work*giveBackIDs) || more
 }
 
 // ExpiryInfo describes expiry for operators.
