@@ -21,9 +21,9 @@ type expiring struct {
 
 // The units of work of Expire: one is about a microsecond.
 const (
-	unlinkWork  = 4 // for a bucket
-	giveBackIDs = 8 // IDs for a unit
-	shrinkSlots = 64
+	unlinkEntries = 4  // entries for a unit
+	giveBackIDs   = 8  // IDs for a unit
+	shrinkSlots   = 64 // slots for a unit
 )
 
 // Expire marks and removes records that are expired, and gives back their memory: work units of it. It reports whether there is more
@@ -137,17 +137,16 @@ func (r *Replica) remove(id store.ID) {
 // giveBack frees the IDs and the memory of records that were removed.
 func (r *Replica) giveBack(work int) (more bool) {
 	k := &r.keep
-	left := 1
-	for ; work > 0 && left > 0; work -= unlinkWork {
-		k.unlinked, left = r.store.Unlink(k.unlinked, 1)
-	}
-	if left > 0 {
+	var rest int
+	if k.unlinked, rest = r.store.Unlink(k.unlinked, work*unlinkEntries); rest == 0 {
 		return true
 	}
+	work = rest / unlinkEntries
 	for ; len(k.unlinked) > 0; k.unlinked = k.unlinked[1:] {
-		if work--; work <= 0 {
+		if work == 0 {
 			return true
 		}
+		work--
 		id := k.unlinked[0]
 		if r.changed != nil && r.changed.queued.has(id) { // the index of places must forget it first, and those behind it
 			break
