@@ -16,6 +16,8 @@ type expiring struct {
 	unlinked []store.ID // removed, and not released yet
 	inWheel  bits       // removed, and to be released once the wheel comes to them
 
+	inChanged bits // removed, and to be released once TakeChanged has taken them
+
 	marked, removed uint64
 }
 
@@ -148,12 +150,12 @@ func (r *Replica) giveBack(work int) (more bool) {
 		}
 		work--
 		id := k.unlinked[0]
-		if r.changed != nil && r.changed.queued.has(id) { // the index of places must forget it first, and those behind it
-			break
-		}
-		if k.wheel.filed.has(id) { // for a later time: see wheel.early
+		switch {
+		case r.changed != nil && r.changed.queued.has(id): // the index of places must forget it first
+			k.inChanged.set(id)
+		case k.wheel.filed.has(id): // for a later time: see wheel.early
 			k.inWheel.set(id)
-		} else {
+		default:
 			r.store.Release(id)
 		}
 	}

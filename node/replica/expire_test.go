@@ -38,3 +38,41 @@ func TestExpiredListIsBounded(t *testing.T) {
 	k.pass(90 * time.Second)
 	expect("when the second has been removed", 0, 0, 1)
 }
+
+// TestQueuedIDBlocksNoOther: a removed client that the index of places has to forget keeps its own ID taken, and no other.
+func TestQueuedIDBlocksNoOther(t *testing.T) {
+	for _, tracked := range []bool{true, false} {
+		k := newKept(t).begin()
+		k.r.TrackChanges(true)
+		const clients = 10
+		for i := range clients {
+			k.report(fmt.Sprint("old", i))
+		}
+		k.pass(testKeep + 5*time.Second)
+		k.r.TakeChanged(nil, clients-1)
+		k.pass(expiryGrace + 2*time.Minute)
+		if k.r.Map().Len() != 0 {
+			t.Fatal("not removed")
+		}
+		for i := range clients - 1 {
+			k.report(fmt.Sprint("new", i))
+		}
+		if got := k.r.Map().End(); got != clients {
+			t.Errorf("%d IDs were used, want those of the %d clients whose IDs nobody has to forget", got, clients-1)
+		}
+		k.report("next")
+		if got := k.r.Map().End(); got != clients+1 {
+			t.Errorf("%d IDs were used: the index of places has not forgotten the last one", got)
+		}
+		if tracked {
+			k.r.TakeChanged(nil, 1)
+		} else {
+			k.r.TrackChanges(false)
+		}
+		k.pass(time.Second)
+		k.report("last")
+		if got := k.r.Map().End(); got != clients+1 {
+			t.Errorf("%d IDs were used, want the last one again", got)
+		}
+	}
+}
