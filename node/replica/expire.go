@@ -8,11 +8,10 @@ import (
 )
 
 // expiring is the clients whose records are expired and still in the map, by slot, and the IDs of those that have left it.
-// A client is in expired at most once, however many of its records expire. Its record is looked at when it is taken out: if
+// A client is in the list at most once, however many of its records expire. Its record is looked at when it is taken out: if
 // that is of a later slot, the client is listed again.
 type expiring struct {
-	expired  map[int64][]store.ID
-	listed   bits       // clients in expired
+	expiredList
 	unlinked []store.ID // removed, and not released yet
 	inWheel  bits       // removed, and to be released once the wheel comes to them
 
@@ -81,9 +80,7 @@ func (r *Replica) markExpired(id store.ID, slot int64) {
 	}
 	k := &r.keep
 	k.marked++
-	if k.listed.set(id) {
-		k.expired[slot] = append(k.expired[slot], id)
-	}
+	k.list(slot, id)
 	if r.store.IsTombstone(id) {
 		return
 	}
@@ -98,29 +95,16 @@ func (r *Replica) markExpired(id store.ID, slot int64) {
 // removeExpired takes a client out of a slot below the floor, if there is one. It removes the client's record if that is below the floor.
 func (r *Replica) removeExpired() (found bool) {
 	k := &r.keep
-	for slot, ids := range k.expired { // few, once the backlog of a start is done
-		if slot >= k.floor {
-			continue
-		}
-		id := ids[len(ids)-1]
-		if len(ids) > 1 {
-			k.expired[slot] = ids[:len(ids)-1]
-		} else {
-			delete(k.expired, slot)
-		}
-		k.listed.clear(id)
-		if !r.store.IsExpired(id) { // a later record has come, and is in the wheel
-			return true
-		}
-		if now := k.slotOf(r.store.Receipt(id).Sec); now >= k.floor { // a later record has come, and is expired as well
-			k.listed.set(id)
-			k.expired[now] = append(k.expired[now], id)
-			return true
-		}
-		r.remove(id)
-		return true
+	id, found := k.takeBelow(k.floor)
+	if !found || !r.store.IsExpired(id) { // a later record has come, and is in the wheel
+		return found
 	}
-	return false
+	if slot := k.slotOf(r.store.Receipt(id).Sec); slot >= k.floor { // a later record has come, and is expired as well
+		k.list(slot, id)
+	} else {
+		r.remove(id)
+	}
+	return true
 }
 
 // remove removes a record from the map, and its client from all queues.

@@ -76,3 +76,33 @@ func TestQueuedIDBlocksNoOther(t *testing.T) {
 		}
 	}
 }
+
+// TestManySlotsAtStart: records of many slots are removed in order, and do not make later walks longer.
+func TestManySlotsAtStart(t *testing.T) {
+	const slots = 2000
+	k := newKept(t)
+	for i := range slots {
+		k.r.Replay([]byte(k.record(fmt.Sprint("c", (i*7919)%slots), time.Duration((i*7919)%slots)*time.Minute+time.Hour) + "\n"))
+	}
+	k.report("kiwi")
+	k.r.BeginExpiry(k.now)
+	for range 20 {
+		k.now = k.now.Add(HeartbeatEvery)
+		k.r.Tick(k.now)
+	}
+	last, listed := int64(0), 0
+	for more := true; more; {
+		listed = max(listed, len(k.r.keep.slots))
+		if k.r.Expiry().Removed > 0 && len(k.r.keep.slots) > 0 {
+			if k.r.keep.slots[0] < last {
+				t.Fatalf("slot %d is removed after %d", k.r.keep.slots[0], last)
+			}
+			last = k.r.keep.slots[0]
+		}
+		more = k.r.Expire(1)
+	}
+	k.pass(2 * time.Minute)
+	if held, n, walked := k.r.Map().Len(), len(k.r.keep.slots), k.r.keep.wheel.walked; held != 1 || n != 0 || listed != slots || walked > 10 {
+		t.Errorf("%d records are held and %d slots listed, of %d; a walk finds up to %d slots", held, n, listed, walked)
+	}
+}
