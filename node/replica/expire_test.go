@@ -81,6 +81,7 @@ func TestQueuedIDBlocksNoOther(t *testing.T) {
 func TestManySlotsAtStart(t *testing.T) {
 	const slots = 2000
 	k := newKept(t)
+	k.r.Tick(k.now) // from now on clients are filed by slot
 	for i := range slots {
 		k.r.Replay([]byte(k.record(fmt.Sprint("c", (i*7919)%slots), time.Duration((i*7919)%slots)*time.Minute+time.Hour) + "\n"))
 	}
