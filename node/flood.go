@@ -45,6 +45,7 @@ type flooder struct {
 	ends     []replica.Position // of the queues at the beginning of the flush
 	messages []bus.Message
 	edges    []int // of messages
+	more     bool  // an edge has more records to look at: see replica.Frame
 	tooLarge int   // records dropped because the bus takes no message of their size
 	records  int   // that were live at the beginning, on the edge that had most
 }
@@ -180,8 +181,11 @@ func (n *Node) flush(seq uint64) {
 	f := &n.flood
 	defer func() { f.token <- struct{}{} }()
 	seq = n.beginFlush(seq)
-	for len(f.messages) > 0 {
-		err := n.cfg.Bus.Send(f.messages...)
+	for len(f.messages) > 0 || f.more {
+		var err error
+		if len(f.messages) > 0 {
+			err = n.cfg.Bus.Send(f.messages...)
+		}
 		if errors.Is(err, bus.ErrNoEdge) { // an edge is being removed, or added: all others' frames have left
 			err = nil
 		}
@@ -199,19 +203,19 @@ func (n *Node) flush(seq uint64) {
 }
 
 // beginFlush takes the first frames and returns what the flush covers: all that was
-// queued up to now. If there is nothing to send, there are no frames.
+// queued up to now. If there is nothing to send, there are no frames and no more to look at.
 func (n *Node) beginFlush(wanted uint64) (seq uint64) {
 	f := &n.flood
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	f.messages, f.edges = f.messages[:0], f.edges[:0]
+	f.messages, f.edges, f.more = f.messages[:0], f.edges[:0], false
 	if n.flushed.done >= wanted { // another session's flush has sent it
 		return wanted
 	}
 	f.ends = n.replica.Ends(f.ends[:0])
 	seq = n.replica.FloodSeq()
 	f.records, _ = n.replica.Sendable()
-	if n.takeFrames(); len(f.messages) == 0 {
+	if n.takeFrames(); len(f.messages) == 0 && !f.more {
 		n.flushFailed = false
 		n.flushed.advance(seq)
 	}
@@ -243,9 +247,9 @@ func (n *Node) continueFlush(seq uint64, err error) {
 	if tooLarge || err == nil && !n.replica.LivePassed(f.ends) {
 		n.takeFrames()
 	} else {
-		f.messages = f.messages[:0]
+		f.messages, f.more = f.messages[:0], false
 	}
-	if len(f.messages) > 0 {
+	if len(f.messages) > 0 || f.more {
 		return
 	}
 	n.flushFailed = err != nil && !tooLarge
@@ -260,7 +264,7 @@ func (n *Node) continueFlush(seq uint64, err error) {
 // held.
 func (n *Node) takeFrames() {
 	f := &n.flood
-	f.messages, f.edges = f.messages[:0], f.edges[:0]
+	f.messages, f.edges, f.more = f.messages[:0], f.edges[:0], false
 	if n.bus != connected || n.silent {
 		return
 	}
@@ -270,6 +274,7 @@ func (n *Node) takeFrames() {
 	for e := range f.frames {
 		frame := n.replica.NextFrame(e, f.frames[e][:0])
 		f.tooLarge += frame.TooLarge
+		f.more = f.more || frame.More
 		if frame.Lines == 0 {
 			continue
 		}

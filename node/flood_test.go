@@ -600,6 +600,40 @@ func TestNewsDuringBacklog(t *testing.T) {
 	})
 }
 
+// TestBacklogOfUnsendable: a neighbour gets the last record of a backlog, although no frame can be made of the thousands before it.
+func TestBacklogOfUnsendable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A-B")
+		recording := &recordingBus{most: 1000, sent: map[string]string{}}
+		h.start("A", 1, func(cfg *Config) {
+			cfg.Limits.Clients, cfg.Repair = 10_000, 0
+			recording.Bus, cfg.Bus = cfg.Bus, recording
+		})
+		h.start("B", 2, func(cfg *Config) { cfg.Repair = 0 })
+		settle()
+		h.network.Cut("A", "B")
+		time.Sleep(5 * time.Second)
+		c := h.dial("A")
+		for i := range 3000 {
+			c.ask(fmt.Sprintf("IAMAT c%d +1.%s+1 100", i, strings.Repeat("0", 1000)))
+		}
+		c.ask("IAMAT kiwi +1+1 100")
+		h.network.Heal("A", "B")
+		a := h.servers["A"].node
+		for begun := false; !begun; time.Sleep(time.Millisecond) {
+			a.mu.Lock()
+			_, backlog := a.replica.Sendable()
+			up, down := a.replica.Queued()
+			a.mu.Unlock()
+			begun = up+down < 3001 && backlog < 3001
+		}
+		time.Sleep(100 * time.Millisecond) // and no heartbeat later
+		if !recording.has("B", " kiwi ") {
+			t.Error("the last record was not sent")
+		}
+	})
+}
+
 // TestMaxPayloadShrinks: if a frame has become too large for the broker, its records are
 // sent in smaller frames.
 func TestMaxPayloadShrinks(t *testing.T) {

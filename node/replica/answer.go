@@ -15,6 +15,10 @@ import (
 // rest.
 const replySize = 1 << 20
 
+// compareAtOnce is how many records one message of a comparison may make us look at; the last bucket is looked at as a whole.
+// Most of them may be below a floor, or the same on both sides, so the size of the message does not bound them.
+const compareAtOnce = 8192
+
 // Reply is the reply to one request of a neighbour. It is made message by message, so
 // that the server can release its lock between them.
 type Reply struct {
@@ -35,6 +39,7 @@ type Reply struct {
 	pending []answered // records of the last message, then those of lines
 	inLast  int        // number of records of the last message
 	size    int        // bytes answered
+	looked  int        // records looked at for this message
 }
 
 // answered is a record that a reply holds.
@@ -121,7 +126,7 @@ func (a *Reply) nextBuckets() (message []byte, more bool) {
 // nextLines sends the lines that the neighbour does not have.
 func (a *Reply) nextLines() (message []byte, more bool, err error) {
 	room := max(a.replica.frameSize()-wire.SyncHeaderSize, 1)
-	for len(a.buckets) > 0 && len(a.lines) < room && a.size < replySize {
+	for a.looked = 0; len(a.buckets) > 0 && len(a.lines) < room && a.size < replySize && a.looked < compareAtOnce; {
 		if err := a.answerBucket(); err != nil {
 			return nil, false, err
 		}
@@ -137,7 +142,8 @@ func (a *Reply) nextLines() (message []byte, more bool, err error) {
 	for a.inLast = 0; end > 0; a.inLast++ {
 		end -= a.pending[a.inLast].length
 	}
-	m.Last = len(a.lines) == 0 && (len(a.buckets) == 0 || a.size >= replySize)
+	// A part without lines would be an offence, so the reply ends there. The neighbour requests the rest.
+	m.Last = len(a.lines) == 0 && (len(a.buckets) == 0 || a.size >= replySize || len(m.Body) == 0)
 	return m.Append(nil), !m.Last, nil
 }
 
@@ -166,6 +172,7 @@ func (a *Reply) answerBucket() (err error) {
 	d := r.edges[a.edge]
 	floor := max(a.request.Floor, r.keep.floor)
 	r.store.EachInBucket(bucket, func(id store.ID, hash uint64) {
+		a.looked++
 		if _, known := slices.BinarySearch(a.have, hash); known {
 			shared++
 			d.unsendable.remove(id)

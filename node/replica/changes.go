@@ -5,6 +5,7 @@ import "herd/node/store"
 // TrackChanges begins to queue the clients whose record changes from now on, for TakeChanged;
 // or it ends that, and frees the queue.
 func (r *Replica) TrackChanges(on bool) {
+	r.keep.unlinked = r.keep.inChanged.moveTo(r.keep.unlinked)
 	if r.changed = nil; on {
 		r.changed = new(outbox)
 	}
@@ -20,6 +21,9 @@ func (r *Replica) TakeChanged(dst []store.ID, limit int) []store.ID {
 			break
 		}
 		r.changed.pop(id)
+		if r.keep.inChanged.clear(id) {
+			r.keep.unlinked = append(r.keep.unlinked, id)
+		}
 		dst = append(dst, id)
 	}
 	return dst

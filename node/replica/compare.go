@@ -294,7 +294,8 @@ func (r *Replica) requestLines(e int, c *comparison) []byte {
 	var body []byte
 	var hashes []uint64
 	theirFloor := r.theirFloor(r.edges[e])
-	for ; c.next < wire.Buckets && len(c.requested) < requestBuckets; c.next++ {
+	looked := 0
+	for ; c.next < wire.Buckets && len(c.requested) < requestBuckets && looked < compareAtOnce; c.next++ {
 		bucket := c.first + uint16(c.next)
 		switch {
 		case c.differing.has(bucket):
@@ -306,6 +307,7 @@ func (r *Replica) requestLines(e int, c *comparison) []byte {
 		}
 		hashes = hashes[:0]
 		r.store.EachInBucket(bucket, func(id store.ID, hash uint64) {
+			looked++
 			if theirFloor == 0 || !r.isBelow(id, theirFloor) {
 				hashes = append(hashes, hash)
 			}

@@ -107,11 +107,17 @@ type Frame struct {
 	// TooLarge counts records that were dropped because the bus takes no message of
 	// their size.
 	TooLarge int
+	// More says that it ended early, because it has left out skipAtOnce records. It may have no lines then: call
+	// NextFrame again.
+	More bool
 }
+
+// skipAtOnce bounds the time of NextFrame, if the neighbour takes none of the records that are queued.
+const skipAtOnce = 1024
 
 // NextFrame appends to dst the next frame for edge e: live records first, then backlog,
 // oldest first, up to the size of a message. It returns no lines while the edge is down
-// or nothing is queued. FrameDone must follow before the next call for e.
+// or nothing is queued, and see Frame.More. FrameDone must follow before the next call for e.
 func (r *Replica) NextFrame(e int, dst []byte) (f Frame) {
 	d := r.edges[e]
 	if len(d.inFlight.ids) > 0 { // the sender failed between NextFrame and FrameDone
@@ -122,20 +128,28 @@ func (r *Replica) NextFrame(e int, dst []byte) (f Frame) {
 	}
 	f = Frame{Data: dst, Mark: wire.Mark{Epoch: r.cfg.Epoch, Seq: d.sent + 1}}
 	theirFloor := r.theirFloor(d)
+	skipped := 0
 	for _, o := range []*outbox{&d.live, &d.backlog} {
 		for id, ok := o.peek(); ok; id, ok = o.peek() {
+			if f.More = skipped == skipAtOnce; f.More {
+				d.inFlight.bytes = len(f.Data) - len(dst)
+				return f
+			}
 			line := r.store.Line(id)
 			size := len(line) + 1
 			switch {
 			case theirFloor != 0 && r.isBelow(id, theirFloor): // the neighbour takes no such record
 				o.pop(id)
+				skipped++
 				continue
 			case d.keeps(id):
 				o.pop(id)
+				skipped++
 				d.kept.add(id)
 				continue
 			case size > r.maxMessage:
 				o.pop(id)
+				skipped++
 				d.unsendable.add(id)
 				d.dropped++
 				f.TooLarge++

@@ -7,22 +7,25 @@ import (
 	"herd/node/store"
 )
 
-// expiring is the records that are expired and still in the map, by slot, and the IDs of those that have left it.
-// A record is in expired once or more: it is looked at when it is taken out.
+// expiring is the clients whose records are expired and still in the map, by slot, and the IDs of those that have left it.
+// A client is in the list at most once, however many of its records expire. Its record is looked at when it is taken out: if
+// that is of a later slot, the client is listed again.
 type expiring struct {
-	expired  map[int64][]store.ID
-	waiting  int        // of them
+	expiredList
 	unlinked []store.ID // removed, and not released yet
 	vacant   bits       // removed, and without a new client yet
 	inWheel  bits       // removed, and to be released once the wheel comes to them
+
+	inChanged bits // removed, and to be released once TakeChanged has taken them
 
 	marked, removed uint64
 }
 
 // The units of work of Expire: one is about a microsecond.
 const (
-	unlinkWork  = 4 // for a bucket
-	giveBackIDs = 8 // IDs for a unit
+	unlinkEntries = 4  // entries for a unit
+	giveBackIDs   = 8  // IDs for a unit
+	shrinkSlots   = 64 // slots for a unit
 )
 
 // Expire marks and removes records that are expired, and gives back their memory: work units of it. It reports whether there is more
@@ -78,8 +81,7 @@ func (r *Replica) markExpired(id store.ID, slot int64) {
 	}
 	k := &r.keep
 	k.marked++
-	k.expired[slot] = append(k.expired[slot], id)
-	k.waiting++
+	k.list(slot, id)
 	if r.store.IsTombstone(id) {
 		return
 	}
@@ -91,25 +93,19 @@ func (r *Replica) markExpired(id store.ID, slot int64) {
 	}
 }
 
-// removeExpired removes a record of a slot below the floor, if there is one.
+// removeExpired takes a client out of a slot below the floor, if there is one. It removes the client's record if that is below the floor.
 func (r *Replica) removeExpired() (found bool) {
 	k := &r.keep
-	for slot, ids := range k.expired { // few, once the backlog of a start is done
-		if slot >= k.floor {
-			continue
-		}
-		id := ids[len(ids)-1]
-		if k.waiting--; len(ids) > 1 {
-			k.expired[slot] = ids[:len(ids)-1]
-		} else {
-			delete(k.expired, slot)
-		}
-		if r.store.IsExpired(id) && r.isBelow(id, k.floor) { // else a later record has come
-			r.remove(id)
-		}
-		return true
+	id, found := k.takeBelow(k.floor)
+	if !found || !r.store.IsExpired(id) { // a later record has come, and is in the wheel
+		return found
 	}
-	return false
+	if slot := k.slotOf(r.store.Receipt(id).Sec); slot >= k.floor { // a later record has come, and is expired as well
+		k.list(slot, id)
+	} else {
+		r.remove(id)
+	}
+	return true
 }
 
 // remove removes a record from the map, and its client from all queues.
@@ -132,31 +128,32 @@ func (r *Replica) remove(id store.ID) {
 // giveBack frees the IDs and the memory of records that were removed.
 func (r *Replica) giveBack(work int) (more bool) {
 	k := &r.keep
-	left := 1
-	for ; work > 0 && left > 0; work -= unlinkWork {
-		k.unlinked, left = r.store.Unlink(k.unlinked, 1)
-	}
-	if left > 0 {
+	var rest int
+	if k.unlinked, rest = r.store.Unlink(k.unlinked, work*unlinkEntries); rest == 0 {
 		return true
 	}
+	work = rest / unlinkEntries
 	for ; len(k.unlinked) > 0; k.unlinked = k.unlinked[1:] {
-		if work--; work <= 0 {
+		if work == 0 {
 			return true
 		}
+		work--
 		id := k.unlinked[0]
-		if r.changed != nil && r.changed.queued.has(id) { // the index of places must forget it first, and those behind it
-			break
-		}
-		if k.wheel.filed.has(id) { // for a later time: see wheel.early
+		switch {
+		case r.changed != nil && r.changed.queued.has(id): // the index of places must forget it first
+			k.inChanged.set(id)
+		case k.wheel.filed.has(id): // for a later time: see wheel.early
 			k.inWheel.set(id)
-		} else {
+		default:
 			r.store.Release(id)
 		}
 	}
 	if len(k.unlinked) == 0 {
 		k.unlinked = nil
 	}
-	return r.store.GiveBack(max(work, 1) * giveBackIDs)
+	work = max(work, 1)
+	more = r.store.Shrink(work * shrinkSlots)
+	return r.store.GiveBack(work*giveBackIDs) || more
 }
 
 // ExpiryInfo describes expiry for operators.
@@ -166,11 +163,11 @@ type ExpiryInfo struct {
 	Floor   int64         // receipts before it, in POSIX seconds, are not in the map; 0 if there is no such time yet
 	Expired uint64        // records that have expired since the start
 	Removed uint64        // of them, those that have left the map
-	Waiting int           // those that have not
+	Waiting int           // records that are expired now and have not left it
 }
 
 // Expiry describes expiry.
 func (r *Replica) Expiry() ExpiryInfo {
 	k := &r.keep
-	return ExpiryInfo{Keep: r.cfg.Keep, Paused: r.ExpiryPaused(), Floor: k.floor * k.slot, Expired: k.marked, Removed: k.removed, Waiting: k.waiting}
+	return ExpiryInfo{Keep: r.cfg.Keep, Paused: r.ExpiryPaused(), Floor: k.floor * k.slot, Expired: k.marked, Removed: k.removed, Waiting: r.store.Expired()}
 }

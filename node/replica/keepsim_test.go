@@ -250,8 +250,8 @@ func (h *herd) runKeep(seed uint64) {
 				h.t.Fatalf("%s has %q, whose age is %v", s.name, line, age)
 			}
 		}
-		if known, all := s.Map().Known(), s.Map().Len(); all < known || len(s.keep.expired) == 0 && s.keep.waiting != 0 {
-			h.t.Fatalf("%s: %d records, %d known, %d wait to be removed", s.name, all, known, s.keep.waiting)
+		if known, all := s.Map().Known(), s.Map().Len(); all < known || len(s.keep.expired) == 0 && s.store.Expired() != 0 {
+			h.t.Fatalf("%s: %d records, %d known, %d wait to be removed", s.name, all, known, s.store.Expired())
 		}
 		if ids := s.Map().End(); ids > 200 {
 			h.t.Fatalf("%s: %d IDs for at most 64 clients", s.name, ids)

@@ -133,6 +133,17 @@ func (b bits) clear(id store.ID) bool {
 	return true
 }
 
+// moveTo clears all IDs and appends them to dst.
+func (b *bits) moveTo(dst []store.ID) []store.ID {
+	for i, word := range *b {
+		for ; word != 0; word &= word - 1 {
+			dst = append(dst, store.ID(64*i+mathbits.TrailingZeros64(word)))
+		}
+	}
+	*b = nil
+	return dst
+}
+
 // set is a set of clients that knows its size. The zero set is empty.
 type set struct {
 	members bits

@@ -20,6 +20,7 @@ type wheel struct {
 	seconds map[int64]store.ID // of slots up to drained
 	due     []int64            // slots up to drained whose list is not empty, in order
 	drained int64
+	walked  int // most slots that a walk over the map of slots has found since it was made
 
 	limit int64 // see filedBefore and lastSlot
 	early earlyHeap
@@ -84,6 +85,13 @@ func (w *wheel) pop(lists map[int64]store.ID, key int64) (id store.ID, empty boo
 func (w *wheel) drain(slot int64) {
 	if slot <= w.drained {
 		return
+	}
+	if w.walked = max(w.walked, len(w.slots)); 4*len(w.slots) < w.walked { // a map never shrinks, and a walk over it takes as long
+		few := make(map[int64]store.ID, len(w.slots))
+		for s, first := range w.slots {
+			few[s] = first
+		}
+		w.slots, w.walked = few, len(few)
 	}
 	for s := range w.slots {
 		if s <= slot && s > w.drained {

@@ -12,7 +12,8 @@ const usualLine = 256
 // admitted with short records could fill the memory with long ones.
 //
 // A map that is larger than it could have become with the limit had another one before: then
-// its present size counts instead, so that known clients are served.
+// its present size counts instead, so that known clients are served. Shrink lowers that when the
+// map has become smaller.
 func (m *Map) SetLimit(bytes int64) {
 	m.limit, m.base = bytes, bytes
 	if held := m.Bytes(); held > bytes/10*outgrown {

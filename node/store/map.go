@@ -42,6 +42,7 @@ type Map struct {
 	end       int // IDs that were ever given; see End
 	forgotten int // records that are tombstones
 	expired   int // other records that are marked as expired
+	marked    int // all records that are marked as expired
 	lines     arena
 	digests   *digests // nil while the map is empty
 	size      int64    // bytes of all lines, each with an LF

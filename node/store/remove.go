@@ -18,6 +18,7 @@ type removal struct {
 	gone    int      // IDs without a record
 	dirty   []uint16 // buckets with entries to unlink, each once
 	isDirty *[wire.Buckets / 64]uint64
+	walked  walk
 
 	pages     []freePage
 	withFree  []uint64 // pages with a free ID, one bit each
@@ -25,6 +26,13 @@ type removal struct {
 	dropped   int      // of them, those of pages whose entries were dropped
 	evacuated ID       // see GiveBack
 	tooOld    int64    // see TooOld
+}
+
+// walk is how far Unlink has come in a bucket.
+type walk struct {
+	on     bool
+	bucket uint16
+	after  ID // the last ID looked at that stays linked, plus one; 0 for none
 }
 
 // freePage is the free IDs of a page. They are linked through entry.next, unless the page was
@@ -57,6 +65,7 @@ func (m *Map) MarkExpired(id ID) bool {
 	if !e.isTombstone() {
 		m.expired++
 	}
+	m.marked++
 	e.clientOffset |= expiredBit
 	return true
 }
@@ -64,8 +73,14 @@ func (m *Map) MarkExpired(id ID) bool {
 // IsExpired reports whether id has a record that is marked as expired.
 func (m *Map) IsExpired(id ID) bool { return m.Holds(id) && m.entry(id).clientOffset&expiredBit != 0 }
 
+// Expired is the number of records that are marked as expired, tombstones included.
+func (m *Map) Expired() int { return m.marked }
+
 // unflag takes a record out of the counts for its flags.
 func (m *Map) unflag(e *entry) {
+	if e.clientOffset&expiredBit != 0 {
+		m.marked--
+	}
 	if e.isTombstone() {
 		m.forgotten--
 	} else {
@@ -113,25 +128,38 @@ func (m *Map) Remove(id ID) {
 	}
 }
 
-// Unlink takes removed IDs out of their buckets and appends them to dst: those of some buckets. left is
-// the number of buckets that it leaves.
-func (m *Map) Unlink(dst []ID, buckets int) (ids []ID, left int) {
+// Unlink takes removed IDs out of their buckets and appends them to dst. It looks at some entries, and goes on there with the
+// next call: names can be crafted so that one bucket has many. A bucket counts as an entry as well. rest is how many entries
+// were not needed: 0 if there may be more to do.
+func (m *Map) Unlink(dst []ID, entries int) (ids []ID, rest int) {
 	r := &m.removal
-	for ; buckets > 0 && len(r.dirty) > 0; buckets-- {
-		bucket := r.dirty[len(r.dirty)-1]
-		r.dirty = r.dirty[:len(r.dirty)-1]
-		r.isDirty[bucket/64] &^= 1 << (bucket % 64)
-		for link := &m.digests.first[bucket]; *link != 0; {
-			e := m.entry(*link - 1)
-			if e.holds() {
-				link = &e.next
-				continue
+	w := &r.walked
+	for ; entries > 0; entries-- {
+		if !w.on {
+			if len(r.dirty) == 0 {
+				return dst, entries
 			}
+			*w = walk{on: true, bucket: r.dirty[len(r.dirty)-1]}
+			r.dirty = r.dirty[:len(r.dirty)-1]
+			r.isDirty[w.bucket/64] &^= 1 << (w.bucket % 64) // what is removed from now on is found by another walk
+			continue
+		}
+		link := &m.digests.first[w.bucket]
+		if w.after != 0 { // it is still linked, even if it has been removed: only we unlink
+			link = &m.entry(w.after - 1).next
+		}
+		if *link == 0 {
+			w.on = false
+			continue
+		}
+		if e := m.entry(*link - 1); e.holds() {
+			w.after = *link
+		} else {
 			dst = append(dst, *link-1)
 			*link, e.next = e.next, 0
 		}
 	}
-	return dst, len(r.dirty)
+	return dst, 0
 }
 
 // Release frees an ID that Unlink has returned. Nobody may refer to it any more. The memory of a page of

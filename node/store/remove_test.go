@@ -15,7 +15,7 @@ import (
 func removeNow(m *Map, client string) {
 	id, _ := m.Find([]byte(client))
 	m.Remove(id)
-	ids, _ := m.Unlink(nil, 10)
+	ids, _ := m.Unlink(nil, 1<<20)
 	for _, id := range ids {
 		m.Release(id)
 	}
@@ -210,5 +210,52 @@ func TestAppendLinesOfHoles(t *testing.T) {
 	}
 	if want := fmt.Sprintf("AT A +1.000000000 c%d +1+1 50\n", clients-1); string(lines) != want || calls < clients/appendAtOnce {
 		t.Errorf("%q in %d calls, want %q", lines, calls, want)
+	}
+}
+
+// TestUnlinkInParts: a bucket with many entries is walked in parts, while clients come and go in it.
+func TestUnlinkInParts(t *testing.T) {
+	var m Map
+	var clients []string
+	for i := 0; len(clients) < 60; i++ {
+		if c := fmt.Sprint("c", i); bucketOf([]byte(c)) == 7 {
+			clients = append(clients, c)
+		}
+	}
+	merge := func(i int) { mergeText(t, &m, fmt.Sprintf("AT A +1.000000000 %s +1+1 50", clients[i])) }
+	remove := func(i int) {
+		id, _ := m.Find([]byte(clients[i]))
+		m.Remove(id)
+	}
+	for i := range 50 {
+		merge(i)
+	}
+	for i := 0; i < 40; i += 2 {
+		remove(i)
+	}
+	var all []ID
+	parts := 0
+	for rest := 0; rest == 0; parts++ {
+		var ids []ID
+		if ids, rest = m.Unlink(nil, 5); len(ids) > 5 {
+			t.Fatalf("%d IDs at once, want 5 at most", len(ids))
+		}
+		all = append(all, ids...)
+		if parts == 4 {
+			merge(50)
+			remove(49) // the walk has passed it
+			remove(1)  // not this one
+			remove(50)
+		}
+	}
+	if slices.Sort(all); len(all) != 23 || len(slices.Compact(all)) != 23 || parts < 50/5 {
+		t.Errorf("%d IDs in %d parts: %v, want 23", len(all), parts, all)
+	}
+	inBucket := 0
+	for next := m.digests.first[7]; next != 0; next = m.entry(next - 1).next {
+		inBucket++
+	}
+	if inBucket != 28 {
+		t.Errorf("the bucket has %d entries, want 28", inBucket)
 	}
 }
