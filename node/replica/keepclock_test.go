@@ -213,6 +213,25 @@ func TestFloorAfterDispute(t *testing.T) {
 	if got, want := k.r.Expiry().Floor, k.r.keep.slotOf(k.now.Unix()-int64((testKeep+expiryGrace)/time.Second))*wire.SlotSeconds; got != want {
 		t.Errorf("the clocks agree: the floor is %d, want %d", got, want)
 	}
+
+	drift := func(by time.Duration) { // without a jump
+		for range 60 {
+			k.off += by / 60
+			k.skew = k.off
+			k.pass(time.Second)
+		}
+	}
+	drift(20 * time.Minute) // both
+	k.skew += time.Minute
+	k.pass(5 * time.Second)
+	k.silent = true
+	k.pass(time.Minute)
+	drift(-20 * time.Minute)
+	k.silent = false
+	k.pass(5 * time.Second)
+	if got, want := k.r.Expiry().Floor, k.r.keep.slotOf(k.now.Unix()-int64((testKeep+expiryGrace)/time.Second))*wire.SlotSeconds; got != want {
+		t.Errorf("both clocks are right: the floor is %d, want %d", got, want)
+	}
 }
 
 // TestAloneRemovesLater: a server whose clock agrees with no neighbour's removes nothing for removeAlone, and says so once. Answers go
