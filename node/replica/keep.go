@@ -19,7 +19,7 @@ import (
 // heartbeats show. Below the floor a record is stale, wherever it comes from. What lies below the higher floor of two
 // neighbours they do not compare, request or send. So nothing that was removed comes back.
 //
-// Cutoff and floor stand still while our clock may be wrong: keepclock.go.
+// Cutoff and floor do not rise while our clock may be wrong: keepclock.go.
 
 // expiryGrace is how long after the end of its time the newest record of a slot is removed. It is longer than two
 // clocks may differ that agree.
@@ -91,7 +91,7 @@ func (r *Replica) noteKeep(now time.Time) (events []Event) {
 	if !k.on() {
 		return nil
 	}
-	r.judgeTrust(now)
+	events = r.judgeTrust(now)
 	k.pause = r.findPause()
 	if k.pause == notPaused {
 		r.moveCutoff(now)
@@ -103,12 +103,13 @@ func (r *Replica) noteKeep(now time.Time) (events []Event) {
 	return events
 }
 
-// moveCutoff moves cutoff and floor with our clock, which is right: forward, or also back after a jump. The floor follows a
-// neighbour's as far as our own clock says that all below it is expired.
+// moveCutoff moves cutoff and floor with our clock, which is right: forward, or also back if it may have been wrong before. The floor
+// follows a neighbour's as far as our own clock says that all below it is expired.
 func (r *Replica) moveCutoff(now time.Time) {
 	k := &r.keep
-	back := k.trust.jumped
-	k.trust.jumped = false
+	t := &k.trust
+	back := t.jumped || t.disputed
+	t.jumped, t.disputed = false, false
 	if cutoff := r.wall(now).Sub(k.keep); !k.begun || back || cutoff.Compare(k.cutoff) > 0 {
 		k.cutoff, k.begun = cutoff, true
 	}
@@ -122,9 +123,31 @@ func (r *Replica) moveCutoff(now time.Time) {
 	if !back {
 		floor = max(floor, k.floor)
 	}
+	if !t.mayRemove(now) {
+		floor = min(floor, k.floor)
+	}
+	r.setFloor(floor)
+}
+
+// lowerCutoff lowers cutoff and floor so far that no record is expired or stale that a neighbour keeps by its own clock. It is called
+// while these clocks differ from ours: a client that reports at such a neighbour is known here, too.
+func (r *Replica) lowerCutoff(differing []*edge) {
+	k := &r.keep
+	if !k.begun {
+		return
+	}
+	for _, d := range differing {
+		if cutoff := d.heartbeat.Clock.Sub(k.keep); cutoff.Compare(k.cutoff) < 0 {
+			k.cutoff = cutoff
+		}
+	}
+	r.setFloor(min(k.floor, k.slotOf(k.cutoff.Sec-k.grace)))
+}
+
+func (r *Replica) setFloor(floor int64) {
 	const greatest = 1<<32 - 1 // in a heartbeat
-	k.floor = min(max(floor, 0), greatest)
-	r.store.SetFloor(k.floor * k.slot)
+	r.keep.floor = min(max(floor, 0), greatest)
+	r.store.SetFloor(r.keep.floor * r.keep.slot)
 }
 
 // keepSeconds is Config.Keep for heartbeats.

@@ -16,13 +16,17 @@ const (
 	notCompared         // since the start our clock was not compared with a neighbour's
 	clockJumped         // nor since it jumped
 	clockUnusable       // see ClockProblem
+	clockDisputed       // it agreed with a neighbour's before
 )
 
-// clockTrust is whether our clock was seen to be right since the start, or since it last jumped.
+// clockTrust is whether our clock was seen to be right since the start, since it last jumped, and since it last differed
+// from all neighbours' clocks.
 type clockTrust struct {
-	trusted bool
-	jumped  bool // since it was last trusted
-	since   time.Time
+	trusted  bool
+	jumped   bool      // since it was last trusted
+	disputed bool      // since then it differed from all neighbours' clocks, or from most
+	since    time.Time // of the last of these, or of the start
+	alone    time.Time // when it was trusted although no neighbour's clock agreed with it; zero if one has agreed since
 
 	seen time.Time    // the last look at it
 	wall wire.Instant // what it showed then
@@ -32,6 +36,9 @@ const (
 	// clockAlone is how long a server that has started waits for a neighbour to compare its clock with, after it is
 	// ready.
 	clockAlone = 10 * time.Second
+	// removeAlone is for how long a server removes nothing once it trusts a clock that agrees with no neighbour's.
+	// Meanwhile a person can set the clock, and restart the server.
+	removeAlone = 10 * time.Minute
 	// clockJump is a difference between the clock and the time that has passed.
 	clockJump = clockUnready
 )
@@ -45,10 +52,10 @@ func (r *Replica) jump(now time.Time) time.Duration {
 	return r.wall(now).Sub(t.wall).Duration() - now.Sub(t.seen)
 }
 
-// judgeTrust notices that our clock has jumped, and that it is right: three heartbeats of a neighbour in turn agree
-// with it. A server that has no neighbours trusts its clock, and one that has jumped after Config.Keep. A server that has
-// just started, and finds no neighbour, trusts it after clockAlone.
-func (r *Replica) judgeTrust(now time.Time) {
+// judgeTrust notices that our clock has jumped, that it differs from the neighbours' clocks, and that it is right: three
+// heartbeats of a neighbour in turn agree with it. A server that has just started, and finds no neighbour, trusts its clock after
+// clockAlone. One that has no neighbours trusts it at the start at once, and otherwise after Config.Keep.
+func (r *Replica) judgeTrust(now time.Time) (events []Event) {
 	t := &r.keep.trust
 	if r.jump(now).Abs() > clockJump {
 		t.trusted, t.jumped, t.since = false, true, now
@@ -57,8 +64,10 @@ func (r *Replica) judgeTrust(now time.Time) {
 		}
 	}
 	t.seen, t.wall = now, r.wall(now)
-	if t.trusted {
-		return
+	if v := r.judgeClocks(noEdge); len(v.differing) > 0 && (v.Agree == 0 || v.oursIsOff()) {
+		t.trusted, t.disputed, t.since = false, true, now
+		r.lowerCutoff(v.differing)
+		return nil
 	}
 	neighbours, up, agrees := false, false, false
 	for _, d := range r.edges {
@@ -66,13 +75,23 @@ func (r *Replica) judgeTrust(now time.Time) {
 		up = up || d.up
 		agrees = agrees || d.up && d.clock.agreeing >= clockSamples
 	}
+	asAtStart := !t.jumped && !t.disputed
 	waited := now.Sub(t.since)
 	switch {
-	case agrees,
-		!neighbours && (!t.jumped || waited >= r.cfg.Keep),
-		neighbours && !up && !t.jumped && waited >= clockAlone && !r.keep.ready.IsZero():
-		t.trusted = true
+	case agrees:
+		t.trusted, t.alone = true, time.Time{}
+	case t.trusted, r.keep.ready.IsZero():
+	case !neighbours && (asAtStart || waited >= r.cfg.Keep),
+		neighbours && !up && asAtStart && waited >= clockAlone:
+		t.trusted, t.alone = true, now
+		events = append(events, Event{Clock, "", fmt.Sprintf("the clock of %s, ours, was compared with no neighbour's: records that expire stay in the map for %s", r.cfg.Name, removeAlone)})
 	}
+	return events
+}
+
+// mayRemove reports whether the floor may rise. It does not for a while if nobody confirms that our clock is right.
+func (t *clockTrust) mayRemove(now time.Time) bool {
+	return t.alone.IsZero() || now.Sub(t.alone) >= removeAlone
 }
 
 func (r *Replica) findPause() pause {
@@ -82,10 +101,12 @@ func (r *Replica) findPause() pause {
 		return notReady
 	case !k.trust.trusted && k.trust.jumped:
 		return clockJumped
-	case !k.trust.trusted:
+	case !k.trust.trusted && !k.begun:
 		return notCompared
 	case r.ClockProblem() != "":
 		return clockUnusable
+	case !k.trust.trusted:
+		return clockDisputed
 	}
 	return notPaused
 }
@@ -119,6 +140,8 @@ func (r *Replica) ExpiryPaused() string {
 		return fmt.Sprintf("the clock of %s, ours, agrees with no neighbour's yet", r.cfg.Name)
 	case clockJumped:
 		return fmt.Sprintf("the clock of %s, ours, has jumped, and agrees with no neighbour's since", r.cfg.Name)
+	case clockDisputed:
+		return fmt.Sprintf("the clock of %s, ours, agrees with no neighbour's any more", r.cfg.Name)
 	case clockUnusable:
 		if problem := r.ClockProblem(); problem != "" {
 			return problem

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"herd/node/wire"
 )
 
 // TestExpiryPauses: nothing expires while our clock may be wrong.
@@ -34,6 +36,30 @@ func TestExpiryPauses(t *testing.T) {
 		"start without the neighbour": {[]string{"B"}, []step{
 			{"ready", func(k *kept) { k.silent = true; k.r.BeginExpiry(k.now); k.pass(clockAlone - time.Second) }, "agrees with no neighbour's yet"},
 			{"alone", wait(2 * time.Second), ""},
+		}},
+		"start with a neighbour that differs and goes down": {[]string{"B"}, []step{
+			{"ready", func(k *kept) { k.skew = time.Minute; k.r.BeginExpiry(k.now); k.pass(time.Minute) }, "agrees with no neighbour's yet"},
+			{"alone", func(k *kept) { k.silent = true; k.pass(time.Hour) }, "agrees with no neighbour's yet"},
+			{"the neighbour is right", func(k *kept) { k.skew, k.silent = 0, false; k.pass(4 * time.Second) }, ""},
+		}},
+		"the neighbour's clock moves": {[]string{"B"}, []step{
+			{"ready", func(k *kept) { k.begin() }, ""},
+			{"by a little", func(k *kept) { k.skew = 29 * time.Second; k.pass(time.Minute) }, ""},
+			{"by more", func(k *kept) { k.skew = 31 * time.Second; k.pass(3 * time.Second) }, "agrees with no neighbour's any more"},
+			{"the neighbour is down", func(k *kept) { k.silent = true; k.pass(time.Hour) }, "agrees with no neighbour's any more"},
+			{"the neighbour is right", func(k *kept) { k.skew, k.silent = 0, false; k.pass(4 * time.Second) }, ""},
+		}},
+		"one of two neighbours agrees": {[]string{"B", "C"}, []step{
+			{"ready", func(k *kept) { k.begin() }, ""},
+			{"the other does not", func(k *kept) {
+				for range 5 {
+					k.pass(time.Second)
+					late := k.beat
+					late.Clock = late.Clock.Sub(wire.Instant{Sec: 3600})
+					k.r.HandleHeartbeat(1, late, k.now)
+				}
+				k.note(k.r.Tick(k.now))
+			}, ""},
 		}},
 		"jump": {[]string{"B"}, []step{
 			{"ready", func(k *kept) { k.begin() }, ""},
@@ -103,7 +129,7 @@ func TestClockThatWasTrusted(t *testing.T) {
 	k.r.BeginExpiry(k.now)
 	k.pass(time.Minute)
 	k.frame(k.record("kiwi", 0))
-	k.expect("its clock is wrong", false, 0, 0)
+	k.expect("its clock is wrong", false, 0, 1)
 	k.off, k.silent = 0, false
 	k.pass(5 * time.Second)
 	k.frame(k.record("kiwi", 0))
@@ -130,4 +156,131 @@ func TestPauseIsReported(t *testing.T) {
 	if len(k.reports) != 2 || k.reports[1] != "records expire again" {
 		t.Errorf("reported %q, want that records expire again", k.reports)
 	}
+}
+
+// TestTrustIsWithdrawn: a server that trusted a wrong clock while it was alone does not rely on it once a neighbour's differs: what is
+// live by the neighbour's clock is known here. When the clock is right, records expire as they should.
+func TestTrustIsWithdrawn(t *testing.T) {
+	k := newKept(t, "B")
+	k.off, k.silent = 24*time.Hour, true
+	k.r.BeginExpiry(k.now)
+	k.pass(removeAlone + time.Minute) // the floor has risen, too
+	k.frame(k.record("kiwi", 0))
+	k.expect("alone", false, 0, 0)
+	k.silent = false
+	k.pass(time.Minute)
+	if got := k.frame(k.record("kiwi", testKeep/2)); got.News != 1 {
+		t.Errorf("a live record of the neighbour: %+v, want news", got)
+	}
+	k.pass(testKeep)
+	k.expect("while the clocks differ", true, 1, 1)
+	k.frame(k.record("emu", 0))
+	k.off = 0
+	k.pass(5 * time.Second)
+	k.expect("the clock is right", false, 1, 1)
+	k.pass(testKeep + expiryGrace + time.Minute)
+	k.expect("all has expired", false, 0, 0)
+}
+
+// TestClockDrifts: a clock that drifts away from the only neighbour's, without a jump, makes no record stale or unknown.
+func TestClockDrifts(t *testing.T) {
+	k := newKept(t, "B").begin()
+	for range 120 {
+		k.off += 10 * time.Second
+		k.pass(time.Second)
+		if got := k.frame(k.record("kiwi", testKeep-time.Minute)); got.News != 1 || !k.knows("kiwi") {
+			t.Fatalf("a live record, when our clock is ahead by %v: %+v, known: %v", k.off, got, k.knows("kiwi"))
+		}
+	}
+	if want := []string{"records do not expire: the clock of A, ours, agrees with no neighbour's any more"}; !slices.Equal(k.reports, want) {
+		t.Errorf("reported %q, want %q", k.reports, want)
+	}
+}
+
+// TestFloorAfterDispute: when the clock is right again, cutoff and floor follow it also back.
+func TestFloorAfterDispute(t *testing.T) {
+	k := newKept(t, "B").begin()
+	k.skew = time.Hour // it is B's clock that is wrong
+	k.pass(time.Minute)
+	before := k.r.Expiry().Floor
+	k.skew = -time.Hour
+	k.pass(time.Minute)
+	if got := k.r.Expiry().Floor; got > before-3500 || got < before-3700 {
+		t.Errorf("the neighbour is an hour late: the floor is %d, want an hour less than %d", got, before)
+	}
+	k.skew = 0
+	k.pass(5 * time.Second)
+	if got, want := k.r.Expiry().Floor, k.r.keep.slotOf(k.now.Unix()-int64((testKeep+expiryGrace)/time.Second))*wire.SlotSeconds; got != want {
+		t.Errorf("the clocks agree: the floor is %d, want %d", got, want)
+	}
+
+	drift := func(by time.Duration) { // without a jump
+		for range 60 {
+			k.off += by / 60
+			k.skew = k.off
+			k.pass(time.Second)
+		}
+	}
+	drift(20 * time.Minute) // both
+	k.skew += time.Minute
+	k.pass(5 * time.Second)
+	k.silent = true
+	k.pass(time.Minute)
+	drift(-20 * time.Minute)
+	k.silent = false
+	k.pass(5 * time.Second)
+	if got, want := k.r.Expiry().Floor, k.r.keep.slotOf(k.now.Unix()-int64((testKeep+expiryGrace)/time.Second))*wire.SlotSeconds; got != want {
+		t.Errorf("both clocks are right: the floor is %d, want %d", got, want)
+	}
+}
+
+// TestAloneRemovesLater: a server whose clock agrees with no neighbour's removes nothing for removeAlone, and says so once. Answers go
+// by its clock.
+func TestAloneRemovesLater(t *testing.T) {
+	const said = "the clock of A, ours, was compared with no neighbour's: records that expire stay in the map for 10m0s"
+	for name, peers := range map[string][]string{"a herd of one": nil, "a neighbour that is down": {"B"}} {
+		k := newKept(t, peers...)
+		k.silent = true
+		k.r.Replay([]byte(k.record("kiwi", 0)))
+		k.off = 24 * time.Hour
+		k.pass(time.Hour) // the start takes that long
+		k.r.BeginExpiry(k.now)
+		k.pass(clockAlone + 3*time.Second)
+		k.expect(name, false, 0, 1)
+		k.pass(removeAlone - clockAlone - 4*time.Second)
+		k.expect(name+": just before the end", false, 0, 1)
+		if floor := k.r.Expiry().Floor; floor != 0 {
+			t.Errorf("%s: the floor is %d, want none", name, floor)
+		}
+		k.pass(clockAlone + 4*time.Second)
+		k.expect(name+": later", false, 0, 0)
+		if !slices.Equal(k.reports, []string{said}) {
+			t.Errorf("%s: reported %q, want %q", name, k.reports, said)
+		}
+	}
+}
+
+// TestAloneAfterJump: a herd of one whose clock has jumped removes nothing for removeAlone after it trusts the clock again.
+func TestAloneAfterJump(t *testing.T) {
+	k := newKept(t).begin()
+	k.pass(removeAlone)
+	k.report("kiwi")
+	k.off = 24 * time.Hour
+	k.pass(testKeep + removeAlone - 5*time.Second)
+	k.expect("before the end", false, 0, 1)
+	k.pass(10 * time.Second)
+	k.expect("after it", false, 0, 0)
+}
+
+// TestNeighbourEndsWaiting: a neighbour whose clock agrees ends the time in which a server removes nothing.
+func TestNeighbourEndsWaiting(t *testing.T) {
+	k := newKept(t, "B")
+	k.silent = true
+	k.r.Replay([]byte(k.record("kiwi", 2*testKeep)))
+	k.r.BeginExpiry(k.now)
+	k.pass(time.Minute)
+	k.expect("alone", false, 0, 1)
+	k.silent = false
+	k.pass(5 * time.Second)
+	k.expect("with a neighbour", false, 0, 0)
 }
