@@ -71,8 +71,8 @@ func (p *process) pageFiles() int {
 	if !p.hasPage() {
 		return 0
 	}
-	const perStream = 3 // the browser's connection, and both ends of one to the bus
-	return perStream * watch.MaxStreams
+	const perRequest = 3 // the browser's connection, and both ends of one to the bus
+	return perRequest * watch.MaxRequests
 }
 
 // hasPage reports whether the process serves a page of its herd.

@@ -90,7 +90,7 @@ func Handler(profiles bool, metrics prometheus.Gatherer, page http.Handler, serv
 		mux.HandleFunc("GET /paths", func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintln(w, strings.ReplaceAll("/ "+paths, " ", "\n"))
 		})
-		mux.Handle("/", page)
+		mux.Handle("/", LimitPage(page))
 		return mux
 	}
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
