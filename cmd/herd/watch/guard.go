@@ -49,10 +49,14 @@ func hostname(host string) string {
 
 func isLocalhost(host string) bool { return strings.EqualFold(host, "localhost") }
 
+// proxyHeaders are headers that proxies add, beside those that begin with X-Forwarded.
+var proxyHeaders = []string{"Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "Cf-Connecting-Ip", "True-Client-Ip"}
+
 // mayControl reports whether a request may change the herd: it comes from this host, directly. A
-// request through a proxy has headers that say so, and one through an SSH tunnel comes from this host.
+// request through a proxy has headers that say so, and one through an SSH tunnel comes from this host. No browser
+// sends HTTP/1.0, but proxies do. A proxy on this host that sends HTTP/1.1 and no such header cannot be told from a browser.
 func (p *Page) mayControl(r *http.Request) bool {
-	if p.cfg.Controls == nil {
+	if p.cfg.Controls == nil || !r.ProtoAtLeast(1, 1) {
 		return false
 	}
 	remote, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -65,7 +69,7 @@ func (p *Page) mayControl(r *http.Request) bool {
 		}
 	}
 	for name := range r.Header {
-		if name == "Forwarded" || name == "Via" || name == "X-Real-Ip" || strings.HasPrefix(name, "X-Forwarded-") {
+		if slices.Contains(proxyHeaders, name) || strings.HasPrefix(name, "X-Forwarded") {
 			return false
 		}
 	}
