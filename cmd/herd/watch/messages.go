@@ -114,7 +114,7 @@ type hop struct {
 	At           int64  `json:"at"` // ms since 1970
 	From         string `json:"from"`
 	To           string `json:"to"`
-	Client       string `json:"client,omitempty"` // of the first record
+	Client       string `json:"client,omitempty"` // of the first record: see shortName
 	ClientBase64 string `json:"client_base64,omitempty"`
 	Lines        int    `json:"lines"`
 }
