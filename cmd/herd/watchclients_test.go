@@ -257,6 +257,27 @@ func TestPageClientsServerLost(t *testing.T) {
 	})
 }
 
+// TestPageLogsBusOnce: while the bus is away, pages that ask for clients again and again cause one line in the log, and one more
+// when it is back.
+func TestPageLogsBusOnce(t *testing.T) {
+	t.Parallel()
+	bus := freeAddress(t)
+	watch, page := startWatch(t, "HERD_TOPOLOGY=A-B,B-C", "HERD_NATS_URL=nats://"+bus)
+	for range 3 {
+		if status, body := getPage(t, page+"/api/clients"); status != http.StatusServiceUnavailable {
+			t.Errorf("without the bus: %d %q, want 503", status, body)
+		}
+	}
+	startUp(t, "A-B,B-C", "HERD_NATS_LISTEN="+bus)
+	clients, _ := openClients(t, page, "")
+	clients.awaitOnly()
+	watch.stop()
+	said := watch.stderr.String()
+	if strings.Count(said, "level=WARN") != 1 || strings.Count(said, "level=INFO") != 1 || !strings.Contains(said, "clients are followed again") {
+		t.Errorf("the log is\n%s", said)
+	}
+}
+
 // TestPageClientsShared: ten pages with nearly the same box share one stream of the herd. Without a server to follow the
 // answer is 503.
 func TestPageClientsShared(t *testing.T) {
