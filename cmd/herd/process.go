@@ -289,7 +289,7 @@ func (p *process) serveOps(page *watch.Page) (stop func()) {
 	p.metrics.servers(servers...)
 	tcp, ok := p.ops.Addr().(*net.TCPAddr)
 	pageRequests := 0
-	var root http.Handler
+	var root opshttp.Page
 	endPage := func() {}
 	if page != nil {
 		pageRequests, root, endPage = watch.MaxRequests, page, runPage(page)

@@ -162,12 +162,12 @@ func TestPageLeavesConnections(t *testing.T) {
 	t.Parallel()
 	const most = 20
 	begun, end := make(chan struct{}, 99), make(chan struct{})
-	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	page := fakePage{func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/api/live" {
 			begun <- struct{}{}
 			<-end
 		}
-	})
+	}}
 	address := serveOn(t, NewServer(Handler(false, prometheus.NewRegistry(), page), most, slog.New(slog.DiscardHandler)))
 	ask := func(path string) int {
 		t.Helper()

@@ -8,10 +8,8 @@ import "encoding/json"
 type hello struct {
 	Version  string       `json:"version"`
 	Topology string       `json:"topology"`
-	Prefix   string       `json:"prefix"`
 	Controls bool         `json:"controls"`
 	Report   bool         `json:"report"` // of the controls, reports work: clients need no TLS
-	Follow   bool         `json:"follow"`
 	Servers  []drawn      `json:"servers"`
 	Edges    []edgeOfHerd `json:"edges"`
 }
