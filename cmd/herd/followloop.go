@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"herd/bus"
@@ -29,8 +28,8 @@ type finalError struct{ error }
 func (e finalError) Unwrap() error { return e.error }
 
 // followServers follows one server after the other, until ctx ends or frames returns a finalError. If none can be followed at
-// the beginning, it returns the last error. After the last server it goes on with the first.
-func followServers(ctx context.Context, cfg natsbus.Config, servers func() []string, request follow.Request, frames watch.Frames, log *slog.Logger) error {
+// the beginning, it returns the last error. After the last server it goes on with the first. report is told of other losses.
+func followServers(ctx context.Context, cfg natsbus.Config, servers func() []string, request follow.Request, frames watch.Frames, report streamReport) error {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return err
@@ -40,9 +39,12 @@ func followServers(ctx context.Context, cfg natsbus.Config, servers func() []str
 	for tries := 1; ; tries++ {
 		names := servers() // they may change
 		server := names[(tries-1)%len(names)]
-		began := time.Now()
+		began, begun := time.Now(), false
 		err := natsbus.Follow(ctx, cfg, status.FollowEndpoint, server, body, func(frame natsbus.Frame) error {
-			received = true
+			if !begun {
+				received, begun = true, true
+				report.Began(server)
+			}
 			return frames.Take(frame)
 		})
 		var final finalError
@@ -58,7 +60,7 @@ func followServers(ctx context.Context, cfg natsbus.Config, servers func() []str
 		case time.Since(began) >= steadyStream:
 			pause = followPause
 		}
-		log.Warn("stream lost, following the next server", "node", server, "next", names[tries%len(names)], "err", err)
+		report.Lost(server, names[tries%len(names)], err)
 		frames.Lost(err)
 		select {
 		case <-time.After(pause):

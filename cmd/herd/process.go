@@ -288,14 +288,13 @@ func (p *process) serveOps(page *watch.Page) (stop func()) {
 	}
 	p.metrics.servers(servers...)
 	tcp, ok := p.ops.Addr().(*net.TCPAddr)
-	connections := opshttp.MaxConnections
-	var root http.Handler
+	pageRequests := 0
+	var root opshttp.Page
 	endPage := func() {}
 	if page != nil {
-		connections += watch.MaxStreams
-		root, endPage = page, runPage(page)
+		pageRequests, root, endPage = watch.MaxRequests, page, runPage(page)
 	}
-	s := opshttp.NewServer(opshttp.Handler(ok && tcp.IP.IsLoopback(), p.metrics.registry, root, servers...), connections, p.log)
+	s := opshttp.NewServer(opshttp.Handler(ok && tcp.IP.IsLoopback(), p.metrics.registry, root, servers...), pageRequests, p.log)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

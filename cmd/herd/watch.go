@@ -45,7 +45,7 @@ func (watchCommand) Run(ctx context.Context, c console) error {
 	graph := func() *topology.Graph { return s.graph }
 	page := watch.New(s.pageConfig(s.readBus(), graph, s.watchPlaces(log), log))
 	defer runPage(page)()
-	server := opshttp.NewServer(page, watch.MaxStreams+opshttp.MaxConnections, log)
+	server := opshttp.NewServer(opshttp.LimitPage(page), watch.MaxRequests, log)
 	defer context.AfterFunc(ctx, func() { server.Close() })()
 	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("watch: %w", err)

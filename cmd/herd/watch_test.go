@@ -40,9 +40,9 @@ type livePage struct {
 }
 
 type liveHello struct {
-	Topology, Prefix, Version string
-	Controls, Report, Follow  bool
-	Servers                   []struct {
+	Topology, Version string
+	Controls, Report  bool
+	Servers           []struct {
 		Name, Clients string
 		X, Y          float64
 	}
@@ -277,7 +277,7 @@ func TestPageOfUp(t *testing.T) {
 		return nil
 	})
 	hello := page.graph()
-	if hello.Topology != "goloman" || hello.Prefix != "herd" || !hello.Controls || !hello.Report || !hello.Follow || len(hello.Servers) != 5 || len(hello.Edges) != 6 {
+	if hello.Topology != "goloman" || !hello.Controls || !hello.Report || len(hello.Servers) != 5 || len(hello.Edges) != 6 {
 		t.Errorf("hello: %+v", hello)
 	}
 	nasty := "ki\xffwi"

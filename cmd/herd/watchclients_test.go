@@ -257,6 +257,51 @@ func TestPageClientsServerLost(t *testing.T) {
 	})
 }
 
+// TestPageHosts: names that the page refuses get no metrics either, and containers are asked for their health under any name.
+func TestPageHosts(t *testing.T) {
+	t.Parallel()
+	h := startUp(t, "A-B", "HERD_WATCH_HOSTS=herd.example.com")
+	for host, refused := range map[string]bool{"evil.example": true, "herd.example.com": false, "localhost:1": false, "192.0.2.1": false} {
+		for _, path := range []string{"/", "/metrics", "/paths", "/healthz", "/readyz"} {
+			r, err := http.NewRequest(http.MethodGet, h.ops+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Host = host
+			reply, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			reply.Body.Close()
+			if want := refused && !strings.HasSuffix(path, "z"); (reply.StatusCode == http.StatusMisdirectedRequest) != want {
+				t.Errorf("%s at %s: %d, refused should be %v", path, host, reply.StatusCode, want)
+			}
+		}
+	}
+	h.stop()
+}
+
+// TestPageLogsBusOnce: while the bus is away, pages that ask for clients again and again cause one line in the log, and one more
+// when it is back.
+func TestPageLogsBusOnce(t *testing.T) {
+	t.Parallel()
+	bus := freeAddress(t)
+	watch, page := startWatch(t, "HERD_TOPOLOGY=A-B,B-C", "HERD_NATS_URL=nats://"+bus)
+	for range 3 {
+		if status, body := getPage(t, page+"/api/clients"); status != http.StatusServiceUnavailable {
+			t.Errorf("without the bus: %d %q, want 503", status, body)
+		}
+	}
+	startUp(t, "A-B,B-C", "HERD_NATS_LISTEN="+bus)
+	clients, _ := openClients(t, page, "")
+	clients.awaitOnly()
+	watch.stop()
+	said := watch.stderr.String()
+	if strings.Count(said, "level=WARN") != 1 || strings.Count(said, "level=INFO") != 1 || !strings.Contains(said, "clients are followed again") {
+		t.Errorf("the log is\n%s", said)
+	}
+}
+
 // TestPageClientsShared: ten pages with nearly the same box share one stream of the herd. Without a server to follow the
 // answer is 503.
 func TestPageClientsShared(t *testing.T) {

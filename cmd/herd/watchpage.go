@@ -14,9 +14,9 @@ import (
 
 // watchedHerd is a herd as its page reaches it: over the bus.
 type watchedHerd struct {
-	bus   natsbus.Config
-	graph func() *topology.Graph
-	log   *slog.Logger
+	bus     natsbus.Config
+	graph   func() *topology.Graph
+	streams *firstLoss
 }
 
 // Connect implements watch.Herd.
@@ -30,8 +30,9 @@ func (h watchedHerd) Connect(ctx context.Context) (watch.Link, error) {
 
 // Follow implements watch.Herd.
 func (h watchedHerd) Follow(ctx context.Context, r follow.Request, frames watch.Frames) error {
-	err := followServers(ctx, h.bus, func() []string { return h.graph().Servers() }, r, frames, h.log)
+	err := followServers(ctx, h.bus, func() []string { return h.graph().Servers() }, r, frames, h.streams)
 	if err != nil {
+		h.streams.Lost("", "", err)
 		return busHint(err)
 	}
 	return nil
@@ -62,7 +63,7 @@ func (h watchedHerd) Near(ctx context.Context, request []byte) (natsbus.Reply, e
 func (s settings) pageConfig(bus natsbus.Config, graph func() *topology.Graph, source places.Source, log *slog.Logger) watch.Config {
 	return watch.Config{
 		Version: version(), Topology: s.topology, Prefix: s.prefix, Hosts: slices.Clone(s.watchHosts), Graph: graph,
-		Herd: watchedHerd{bus, graph, log}, Places: source, Log: log,
+		Herd: watchedHerd{bus, graph, &firstLoss{log: log}}, Places: source, Log: log,
 	}
 }
 
@@ -71,8 +72,8 @@ func (p *process) pageFiles() int {
 	if !p.hasPage() {
 		return 0
 	}
-	const perStream = 3 // the browser's connection, and both ends of one to the bus
-	return perStream * watch.MaxStreams
+	const perRequest = 3 // the browser's connection, and both ends of one to the bus
+	return perRequest * watch.MaxRequests
 }
 
 // hasPage reports whether the process serves a page of its herd.

@@ -54,6 +54,13 @@ type Server interface {
 	Stats() node.Stats
 }
 
+// Page is a page of the process for browsers.
+type Page interface {
+	http.Handler
+	// Guard returns a handler that refuses requests for hosts that the page refuses.
+	Guard(http.Handler) http.Handler
+}
+
 // Handler serves
 //
 //   - /healthz: 200 while the process lives;
@@ -62,10 +69,16 @@ type Server interface {
 //   - /metrics: what metrics gathers, for Prometheus;
 //   - /debug/pprof/, if profiles is set: only for loopback. Requests of web pages of other
 //     origins are refused, and profiles of over a minute;
-//   - /paths: the list of these, if page has the others. Without a page, others are not found.
-func Handler(profiles bool, metrics prometheus.Gatherer, page http.Handler, servers ...Server) http.Handler {
+//   - /paths: the list of these, if page has the others. Without a page (nil), others are not found.
+//
+// A page guards /metrics and /paths, too. Containers are asked for their health under any name.
+func Handler(profiles bool, metrics prometheus.Gatherer, page Page, servers ...Server) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", oneByOne(promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})))
+	guard := func(handler http.Handler) http.Handler { return handler }
+	if page != nil {
+		guard = page.Guard
+	}
+	mux.Handle("GET /metrics", guard(oneByOne(promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "ok")
 	})
@@ -87,10 +100,10 @@ func Handler(profiles bool, metrics prometheus.Gatherer, page http.Handler, serv
 		paths += " /debug/pprof/"
 	}
 	if page != nil {
-		mux.HandleFunc("GET /paths", func(w http.ResponseWriter, _ *http.Request) {
+		mux.Handle("GET /paths", guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintln(w, strings.ReplaceAll("/ "+paths, " ", "\n"))
-		})
-		mux.Handle("/", page)
+		})))
+		mux.Handle("/", LimitPage(page))
 		return mux
 	}
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {

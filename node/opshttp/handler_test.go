@@ -55,9 +55,22 @@ func TestReadyz(t *testing.T) {
 	}
 }
 
+// fakePage is a page that is served at localhost only.
+type fakePage struct{ http.HandlerFunc }
+
+func (fakePage) Guard(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Host != "localhost" {
+			w.WriteHeader(http.StatusMisdirectedRequest)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	})
+}
+
 // TestPage: a page has all paths that are not the operators', and the list of these is at /paths.
 func TestPage(t *testing.T) {
-	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "page ", r.Method, " ", r.URL.Path) })
+	page := fakePage{func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "page ", r.Method, " ", r.URL.Path) }}
 	handler := Handler(true, prometheus.NewRegistry(), page)
 	for path, want := range map[string]string{
 		"/": "page GET /", "/main.js": "page GET /main.js", "/api/live": "page GET /api/live", "/healthz": "ok\n", "/readyz": "ready\n",

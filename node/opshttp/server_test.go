@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 // startServer starts a server for handler.
 func startServer(t *testing.T, handler http.Handler) (address string) {
 	t.Helper()
-	return serveOn(t, NewServer(handler, MaxConnections, slog.New(slog.DiscardHandler)))
+	return serveOn(t, NewServer(handler, 0, slog.New(slog.DiscardHandler)))
 }
 
 func serveOn(t *testing.T, s *http.Server) (address string) {
@@ -93,13 +94,13 @@ func TestConnections(t *testing.T) {
 // TestTimeouts: no connection stays for long without a request, and a profile has its time.
 func TestTimeouts(t *testing.T) {
 	t.Parallel()
-	s := NewServer(http.NotFoundHandler(), MaxConnections, slog.New(slog.DiscardHandler))
+	s := NewServer(http.NotFoundHandler(), 0, slog.New(slog.DiscardHandler))
 	for name, d := range map[string]time.Duration{"header": s.ReadHeaderTimeout, "read": s.ReadTimeout, "write": s.WriteTimeout, "idle": s.IdleTimeout} {
 		if d <= 0 || d > 30*time.Second {
 			t.Errorf("the %s timeout is %v", name, d)
 		}
 	}
-	s = NewServer(Handler(true, prometheus.NewRegistry(), nil), MaxConnections, slog.New(slog.DiscardHandler))
+	s = NewServer(Handler(true, prometheus.NewRegistry(), nil), 0, slog.New(slog.DiscardHandler))
 	s.WriteTimeout = time.Second
 	conn := connect(t, serveOn(t, s), "GET /debug/pprof/trace?seconds=2 HTTP/1.0\r\nHost: localhost\r\n\r\n")
 	reply, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -152,5 +153,61 @@ func TestRefusedProfiles(t *testing.T) {
 		if reply := serve(handler, request); reply.Code != tt.want {
 			t.Errorf("%s %s %v: %d %q, want %d", tt.method, tt.url, tt.header, reply.Code, reply.Body, tt.want)
 		}
+	}
+}
+
+// TestPageLeavesConnections: however many requests of a page are unanswered, operators get replies, also on new
+// connections. A further request of the page gets 429 until one has ended.
+func TestPageLeavesConnections(t *testing.T) {
+	t.Parallel()
+	const most = 20
+	begun, end := make(chan struct{}, 99), make(chan struct{})
+	page := fakePage{func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/api/live" {
+			begun <- struct{}{}
+			<-end
+		}
+	}}
+	address := serveOn(t, NewServer(Handler(false, prometheus.NewRegistry(), page), most, slog.New(slog.DiscardHandler)))
+	ask := func(path string) int {
+		t.Helper()
+		conn := connect(t, address, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n")
+		conn.SetDeadline(time.Now().Add(5 * time.Second))
+		reply, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			return 0
+		}
+		return reply.StatusCode
+	}
+	for range most {
+		connect(t, address, "GET /api/live HTTP/1.1\r\nHost: x\r\n\r\n")
+		<-begun
+	}
+	for range 2 * MaxConnections {
+		if got := ask("/api/live"); got != http.StatusTooManyRequests {
+			t.Fatalf("a request of the page beyond the limit: %d, want 429", got)
+		}
+		if got := ask("/readyz"); got != http.StatusOK {
+			t.Fatalf("/readyz: %d", got)
+		}
+	}
+	close(end)
+	deadline := time.Now().Add(10 * time.Second)
+	for tick := time.Tick(time.Millisecond); ask("/") != http.StatusOK; <-tick {
+		if time.Now().After(deadline) {
+			t.Fatal("the page gets no request after the others have ended")
+		}
+	}
+}
+
+// TestLongNames: with a page, a request has room for a client's name of 8,000 bytes, all percent-encoded.
+func TestLongNames(t *testing.T) {
+	t.Parallel()
+	page := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	address := serveOn(t, NewServer(LimitPage(page), 1, slog.New(slog.DiscardHandler)))
+	conn := connect(t, address, "GET /?client="+strings.Repeat("%01", 8000)+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	if reply, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || reply.StatusCode != http.StatusOK {
+		t.Errorf("%v, %v", reply, err)
 	}
 }

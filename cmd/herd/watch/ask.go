@@ -23,6 +23,8 @@ const (
 	askWait      = 5 * time.Second
 	// askTimeout is how long an answer may take.
 	askTimeout = 15 * time.Second
+	// maxNear is about how many bytes the clients near a place have in a reply. Further ones are left out.
+	maxNear = 256 << 10
 )
 
 // statusError is an error with its HTTP status.
@@ -53,35 +55,44 @@ func statusOf(err error) int {
 	return http.StatusServiceUnavailable // the bus, or the servers
 }
 
-// ask answers a question with JSON, or with an error in one line.
+// ask answers a question with JSON, or with an error in one line. A browser that does not read its reply does not
+// delay other questions.
 func (p *Page) ask(answer func(context.Context, *http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
 		defer cancel()
-		control := http.NewResponseController(w)
-		control.SetWriteDeadline(time.Now().Add(askWait + askTimeout + writeTimeout)) // an error shows at the write
-		select {
-		case p.asking <- struct{}{}:
-			defer func() { <-p.asking }()
-		case <-time.After(askWait):
-			http.Error(w, "too many questions at a time: ask again later", http.StatusTooManyRequests)
-			return
-		case <-ctx.Done():
-			return
+		reply, err := p.answer(ctx, r, answer)
+		if r.Context().Err() != nil {
+			return // the browser is gone
 		}
-		reply, err := answer(ctx, r)
+		var encoded []byte
+		if err == nil {
+			encoded, err = json.Marshal(reply)
+			if err != nil { // a source of places has replied with what is no JSON
+				err = statusError{http.StatusBadGateway, err}
+			}
+		}
+		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // an error shows at the write
 		if err != nil {
 			http.Error(w, oneLine(err.Error()), statusOf(err))
-			return
-		}
-		encoded, err := json.Marshal(reply)
-		if err != nil { // a source of places has replied with what is no JSON
-			http.Error(w, oneLine(err.Error()), http.StatusBadGateway)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Write(append(encoded, '\n')) // an error: the browser is gone
 	}
+}
+
+// answer asks for an answer when fewer than maxQuestions are being answered.
+func (p *Page) answer(ctx context.Context, r *http.Request, answer func(context.Context, *http.Request) (any, error)) (any, error) {
+	select {
+	case p.asking <- struct{}{}:
+		defer func() { <-p.asking }()
+	case <-time.After(askWait):
+		return nil, statusError{http.StatusTooManyRequests, errors.New("too many questions at a time: ask again later")}
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return answer(ctx, r)
 }
 
 // clientReply is what all servers know of a client. What is not UTF-8 is in fields of its own, as base64.
@@ -220,8 +231,8 @@ func newestOf(records []Record) (newest wire.Record, ok bool) {
 
 // nearReply is the clients near a place, the nearest first.
 type nearReply struct {
-	Clients []nearClient `json:"clients"`
-	LeftOut int          `json:"leftOut,omitempty"` // further clients, which did not fit
+	Clients []json.RawMessage `json:"clients"`           // each a nearClient
+	LeftOut int               `json:"leftOut,omitempty"` // further clients, which did not fit
 }
 
 type nearClient struct {
@@ -248,7 +259,7 @@ func (p *Page) askNear(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	reply := nearReply{Clients: []nearClient{}, LeftOut: answer.LeftOut}
+	reply, size := nearReply{Clients: []json.RawMessage{}, LeftOut: answer.LeftOut}, 0
 	for line := range bytes.Lines(answer.Data) {
 		km, found, err := wire.ParseFound(bytes.TrimSuffix(line, []byte("\n")))
 		if err != nil {
@@ -257,7 +268,15 @@ func (p *Page) askNear(ctx context.Context, r *http.Request) (any, error) {
 		one := nearClient{Km: km, Time: found.Time.Seconds()}
 		one.ID, one.IDBase64 = textOrBase64(found.Client())
 		one.Lat, one.Lon = found.Position()
-		reply.Clients = append(reply.Clients, one)
+		encoded, err := json.Marshal(one)
+		if err != nil {
+			return nil, err
+		}
+		if size += len(encoded); size > maxNear { // also for those that follow: they are farther away
+			reply.LeftOut++
+			continue
+		}
+		reply.Clients = append(reply.Clients, encoded)
 	}
 	return reply, nil
 }

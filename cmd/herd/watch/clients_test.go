@@ -52,7 +52,7 @@ func decode(t *testing.T, b []byte) (words []string) {
 
 // newHub is a hub that nobody follows for.
 func newHub() *hub {
-	return &hub{area: world, began: make(chan struct{}), ended: make(chan struct{}), sooner: make(chan struct{}, 1), pages: map[*clientPage]struct{}{}, interval: time.Second, index: map[string]uint32{}}
+	return &hub{area: world, began: make(chan struct{}), ended: make(chan struct{}), paced: make(chan struct{}, 1), pages: map[*clientPage]struct{}{}, interval: time.Second, index: map[string]uint32{}}
 }
 
 func frame(seq uint64, end bool, lines ...string) natsbus.Frame {
@@ -323,5 +323,32 @@ func TestAreas(t *testing.T) {
 	}
 	if got, err := parseArea(url.Values{}); err != nil || got != world {
 		t.Errorf("no area is %+v, %v", got, err)
+	}
+}
+
+// TestIntervalOfHub: the stream has the shortest interval of its pages, and a longer one soon after the page that asked for that
+// has left.
+func TestIntervalOfHub(t *testing.T) {
+	t.Parallel()
+	herd := newFakeHerd()
+	page, _ := startPage(t, herd, nil)
+	last := func(want string) {
+		t.Helper()
+		await(t, "a stream each "+want, func() bool {
+			all := herd.follows()
+			return len(all) > 0 && all[len(all)-1].Interval == want
+		})
+	}
+	_, leave := page.hubs.join(world, time.Second)
+	defer leave()
+	last("1s")
+	_, leaveFast := page.hubs.join(world, 100*time.Millisecond)
+	last("100ms")
+	_, leaveOther := page.hubs.join(world, 500*time.Millisecond)
+	defer leaveOther()
+	leaveFast()
+	last("500ms")
+	if n := len(herd.follows()); n != 3 {
+		t.Errorf("%d streams, want 3", n)
 	}
 }

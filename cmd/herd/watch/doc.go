@@ -9,9 +9,11 @@
 // The state of the herd: feed.go has the pages that are open, and live.go streams to each. While there is one, the
 // collector (collector.go) has a link to the bus. view.go makes a snapshot of what it has received, each second:
 // of servers (serverview.go), edges (edgeview.go), and of pairs of servers (compare.go). tap.go shows records on
-// their way, while there are few. messages.go is what pages are told.
+// their way, while there are few. messages.go is what pages are told. Package layout has the places of servers in the
+// drawing.
 //
 // The clients on the map: hub.go follows the clients in an area, and clients.go streams them to the pages that show it.
+// area.go has the areas: they are rounded, so that pages share streams.
 //
 // ask.go answers single questions. try.go changes the herd, where the program has Controls.
 //

@@ -62,6 +62,47 @@ func TestTap(t *testing.T) {
 	await(t, "the tap again", func() bool { return link.taker(edges) != nil })
 }
 
+// TestLongHops: a hop has the beginning of a long name, and differs from hops of clients whose names begin alike. Names that are
+// not long stay as they are.
+func TestLongHops(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"kiwi", strings.Repeat("é", 64), "k\xffw"} {
+		if got := shortName([]byte(name)); string(got) != name {
+			t.Errorf("%q: %q", name, got)
+		}
+	}
+	long := strings.Repeat("\x01", 5000)
+	a, b := shortName([]byte(long+"a")), shortName([]byte(long+"b"))
+	if want := long[:64] + "…"; !strings.HasPrefix(string(a), want) || len(a) != len(want)+16 || string(a) == string(b) {
+		t.Errorf("%q, %q", a, b)
+	}
+	herd := newFakeHerd()
+	page, _ := startPage(t, herd, nil)
+	told, leave := openLive(t, page)
+	defer leave()
+	link := herd.link(t)
+	await(t, "the tap", func() bool { return link.taker("herd.edge.>") != nil })
+	link.taker("herd.edge.>")("herd.edge.A.B", []byte(at(long, 1, 5)+"\n"))
+	await(t, "a hop", func() bool { return strings.Contains(told(), "event: hop") })
+	if _, hop, _ := strings.Cut(told(), "event: hop"); len(hop) > 3000 { // with the state that follows it
+		t.Errorf("the hop has %d bytes", len(hop))
+	}
+}
+
+// TestHopBytes: the hops that wait for a page are bounded together, and there is room again once it has read.
+func TestHopBytes(t *testing.T) {
+	t.Parallel()
+	page := newLivePage(false)
+	for range 2 {
+		for range keptHops {
+			page.set(func(l *livePage) { l.addHop(make([]byte, 1000)) })
+		}
+		if n := len(page.take()); n != keptHopBytes/1000*1000 {
+			t.Errorf("%d bytes wait", n)
+		}
+	}
+}
+
 // TestEvents: events are told to all pages, and the last ones to later pages.
 func TestEvents(t *testing.T) {
 	t.Parallel()
@@ -102,7 +143,7 @@ func TestSlowLivePage(t *testing.T) {
 		page.set(func(l *livePage) {
 			l.herd = fmt.Appendf(nil, "herd %d;", i)
 			l.events = append(l.events, fmt.Appendf(nil, "event %d;", i))
-			l.hops = append(l.hops, []byte("hop;"))
+			l.addHop([]byte("hop;"))
 		})
 	}
 	got := string(page.take())

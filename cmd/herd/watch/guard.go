@@ -27,16 +27,35 @@ func setHeaders(h http.Header) {
 	h.Set("Cache-Control", "no-store") // files set their own
 }
 
+// Guard makes another handler of the page's origin refuse requests for hosts that the page refuses.
+func (p *Page) Guard(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if status, why := p.refuseHost(r); status != 0 {
+			http.Error(w, why, status)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	})
+}
+
 // refuse says why a request is refused; the status is 0 if it is not.
 func (p *Page) refuse(r *http.Request) (status int, why string) {
+	if status, why := p.refuseHost(r); status != 0 {
+		return status, why
+	}
+	if site := r.Header.Get("Sec-Fetch-Site"); strings.HasPrefix(r.URL.Path, "/api/") && site != "" && site != "same-origin" && site != "none" {
+		return http.StatusForbidden, "a page of another origin may not ask for this"
+	}
+	return 0, ""
+}
+
+// refuseHost says why a request is refused for its Host header; the status is 0 if it is not.
+func (p *Page) refuseHost(r *http.Request) (status int, why string) {
 	host := hostname(r.Host)
 	if !isLocalhost(host) && net.ParseIP(host) == nil && !slices.ContainsFunc(p.cfg.Hosts, func(name string) bool { return strings.EqualFold(name, host) }) {
 		// A name that somebody else's DNS resolves to this host makes a page of theirs one of the
 		// same origin.
 		return http.StatusMisdirectedRequest, fmt.Sprintf("the host %.80q is not served here: use an IP address or localhost, or add the name to %s", host, HostsVariable)
-	}
-	if site := r.Header.Get("Sec-Fetch-Site"); strings.HasPrefix(r.URL.Path, "/api/") && site != "" && site != "same-origin" && site != "none" {
-		return http.StatusForbidden, "a page of another origin may not ask for this"
 	}
 	return 0, ""
 }
@@ -49,10 +68,14 @@ func hostname(host string) string {
 
 func isLocalhost(host string) bool { return strings.EqualFold(host, "localhost") }
 
+// proxyHeaders are headers that proxies add, beside those that begin with X-Forwarded.
+var proxyHeaders = []string{"Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "Cf-Connecting-Ip", "True-Client-Ip"}
+
 // mayControl reports whether a request may change the herd: it comes from this host, directly. A
-// request through a proxy has headers that say so, and one through an SSH tunnel comes from this host.
+// request through a proxy has headers that say so, and one through an SSH tunnel comes from this host. No browser
+// sends HTTP/1.0, but proxies do. A proxy on this host that sends HTTP/1.1 and no such header cannot be told from a browser.
 func (p *Page) mayControl(r *http.Request) bool {
-	if p.cfg.Controls == nil {
+	if p.cfg.Controls == nil || !r.ProtoAtLeast(1, 1) {
 		return false
 	}
 	remote, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -65,7 +88,7 @@ func (p *Page) mayControl(r *http.Request) bool {
 		}
 	}
 	for name := range r.Header {
-		if name == "Forwarded" || name == "Via" || name == "X-Real-Ip" || strings.HasPrefix(name, "X-Forwarded-") {
+		if slices.Contains(proxyHeaders, name) || strings.HasPrefix(name, "X-Forwarded") {
 			return false
 		}
 	}

@@ -43,7 +43,7 @@ type hub struct {
 	follow  func(ctx context.Context, r follow.Request, frames Frames) error
 	began   chan struct{} // closed when the first frame has arrived
 	ended   chan struct{} // closed when no more frames arrive
-	sooner  chan struct{} // receives a token when the interval has become shorter
+	paced   chan struct{} // receives a token when the interval has changed
 	release func()        // ends the hub
 
 	mu       sync.Mutex
@@ -91,7 +91,7 @@ func (h *hubs) join(a area, interval time.Duration) (page *clientPage, leave fun
 	page = one.add(interval)
 	return page, func() {
 		one.remove(page)
-		time.AfterFunc(hubLinger, func() { h.endUnused(one) })
+		time.AfterFunc(hubLinger, func() { h.settle(one) })
 	}
 }
 
@@ -114,7 +114,7 @@ func (h *hubs) makeRoom() {
 func (h *hubs) start(a area, interval time.Duration) *hub {
 	ctx, cancel := context.WithCancel(h.ctx)
 	one := &hub{
-		area: a, follow: h.herd.Follow, began: make(chan struct{}), ended: make(chan struct{}), sooner: make(chan struct{}, 1), release: cancel,
+		area: a, follow: h.herd.Follow, began: make(chan struct{}), ended: make(chan struct{}), paced: make(chan struct{}, 1), release: cancel,
 		pages: map[*clientPage]struct{}{}, interval: interval, index: map[string]uint32{},
 	}
 	h.byArea[a] = one
@@ -131,13 +131,14 @@ func (h *hubs) start(a area, interval time.Duration) *hub {
 	return one
 }
 
-// endUnused ends a hub without pages.
-func (h *hubs) endUnused(one *hub) {
+// settle ends a hub without pages, and gives another the interval of those that it still has.
+func (h *hubs) settle(one *hub) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	one.mu.Lock()
 	defer one.mu.Unlock()
 	if len(one.pages) > 0 {
+		one.pace()
 		return
 	}
 	if h.byArea[one.area] == one {
@@ -151,7 +152,7 @@ func (h *hub) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		h.mu.Lock()
 		request := follow.Request{Box: h.area.box(), Interval: h.interval.String()}
-		if h.follower != nil { // with a shorter interval
+		if h.follower != nil { // with another interval
 			h.follower.Restart()
 		}
 		h.mu.Unlock()
@@ -160,7 +161,7 @@ func (h *hub) run(ctx context.Context) {
 		go func() {
 			defer close(done)
 			select {
-			case <-h.sooner:
+			case <-h.paced:
 				cancel()
 			case <-following.Done():
 			}
@@ -268,11 +269,22 @@ func (h *hub) add(interval time.Duration) *clientPage {
 	}
 	h.pages[page] = struct{}{}
 	if interval < h.interval {
-		h.interval = interval
-		signal(h.sooner)
+		h.pace()
 	}
 	signal(page.wake)
 	return page
+}
+
+// pace makes the interval the shortest that a page has asked for. There must be a page. The lock is held.
+func (h *hub) pace() {
+	shortest := maxInterval
+	for page := range h.pages {
+		shortest = min(shortest, page.interval)
+	}
+	if shortest != h.interval {
+		h.interval = shortest
+		signal(h.paced)
+	}
 }
 
 func (h *hub) remove(page *clientPage) {

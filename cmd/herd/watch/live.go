@@ -15,8 +15,10 @@ const (
 	writeTimeout = 10 * time.Second
 	// keptEvents is how many events a page is sent at its beginning, and how many wait for it.
 	keptEvents = 100
-	// keptHops is how many hops wait for a page. Further ones are dropped.
-	keptHops = 512
+	// keptHops and keptHopBytes are how many hops wait for a page, and how large they are together. Further ones are
+	// dropped.
+	keptHops     = 512
+	keptHopBytes = 128 << 10
 )
 
 // livePage is what one page has yet to be sent. A page that reads slowly gets the newest state only,
@@ -31,6 +33,8 @@ type livePage struct {
 	herd   []byte
 	events [][]byte
 	hops   [][]byte
+
+	hopBytes int // of hops
 }
 
 func newLivePage(controls bool) *livePage {
@@ -44,13 +48,18 @@ func (l *livePage) set(change func(*livePage)) {
 	if n := len(l.events) - keptEvents; n > 0 {
 		l.events = append(l.events[:0], l.events[n:]...)
 	}
-	if len(l.hops) > keptHops {
-		l.hops = l.hops[:keptHops]
-	}
 	l.mu.Unlock()
 	select {
 	case l.wake <- struct{}{}:
 	default:
+	}
+}
+
+// addHop adds a hop, if there is room. It is for set.
+func (l *livePage) addHop(encoded []byte) {
+	if len(l.hops) < keptHops && l.hopBytes+len(encoded) <= keptHopBytes {
+		l.hops = append(l.hops, encoded)
+		l.hopBytes += len(encoded)
 	}
 }
 
@@ -62,7 +71,7 @@ func (l *livePage) take() []byte {
 	for _, part := range [][]byte{l.hello, l.tap, bytes.Join(l.events, nil), bytes.Join(l.hops, nil), l.herd} {
 		b.Write(part)
 	}
-	l.hello, l.tap, l.herd, l.events, l.hops = nil, nil, nil, nil, nil
+	l.hello, l.tap, l.herd, l.events, l.hops, l.hopBytes = nil, nil, nil, nil, nil, 0
 	return b.Bytes()
 }
 

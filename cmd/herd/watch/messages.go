@@ -8,10 +8,8 @@ import "encoding/json"
 type hello struct {
 	Version  string       `json:"version"`
 	Topology string       `json:"topology"`
-	Prefix   string       `json:"prefix"`
 	Controls bool         `json:"controls"`
 	Report   bool         `json:"report"` // of the controls, reports work: clients need no TLS
-	Follow   bool         `json:"follow"`
 	Servers  []drawn      `json:"servers"`
 	Edges    []edgeOfHerd `json:"edges"`
 }
@@ -114,7 +112,7 @@ type hop struct {
 	At           int64  `json:"at"` // ms since 1970
 	From         string `json:"from"`
 	To           string `json:"to"`
-	Client       string `json:"client,omitempty"` // of the first record
+	Client       string `json:"client,omitempty"` // of the first record: see shortName
 	ClientBase64 string `json:"client_base64,omitempty"`
 	Lines        int    `json:"lines"`
 }

@@ -85,6 +85,9 @@ type Controls interface {
 // requests get 429.
 const MaxStreams = 64
 
+// MaxRequests is how many requests the server of a page should answer at a time: streams, and some questions and files.
+const MaxRequests = MaxStreams + 16
+
 // Page is the handler. Run must run while it serves.
 type Page struct {
 	cfg     Config

@@ -164,6 +164,15 @@ func TestRemoteControl(t *testing.T) {
 			t.Errorf("from %q at %q: %d %q, want %d", tt.remote, tt.host, got, controls.did, tt.want)
 		}
 	}
+	old := get(page, "/api/try/cut", func(r *http.Request) { // as a proxy sends it that says nothing else
+		r.Method, r.Proto, r.ProtoMajor, r.ProtoMinor, r.Host = http.MethodPost, "HTTP/1.0", 1, 0, "127.0.0.1:12080"
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Origin", "http://127.0.0.1:12080")
+		r.Body = io.NopCloser(strings.NewReader(`{"a":"A","b":"B"}`))
+	})
+	if old.Code != http.StatusForbidden {
+		t.Errorf("HTTP/1.0: %d, want 403", old.Code)
+	}
 	if got := post("heal", "127.0.0.1:5", "localhost"); got != http.StatusConflict {
 		t.Errorf("an error: %d, want 409", got)
 	}

@@ -3,6 +3,8 @@ package watch
 import (
 	"bytes"
 	"encoding/base64"
+	"fmt"
+	"hash/fnv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -97,12 +99,29 @@ func (c *collector) takeHop(subject string, m received) {
 			return
 		}
 		if h.Client == "" && h.ClientBase64 == "" {
-			h.Client, h.ClientBase64 = textOrBase64(r.Client())
+			h.Client, h.ClientBase64 = textOrBase64(shortName(r.Client()))
 		}
 		c.state.arrived(line, from, to, m.at)
 	}
 	encoded := message("hop", h)
-	c.tell(func(*told) {}, func(l *livePage) { l.hops = append(l.hops, encoded) })
+	c.tell(func(*told) {}, func(l *livePage) { l.addHop(encoded) })
+}
+
+// shortName is a client's name as a hop has it: a long one ends with a hash in place of the rest, so that names that
+// begin alike stay different.
+func shortName(name []byte) []byte {
+	const most = 64 // letters: the page shows fewer
+	letters, end := 0, 0
+	for ; end < len(name) && letters < most; letters++ {
+		_, size := utf8.DecodeRune(name[end:])
+		end += size
+	}
+	if end == len(name) {
+		return name
+	}
+	hash := fnv.New64a()
+	hash.Write(name)
+	return fmt.Appendf(bytes.Clone(name[:end]), "…%016x", hash.Sum64())
 }
 
 // textOrBase64 is a client's name as it is, or encoded if it is not UTF-8.

@@ -126,7 +126,7 @@ func pairOf(a, b string) [2]string { return [2]string{min(a, b), max(a, b)} }
 
 // hello is the graph as pages draw it.
 func (v *herdView) hello(names []string, edges [][2]string) hello {
-	h := hello{Version: v.cfg.Version, Topology: v.cfg.Topology, Prefix: string(v.cfg.Prefix), Follow: true, Servers: []drawn{}, Edges: []edgeOfHerd{}}
+	h := hello{Version: v.cfg.Version, Topology: v.cfg.Topology, Servers: []drawn{}, Edges: []edgeOfHerd{}}
 	for _, e := range edges {
 		h.Edges = append(h.Edges, edgeOfHerd{e[0], e[1]})
 	}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"log/slog"
+	"sync"
+)
+
+// streamReport is told of streams of clients: that one has begun, and that one is lost, after which the next server is
+// followed.
+type streamReport interface {
+	Began(server string)
+	Lost(server, next string, err error)
+}
+
+// eachLoss logs each stream that is lost.
+type eachLoss struct{ log *slog.Logger }
+
+// Began implements streamReport.
+func (eachLoss) Began(string) {}
+
+// Lost implements streamReport.
+func (l eachLoss) Lost(server, next string, err error) {
+	l.log.Warn("stream lost, following the next server", "node", server, "next", next, "err", err)
+}
+
+// firstLoss logs the first stream that is lost, and the next that begins. It may be used concurrently, for streams that are
+// lost together: a page asks for streams as long as it is open.
+type firstLoss struct {
+	log *slog.Logger
+
+	mu   sync.Mutex
+	lost bool
+}
+
+// Began implements streamReport.
+func (l *firstLoss) Began(server string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lost {
+		l.lost = false
+		l.log.Info("clients are followed again", "node", server)
+	}
+}
+
+// Lost implements streamReport.
+func (l *firstLoss) Lost(_, _ string, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.lost {
+		l.lost = true
+		l.log.Warn("clients cannot be followed, trying each server until one replies", "err", err)
+	}
+}
