@@ -28,6 +28,7 @@ func TestPage(t *testing.T) {
 		"stream of clients":  testPageStream,
 		"server away":        testPageAway,
 		"cut and stop":       testPageCut,
+		"parts":              testPageParts,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
