@@ -29,6 +29,8 @@ func TestPage(t *testing.T) {
 		"server away":        testPageAway,
 		"cut and stop":       testPageCut,
 		"parts":              testPageParts,
+		"hidden":             testPageHidden,
+		"worker ends":        testPageWorker,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -183,7 +183,7 @@ export class Graph {
       this.#setState(item, "server", s, this.radius);
       setText(item.state, s.age > OLD_AFTER && !model.old ? `${s.state}, ${ago(s.age)}` : s.state);
       const figure = s.clients === undefined ? "" : `${count(s.clients)} client${s.clients === 1 ? "" : "s"}`;
-      if (!this.dense) setText(item.figure, model.old ? ago(model.age) : figure);
+      if (!this.dense) setText(item.figure, model.never ? "" : model.old ? ago(model.age) : figure);
       setAttribute(item.group, "aria-label", `${s.name}, server, ${s.words}`);
     }
     const busy = model.edges.some((e) => e.rate >= 1);

@@ -78,16 +78,16 @@ function render() {
     return;
   }
   const model = view(hello, herd ?? NOTHING_YET, live.silence.seconds());
-  const note = model.old ? `last heard ${ago(model.age)}` : "";
+  const note = model.never ? "not heard yet" : model.old ? `last heard ${ago(model.age)}` : "";
   for (const id of ["graph-age", "servers-age", "pairs-age"]) setText(byId(id), note);
   setText(byId("headline"), model.headline);
   document.title = `${model.well ? "" : "! "}herd ${hello.topology}`;
   showConnection(model);
   const figures = totals(model);
-  setFigure(byId("total-servers"), figures.servers, model.age);
-  setFigure(byId("total-edges"), figures.edges, model.age);
-  setFigure(byId("total-clients"), figures.clients, model.age);
-  setFigure(byId("total-rate"), figures.rate, model.age);
+  setFigure(byId("total-servers"), figures.servers, model.never ? undefined : model.age);
+  setFigure(byId("total-edges"), figures.edges, model.never ? undefined : model.age);
+  setFigure(byId("total-clients"), figures.clients, figures.age);
+  setFigure(byId("total-rate"), figures.rate, figures.age);
   graph.update(model);
   table.update(model);
   pairs.update(model);
@@ -100,6 +100,7 @@ function showConnection(model) {
   let [state, text] = ["up", "live"];
   if (model.silence > OLD_AFTER) [state, text] = ["unknown", "the page is cut off"];
   else if (model.bus === "disconnected") [state, text] = ["down", "NATS disconnected"];
+  else if (model.never) [state, text] = ["unknown", "connecting"];
   else if (model.old) [state, text] = ["unknown", "silent"];
   const pill = byId("connection");
   setAttribute(pill, "class", `pill ${stateClass(state)}`);
