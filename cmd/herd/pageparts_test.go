@@ -12,7 +12,9 @@ func testPageParts(t *testing.T, b browser) {
 	p := b.open(t, h.ops+"/", desktop)
 	p.awaitText("#headline", "^All 2 servers are up")
 	for name, test := range map[string]func(*testing.T, *tab){
-		"area": testPageArea,
+		"area":   testPageArea,
+		"totals": testPageTotals,
+		"never":  testPageNever,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, p) })
 	}
@@ -43,5 +45,47 @@ func testPageArea(t *testing.T, p *tab) {
 	  return faults;`)
 	if len(faults) > 0 {
 		t.Errorf("%d areas do not cover the picture, such as %s", len(faults), strings.Join(faults[:min(3, len(faults))], "; "))
+	}
+}
+
+// testPageTotals: the figures of the herd are those of servers that were heard just now, not of one
+// that is down. Without any, they have their age.
+func testPageTotals(t *testing.T, p *tab) {
+	const model = `
+	  const at = (name) => ({ name, clients: "" });
+	  const totals = (...servers) => m.totals(m.view({ servers: [at("A"), at("B")], edges: [] }, { heard: 0, bus: "connected", edges: [], servers }, 0));
+	  const down = { name: "A", state: "down", clients: 900, in: 5, heard: 60 };`
+	got := module[string](t, p, "model.js", model+`
+	  const f = totals(down, { name: "B", state: "up", clients: 7, in: 1, heard: 0.2 });
+	  return f.clients + " clients, " + f.rate + "/s, age " + f.age;`)
+	if want := "7 clients, 1.0/s, age 0"; got != want {
+		t.Errorf("a server is down: %q, want %q", got, want)
+	}
+	got = module[string](t, p, "model.js", model+`
+	  const f = totals(down, { name: "B", state: "down", clients: 7, in: 1, heard: 30 });
+	  return f.clients + " clients, " + f.rate + "/s, age " + f.age;`)
+	if want := "7 clients, 1.0/s, age 30"; got != want {
+		t.Errorf("all servers are down: %q, want %q", got, want)
+	}
+}
+
+// testPageNever: before anything was heard there are no figures, and nothing about differences.
+func testPageNever(t *testing.T, p *tab) {
+	got := module[string](t, p, "model.js", `
+	  const model = m.view({ servers: [{ name: "A" }, { name: "B" }], edges: [{ a: "A", b: "B" }] }, { bus: "disconnected", busWhy: "connection refused", servers: [], edges: [] }, 60);
+	  const f = m.totals(model);
+	  return [model.headline, f.servers, f.edges, f.clients, f.rate, f.age, model.servers[0].words, model.edges[0].words].join("|");`)
+	const want = "NATS is not reachable (connection refused). Nothing was heard yet.|?|?|?|?||unknown: its figures are not known|unknown: its traffic is not known"
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	got = module[string](t, p, "table.js", `
+	  const list = document.createElement("ul");
+	  const pairs = new m.PairMatrix(document.createElement("thead"), document.createElement("tbody"), list);
+	  pairs.build({ servers: [{ name: "A" }, { name: "B" }] });
+	  pairs.update({ never: true, old: true, age: 60, pairs: [{ a: "A", b: "B", equal: true }], differences: [] });
+	  return pairs.body.textContent + "|" + list.textContent;`)
+	if want := "Aitself? not yetB? not yetitself|Nothing was heard yet."; got != want {
+		t.Errorf("pairs: %q, want %q", got, want)
 	}
 }

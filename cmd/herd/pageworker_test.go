@@ -62,7 +62,9 @@ func testPageWorker(t *testing.T, b browser) {
 	if first == "" {
 		t.Fatal("the page has no shared worker")
 	}
-	call(p, target.CloseTarget, target.CloseTargetParams{TargetID: target.ID(first)})
+	if _, err := chromedp.CallBrowser(p.ctx, target.CloseTarget, target.CloseTargetParams{TargetID: target.ID(first)}); err != nil {
+		t.Fatal(err)
+	}
 	p.awaitText("#connection", "cut off")
 	p.awaitText("#connection", "live")
 	if second := worker(); second == "" || second == first {

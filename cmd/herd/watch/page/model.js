@@ -38,7 +38,7 @@ function readServer(place, told, herd, silence, old, never, age) {
   const traffic = `${rate(s.in)} records in and ${rate(s.out)} out per second, lag ${milliseconds(s.lagMs)}`;
   s.figures = `${plural(s.clients ?? 0, "client")}, ${traffic}${heartbeat}, ${plural(s.sessions ?? 0, "session")}`;
   if (told.clients === undefined) s.figures = "its figures are not known";
-  s.words = `${s.state}${s.why ? ` (${s.why})` : ""}: ${s.figures}${s.age > OLD_AFTER ? `; as of ${ago(s.age)}` : ""}`;
+  s.words = `${s.state}${s.why ? ` (${s.why})` : ""}: ${s.figures}${s.age > OLD_AFTER && !never ? `; as of ${ago(s.age)}` : ""}`;
   return s;
 }
 
