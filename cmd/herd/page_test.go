@@ -29,6 +29,7 @@ func TestPage(t *testing.T) {
 		"server away":        testPageAway,
 		"cut and stop":       testPageCut,
 		"parts":              testPageParts,
+		"search":             testPageSearch,
 		"hidden":             testPageHidden,
 		"worker ends":        testPageWorker,
 	} {

@@ -1,7 +1,7 @@
 // Connects the parts of the page: what the feed says goes to those who show it.
 
 import { Clients } from "./clients.js";
-import { byId, clip, element, setAttribute, setFigure, setText, stateClass } from "./dom.js";
+import { byId, clip, element, name as nameElement, setAttribute, setFigure, setText, stateClass } from "./dom.js";
 import { EventList } from "./events.js";
 import { Flood } from "./flood.js";
 import { Graph } from "./graph.js";
@@ -204,7 +204,7 @@ function listClients() {
   if (list.contains(document.activeElement)) return; // it stays while somebody is in it
   list.replaceChildren(
     ...names.map((name) => {
-      const button = element("button", { type: "button" }, clip(toText(name)));
+      const button = element("button", { type: "button" }, nameElement(clip(toText(name))));
       button.addEventListener("click", () => search.find(name));
       return element("li", {}, button);
     }),
@@ -219,10 +219,12 @@ const search = new Search({
   near: byId("near-form"),
   result: byId("search-result"),
   age: byId("search-age"),
+  say: (sentence) => announcer.say("search", sentence),
   show: (marks) => map.setMarks(marks),
   found: (name, lat, lon, km = 10) => {
+    const isSame = client && name && equalBytes(client, name);
     client = name;
-    map.clearTrail();
+    if (!isSame) map.clearTrail();
     map.setStore(clients.store, name ? clients.store.find(name) : -1);
     map.go(lat, lon, Math.min(2 ** 14, 8000 / Math.max(1, km)));
   },
