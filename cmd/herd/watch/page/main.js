@@ -43,8 +43,7 @@ function receive(type, value) {
   switch (type) {
     case "hello":
       if (JSON.stringify(value) === JSON.stringify(hello)) break; // a new connection to the same herd
-      hello = value;
-      build();
+      build(value);
       render();
       break;
     case "herd":
@@ -63,11 +62,18 @@ function receive(type, value) {
   }
 }
 
-function build() {
+// shape is what the graph and the tables are built for. Addresses and the version may change without.
+const shape = ({ servers, edges }) => JSON.stringify([servers.map((s) => [s.name, s.x, s.y]), edges]);
+
+function build(value) {
+  const isNew = !hello || shape(hello) !== shape(value);
+  hello = value;
   setText(byId("topology"), hello.topology);
   setText(byId("version"), `herd ${hello.version}`);
   byId("paths").hidden = !hello.controls; // the page of herd watch is alone at its address
-  for (const part of [graph, table, pairs, tryIt]) part.build(hello);
+  tryIt.build(hello);
+  if (!isNew) return;
+  for (const part of [graph, table, pairs]) part.build(hello);
 }
 
 // render shows the last state, and its age. It runs with each news, and each second without.
@@ -231,8 +237,24 @@ const search = new Search({
 });
 search.start();
 
+// Keys of one letter can be turned off, for those who speak to their computer. Without storage the
+// choice holds until the page is closed.
+const shortcuts = byId("shortcuts");
+try {
+  shortcuts.checked = localStorage.getItem("herd shortcuts") !== "off";
+} catch {
+  // The browser keeps nothing for this page.
+}
+shortcuts.addEventListener("change", () => {
+  try {
+    localStorage.setItem("herd shortcuts", shortcuts.checked ? "on" : "off");
+  } catch {
+    // As above.
+  }
+});
+
 addEventListener("keydown", (e) => {
-  if (e.ctrlKey || e.metaKey || e.altKey || e.target.closest("input, select, textarea")) return;
+  if (!shortcuts.checked || e.ctrlKey || e.metaKey || e.altKey || e.target.closest("input, select, textarea")) return;
   const targets = { "/": () => byId("search-form").elements.client.focus(), g: () => graph.focus(), m: () => byId("map-picture").focus() };
   if (!(e.key in targets)) return;
   targets[e.key]();

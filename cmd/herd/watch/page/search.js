@@ -159,7 +159,7 @@ export class Search {
     });
     rows.push(...missing.map((m) => element("tr", { class: "down" }, element("th", { scope: "row" }, m), element("td", { colspan: "4", class: "word" }, "? no answer"))));
     const head = ["Server", "Location", "Received by", "Client's time", "Received"].map((h) => element("th", { scope: "col" }, h));
-    return element("div", { class: "scroll" }, element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows)));
+    return element("div", { class: "scroll" }, element("table", {}, element("caption", { class: "unseen" }, "The record at each server"), element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows)));
   }
 
   async #askPlaces(current, id) {
