@@ -30,6 +30,7 @@ func TestPage(t *testing.T) {
 		"cut and stop":       testPageCut,
 		"parts":              testPageParts,
 		"search":             testPageSearch,
+		"keys":               testPageKeys,
 		"hidden":             testPageHidden,
 		"worker ends":        testPageWorker,
 	} {

@@ -15,6 +15,8 @@ func testPageParts(t *testing.T, b browser) {
 		"area":   testPageArea,
 		"totals": testPageTotals,
 		"never":  testPageNever,
+		"times":  testPageTimes,
+		"try":    testPageTry,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, p) })
 	}
@@ -87,5 +89,48 @@ func testPageNever(t *testing.T, p *tab) {
 	  return pairs.body.textContent + "|" + list.textContent;`)
 	if want := "Aitself? not yetB? not yetitself|Nothing was heard yet."; got != want {
 		t.Errorf("pairs: %q, want %q", got, want)
+	}
+}
+
+// testPageTimes: times are in UTC everywhere, and have their date unless it is today's.
+func testPageTimes(t *testing.T, p *tab) {
+	got := module[string](t, p, "numbers.js", `return [m.dateTime(86399), m.clock(86399, 5), m.clock(86399, 86400), m.dateTime(1e99)].join("|");`)
+	if want := "1970-01-01 23:59:59Z|23:59:59Z|1970-01-01 23:59:59Z|1e+99"; got != want {
+		t.Errorf("times: %s, want %s", got, want)
+	}
+}
+
+// testPageTry: while a request of the button is on its way, clicks do nothing. Its error is about
+// the selection at that time.
+func testPageTry(t *testing.T, p *tab) {
+	got := module[string](t, p, "tryit.js", `
+	  const all = document.createElement("div");
+	  all.innerHTML = "<form><select name=server></select></form><details></details><div></div>";
+	  const [form, report, actions] = all.children;
+	  const tryIt = new m.TryIt({ report, form, reply: document.createElement("output"), actions });
+	  tryIt.build({ controls: true, servers: [] });
+	  const real = window.fetch;
+	  const refuse = [];
+	  window.fetch = () => new Promise((resolve) => refuse.push(() => resolve(new Response("no", { status: 409 }))));
+	  const said = [];
+	  tryIt.show("server", { name: "A" });
+	  tryIt.button.click();
+	  tryIt.button.click();
+	  said.push(refuse.length);
+	  tryIt.show("server", { name: "B" });
+	  refuse[0]();
+	  const settled = async () => { while (tryIt.busy) await new Promise((r) => setTimeout(r, 5)); };
+	  await settled();
+	  said.push(tryIt.note.textContent);
+	  tryIt.button.click();
+	  refuse[1]();
+	  await settled();
+	  said.push(tryIt.note.textContent);
+	  tryIt.show("server", { name: "A" });
+	  said.push(tryIt.note.textContent);
+	  window.fetch = real;
+	  return said.join("|");`)
+	if want := "1||no|"; got != want {
+		t.Errorf("the button: %q, want %q", got, want)
 	}
 }

@@ -23,6 +23,7 @@ const NOTHING_YET = { servers: [], edges: [] };
 let hello = null; // the topology
 let herd = null; // the last state
 let chosen = null; // the server or edge that is selected: {kind, key}
+let refused = ""; // why the page's server refuses the feed; "" while it does not
 let tap; // whether single reports are told; undefined before the feed says it
 let client = null; // the name of the selected client, as bytes
 
@@ -48,6 +49,11 @@ function receive(type, value) {
       break;
     case "herd":
       herd = value;
+      refused = "";
+      render();
+      break;
+    case "refused":
+      refused = value;
       render();
       break;
     case "event":
@@ -80,13 +86,13 @@ function build(value) {
 function render() {
   if (!hello) {
     const seconds = live.silence.seconds();
-    if (seconds > OLD_AFTER) setText(byId("headline"), `No answer from the page's server for ${Math.floor(seconds)} s.`);
+    if (seconds > OLD_AFTER) setText(byId("headline"), `No answer from the page's server for ${Math.floor(seconds)} s.${why()}`);
     return;
   }
   const model = view(hello, herd ?? NOTHING_YET, live.silence.seconds());
   const note = model.never ? "not heard yet" : model.old ? `last heard ${ago(model.age)}` : "";
   for (const id of ["graph-age", "servers-age", "pairs-age"]) setText(byId(id), note);
-  setText(byId("headline"), model.headline);
+  setText(byId("headline"), model.silence > OLD_AFTER ? model.headline + why() : model.headline);
   document.title = `${model.well ? "" : "! "}herd ${hello.topology}`;
   showConnection(model);
   const figures = totals(model);
@@ -101,6 +107,9 @@ function render() {
   if (herd) announcer.update(model);
   showSelection(model);
 }
+
+// why says with which line the page's server refuses the feed.
+const why = () => (refused ? ` The page's server says: ${refused.replace(/\.$/, "")}.` : "");
 
 function showConnection(model) {
   let [state, text] = ["up", "live"];

@@ -3,7 +3,7 @@
 
 import { get } from "./api.js";
 import { clip, element, name as nameElement, setText } from "./dom.js";
-import { OLD_AFTER, ago, degrees, list, plural } from "./numbers.js";
+import { OLD_AFTER, ago, dateTime, degrees, list, plural } from "./numbers.js";
 import { bytesOf, parameter, percentDecode, percentEncode, textOf, toBytes, toText } from "./names.js";
 import { Silence } from "./silence.js";
 
@@ -154,7 +154,7 @@ export class Search {
 
   #table(servers, missing) {
     const rows = servers.map((s) => {
-      const cells = s.known ? [degrees(s.lat, s.lon), s.origin, clock(s.time), ago(s.age ?? 0)] : [s.error ?? "does not know it", "", "", ""];
+      const cells = s.known ? [degrees(s.lat, s.lon), s.origin, dateTime(s.time), ago(s.age ?? 0)] : [s.error ?? "does not know it", "", "", ""];
       return element("tr", {}, element("th", { scope: "row" }, s.server), ...cells.map((c) => element("td", {}, c)));
     });
     rows.push(...missing.map((m) => element("tr", { class: "down" }, element("th", { scope: "row" }, m), element("td", { colspan: "4", class: "word" }, "? no answer"))));
@@ -241,10 +241,4 @@ function comparison(answered, silent) {
 function location(text) {
   const match = /^([+-]\d+(?:\.\d*)?)([+-]\d+(?:\.\d*)?)$/.exec(text);
   return match && [Number(match[1]), Number(match[2])];
-}
-
-// clock is a client's time, in seconds since 1970, as a date and time.
-function clock(seconds) {
-  const date = new Date(seconds * 1000);
-  return Number.isNaN(date.getTime()) ? String(seconds) : date.toISOString().replace("T", " ").replace(/\.\d+Z$/, "Z");
 }

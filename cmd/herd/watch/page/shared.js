@@ -20,7 +20,7 @@ const feed = new Feed((type, value) => {
   if (type === "event") {
     events.push(value);
     if (events.length > KEPT) events.shift();
-  } else if (type !== "hop") last.set(type, { value, silence: new Silence() });
+  } else if (type !== "hop" && type !== "refused") last.set(type, { value, silence: new Silence() });
   for (const port of tabs.keys()) port.postMessage({ type, value, age: 0 });
 });
 
