@@ -30,6 +30,7 @@ func countFeeds(p *tab, hidden string) {
 func testPageHidden(t *testing.T, b browser) {
 	h := startUp(t, "A-B")
 	p := b.open(t, h.ops+"/healthz", desktop)
+	p.allow("favicon") // of the page before, which names none
 	countFeeds(p, "true")
 	p.do(chromedp.Navigate(h.ops + "/"))
 	p.await("performance.now() > 4000 && document.readyState === 'complete'")
