@@ -28,6 +28,11 @@ func TestPage(t *testing.T) {
 		"stream of clients":  testPageStream,
 		"server away":        testPageAway,
 		"cut and stop":       testPageCut,
+		"parts":              testPageParts,
+		"search":             testPageSearch,
+		"keys":               testPageKeys,
+		"hidden":             testPageHidden,
+		"worker ends":        testPageWorker,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -5,7 +5,6 @@ import { toLat, toLon } from "./mercator.js";
 
 const MARGIN = 0.25; // of the picture, on each side
 const WASTE = 12; // how many times the area may be larger than the picture
-const WORLD = 0.7; // share of the world beyond which all of it is followed
 
 export class Area {
   #box = undefined; // undefined before the first; null for the world
@@ -15,7 +14,7 @@ export class Area {
   next(view) {
     const wide = view.width / view.size;
     const high = view.height / view.size;
-    if (wide > WORLD) {
+    if (wide * (1 + 2 * MARGIN) >= 1) { // with its margins it would overlap itself
       if (this.#box === null) return undefined;
       this.#box = null;
       return null;

@@ -202,13 +202,13 @@ export class Clients {
 
   // waiting is whether there is no stream because other tabs have theirs.
   get waiting() {
-    return !this.#permitted;
+    return this.#permitted === false;
   }
 
   #backoff = new Backoff();
   #stop = null; // aborts the stream that is open
   #retry = 0;
-  #permitted = false;
+  #permitted = undefined; // undefined until that is known
   #query = "";
   #opened = new Silence();
 
@@ -228,7 +228,8 @@ export class Clients {
     if (this.#permitted) this.#open();
   }
 
-  // permit says whether there may be a stream: a hidden tab has none, and of many tabs a few have.
+  // permit says whether there may be a stream: of many tabs a few have one.
+  // undefined is for a hidden tab, which has none, and is not told.
   permit(yes) {
     this.#permitted = yes;
     if (!yes) this.#close();

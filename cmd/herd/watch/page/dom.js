@@ -46,6 +46,16 @@ export function setFigure(e, text, age) {
 // stateClass is the class of a state: "not ready" is not-ready.
 export const stateClass = (state) => state.replaceAll(" ", "-");
 
+// setParts replaces the children of an element by elements and text, if its text has changed.
+export function setParts(e, ...parts) {
+  const text = parts.map((p) => p.textContent ?? p).join("");
+  if (e.textContent !== text) e.replaceChildren(...parts);
+}
+
+// name is a name of others, such as a client's. Whatever direction its letters are written in, the
+// words around it stay as they are.
+export const name = (text) => element("bdi", {}, text);
+
 // clip shortens a text for a label: the name of a client may have 8,000 bytes.
 export function clip(text) {
   return text.length > 32 ? `${text.slice(0, 31)}…` : text;

@@ -1,7 +1,7 @@
 // The feed of events: the newest first, filtered by kind and text, and paused on request.
 
 import { element, setText } from "./dom.js";
-import { plural } from "./numbers.js";
+import { clock, dateTime, plural } from "./numbers.js";
 
 const KEPT = 500;
 
@@ -69,9 +69,9 @@ export class EventList {
   }
 
   #row(e, words) {
-    if (e.row) return e.row;
-    const at = new Date(e.at);
-    const time = element("time", { datetime: at.toISOString(), title: at.toLocaleString() }, at.toLocaleTimeString("en-GB"));
+    const at = clock(e.at / 1000); // another one after midnight
+    if (e.row?.firstChild.textContent === at) return e.row;
+    const time = element("time", { datetime: new Date(e.at).toISOString(), title: dateTime(e.at / 1000) }, at);
     e.row = element("li", {}, time, element("span", { class: "subject" }, e.kind), element("span", {}, words));
     return e.row;
   }

@@ -4,6 +4,8 @@
 import { Backoff } from "./backoff.js";
 import { Silence } from "./silence.js";
 
+const ADDRESS = "./api/live";
+const PATIENCE = 5000; // ms for the question why there is no feed
 const TYPES = ["hello", "herd", "event", "hop", "tap"];
 const SILENT = 5; // seconds without an event after which the connection is opened again
 
@@ -14,7 +16,8 @@ export class Feed {
   #news = new Silence(); // since the last event, or since the connection was opened
   #wanted = false;
 
-  // receive is called with the type and the value of each event.
+  // receive is called with the type and the value of each event. An event of type "refused" is the
+  // line of text with which the server refused the feed.
   constructor(receive) {
     this.receive = receive;
     setInterval(() => this.#check(), 1000);
@@ -33,7 +36,7 @@ export class Feed {
   #connect() {
     this.#disconnect();
     this.#news.heard();
-    const source = new EventSource("./api/live");
+    const source = new EventSource(ADDRESS);
     this.#source = source;
     for (const type of TYPES) {
       source.addEventListener(type, (e) => {
@@ -43,7 +46,25 @@ export class Feed {
         this.receive(type, JSON.parse(e.data));
       });
     }
-    source.addEventListener("error", () => source === this.#source && this.#later());
+    source.addEventListener("error", () => {
+      if (source !== this.#source) return;
+      if (source.readyState === EventSource.CLOSED) this.#askWhy();
+      this.#later();
+    });
+  }
+
+  // askWhy requests the feed once more, since an EventSource does not tell what the server said.
+  async #askWhy() {
+    const stop = new AbortController();
+    const timer = setTimeout(() => stop.abort(), PATIENCE);
+    try {
+      const response = await fetch(ADDRESS, { signal: stop.signal, cache: "no-store" });
+      if (!response.ok) this.receive("refused", (await response.text()).trim() || `status ${response.status}`);
+    } catch {
+      // The server cannot be reached, so it says nothing.
+    }
+    clearTimeout(timer);
+    stop.abort();
   }
 
   #disconnect() {

@@ -51,7 +51,7 @@ export class Graph {
 
   // build makes the items of a topology.
   build(hello) {
-    const hadFocus = this.root.contains(document.activeElement);
+    const focused = this.#items.find((item) => item.group === document.activeElement)?.key;
     this.hello = hello;
     this.dense = hello.servers.length > DENSE;
     this.root.setAttribute("class", this.dense ? "dense" : "");
@@ -67,7 +67,7 @@ export class Graph {
       item.group.addEventListener("focus", () => this.#moveTo(i));
     }
     this.#place();
-    if (hadFocus) this.#items[0]?.group.focus();
+    if (focused !== undefined) (this.#items.find((item) => item.key === focused) ?? this.#items[0])?.group.focus();
   }
 
   #makeServer(s) {
@@ -183,7 +183,7 @@ export class Graph {
       this.#setState(item, "server", s, this.radius);
       setText(item.state, s.age > OLD_AFTER && !model.old ? `${s.state}, ${ago(s.age)}` : s.state);
       const figure = s.clients === undefined ? "" : `${count(s.clients)} client${s.clients === 1 ? "" : "s"}`;
-      if (!this.dense) setText(item.figure, model.old ? ago(model.age) : figure);
+      if (!this.dense) setText(item.figure, model.never ? "" : model.old ? ago(model.age) : figure);
       setAttribute(item.group, "aria-label", `${s.name}, server, ${s.words}`);
     }
     const busy = model.edges.some((e) => e.rate >= 1);
@@ -228,6 +228,7 @@ export class Graph {
   }
 
   #key(e) {
+    if (e.ctrlKey || e.metaKey || e.altKey) return;
     const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
     const n = this.#items.length;
     let to = -1;

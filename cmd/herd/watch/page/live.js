@@ -6,11 +6,14 @@ import { Silence } from "./silence.js";
 
 const HERE = 5000; // ms between signs of life to the worker
 const HIDDEN = 10000; // ms after which a hidden tab leaves
-const START = 3000; // ms within which the worker must say something
+const START = 3000; // ms within which a new worker must say something
+const MISSED = 2; // signs of life without an answer after which the worker is gone
 
 export class Live {
   silence = new Silence(); // since the last state of the herd
   #port = null;
+  #first = 0; // runs out if a new worker says nothing
+  #missed = 0; // signs of life since the worker said something
   #feed = null;
   #hide = 0;
   #here = 0;
@@ -18,11 +21,10 @@ export class Live {
   #granted = false;
 
   // receive is called with the type and the value of each event; permit with whether the tab
-  // may have a stream of clients, when that changes.
+  // may have a stream of clients: true, false, or undefined before that is known.
   constructor({ receive, permit }) {
     this.receive = receive;
     this.permit = permit;
-    this.#start();
     document.addEventListener("visibilitychange", () => this.#visibility());
     addEventListener("online", () => this.#feed?.open());
     addEventListener("pagehide", () => this.#leave());
@@ -30,13 +32,18 @@ export class Live {
     if (!document.hidden) this.#arrive();
   }
 
+  // start joins the worker of all tabs, or starts it.
   #start() {
     try {
-      const worker = new SharedWorker("./shared.js", { type: "module", name: "herd 1" });
-      worker.onerror = () => this.#alone();
-      worker.port.onmessage = ({ data }) => this.#take(data);
-      this.#port = worker.port;
-      this.first = setTimeout(() => this.#alone(), START);
+      const worker = new SharedWorker("./shared.js", { type: "module", name: "herd 2" });
+      const { port } = worker;
+      worker.onerror = () => port === this.#port && this.#alone();
+      port.onmessage = ({ data }) => port === this.#port && this.#take(data);
+      this.#port = port;
+      this.#missed = 0;
+      port.postMessage({ type: "map", wants: this.#wants });
+      clearTimeout(this.#first);
+      this.#first = setTimeout(() => this.#alone(), START);
     } catch {
       this.#alone();
     }
@@ -44,7 +51,8 @@ export class Live {
 
   // alone gives up the worker.
   #alone() {
-    clearTimeout(this.first);
+    clearTimeout(this.#first);
+    clearInterval(this.#here);
     if (this.#feed) return;
     this.#port?.postMessage({ type: "bye" });
     this.#port = null;
@@ -53,7 +61,9 @@ export class Live {
   }
 
   #take({ type, value, age }) {
-    clearTimeout(this.first);
+    clearTimeout(this.#first);
+    this.#first = 0;
+    this.#missed = 0;
     if (type === "here") return;
     if (type === "map") {
       this.#granted = value;
@@ -71,17 +81,32 @@ export class Live {
       this.#grantAlone();
       return;
     }
-    const here = () => this.#port?.postMessage({ type: "map", wants: this.#wants });
-    here();
-    this.#here = setInterval(here, HERE);
+    if (this.#port) this.#sayHere();
+    else this.#start();
+    if (!this.#feed) this.#here = setInterval(() => this.#sayHere(), HERE);
+  }
+
+  // sayHere sends a sign of life. A worker that has answered none of the last ones is replaced: the
+  // browser starts another if it has ended. If that says nothing either, this tab goes on alone.
+  #sayHere() {
+    if (this.#missed < MISSED || document.hidden) {
+      this.#missed++;
+      this.#port?.postMessage({ type: "map", wants: this.#wants });
+      return;
+    }
+    this.#port?.postMessage({ type: "bye" });
+    this.#start();
   }
 
   #leave() {
     clearInterval(this.#here);
+    clearTimeout(this.#first);
+    this.#missed = 0;
     this.#feed?.close();
     this.#port?.postMessage({ type: "bye" });
+    this.#port = null; // if the worker ends meanwhile, the next start finds another
     this.#granted = false;
-    this.permit(false);
+    this.permit(undefined);
   }
 
   #grantAlone() {

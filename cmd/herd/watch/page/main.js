@@ -1,7 +1,7 @@
 // Connects the parts of the page: what the feed says goes to those who show it.
 
 import { Clients } from "./clients.js";
-import { byId, clip, element, setAttribute, setFigure, setText, stateClass } from "./dom.js";
+import { byId, clip, element, name as nameElement, setAttribute, setFigure, setText, stateClass } from "./dom.js";
 import { EventList } from "./events.js";
 import { Flood } from "./flood.js";
 import { Graph } from "./graph.js";
@@ -23,6 +23,7 @@ const NOTHING_YET = { servers: [], edges: [] };
 let hello = null; // the topology
 let herd = null; // the last state
 let chosen = null; // the server or edge that is selected: {kind, key}
+let refused = ""; // why the page's server refuses the feed; "" while it does not
 let tap; // whether single reports are told; undefined before the feed says it
 let client = null; // the name of the selected client, as bytes
 
@@ -43,12 +44,16 @@ function receive(type, value) {
   switch (type) {
     case "hello":
       if (JSON.stringify(value) === JSON.stringify(hello)) break; // a new connection to the same herd
-      hello = value;
-      build();
+      build(value);
       render();
       break;
     case "herd":
       herd = value;
+      refused = "";
+      render();
+      break;
+    case "refused":
+      refused = value;
       render();
       break;
     case "event":
@@ -63,31 +68,38 @@ function receive(type, value) {
   }
 }
 
-function build() {
+// shape is what the graph and the tables are built for. Addresses and the version may change without.
+const shape = ({ servers, edges }) => JSON.stringify([servers.map((s) => [s.name, s.x, s.y]), edges]);
+
+function build(value) {
+  const isNew = !hello || shape(hello) !== shape(value);
+  hello = value;
   setText(byId("topology"), hello.topology);
   setText(byId("version"), `herd ${hello.version}`);
   byId("paths").hidden = !hello.controls; // the page of herd watch is alone at its address
-  for (const part of [graph, table, pairs, tryIt]) part.build(hello);
+  tryIt.build(hello);
+  if (!isNew) return;
+  for (const part of [graph, table, pairs]) part.build(hello);
 }
 
 // render shows the last state, and its age. It runs with each news, and each second without.
 function render() {
   if (!hello) {
     const seconds = live.silence.seconds();
-    if (seconds > OLD_AFTER) setText(byId("headline"), `No answer from the page's server for ${Math.floor(seconds)} s.`);
+    if (seconds > OLD_AFTER) setText(byId("headline"), `No answer from the page's server for ${Math.floor(seconds)} s.${why()}`);
     return;
   }
   const model = view(hello, herd ?? NOTHING_YET, live.silence.seconds());
-  const note = model.old ? `last heard ${ago(model.age)}` : "";
+  const note = model.never ? "not heard yet" : model.old ? `last heard ${ago(model.age)}` : "";
   for (const id of ["graph-age", "servers-age", "pairs-age"]) setText(byId(id), note);
-  setText(byId("headline"), model.headline);
+  setText(byId("headline"), model.silence > OLD_AFTER ? model.headline + why() : model.headline);
   document.title = `${model.well ? "" : "! "}herd ${hello.topology}`;
   showConnection(model);
   const figures = totals(model);
-  setFigure(byId("total-servers"), figures.servers, model.age);
-  setFigure(byId("total-edges"), figures.edges, model.age);
-  setFigure(byId("total-clients"), figures.clients, model.age);
-  setFigure(byId("total-rate"), figures.rate, model.age);
+  setFigure(byId("total-servers"), figures.servers, model.never ? undefined : model.age);
+  setFigure(byId("total-edges"), figures.edges, model.never ? undefined : model.age);
+  setFigure(byId("total-clients"), figures.clients, figures.age);
+  setFigure(byId("total-rate"), figures.rate, figures.age);
   graph.update(model);
   table.update(model);
   pairs.update(model);
@@ -96,10 +108,14 @@ function render() {
   showSelection(model);
 }
 
+// why says with which line the page's server refuses the feed.
+const why = () => (refused ? ` The page's server says: ${refused.replace(/\.$/, "")}.` : "");
+
 function showConnection(model) {
   let [state, text] = ["up", "live"];
   if (model.silence > OLD_AFTER) [state, text] = ["unknown", "the page is cut off"];
   else if (model.bus === "disconnected") [state, text] = ["down", "NATS disconnected"];
+  else if (model.never) [state, text] = ["unknown", "connecting"];
   else if (model.old) [state, text] = ["unknown", "silent"];
   const pill = byId("connection");
   setAttribute(pill, "class", `pill ${stateClass(state)}`);
@@ -203,7 +219,7 @@ function listClients() {
   if (list.contains(document.activeElement)) return; // it stays while somebody is in it
   list.replaceChildren(
     ...names.map((name) => {
-      const button = element("button", { type: "button" }, clip(toText(name)));
+      const button = element("button", { type: "button" }, nameElement(clip(toText(name))));
       button.addEventListener("click", () => search.find(name));
       return element("li", {}, button);
     }),
@@ -218,18 +234,36 @@ const search = new Search({
   near: byId("near-form"),
   result: byId("search-result"),
   age: byId("search-age"),
+  say: (sentence) => announcer.say("search", sentence),
   show: (marks) => map.setMarks(marks),
   found: (name, lat, lon, km = 10) => {
+    const isSame = client && name && equalBytes(client, name);
     client = name;
-    map.clearTrail();
+    if (!isSame) map.clearTrail();
     map.setStore(clients.store, name ? clients.store.find(name) : -1);
     map.go(lat, lon, Math.min(2 ** 14, 8000 / Math.max(1, km)));
   },
 });
 search.start();
 
+// Keys of one letter can be turned off, for those who speak to their computer. Without storage the
+// choice holds until the page is closed.
+const shortcuts = byId("shortcuts");
+try {
+  shortcuts.checked = localStorage.getItem("herd shortcuts") !== "off";
+} catch {
+  // The browser keeps nothing for this page.
+}
+shortcuts.addEventListener("change", () => {
+  try {
+    localStorage.setItem("herd shortcuts", shortcuts.checked ? "on" : "off");
+  } catch {
+    // As above.
+  }
+});
+
 addEventListener("keydown", (e) => {
-  if (e.ctrlKey || e.metaKey || e.altKey || e.target.closest("input, select, textarea")) return;
+  if (!shortcuts.checked || e.ctrlKey || e.metaKey || e.altKey || e.target.closest("input, select, textarea")) return;
   const targets = { "/": () => byId("search-form").elements.client.focus(), g: () => graph.focus(), m: () => byId("map-picture").focus() };
   if (!(e.key in targets)) return;
   targets[e.key]();

@@ -1,12 +1,14 @@
 // Pointer, wheel and keys on the map.
 
 const STILL = 4; // pixels that a pointer may move in a click
+const TWICE = 400; // ms between clicks up to which the second is part of a double click
 const STEP = 80; // pixels that an arrow key moves the map
 
 // listen calls move(dx, dy), zoom(factor, x, y), world() and click(x, y) of a map, in pixels of its box.
 export function listen(box, { move, zoom, world, click }) {
   const pointers = new Map(); // by id: [x, y]
   let moved = 0;
+  let last = { at: -Infinity, x: 0, y: 0 }; // the last click
   const position = (e) => {
     const r = box.getBoundingClientRect();
     return [e.clientX - r.left, e.clientY - r.top];
@@ -37,7 +39,11 @@ export function listen(box, { move, zoom, world, click }) {
   const release = (e) => {
     if (!pointers.delete(e.pointerId) || pointers.size > 0) return;
     box.classList.remove("dragging");
-    if (e.type === "pointerup" && moved <= STILL) click(...position(e));
+    if (e.type !== "pointerup" || moved > STILL) return;
+    const [x, y] = position(e);
+    const again = e.timeStamp - last.at < TWICE && Math.hypot(x - last.x, y - last.y) <= 2 * STILL;
+    last = { at: e.timeStamp, x, y };
+    if (!again) click(x, y); // a double click is one click, and zooms
   };
   box.addEventListener("pointerup", release);
   box.addEventListener("pointercancel", release);

@@ -7,15 +7,17 @@ import { OLD_AFTER, ago, count, list, plural, rate, wholeSpan, milliseconds } fr
 export const SIGNS = { up: "✓", "in step": "✓", starting: "…", "not ready": "!", behind: "»", down: "×", cut: "//", unknown: "?" };
 
 // view returns the state of the herd. silence is how long the feed has been silent, in seconds.
-// Nothing that is older than OLD_AFTER keeps its state: it is unknown, and was something.
+// Nothing that is older than OLD_AFTER keeps its state: it is unknown, and was something. The same
+// holds before anything was heard at all (never).
 export function view(hello, herd, silence) {
   const age = silence + (herd.heard ?? 0);
-  const old = age > OLD_AFTER;
+  const never = herd.heard === undefined;
+  const old = never || age > OLD_AFTER;
   const told = new Map(herd.servers.map((s) => [s.name, s]));
-  const servers = hello.servers.map((s) => readServer(s, told.get(s.name) ?? { state: "unknown" }, herd, silence, old, age));
+  const servers = hello.servers.map((s) => readServer(s, told.get(s.name) ?? { state: "unknown" }, herd, silence, old, never, age));
   const toldEdges = new Map(herd.edges.map((e) => [`${e.a} ${e.b}`, e]));
-  const edges = hello.edges.map((e) => readEdge(e, toldEdges.get(`${e.a} ${e.b}`) ?? { state: "unknown" }, old, age));
-  const model = { age, old, silence, bus: herd.bus, servers, edges, pairs: herd.pairs ?? [], differences: herd.differences ?? [] };
+  const edges = hello.edges.map((e) => readEdge(e, toldEdges.get(`${e.a} ${e.b}`) ?? { state: "unknown" }, old, never, age));
+  const model = { age, old, never, silence, bus: herd.bus, servers, edges, pairs: herd.pairs ?? [], differences: herd.differences ?? [] };
   model.busWhy = herd.busWhy;
   model.well = !old && servers.every((s) => s.state === "up") && edges.every((e) => e.state === "in step");
   model.headline = headline(model);
@@ -23,38 +25,40 @@ export function view(hello, herd, silence) {
 }
 
 // was says what the state is that is too old to be true.
-const was = (state, age) => (state === "unknown" ? "" : `was ${state} ${ago(age)}`);
+const was = (state, never, age) => (never || state === "unknown" ? "" : `was ${state} ${ago(age)}`);
 
-function readServer(place, told, herd, silence, old, age) {
+function readServer(place, told, herd, silence, old, never, age) {
   const s = { ...place, ...told, address: place.clients, clients: told.clients };
   s.age = silence + Math.max(told.heard ?? 0, herd.bus === "disconnected" ? herd.heard ?? 0 : 0);
   if (old) {
-    s.why = was(told.state, age);
+    s.why = was(told.state, never, age);
     s.state = "unknown";
   }
   const heartbeat = told.heartbeat === undefined ? "" : `, heartbeat ${ago(told.heartbeat + silence)}`;
   const traffic = `${rate(s.in)} records in and ${rate(s.out)} out per second, lag ${milliseconds(s.lagMs)}`;
   s.figures = `${plural(s.clients ?? 0, "client")}, ${traffic}${heartbeat}, ${plural(s.sessions ?? 0, "session")}`;
   if (told.clients === undefined) s.figures = "its figures are not known";
-  s.words = `${s.state}${s.why ? ` (${s.why})` : ""}: ${s.figures}${s.age > OLD_AFTER ? `; as of ${ago(s.age)}` : ""}`;
+  s.words = `${s.state}${s.why ? ` (${s.why})` : ""}: ${s.figures}${s.age > OLD_AFTER && !never ? `; as of ${ago(s.age)}` : ""}`;
   return s;
 }
 
-function readEdge(place, told, old, age) {
+function readEdge(place, told, old, never, age) {
   const e = { ...told, ...place, key: `${place.a} ${place.b}`, rate: (told.ab ?? 0) + (told.ba ?? 0) };
   if (old) {
-    e.why = was(told.state, age);
+    e.why = was(told.state, never, age);
     e.state = "unknown";
   }
   const known = told.ab !== undefined || told.ba !== undefined;
   const rates = `${rate(told.ab ?? 0)} records per second from ${e.a} to ${e.b}, ${rate(told.ba ?? 0)} back`;
   const traffic = known ? rates : "its traffic is not known";
-  e.words = `${e.state}${e.why ? ` (${e.why})` : ""}: ${traffic}${old ? `; as of ${ago(age)}` : ""}`;
+  e.words = `${e.state}${e.why ? ` (${e.why})` : ""}: ${traffic}${old && !never ? `; as of ${ago(age)}` : ""}`;
   return e;
 }
 
 // headline says in one or two sentences how the herd is.
 function headline(m) {
+  if (m.never && m.bus === "disconnected") return `NATS is not reachable${m.busWhy ? ` (${m.busWhy})` : ""}. Nothing was heard yet.`;
+  if (m.never) return "Nothing was heard from the herd yet.";
   if (m.old && m.bus === "disconnected") return `NATS is disconnected${m.busWhy ? ` (${m.busWhy})` : ""}. Nothing was heard from the herd for ${wholeSpan(m.age)}.`;
   if (m.old) return `Nothing was heard from the herd for ${wholeSpan(m.age)}. What you see is old.`;
   const n = m.servers.length;
@@ -82,15 +86,23 @@ function headline(m) {
   return `${servers}, but they do not hold the same.`;
 }
 
-// totals are the figures of the whole herd, as text.
+// totals are the figures of the whole herd, as text. Figures of clients and records are of the
+// servers that were heard just now; without any, of the one heard last, and age is its age in seconds.
 export function totals(m) {
   const up = m.servers.filter((s) => s.state === "up").length;
   const inStep = m.edges.filter((e) => e.state === "in step").length;
-  const known = m.servers.filter((s) => s.clients !== undefined);
+  let known = m.servers.filter((s) => s.clients !== undefined && s.age <= OLD_AFTER && s.state !== "down");
+  let age = m.never ? undefined : m.age;
+  if (known.length === 0) {
+    known = m.servers.filter((s) => s.clients !== undefined).sort((a, b) => a.age - b.age).slice(0, 1);
+    if (known.length > 0) age = Math.max(m.age, known[0].age);
+  }
+  const none = m.never ? "?" : "–";
   return {
     servers: m.old ? "?" : `${up} of ${m.servers.length}`,
     edges: m.old ? "?" : `${inStep} of ${m.edges.length}`,
-    clients: known.length === 0 ? "–" : count(Math.max(...known.map((s) => s.clients))),
-    rate: known.length === 0 ? "–" : rate(known.reduce((sum, s) => sum + (s.in ?? 0), 0)),
+    age,
+    clients: known.length === 0 ? none : count(Math.max(...known.map((s) => s.clients))),
+    rate: known.length === 0 ? none : rate(known.reduce((sum, s) => sum + (s.in ?? 0), 0)),
   };
 }

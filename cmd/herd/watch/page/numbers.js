@@ -46,6 +46,18 @@ export function ago(seconds) {
   return `${wholeSpan(seconds)} ago`;
 }
 
+// dateTime is a time, in seconds since 1970, as a date and a time of UTC, as servers log it.
+export function dateTime(seconds) {
+  const date = new Date(seconds * 1000);
+  return Number.isNaN(date.getTime()) ? String(seconds) : date.toISOString().replace("T", " ").replace(/\.\d+Z$/, "Z");
+}
+
+// clock is the same without the date, if that is today's.
+export function clock(seconds, now = Date.now() / 1000) {
+  const [date, time] = dateTime(seconds).split(" ");
+  return dateTime(now).startsWith(`${date} `) ? time : `${date} ${time}`;
+}
+
 // plural is "1 client" or "2 clients".
 export function plural(n, noun) {
   return `${count(n)} ${noun}${n === 1 ? "" : "s"}`;

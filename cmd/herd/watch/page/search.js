@@ -2,25 +2,28 @@
 // who is near a location or a client.
 
 import { get } from "./api.js";
-import { element, setText } from "./dom.js";
-import { OLD_AFTER, ago, degrees, list, plural } from "./numbers.js";
+import { clip, element, name as nameElement, setText } from "./dom.js";
+import { OLD_AFTER, ago, dateTime, degrees, list, plural } from "./numbers.js";
 import { bytesOf, parameter, percentDecode, percentEncode, textOf, toBytes, toText } from "./names.js";
 import { Silence } from "./silence.js";
 
-const AGAIN = 2000; // ms between requests for the client that is shown
+const AGAIN = 2000; // ms between requests for what is shown
 const RADIUS = 10; // km for places
 const BOUND = 10; // places
+const NEAR = 50; // clients in the list of those near
 
 export class Search {
   #shown = null; // the name that is shown, as bytes
-  #turn = 0; // counts requests, so that late answers are left out
+  #turn = 0; // counts searches, so that late answers are left out
   #again = 0;
   #places = [];
 
-  // show is called with marks for the map; found with a client's name and position, once.
-  constructor({ form, near, result, age, show, found }) {
-    Object.assign(this, { form, near, result, age, show, found });
-    this.answered = new Silence();
+  // show is called with marks for the map; found with a client's name and position, once after
+  // each submission; say with a sentence for the screen reader.
+  constructor({ form, near, result, age, show, found, say }) {
+    Object.assign(this, { form, near, result, age, show, found, say });
+    this.problem = element("p", { class: "error", hidden: "" });
+    this.answered = null; // since the last answer; null before the first
     form.addEventListener("submit", (e) => {
       e.preventDefault();
       const name = form.elements.client.value.trim();
@@ -54,65 +57,91 @@ export class Search {
     if (isNew) {
       this.#places = [];
       this.placesBox = element("div", { class: "places" });
-      this.recordBox = element("div", { class: "records" }, element("p", { class: "muted" }, "Asking every server …"));
-      this.result.replaceChildren(this.recordBox, this.placesBox);
-      this.show([]);
+      this.recordBox = element("div", { class: "records" });
+      this.#begin("Asking every server …", this.recordBox, this.placesBox);
     }
-    this.#ask(++this.#turn, isNew);
-  }
-
-  async #ask(turn, first) {
-    clearTimeout(this.#again);
-    const id = percentEncode(this.#shown);
-    try {
+    const id = percentEncode(name);
+    let first = true; // until a record was found
+    this.#repeat(++this.#turn, async (current) => {
       const answer = await get("client", `id=${id}`);
-      if (turn !== this.#turn) return;
-      this.answered.heard();
-      this.failed = "";
-      this.#showRecords(answer);
+      if (!current()) return "";
+      const words = this.#showRecords(answer);
       const record = answer.servers.find((s) => s.known);
       if (first && record) {
-        this.found(this.#shown, record.lat, record.lon);
-        this.#askPlaces(turn, id);
+        first = false;
+        this.found(name, record.lat, record.lon);
+        this.#askPlaces(current, id);
       }
-    } catch (err) {
-      if (turn !== this.#turn) return;
-      this.failed = err.message;
-      if (first) this.#fail(err);
+      return `${clip(toText(name))}: ${words}`;
+    });
+  }
+
+  // begin makes room for the result of another search.
+  #begin(words, ...boxes) {
+    this.answered = null;
+    this.problem.hidden = true;
+    boxes[0].replaceChildren(element("p", { class: "muted" }, words));
+    this.result.replaceChildren(this.problem, ...boxes);
+    this.show([]);
+  }
+
+  // repeat asks now, and every AGAIN ms while the page can be seen, until something else is asked.
+  // ask shows the answer and returns it in words; the first one is announced. Its argument tells
+  // whether the answer is still wanted.
+  async #repeat(turn, ask) {
+    clearTimeout(this.#again);
+    const current = () => turn === this.#turn;
+    let told = ""; // what was announced last: an answer, or an error
+    for (;;) {
+      try {
+        const words = await ask(current);
+        if (!current()) return;
+        this.answered ??= new Silence();
+        this.answered.heard();
+        this.problem.hidden = true;
+        if (told !== "answer") this.say(words.replace(/\.$/, ""));
+        told = "answer";
+      } catch (err) {
+        if (!current()) return;
+        this.#fail(err.message);
+        if (told !== err.message) this.say(`The search failed: ${err.message}`);
+        told = err.message;
+      }
+      this.#showAge();
+      do {
+        await new Promise((resolve) => {
+          this.#again = setTimeout(resolve, AGAIN);
+        });
+        if (!current()) return;
+      } while (document.hidden);
     }
-    this.#again = setTimeout(() => this.#askAgain(turn), AGAIN);
   }
 
-  #askAgain(turn) {
-    if (turn !== this.#turn) return;
-    if (document.hidden) this.#again = setTimeout(() => this.#askAgain(turn), AGAIN);
-    else this.#ask(turn, false);
-  }
-
-  #fail(err) {
-    this.recordBox.replaceChildren(element("p", { class: "error" }, `That failed: ${err.message}`));
+  #fail(reason) {
+    setText(this.problem, `That failed: ${reason}`);
+    this.problem.hidden = false;
+    if (!this.answered) this.result.querySelector(".muted")?.remove(); // it asks no longer
   }
 
   #showAge() {
-    const age = this.answered.seconds();
-    const old = Boolean(this.#shown && this.recordBox?.querySelector("table")) && age > OLD_AFTER + 1;
+    const age = this.answered?.seconds() ?? 0;
+    const old = age > OLD_AFTER;
     setText(this.age, old ? `as of ${ago(age)}` : "");
     this.result.classList.toggle("old", old);
   }
 
+  // showRecords returns in words whether the servers have the same.
   #showRecords({ servers, missing }) {
-    const known = servers.filter((s) => s.known);
-    const parts = [element("h3", {}, toText(this.#shown))];
-    const silent = (missing ?? []).length > 0 ? ` ${list(missing)} did not answer.` : "";
-    if (known.length === 0) {
-      parts.push(element("p", {}, servers.length === 0 ? `No server answered.${silent}` : `No server knows this client.${silent}`));
-    } else {
-      const same = servers.every((s) => s.known && s.sameAs === servers[0].sameAs);
-      const all = missing?.length ? "The servers that answered have the same record." : "Every server has the same record.";
-      parts.push(element("p", {}, (same ? all : "The servers do not have the same record.") + silent));
-      if (same) {
+    const answered = servers.filter((s) => s.error === undefined);
+    const failed = servers.filter((s) => s.error !== undefined).map((s) => s.server);
+    const silent = [...(missing ?? []), ...failed];
+    const words = comparison(answered, silent);
+    const parts = [element("h3", {}, nameElement(toText(this.#shown))), element("p", {}, words)];
+    const known = answered.filter((s) => s.known);
+    if (known.length > 0) {
+      if (isSame(answered)) {
         const r = known[0];
-        parts.push(element("code", { class: "record" }, textOf(r, "record")));
+        parts.push(element("code", { class: "record" }, nameElement(textOf(r, "record"))));
         parts.push(element("p", { class: "muted" }, `At ${degrees(r.lat, r.lon)}, received by ${r.origin}, ${ago(r.age ?? 0)}.`));
       }
       parts.push(this.#table(servers, missing ?? []));
@@ -120,26 +149,27 @@ export class Search {
     const scroll = [this.result.scrollTop, this.result.scrollLeft];
     this.recordBox.replaceChildren(...parts);
     this.result.scrollTo(scroll[1], scroll[0]);
+    return words;
   }
 
   #table(servers, missing) {
     const rows = servers.map((s) => {
-      const cells = s.known ? [degrees(s.lat, s.lon), s.origin, clock(s.time), ago(s.age ?? 0)] : [s.error ?? "does not know it", "", "", ""];
+      const cells = s.known ? [degrees(s.lat, s.lon), s.origin, dateTime(s.time), ago(s.age ?? 0)] : [s.error ?? "does not know it", "", "", ""];
       return element("tr", {}, element("th", { scope: "row" }, s.server), ...cells.map((c) => element("td", {}, c)));
     });
     rows.push(...missing.map((m) => element("tr", { class: "down" }, element("th", { scope: "row" }, m), element("td", { colspan: "4", class: "word" }, "? no answer"))));
     const head = ["Server", "Location", "Received by", "Client's time", "Received"].map((h) => element("th", { scope: "col" }, h));
-    return element("div", { class: "scroll" }, element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows)));
+    return element("div", { class: "scroll" }, element("table", {}, element("caption", { class: "unseen" }, "The record at each server"), element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows)));
   }
 
-  async #askPlaces(turn, id) {
+  async #askPlaces(current, id) {
     this.placesBox.replaceChildren(element("p", { class: "muted" }, "Asking for places …"));
     try {
       const { places } = await get("places", `id=${id}&radius=${RADIUS}&bound=${BOUND}`);
-      if (turn !== this.#turn) return;
+      if (!current()) return;
       this.#showPlaces(places);
     } catch (err) {
-      if (turn === this.#turn) this.placesBox.replaceChildren(element("p", { class: "error" }, `Places: ${err.message}`));
+      if (current()) this.placesBox.replaceChildren(element("p", { class: "error" }, `Places: ${err.message}`));
     }
   }
 
@@ -153,49 +183,62 @@ export class Search {
     }
     const items = this.#places.map((p) => {
       const kind = p.types[0]?.replaceAll("_", " ") ?? "";
-      return element("li", {}, p.text, element("span", { class: "muted" }, ` ${kind} at ${degrees(p.lat, p.lon)}`));
+      return element("li", {}, nameElement(p.text), element("span", { class: "muted" }, ` ${kind} at ${degrees(p.lat, p.lon)}`));
     });
     const credit = attributions.map((a) => new DOMParser().parseFromString(a, "text/html").body.textContent).join(" ");
     this.placesBox.replaceChildren(title, element("ol", {}, ...items), element("p", { class: "muted" }, credit));
   }
 
-  // findNear shows the clients near a location or a client.
-  async findNear(at, km) {
-    const turn = ++this.#turn;
-    clearTimeout(this.#again);
-    this.#shown = null;
+  // findNear shows the clients near a location or a client, and keeps them fresh.
+  findNear(at, km) {
     this.near.elements.at.value = toText(at);
     if (at.length === 0) return;
     history.replaceState(null, "", `?near=${percentEncode(at)}&km=${encodeURIComponent(km)}`);
-    this.result.replaceChildren(element("p", { class: "muted" }, "Asking …"));
-    try {
-      const { clients } = await get("near", `at=${percentEncode(at)}&km=${encodeURIComponent(km)}&limit=50`);
-      if (turn !== this.#turn) return;
-      const marks = clients.map((c) => ({ lat: c.lat, lon: c.lon, text: textOf(c, "id"), kind: "client" }));
-      this.show(marks);
-      const title = element("p", {}, clients.length === 0 ? `Nobody is within ${km} km.` : `${plural(clients.length, "client")} within ${km} km, the nearest first:`);
-      const items = clients.map((c) => {
-        const button = element("button", { type: "button" }, `${textOf(c, "id")}, ${c.km.toFixed(1)} km`);
-        button.addEventListener("click", () => this.find(bytesOf(c, "id")));
-        return element("li", {}, button);
-      });
-      this.result.replaceChildren(title, element("ul", { class: "chips" }, ...items));
+    this.#shown = null;
+    const box = element("div", { class: "records" });
+    this.#begin("Asking …", box);
+    let first = true; // until there is a place to go to
+    this.#repeat(++this.#turn, async (current) => {
+      const { clients } = await get("near", `at=${percentEncode(at)}&km=${encodeURIComponent(km)}&limit=${NEAR}`);
+      if (!current()) return "";
+      const words = clients.length === 0 ? `Nobody is within ${km} km.` : `${plural(clients.length, "client")} within ${km} km, the nearest first:`;
+      this.#showNear(box, words, clients);
       const place = location(toText(at)) ?? (clients[0] && [clients[0].lat, clients[0].lon]);
-      if (place) this.found(null, ...place, km);
-    } catch (err) {
-      if (turn === this.#turn) this.result.replaceChildren(element("p", { class: "error" }, `That failed: ${err.message}`));
-    }
+      if (first && place) {
+        first = false;
+        this.found(null, ...place, km);
+      }
+      return words.replace(/, the nearest first:$/, "");
+    });
   }
+
+  #showNear(box, words, clients) {
+    this.show(clients.map((c) => ({ lat: c.lat, lon: c.lon, text: textOf(c, "id"), kind: "client" })));
+    const focused = box.contains(document.activeElement) ? document.activeElement.dataset.id : null;
+    const items = clients.map((c) => {
+      const button = element("button", { type: "button", "data-id": percentEncode(bytesOf(c, "id")) }, nameElement(clip(textOf(c, "id"))), `, ${c.km.toFixed(1)} km`);
+      button.addEventListener("click", () => this.find(bytesOf(c, "id")));
+      return element("li", {}, button);
+    });
+    box.replaceChildren(element("p", {}, words), element("ul", { class: "chips" }, ...items));
+    if (focused) [...box.querySelectorAll("button")].find((b) => b.dataset.id === focused)?.focus();
+  }
+}
+
+// isSame reports whether all servers have the same record.
+const isSame = (servers) => servers.every((s) => s.known && s.sameAs === servers[0].sameAs);
+
+// comparison says whether the servers that answered have the same. silent are the names of the others.
+function comparison(answered, silent) {
+  const others = silent.length > 0 ? ` ${list(silent)} did not answer.` : "";
+  if (answered.length === 0) return `No server answered.${others}`;
+  if (answered.every((s) => !s.known)) return `No server knows this client.${others}`;
+  if (!isSame(answered)) return `The servers do not have the same record.${others}`;
+  return (others ? "The servers that answered have the same record." : "Every server has the same record.") + others;
 }
 
 // location reads a location such as +34.07-118.45; null if it is none.
 function location(text) {
   const match = /^([+-]\d+(?:\.\d*)?)([+-]\d+(?:\.\d*)?)$/.exec(text);
   return match && [Number(match[1]), Number(match[2])];
-}
-
-// clock is a client's time, in seconds since 1970, as a date and time.
-function clock(seconds) {
-  const date = new Date(seconds * 1000);
-  return Number.isNaN(date.getTime()) ? String(seconds) : date.toISOString().replace("T", " ").replace(/\.\d+Z$/, "Z");
 }

@@ -1,9 +1,9 @@
 // The worker that all tabs with this page share. A browser opens only six connections to one
 // address, so tabs share one feed, and at most three of them have a stream of clients at a time.
 //
-// A tab says "here" every few seconds, "map" when it wants a stream of clients or no longer
-// wants one, and "bye" when it is hidden or closed. It is told what the feed says, and whether it
-// may have a stream.
+// A tab says "map" every few seconds, with whether it wants a stream of clients, and "bye" when it
+// is hidden or closed. Each "map" is answered with "here", so that a tab notices a worker that has
+// ended. A tab is told what the feed says, and whether it may have the stream that it wants.
 
 import { Feed } from "./feed.js";
 import { Silence } from "./silence.js";
@@ -20,7 +20,7 @@ const feed = new Feed((type, value) => {
   if (type === "event") {
     events.push(value);
     if (events.length > KEPT) events.shift();
-  } else if (type !== "hop") last.set(type, { value, silence: new Silence() });
+  } else if (type !== "hop" && type !== "refused") last.set(type, { value, silence: new Silence() });
   for (const port of tabs.keys()) port.postMessage({ type, value, age: 0 });
 });
 
@@ -28,26 +28,24 @@ onconnect = ({ ports: [port] }) => {
   port.onmessage = ({ data }) => {
     if (data.type === "bye") leave(port);
     else {
+      port.postMessage({ type: "here" });
       const tab = tabs.get(port) ?? arrive(port);
       tab.heard = performance.now();
-      if (data.type === "map") {
-        // The order of the map is the order of the tabs that wait.
-        if (data.wants && !tab.wants) {
-          tabs.delete(port);
-          tabs.set(port, tab);
-        }
-        tab.wants = data.wants;
-        share();
+      // The order of tabs is the order in which they wait.
+      if (data.wants && !tab.wants) {
+        tabs.delete(port);
+        tabs.set(port, tab);
       }
+      tab.wants = data.wants;
+      share();
     }
   };
   port.start();
 };
 
 function arrive(port) {
-  const tab = { heard: 0, wants: false, has: false };
+  const tab = { heard: 0, wants: false, has: undefined }; // undefined: it has not been told
   tabs.set(port, tab);
-  port.postMessage({ type: "here" });
   feed.open();
   for (const type of ["hello", "herd", "tap"]) {
     const said = last.get(type);
@@ -63,11 +61,12 @@ function leave(port) {
   share();
 }
 
-// share gives streams to the tabs that have waited longest.
+// share gives streams to the tabs that have waited longest, and tells the others that they wait.
 function share() {
   let left = MAPS;
   for (const tab of tabs.values()) left -= tab.has && tab.wants ? 1 : 0;
   for (const [port, tab] of tabs) {
+    if (!tab.wants && !tab.has) continue;
     const has = tab.wants && (tab.has || left > 0);
     if (has && !tab.has) left--;
     if (has !== tab.has) port.postMessage({ type: "map", value: has });

@@ -5,9 +5,8 @@ import { element, setAttribute, setFigure, setText, stateClass } from "./dom.js"
 import { OLD_AFTER, ago, count, milliseconds, rate, span } from "./numbers.js";
 
 export class ServerTable {
-  constructor(body, choose) {
+  constructor(body) {
     this.body = body;
-    this.choose = choose;
   }
 
   build(hello) {
@@ -86,7 +85,7 @@ export class PairMatrix {
         setText(cell, text);
       }
     }
-    const lines = model.old ? [`As of ${ago(model.age)}: ${model.differences.length === 0 ? "no difference" : model.differences.join("; ")}`] : model.differences;
+    const lines = model.never ? ["Nothing was heard yet."] : model.old ? [`As of ${ago(model.age)}: ${model.differences.length === 0 ? "no difference" : model.differences.join("; ")}`] : model.differences;
     const text = lines.join("\n");
     if (this.shown === text) return;
     this.shown = text;
@@ -96,6 +95,7 @@ export class PairMatrix {
 
 // pairState is the class of a pair, and its words.
 function pairState(p, model) {
+  if (model.never) return ["unknown", "? not yet"];
   if (model.old) return ["unknown", `? ${ago(model.age)}`];
   if (p.equal) return ["in step", "✓ in step"];
   if (p.ago === undefined) return ["unknown", "? not yet"];

@@ -5,9 +5,8 @@ import { post } from "./api.js";
 import { element, setText } from "./dom.js";
 
 export class TryIt {
-  // say is called with a sentence for the screen reader.
-  constructor({ report, form, reply, actions, say }) {
-    Object.assign(this, { report, form, reply, actions, say });
+  constructor({ report, form, reply, actions }) {
+    Object.assign(this, { report, form, reply, actions });
     this.button = element("button", { type: "button" });
     this.note = element("span", { class: "error", role: "status" });
     this.button.addEventListener("click", () => this.#act());
@@ -21,9 +20,11 @@ export class TryIt {
     this.allowed = hello.controls === true;
     this.report.hidden = !this.allowed || hello.report === false; // such as with TLS
     const select = this.form.elements.server;
+    const names = hello.servers.map((s) => s.name);
+    if (names.join("\n") === [...select.options].map((o) => o.value).join("\n")) return;
     const chosen = select.value;
-    select.replaceChildren(...hello.servers.map((s) => element("option", { value: s.name }, s.name)));
-    if (hello.servers.some((s) => s.name === chosen)) select.value = chosen;
+    select.replaceChildren(...names.map((name) => element("option", { value: name }, name)));
+    if (names.includes(chosen)) select.value = chosen;
   }
 
   // placing says whether a click on the map sends a report.
@@ -58,6 +59,9 @@ export class TryIt {
       this.actions.replaceChildren();
       return;
     }
+    const selection = `${kind} ${item.key ?? item.name}`;
+    if (selection !== this.selection) setText(this.note, ""); // it was about another
+    this.selection = selection;
     if (kind === "edge") {
       const isCut = item.state === "cut" || item.why?.startsWith("was cut");
       this.next = { path: isCut ? "try/heal" : "try/cut", body: { a: item.a, b: item.b } };
@@ -70,14 +74,20 @@ export class TryIt {
   }
 
   async #act() {
+    if (this.busy) return;
     const { path, body } = this.next;
+    const { selection } = this;
+    this.busy = true;
     this.button.setAttribute("aria-busy", "true");
+    this.button.setAttribute("aria-disabled", "true"); // disabled would lose the focus
     setText(this.note, "");
     try {
       await post(path, body);
     } catch (err) {
-      setText(this.note, err.message);
+      if (selection === this.selection) setText(this.note, err.message);
     }
+    this.busy = false;
     this.button.removeAttribute("aria-busy");
+    this.button.removeAttribute("aria-disabled");
   }
 }

@@ -85,7 +85,13 @@ export class View {
   // words describe what is shown.
   get words() {
     const share = this.width / this.size;
-    if (share > 0.9) return "the world";
+    if (share > 0.9) {
+      const [north, south] = [this.top, this.top + this.height / this.size].map((y) => {
+        const lat = Math.round(toLat(Math.min(1, Math.max(0, y))));
+        return `${Math.abs(lat)}° ${lat < 0 ? "S" : "N"}`;
+      });
+      return `the world from ${south} to ${north}`;
+    }
     const { x, y } = this.centre;
     const lat = toLat(y);
     const km = share * EQUATOR * Math.cos((lat * Math.PI) / 180);

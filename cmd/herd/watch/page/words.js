@@ -17,7 +17,8 @@ export class Announcer {
 
   update(model) {
     const states = new Map([["NATS", model.bus ?? "unknown"]]);
-    if (model.old) states.set("The herd", "silent: what the page shows is old");
+    if (model.never) this.#states.delete("The herd");
+    else if (model.old) states.set("The herd", "silent: what the page shows is old");
     else {
       states.set("The herd", "heard");
       for (const s of model.servers) states.set(s.name, s.state);
