@@ -87,10 +87,10 @@ func TestManySlotsAtStart(t *testing.T) {
 	}
 	k.report("kiwi")
 	k.r.BeginExpiry(k.now)
-	for range 20 {
-		k.now = k.now.Add(HeartbeatEvery)
+	for end := k.now.Add(removeAlone + 20*HeartbeatEvery); k.now.Before(end); k.now = k.now.Add(HeartbeatEvery) {
 		k.r.Tick(k.now)
 	}
+	k.report("kiwi")
 	last, listed := int64(0), 0
 	for more := true; more; {
 		listed = max(listed, len(k.r.keep.slots))
