@@ -13,16 +13,16 @@ import (
 // checks that itself, against the cutoff: receipts up to it are expired. Within a second or two the record is
 // marked, so that counts, followers and the index of places know it, too (expire.go).
 //
-// Then it leaves the map, with all others of its slot, a minute of receipts: when the floor, the lowest slot that we
-// have, has passed it. The floor follows the cutoff at a distance of expiryGrace. So all servers remove a
+// Then it leaves the map, with all others of its slot, a minute of receipts. That is when the floor has passed the slot: the
+// floor is the lowest slot that we have. The floor follows the cutoff at a distance of expiryGrace. So all servers remove a
 // slot at about the same time, and those that are a little late follow the floor that their neighbours'
 // heartbeats show. Below the floor a record is stale, wherever it comes from. What lies below the higher floor of two
 // neighbours they do not compare, request or send. So nothing that was removed comes back.
 //
 // Cutoff and floor do not rise while our clock may be wrong: keepclock.go.
 
-// expiryGrace is how long after the end of its time the newest record of a slot is removed. It is longer than two
-// clocks may differ that agree.
+// expiryGrace is how long after the end of its time the newest record of a slot is removed. Clocks that agree
+// differ by less.
 const expiryGrace = 2 * time.Minute
 
 // keeping is the state of expiry. It is not used if keep is zero.
