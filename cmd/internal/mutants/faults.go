@@ -67,7 +67,7 @@ var faults = []fault{
 	{"a record with an earlier receipt waits for the later one's time", "node/replica/wheel.go",
 		"case k.slotOf(rec.Receipt.Sec) < w.lastSlot() && len(w.early) < maxEarly:", "case false:", "node/replica", "EarlierReceipt"},
 	{"the ID of a removed record is free while the index of places has it", "node/replica/expire.go",
-		"r.changed != nil && r.changed.queued.has(id) {", "false {", "node/replica", "QueuesForget"},
+		"case r.changed != nil && r.changed.queued.has(id):", "case false:", "node/replica", "QueuesForget"},
 	{"what is below a neighbour's floor is sent", "node/replica/answer.go",
 		"if r.isBelow(id, floor) {", "if floor < 0 {", "node/replica", "TheirFloor"},
 	{"a removed record stays in the digests", "node/store/remove.go",
