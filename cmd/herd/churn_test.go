@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"testing"
 	"time"
-
-	"herd/bus/topology"
 )
 
 var churn = flag.Duration("churn", 0, "TestChurn: for how long; 0 causes a few faults only and compares no sizes")
@@ -76,19 +74,15 @@ const flat = 1.05
 // lost, all maps must be equal in the end, and the servers that never restart must not
 // grow. It prints the figures of FAULTS.md. With -churn 20m, also set -timeout.
 func TestChurn(t *testing.T) {
-	graph, err := topology.Load("goloman")
-	if err != nil {
-		t.Fatal(err)
-	}
 	if deadline, ok := t.Deadline(); ok && time.Until(deadline) < *churn+2*time.Minute {
 		t.Fatalf("the test ends at %v: set -timeout to more than %v", deadline, *churn+2*time.Minute)
 	}
 	if *churn == 0 {
 		t.Parallel()
 	}
-	h := newProcesses(t, "goloman", graph)
+	h := newProcesses(t, "goloman")
 	ops := map[string]string{}
-	for _, name := range graph.Servers() {
+	for _, name := range h.graph.Servers() {
 		ops[name] = freeAddress(t)
 		h.env[name] = append(h.env[name], "HERD_OPS_LISTEN="+ops[name])
 	}
@@ -149,7 +143,7 @@ func TestChurn(t *testing.T) {
 			compareSizes(t, name, sizes[name])
 		}
 	}
-	for _, name := range graph.Servers() {
+	for _, name := range h.graph.Servers() {
 		h.servers[name].stop()
 	}
 }

@@ -40,7 +40,7 @@ func TestFaults(t *testing.T) {
 				if !*longFaults {
 					t.Parallel()
 				}
-				f.run(newProcesses(t, spec, graph), nil)
+				f.run(newProcesses(t, spec), nil)
 			})
 		}
 	}

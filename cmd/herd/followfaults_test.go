@@ -35,7 +35,7 @@ func TestFollowThroughFaults(t *testing.T) {
 				if !*longFaults {
 					t.Parallel()
 				}
-				h := newProcesses(t, spec, graph)
+				h := newProcesses(t, spec)
 				h.guard()
 				f.run(h, h.startFollowers)
 			})

@@ -28,7 +28,8 @@ type finalError struct{ error }
 func (e finalError) Unwrap() error { return e.error }
 
 // followServers follows one server after the other, until ctx ends or frames returns a finalError. If none can be followed at
-// the beginning, it returns the last error. After the last server it goes on with the first. report is told of other losses.
+// the beginning, it returns the last error. After the last server it goes on with the first. It
+// passes other losses to report.
 func followServers(ctx context.Context, cfg natsbus.Config, servers func() []string, request follow.Request, frames watch.Frames, report streamReport) error {
 	body, err := json.Marshal(request)
 	if err != nil {

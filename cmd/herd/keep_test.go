@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"herd/bus/topology"
 )
 
 // restoreLines brings records into a herd.
@@ -120,11 +118,7 @@ func TestKeep(t *testing.T) {
 // TestDifferentKeep: servers with different HERD_KEEP exchange records, report a mismatch, and status exits with 1.
 func TestDifferentKeep(t *testing.T) {
 	t.Parallel()
-	g, err := topology.Load("A-B")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := newProcesses(t, "A-B", g)
+	h := newProcesses(t, "A-B")
 	h.env["A"] = []string{"HERD_KEEP=24h"}
 	h.startAll(false)
 	record := dial(t, h.addresses["A"]).ask("IAMAT kiwi +1+1 5")

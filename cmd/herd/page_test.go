@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"herd/bus/topology"
 )
 
 // TestPage is the tests of the page in a real browser. Each has a tab of its own.
@@ -83,11 +81,7 @@ func indexOf(names []string, name string) int {
 // words; when it runs again it is up.
 func testPageKilled(t *testing.T, b browser) {
 	const spec = "A-B,B-C"
-	g, err := topology.Load(spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := startProcesses(t, spec, g, false)
+	h := startProcesses(t, spec)
 	_, url := startWatch(t, h.busEnv(h.brokerAt)...)
 	p := b.open(t, url+"/", desktop)
 	p.awaitText("#headline", "^All 3 servers are up")

@@ -2,19 +2,13 @@ package main
 
 import (
 	"testing"
-
-	"herd/bus/topology"
 )
 
 // testPageFrozen: while the page hears nothing from the bus, it shows the age of each figure after
 // 3 s, and no state as if it were known. When the bus is back, so are the figures.
 func testPageFrozen(t *testing.T, b browser) {
 	const spec = "A-B"
-	g, err := topology.Load(spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := startProcesses(t, spec, g, false)
+	h := startProcesses(t, spec)
 	dial(t, h.addresses["A"]).ask("IAMAT kiwi +34.068930-118.445127 1621464827.959498503")
 	r := startRelay(t, h.brokerAt)
 	_, url := startWatch(t, append(h.busEnv(h.brokerAt), "HERD_NATS_URL="+r.url())...)

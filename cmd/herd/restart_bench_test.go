@@ -10,8 +10,6 @@ import (
 	"slices"
 	"testing"
 	"time"
-
-	"herd/bus/topology"
 )
 
 // million is the number of records in the herd that a server rejoins.
@@ -21,11 +19,7 @@ const million = 1_000_000
 // ready, in a herd of five processes with a million records. p99-ms and max-ms are the
 // latencies of reports to another server meanwhile.
 func BenchmarkJoin(b *testing.B) {
-	g, err := topology.Load("goloman")
-	if err != nil {
-		b.Fatal(err)
-	}
-	h := startProcesses(b, "goloman", g, false)
+	h := startProcesses(b, "goloman")
 	fill(b, h.addresses["Goloman"], million)
 	h.awaitEqual()
 	for _, name := range []string{"Welsh", "Wilkes"} { // one neighbour, three neighbours

@@ -29,15 +29,20 @@ type herdProcesses struct {
 	addresses  map[string]string // clients'
 }
 
-func startProcesses(t testing.TB, spec string, g *topology.Graph, relayed bool) *herdProcesses {
+func startProcesses(t testing.TB, spec string) *herdProcesses {
 	t.Helper()
-	h := newProcesses(t, spec, g)
-	h.startAll(relayed)
+	h := newProcesses(t, spec)
+	h.startAll(false)
 	return h
 }
 
 // newProcesses is a herd that does not run yet.
-func newProcesses(t testing.TB, spec string, g *topology.Graph) *herdProcesses {
+func newProcesses(t testing.TB, spec string) *herdProcesses {
+	t.Helper()
+	g, err := topology.Load(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return &herdProcesses{t: t, spec: spec, graph: g, relays: map[string]*relay{}, env: map[string][]string{}, servers: map[string]*program{}, addresses: map[string]string{}}
 }
 

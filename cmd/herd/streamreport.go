@@ -5,10 +5,11 @@ import (
 	"sync"
 )
 
-// streamReport is told of streams of clients: that one has begun, and that one is lost, after which the next server is
-// followed.
+// streamReport reports the streams of clients to operators.
 type streamReport interface {
+	// Began says that a stream of a server has begun.
 	Began(server string)
+	// Lost says that the stream of a server has ended with err, and that the next server is tried.
 	Lost(server, next string, err error)
 }
 

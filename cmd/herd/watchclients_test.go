@@ -15,8 +15,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"herd/bus/topology"
 )
 
 // shownClients is what a page knows from a stream of clients.
@@ -219,11 +217,7 @@ func TestPageClients(t *testing.T) {
 func TestPageClientsServerLost(t *testing.T) {
 	t.Parallel()
 	const spec = "A-B,B-C"
-	g, err := topology.Load(spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	herd := startProcesses(t, spec, g, false)
+	herd := startProcesses(t, spec)
 	herd.awaitInStep()
 	dial(t, herd.addresses["A"]).ask("IAMAT kiwi +1+1 5")
 	herd.awaitEqual()

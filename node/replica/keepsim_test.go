@@ -111,8 +111,8 @@ func (h *herd) expire(i int) {
 	h.follow(s, now)
 }
 
-// checkNotEarly checks that a record that has left the map, or is marked as expired, is older than simKeep: but for what
-// clocks differ by.
+// checkNotEarly checks the age of a record that has left the map or is marked as expired. It must be more than simKeep, less
+// the difference of the clocks.
 func (h *herd) checkNotEarly(s *simServer, line string) {
 	rec := mustParse(h.t, line)
 	if age := wire.InstantOf(h.now).Sub(rec.Receipt).Duration(); age > simKeep-h.differ {

@@ -208,8 +208,8 @@ func (s *Stream) isNamed(id store.ID, client []byte) bool {
 	return s.named.has(id)
 }
 
-// removed notes that a client's record is removed from the map: another client may get its ID. A follower that was told of
-// the client, and still has not been told that it is unknown, must begin again: its stream ends.
+// removed notes that a client's record is removed from the map, so that another client may get its ID. If the client was sent,
+// and the line that it is unknown was not, the stream ends: the follower must open another.
 func (s *Stream) removed(id store.ID) {
 	if s.waiting.members.has(id) {
 		s.waiting.remove(id)

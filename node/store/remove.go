@@ -11,8 +11,8 @@ import (
 //   - it has a record;
 //   - Remove: its record is gone from the index, the digests and the arena. Its entry is empty and
 //     still linked to its bucket;
-//   - Unlink: nothing in the map refers to it. Whoever still does must call Release once he does
-//     not;
+//   - Unlink: nothing in the map refers to it. The caller calls Release when nothing else refers to it
+//     either;
 //   - Release: it is free, and the next new client may get it.
 type removal struct {
 	gone    int      // IDs without a record

@@ -131,6 +131,13 @@ func (l *fakeLink) taker(subject string) func(string, []byte) {
 	return l.subscribed[subject]
 }
 
+// awaitTaker waits for a subscription.
+func (l *fakeLink) awaitTaker(t testing.TB, subject string) func(string, []byte) {
+	t.Helper()
+	await(t, "the subscription to "+subject, func() bool { return l.taker(subject) != nil })
+	return l.taker(subject)
+}
+
 func (l *fakeLink) Done() <-chan struct{} { return l.done }
 func (l *fakeLink) Err() error            { return errors.New("the link is lost") }
 func (l *fakeLink) Close() {

@@ -40,8 +40,7 @@ func TestTap(t *testing.T) {
 	defer leave()
 	link := herd.link(t)
 	const edges = "herd.edge.>"
-	await(t, "the tap", func() bool { return link.taker(edges) != nil })
-	take := link.taker(edges)
+	take := link.awaitTaker(t, edges)
 	take("herd.edge.A.B", []byte(at("kiwi", 1, 5)+"\n"+at("emu", 1, 5)+"\n"))
 	await(t, "a hop", func() bool { return strings.Contains(told(), `"from":"A","to":"B","client":"kiwi","lines":2}`) })
 	for _, malformed := range []string{"", "no record\n", at("kiwi", 1, 5) + "\nno record\n"} {
@@ -59,7 +58,7 @@ func TestTap(t *testing.T) {
 	if n := strings.Count(told(), "event: hop"); n > tapBurst+1 {
 		t.Errorf("%d hops of a burst", n)
 	}
-	await(t, "the tap again", func() bool { return link.taker(edges) != nil })
+	link.awaitTaker(t, edges)
 }
 
 // TestLongHops: a hop has the beginning of a long name, and differs from hops of clients whose names begin alike. Names that are
@@ -81,8 +80,7 @@ func TestLongHops(t *testing.T) {
 	told, leave := openLive(t, page)
 	defer leave()
 	link := herd.link(t)
-	await(t, "the tap", func() bool { return link.taker("herd.edge.>") != nil })
-	link.taker("herd.edge.>")("herd.edge.A.B", []byte(at(long, 1, 5)+"\n"))
+	link.awaitTaker(t, "herd.edge.>")("herd.edge.A.B", []byte(at(long, 1, 5)+"\n"))
 	await(t, "a hop", func() bool { return strings.Contains(told(), "event: hop") })
 	if _, hop, _ := strings.Cut(told(), "event: hop"); len(hop) > 3000 { // with the state that follows it
 		t.Errorf("the hop has %d bytes", len(hop))
@@ -111,9 +109,7 @@ func TestEvents(t *testing.T) {
 	told, leave := openLive(t, page)
 	defer leave()
 	link := herd.link(t)
-	const events = "herd.event.>"
-	await(t, "the subscription", func() bool { return link.taker(events) != nil })
-	take := link.taker(events)
+	take := link.awaitTaker(t, "herd.event.>")
 	take("herd.event.A", []byte("x"))
 	take("herd.event.A.b.C.D", []byte("x"))
 	for i := range 2 * keptEvents {

@@ -100,7 +100,7 @@ var faults = []fault{
 		"return inside || told", "return inside", "node/replica", "Stream"},
 	{"a change during the sweep is dropped", "node/replica/stream.go",
 		"s.waiting.remove(id)\n\t\ts.cursor = id + 1", "s.waiting.remove(id)\n\t\ts.cursor = id + 64", "node/replica", "Stream"},
-	{"a follower is not told of a tombstone", "node/replica/stream.go",
+	{"a stream leaves out tombstones", "node/replica/stream.go",
 		"case unknown && !s.Dump:\n\t\t\tif s.mustForget(id) {", "case unknown && !s.Dump:\n\t\t\tif false {", "node/replica", "Stream"},
 	{"a follower does not notice a lost frame", "node/follow/follower.go",
 		"m.Epoch != f.epoch || m.Seq != next {", "m.Epoch != f.epoch || m.Seq < next {", "node/replica", "Follower"},
