@@ -18,6 +18,9 @@ const HostsVariable = "HERD_WATCH_HOSTS"
 // shows it in a frame.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
+// setHeaders sets what all responses have. There is no Cross-Origin-Opener-Policy: with one, browsers start another process for
+// the page, and the first paint comes 200 ms later. Who opens the page learns nothing from its window: it has no frames, and
+// takes no messages.
 func setHeaders(h http.Header) {
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")

@@ -53,7 +53,7 @@ func TestHeaders(t *testing.T) {
 			h := get(page, path, func(r *http.Request) { r.Host = host }).Header()
 			for name, want := range map[string]string{
 				"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
-				"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
+				"Cross-Origin-Resource-Policy": "same-origin",
 			} {
 				if got := h.Get(name); got != want {
 					t.Errorf("%s at %s: %s is %q, want %q", path, host, name, got, want)
