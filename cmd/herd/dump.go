@@ -117,21 +117,18 @@ func (w *dumpWriter) frame(lines []byte) error {
 		return err
 	}
 	for line := range bytes.Lines(lines) {
-		line = bytes.TrimSuffix(line, []byte("\n"))
-		header, err := wire.ParseHeader(line)
+		record, err := wire.ParseRecord(bytes.TrimSuffix(line, []byte("\n")))
 		if err != nil {
 			return fmt.Errorf("a line of the dump is not a record: %.200q", line)
 		}
-		if header.IsTombstone() && w.format == geoJSONFormat {
+		if record.IsTombstone() && w.format == geoJSONFormat {
 			continue // it is nowhere
 		}
 		w.buffer = w.buffer[:0]
 		if w.format == geoJSONFormat {
 			w.buffer = append(w.buffer, map[bool]string{true: "\n", false: ",\n"}[w.records == 0]...)
 		}
-		if w.buffer, err = w.format.appendObject(w.buffer, "", string(header.Client()), string(line)); err != nil {
-			return err
-		}
+		w.buffer = w.format.appendObject(w.buffer, printedRecord{client: record.Client(), record: &record})
 		if w.format == jsonFormat {
 			w.buffer = append(w.buffer, '\n')
 		}

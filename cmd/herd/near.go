@@ -100,20 +100,15 @@ func requestNear(ctx context.Context, cfg natsbus.Config, request []byte) (reply
 }
 
 // parseNear parses an answer. Anybody may send one on a bus without keys.
-func parseNear(answer []byte) (found []recordJSON, err error) {
-	found = []recordJSON{}
+func parseNear(answer []byte) (found []printedRecord, err error) {
+	found = []printedRecord{}
 	for line := range bytes.Lines(answer) {
 		line, _ = bytes.CutSuffix(line, []byte("\n"))
 		km, r, err := wire.ParseFound(line)
 		if err != nil {
 			return nil, fmt.Errorf("a line of the reply is not a distance and a record: %.80q", line)
 		}
-		f, err := newRecordJSON(string(r.Client()), string(r.Line))
-		if err != nil {
-			return nil, err
-		}
-		f.Km = &km
-		found = append(found, f)
+		found = append(found, printedRecord{km: &km, client: r.Client(), record: &r})
 	}
 	return found, nil
 }
@@ -125,10 +120,10 @@ func writeJSON(to io.Writer, v any) error {
 }
 
 // featureCollection is clients as GeoJSON.
-func featureCollection(found []recordJSON) any {
+func featureCollection(found []printedRecord) any {
 	features := []feature{}
 	for _, f := range found {
-		features = append(features, newFeature(f))
+		features = append(features, feature(f))
 	}
 	return struct {
 		Type     string    `json:"type"`

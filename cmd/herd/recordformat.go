@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"unicode/utf8"
 
@@ -18,79 +17,13 @@ const (
 	geoJSONFormat recordFormat = "geojson" // features
 )
 
-// recordJSON is a record for programs. What is not UTF-8 is in a field of its own, as base64.
-type recordJSON struct {
-	Event        string   `json:"event,omitempty"`
-	Km           *float64 `json:"km,omitempty"`
-	Client       string   `json:"client,omitempty"`
-	ClientBase64 string   `json:"client_base64,omitempty"`
-	Tombstone    bool     `json:"tombstone,omitempty"` // the client is unknown
-	Location     string   `json:"location,omitempty"`  // as the client wrote it
-	Lat          *float64 `json:"lat,omitempty"`
-	Lon          *float64 `json:"lon,omitempty"`
-	Time         string   `json:"time,omitempty"` // as the client wrote it: POSIX seconds
-	Server       string   `json:"server,omitempty"`
-	Record       string   `json:"record,omitempty"`
-	RecordBase64 string   `json:"record_base64,omitempty"`
-}
-
-// textOrBase64 is s as it is, or encoded if it is not UTF-8.
-func textOrBase64(s string) (plain, encoded string) {
-	if utf8.ValidString(s) {
-		return s, ""
-	}
-	return "", base64.StdEncoding.EncodeToString([]byte(s))
-}
-
-// newRecordJSON describes a client's record; "" for a client without one.
-func newRecordJSON(client, line string) (r recordJSON, err error) {
-	r.Client, r.ClientBase64 = textOrBase64(client)
-	if line == "" {
-		return r, nil
-	}
-	rec, err := wire.ParseRecord([]byte(line))
-	if err != nil {
-		return r, fmt.Errorf("%w: %.200q", err, line)
-	}
-	if rec.IsTombstone() {
-		r.Tombstone = true
-	} else {
-		lat, lon := rec.Position()
-		r.Location, r.Lat, r.Lon = string(rec.Location()), &lat, &lon
-	}
-	r.Time, r.Server = string(rec.TimeText()), string(rec.Server())
-	r.Record, r.RecordBase64 = textOrBase64(line)
-	return r, nil
-}
-
-// feature is a GeoJSON feature (RFC 7946).
-type feature struct {
-	Type       string     `json:"type"`
-	Geometry   *geometry  `json:"geometry"` // null for a client without a position
-	Properties recordJSON `json:"properties"`
-}
-
-type geometry struct {
-	Type        string     `json:"type"`
-	Coordinates [2]float64 `json:"coordinates"` // longitude first
-}
-
-func newFeature(r recordJSON) feature {
-	f := feature{Type: "Feature", Properties: r}
-	if r.Lat != nil {
-		f.Geometry = &geometry{"Point", [2]float64{*r.Lon, *r.Lat}}
-	}
-	return f
-}
-
 // recordSeparator begins each feature of a GeoJSON text sequence (RFC 8142).
 const recordSeparator = "\x1e"
 
 // appendChange appends a client's record, "" for none, as a line of a sequence, with its LF. event is how it has changed; "" is
 // left out.
 func (f recordFormat) appendChange(dst []byte, event, client, line string) ([]byte, error) {
-	switch f {
-	case textFormat:
+	if f == textFormat {
 		if event != "" {
 			dst = append(append(dst, event...), ' ')
 		}
@@ -98,25 +31,96 @@ func (f recordFormat) appendChange(dst []byte, event, client, line string) ([]by
 			line = "- " + client
 		}
 		return append(append(dst, line...), '\n'), nil
-	case geoJSONFormat:
+	}
+	r := printedRecord{event: event, client: []byte(client)}
+	if line != "" {
+		record, err := wire.ParseRecord([]byte(line))
+		if err != nil {
+			return dst, fmt.Errorf("%w: %.200q", err, line)
+		}
+		r.record = &record
+	}
+	if f == geoJSONFormat {
 		dst = append(dst, recordSeparator...)
 	}
-	dst, err := f.appendObject(dst, event, client, line)
-	return append(dst, '\n'), err
+	return append(f.appendObject(dst, r), '\n'), nil
 }
 
-// appendObject appends a client's record as a JSON object or a feature.
-func (f recordFormat) appendObject(dst []byte, event, client, line string) ([]byte, error) {
-	r, err := newRecordJSON(client, line)
-	if err != nil {
-		return dst, err
-	}
-	r.Event = event
-	var encoded []byte
+// appendObject appends a record as a JSON object or a feature.
+func (f recordFormat) appendObject(dst []byte, r printedRecord) []byte {
 	if f == geoJSONFormat {
-		encoded, err = json.Marshal(newFeature(r))
-	} else {
-		encoded, err = json.Marshal(r)
+		return r.appendFeature(dst)
 	}
-	return append(dst, encoded...), err
+	return r.appendJSON(dst)
+}
+
+// printedRecord is a client's record for programs.
+type printedRecord struct {
+	event  string   // how it has changed; "" is left out
+	km     *float64 // its distance; nil is left out
+	client []byte
+	record *wire.Record // nil for a client without one
+}
+
+// MarshalJSON is appendJSON.
+func (r printedRecord) MarshalJSON() ([]byte, error) { return r.appendJSON(nil), nil }
+
+// appendJSON appends the record as an object:
+//
+//	event, km                as above
+//	client                   the name, or client_base64 if it is not UTF-8
+//	tombstone                true for a tombstone: it has no location, lat and lon
+//	location, lat, lon       as the client wrote it, and in degrees
+//	time, server             POSIX seconds, as the client wrote them; the server that it reported to
+//	record                   the line, or record_base64 if it is not UTF-8
+func (r printedRecord) appendJSON(dst []byte) []byte {
+	o := beginObject(dst)
+	if r.event != "" {
+		o.text("event", []byte(r.event))
+	}
+	if r.km != nil {
+		o.number("km", *r.km)
+	}
+	o.textOrBase64("client", "client_base64", r.client)
+	if r.record != nil {
+		if r.record.IsTombstone() {
+			o.literal("tombstone", "true")
+		} else {
+			lat, lon := r.record.Position()
+			o.text("location", r.record.Location())
+			o.number("lat", lat)
+			o.number("lon", lon)
+		}
+		o.text("time", r.record.TimeText())
+		o.text("server", r.record.Server())
+		o.textOrBase64("record", "record_base64", r.record.Line)
+	}
+	return o.end()
+}
+
+// appendFeature appends the record as a GeoJSON feature (RFC 7946). Without a location its geometry is null.
+func (r printedRecord) appendFeature(dst []byte) []byte {
+	dst = append(dst, `{"type":"Feature","geometry":`...)
+	if r.record == nil || r.record.IsTombstone() {
+		dst = append(dst, "null"...)
+	} else {
+		lat, lon := r.record.Position()
+		dst = append(dst, `{"type":"Point","coordinates":[`...)
+		dst = append(appendNumber(dst, lon), ',')
+		dst = append(appendNumber(dst, lat), "]}"...)
+	}
+	return append(r.appendJSON(append(dst, `,"properties":`...)), '}')
+}
+
+// feature is a record whose JSON is that of appendFeature.
+type feature printedRecord
+
+func (f feature) MarshalJSON() ([]byte, error) { return printedRecord(f).appendFeature(nil), nil }
+
+// textOrBase64 is s as it is, or encoded if it is not UTF-8.
+func textOrBase64(s string) (plain, encoded string) {
+	if utf8.ValidString(s) {
+		return s, ""
+	}
+	return "", base64.StdEncoding.EncodeToString([]byte(s))
 }
