@@ -6,10 +6,15 @@ import (
 )
 
 const (
-	// expiryWork is the units of work (replica.Expire) that are done while the lock is held: about 0.3 ms. expiryRest is the time between
-	// two such parts, so that others wait for few of them.
+	// expiryWork is the units of work (replica.Expire) that are done while the lock is held: about 0.3 ms.
 	expiryWork = 256
-	expiryRest = time.Millisecond
+	// Between two such parts others have the processor and the lock: markRest while records are expired that are not marked yet, for
+	// followers and counts wait for that. Removal is in no hurry: with expiredAtOnce records it rests for removeRest, with more of
+	// them less, so that it keeps up with any load, but not less than minRest.
+	markRest      = time.Millisecond
+	removeRest    = 10 * time.Millisecond
+	minRest       = 200 * time.Microsecond
+	expiredAtOnce = 1_000_000
 	// A journal keeps expired records until it is compacted. If it would not be otherwise, it is after half of
 	// Config.Keep, but not before minExpiredInJournal, and after maxExpiredInJournal at the latest.
 	minExpiredInJournal = 10 * time.Minute
@@ -24,19 +29,28 @@ func (n *Node) runExpiry(ctx context.Context) {
 			return
 		case <-n.expiry:
 		}
-		for n.expire() {
-			if wait(ctx, nil, expiryRest); ctx.Err() != nil {
+		for rest, more := n.expire(); more; rest, more = n.expire() {
+			if wait(ctx, nil, rest); ctx.Err() != nil {
 				return
 			}
 		}
 	}
 }
 
-// expire does a part of the work, and reports whether there is more.
-func (n *Node) expire() (more bool) {
+// expire does a part of the work, and reports whether there is more, and after which rest.
+func (n *Node) expire() (rest time.Duration, more bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.replica.Expire(expiryWork)
+	more = n.replica.Expire(expiryWork)
+	return expiryRest(n.replica.MarksDue(), n.replica.Map().Expired()), more
+}
+
+// expiryRest is the rest after a part of the work: see markRest.
+func expiryRest(marksDue bool, expired int) time.Duration {
+	if marksDue {
+		return markRest
+	}
+	return max(removeRest*expiredAtOnce/time.Duration(max(expired, expiredAtOnce)), minRest)
 }
 
 // beginExpiry lets records expire from now on: the server is ready.

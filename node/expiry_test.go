@@ -31,6 +31,18 @@ func sleepUntil(at time.Time) {
 	synctest.Wait()
 }
 
+// TestExpiryRest: removal rests long, unless so many records are expired that it would fall behind. Marks do not wait.
+func TestExpiryRest(t *testing.T) {
+	for expired, want := range map[int]time.Duration{0: removeRest, expiredAtOnce: removeRest, 10 * expiredAtOnce: removeRest / 10, 1000 * expiredAtOnce: minRest} {
+		if got := expiryRest(false, expired); got != want {
+			t.Errorf("with %d expired records it rests %v, want %v", expired, got, want)
+		}
+		if got := expiryRest(true, expired); got != markRest {
+			t.Errorf("with %d expired records, and others to be marked, it rests %v, want %v", expired, got, markRest)
+		}
+	}
+}
+
 // TestRecordsExpire: a client is unknown at every server, and to every answer, once its time has passed; its record leaves maps and
 // journals. Other clients stay.
 func TestRecordsExpire(t *testing.T) {

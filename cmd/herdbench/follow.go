@@ -21,6 +21,13 @@ type FollowResults struct {
 	Follower float64      `json:"follower_p50_us"` // until a follower of the server that was written to has it
 	Records  int          `json:"records"`
 	Snapshot float64      `json:"snapshot_seconds"` // of Records records
+	Dump     []Dump       `json:"dump"`
+}
+
+// Dump is how long herd dump takes for all records.
+type Dump struct {
+	Format  string  `json:"format"`
+	Seconds float64 `json:"seconds"` // median
 }
 
 // FollowCost is the processor time per update with some followers.
@@ -52,6 +59,14 @@ func (b *bench) follow(ctx context.Context) (*FollowResults, error) {
 	if r.Snapshot, err = b.snapshot(ctx, herd); err != nil {
 		return nil, err
 	}
+	for _, format := range []string{"text", "json", "geojson"} {
+		b.say("follow: dump as %s", format)
+		seconds, err := b.dump(ctx, herd, format)
+		if err != nil {
+			return nil, err
+		}
+		r.Dump = append(r.Dump, Dump{format, seconds})
+	}
 	t := table{head: []string{"followers of everything", "CPU µs per update", "of none"}}
 	for _, c := range r.CPU {
 		t.rows = append(t.rows, []string{number(float64(c.Followers), 0), number(median(c.PerUpdate), 2), number(c.Ratio, 3)})
@@ -59,6 +74,9 @@ func (b *bench) follow(ctx context.Context) (*FollowResults, error) {
 	fmt.Fprintf(b.out, "\nP64 to one server, medians of %s. CPU: user and system time of servers and broker. The followers are spread over the servers.\n\n%s", rounds(b.Rounds), t)
 	fmt.Fprintf(b.out, "\nA lone update reaches a neighbour after %s µs and a follower after %s µs (p50), %s of that. A snapshot of %s records takes %s s.\n",
 		number(r.Hop, 0), number(r.Follower, 0), number(r.Follower/r.Hop, 2), number(float64(r.Records), 0), number(r.Snapshot, 2))
+	for _, d := range r.Dump {
+		fmt.Fprintf(b.out, "`herd dump --format %s` takes %s s, which is %s records a second.\n", d.Format, number(d.Seconds, 2), number(float64(r.Records)/d.Seconds, 0))
+	}
 	return r, nil
 }
 
@@ -202,6 +220,26 @@ func (b *bench) snapshot(ctx context.Context, herd *rivals.Herd) (float64, error
 		seconds = append(seconds, time.Since(began).Seconds())
 		if err := end(); err != nil {
 			return 0, err
+		}
+	}
+	return median(seconds), nil
+}
+
+// dump is the median time of herd dump in a format, in seconds.
+func (b *bench) dump(ctx context.Context, herd *rivals.Herd, format string) (float64, error) {
+	var seconds []float64
+	for range b.Rounds {
+		var written, fault bytes.Buffer
+		written.Grow(400 * b.Records)
+		command := herd.Command(ctx, "dump", "--format", format)
+		command.Stdout, command.Stderr = &written, &fault
+		began := time.Now()
+		if err := command.Run(); err != nil {
+			return 0, fmt.Errorf("herd dump: %w: %s", err, fault.Bytes())
+		}
+		seconds = append(seconds, time.Since(began).Seconds())
+		if n := bytes.Count(written.Bytes(), []byte("AT ")); n < b.Records {
+			return 0, fmt.Errorf("herd dump --format %s has %d of %d records", format, n, b.Records)
 		}
 	}
 	return median(seconds), nil

@@ -11,7 +11,7 @@
 //
 //	go run ./cmd/herdbench --sections hostile
 //
-// Or what followers cost, and how soon they know:
+// Or what followers cost, how soon they know, and how fast a map is dumped:
 //
 //	go run ./cmd/herdbench --sections follow
 //
@@ -48,7 +48,7 @@ func main() {
 
 // options is the command line.
 type options struct {
-	Sections []string      `default:"comparison,latency" enum:"comparison,latency,memory,restart,scale,near,builds,hostile,follow" help:"What to measure: comparison, latency, memory, restart, scale, near, builds, hostile, follow."`
+	Sections []string      `default:"comparison,latency" enum:"comparison,latency,memory,restart,scale,near,builds,hostile,follow,expiry" help:"What to measure: comparison, latency, memory, restart, scale, near, builds, hostile, follow, expiry."`
 	Only     []string      `help:"Rivals to compare, by name (default: all that are installed, except herd logged, which writes gigabytes)."`
 	List     bool          `help:"List the rivals and exit."`
 	Rounds   int           `default:"5" help:"Rounds. Figures are medians over the rounds."`
@@ -56,7 +56,7 @@ type options struct {
 	Count    int           `default:"2000000" help:"Maximum number of updates for each workload."`
 	Clients  int           `default:"10000" help:"Distinct clients."`
 	Samples  int           `default:"200" help:"For latency and follow: lone updates on each path in each round."`
-	Records  int           `default:"1000000" help:"For memory, restart, near, builds and follow: number of records."`
+	Records  int           `default:"1000000" help:"For memory, restart, near, builds, follow and expiry: number of records."`
 	Idle     int           `default:"15000" help:"For memory and builds: number of idle connections."`
 	Attacks  []string      `help:"For hostile: attacks, by name (default: all)."`
 	Old      string        `placeholder:"PROGRAM" help:"For builds and hostile: a herd program to compare with."`
@@ -130,6 +130,7 @@ type Results struct {
 	Builds     *BuildResults     `json:"builds,omitempty"`
 	Hostile    *HostileResults   `json:"hostile,omitempty"`
 	Follow     *FollowResults    `json:"follow,omitempty"`
+	Expiry     *ExpiryResults    `json:"expiry,omitempty"`
 	Skipped    map[string]string `json:"skipped,omitempty"` // rivals, and what is missing for them
 }
 
@@ -202,6 +203,8 @@ func (b *bench) run(ctx context.Context, args []string) (err error) {
 			results.Hostile, one = b.hostile(ctx)
 		case "follow":
 			results.Follow, one = b.follow(ctx)
+		case "expiry":
+			results.Expiry, one = b.expiry(ctx)
 		}
 		if one != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", section, one))

@@ -50,7 +50,7 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	plot := filepath.Join(dir, "plot.svg")
-	r, out, text := runForResults(t, "--sections", "comparison,latency,memory,restart,near", "--only", "herd", "--rounds", "1", "--count", "1000", "--clients", "100",
+	r, out, text := runForResults(t, "--sections", "comparison,latency,memory,restart,near,follow", "--only", "herd", "--rounds", "1", "--count", "1000", "--clients", "100",
 		"--records", "2000", "--idle", "20", "--samples", "10", "--duration", "100ms", "--svg", plot)
 	if c := r.Comparison; len(c.Rivals) != 2 || c.Rivals[1].Name != "herd" || len(c.Rivals[1].Workloads) != len(workloads) {
 		t.Errorf("comparison %+v", r.Comparison)
@@ -59,6 +59,9 @@ func TestRun(t *testing.T) {
 	}
 	if n := r.Near; n.Requests <= 0 || n.P99 < n.P50 || len(n.Updates) != len(nearRates) || n.Updates[3].Asked != 1000 {
 		t.Errorf("near %+v", r.Near)
+	}
+	if f := r.Follow; f.Hop <= 0 || f.Follower <= 0 || f.Snapshot <= 0 || len(f.CPU) != 3 || f.CPU[2].Ratio <= 0 || len(f.Dump) != 3 || f.Dump[1].Seconds <= 0 {
+		t.Errorf("follow %+v", f)
 	}
 	if len(r.Latency.Ways) != 8 || len(r.Restart.Ready) != 1 || r.Memory.Records != 2000 {
 		t.Errorf("%s", text)

@@ -62,6 +62,14 @@ func (r *Replica) Expire(work int) (more bool) {
 	return true
 }
 
+// MarksDue reports whether Expire has to mark records that are expired.
+func (r *Replica) MarksDue() bool {
+	k := &r.keep
+	w := &k.wheel
+	_, second := w.dueSecond(k.cutoff.Sec)
+	return k.begun && (len(w.due) > 0 || second || len(w.early) > 0 && w.early[0].second < k.cutoff.Sec)
+}
+
 // lookAgain looks at a client whose time has come, by where it was filed.
 func (r *Replica) lookAgain(id store.ID) {
 	switch {

@@ -107,3 +107,22 @@ func TestManySlotsAtStart(t *testing.T) {
 		t.Errorf("%d records are held and %d slots listed, of %d; a walk finds up to %d slots", held, n, listed, walked)
 	}
 }
+
+// TestMarksDue: marks are due from when a record expires until it is marked, and not while records wait to be removed.
+func TestMarksDue(t *testing.T) {
+	k := newKept(t).begin()
+	k.report("kiwi")
+	k.report("emu")
+	k.pass(testKeep - time.Second)
+	if k.r.MarksDue() {
+		t.Error("marks are due before any record expires")
+	}
+	k.now = k.now.Add(2 * time.Second)
+	if k.r.Tick(k.now); !k.r.MarksDue() {
+		t.Error("no marks are due when records have expired")
+	}
+	k.pass(5 * time.Second)
+	if expired := k.r.Map().Expired(); k.r.MarksDue() || expired != 2 {
+		t.Errorf("%d records are marked, want 2; marks are due: %v", expired, k.r.MarksDue())
+	}
+}

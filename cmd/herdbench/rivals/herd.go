@@ -241,11 +241,16 @@ func (h *Herd) Dial(address string) (net.Conn, error) {
 	return conn, nil
 }
 
+// Command is one of the herd's program, for this herd. The caller runs it.
+func (h *Herd) Command(ctx context.Context, args ...string) *exec.Cmd {
+	command := exec.CommandContext(ctx, h.lab.Herd, args...)
+	command.Env = append([]string{"HERD_NATS_URL=" + h.Bus}, h.env...)
+	return command
+}
+
 // awaitSynced waits until all edges are synced.
 func (h *Herd) awaitSynced() error {
-	status := exec.CommandContext(h.ctx, h.lab.Herd, "status", "--wait", patience.String())
-	status.Env = append([]string{"HERD_NATS_URL=" + h.Bus}, h.env...)
-	if out, err := status.CombinedOutput(); err != nil {
+	if out, err := h.Command(h.ctx, "status", "--wait", patience.String()).CombinedOutput(); err != nil {
 		return fmt.Errorf("herd status --wait: %w\n%s", err, out)
 	}
 	return nil
@@ -253,9 +258,7 @@ func (h *Herd) awaitSynced() error {
 
 // Records is the number of records that each server reports.
 func (h *Herd) Records(ctx context.Context) (map[string]int, error) {
-	ask := exec.CommandContext(ctx, h.lab.Herd, "status", "--json")
-	ask.Env = append([]string{"HERD_NATS_URL=" + h.Bus}, h.env...)
-	out, err := ask.Output()
+	out, err := h.Command(ctx, "status", "--json").Output()
 	var reported status.Herd
 	if parsed := json.Unmarshal(out, &reported); parsed != nil { // the exit status is not 0 while edges are not synced
 		return nil, fmt.Errorf("status of a herd: %w", errors.Join(err, parsed))
