@@ -45,6 +45,8 @@ type Message struct {
 	Epoch, Seq uint64
 	// SnapshotEnd marks the last frame of a stream's snapshot.
 	SnapshotEnd bool
+	// End marks the last frame of a stream. It has no data.
+	End bool
 
 	Data []byte
 }
@@ -141,7 +143,7 @@ const (
 const (
 	StreamHeader = "Herd-Follow" // the stream's ID, in each request
 	AckHeader    = "Herd-Ack"
-	EndHeader    = "Herd-End" // "true"
+	EndHeader    = "Herd-End" // "true", also of a stream's last frame
 
 	StreamEpochHeader = "Herd-Follow-Epoch"
 	StreamSeqHeader   = "Herd-Follow-Seq"

@@ -115,13 +115,11 @@ func (n *Node) handOver(ctx context.Context) error {
 	}
 }
 
-// sayGoodbye tells neighbours and operators that we stop. Nothing else is sent from then
+// sayGoodbye tells followers, neighbours and operators that we stop. Nothing else is sent from then
 // on.
 func (n *Node) sayGoodbye() {
-	n.mu.Lock()
-	n.silent = true
-	n.replica.EndStreams()
-	n.mu.Unlock()
+	n.endStreams()
+	n.locked(func() { n.silent = true })
 	n.sendHeartbeats(wire.Heartbeat{Bye: true})
 	n.emit([]replica.Event{{Kind: kindStop, Text: "stopping"}})
 }

@@ -65,7 +65,7 @@ func (n *Node) openStream(r bus.StreamRequest) error {
 	cfg.Filter = follow.NewFilter(request)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.silent || n.bus != connected {
+	if n.stopping || n.bus != connected {
 		return fmt.Errorf("%w: the server is stopping", bus.ErrUnavailable)
 	}
 	switch err := n.replica.OpenStream(cfg, time.Now()); {
@@ -136,6 +136,28 @@ func (n *Node) sendStreams(frame *replica.StreamFrame) (next time.Time) {
 	}
 }
 
+// streamMessage is a frame for the bus.
+func streamMessage(f replica.StreamFrame) bus.Message {
+	return bus.Message{Lane: bus.Stream, Peer: f.To, Epoch: f.Mark.Epoch, Seq: f.Mark.Seq, SnapshotEnd: f.SnapshotEnd, End: f.End, Data: f.Data}
+}
+
+// endStreams ends all streams, and tells their followers, so that they go on elsewhere. Those that do not learn it notice 3 s later that
+// nothing comes.
+func (n *Node) endStreams() {
+	var last []bus.Message
+	n.locked(func() {
+		for _, f := range n.replica.EndStreams() {
+			last = append(last, streamMessage(f))
+		}
+	})
+	if len(last) == 0 {
+		return
+	}
+	if err := n.cfg.Bus.Send(last...); err != nil {
+		n.log.Debug("followers not told that the server stops", "err", err)
+	}
+}
+
 // sendStreamFrame sends a frame, unless the bus is disconnected: then the stream has ended. It reports whether the frame
 // is done with. After an uncertain write it is: if it was lost, the follower sees the gap.
 func (n *Node) sendStreamFrame(f replica.StreamFrame) (done bool) {
@@ -144,7 +166,7 @@ func (n *Node) sendStreamFrame(f replica.StreamFrame) (done bool) {
 	if gone {
 		return true
 	}
-	err := n.cfg.Bus.Send(bus.Message{Lane: bus.Stream, Peer: f.To, Epoch: f.Mark.Epoch, Seq: f.Mark.Seq, SnapshotEnd: f.SnapshotEnd, Data: f.Data})
+	err := n.cfg.Bus.Send(streamMessage(f))
 	switch {
 	case errors.Is(err, bus.ErrDisconnected): // or stalled
 		return false

@@ -118,6 +118,31 @@ func TestStreams(t *testing.T) {
 	})
 }
 
+// TestStopEndsStreams: a server that stops tells its followers, once they have all that its clients have reported.
+func TestStopEndsStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHerd(t, "A-B").startAll()
+		a := h.servers["A"]
+		followers := []*tool{newTool(t, h.network, a.node, "one", ""), newTool(t, h.network, a.node, "two", "")}
+		time.Sleep(time.Second)
+		h.dial("A").ask("IAMAT last +1+1 100")
+		settle()
+		if err := a.stop(); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range followers {
+			f.check("when the server has stopped")
+			last := f.frames[len(f.frames)-1]
+			if !last.End || len(last.Data) > 0 || last.Seq != f.frames[len(f.frames)-2].Seq {
+				t.Errorf("the last of %d frames is %+v, want an end with the number of the one before", len(f.frames), last)
+			}
+		}
+		if err := a.node.Stream(bus.StreamRequest{Endpoint: status.FollowEndpoint.Name, ID: "3", To: "x"}); !errors.Is(err, bus.ErrUnavailable) {
+			t.Errorf("a stream of a server that has stopped: %v", err)
+		}
+	})
+}
+
 // TestStreamRefused: what a server refuses, with which error.
 func TestStreamRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -39,7 +39,7 @@ type Frame struct {
 // ctx ends, with nil: then it ends the stream.
 //
 // Its error is bus.ErrDenied as that of Ask, the one that the server has answered with, or bus.ErrUnavailable: no server of that
-// name is there, or nothing was received for three seconds. Of cfg, Server, Neighbours and Service need not be set.
+// name is there, it has ended the stream, or nothing was received for three seconds. Of cfg, Server, Neighbours and Service need not be set.
 func Follow(ctx context.Context, cfg Config, e bus.Endpoint, server string, request []byte, take func(Frame) error) error {
 	failed := make(chan error, 1)
 	fail := func(err error) {
@@ -119,8 +119,11 @@ func (f *follower) receive(m *nats.Msg) error {
 		Epoch: number(m.Header, bus.StreamEpochHeader), Seq: number(m.Header, bus.StreamSeqHeader),
 		SnapshotEnd: m.Header.Get(bus.SnapshotHeader) == bus.SnapshotEnd, Data: m.Data,
 	}
-	if frame.Epoch == 0 {
+	switch {
+	case frame.Epoch == 0:
 		return nil // not a frame
+	case m.Header.Get(bus.EndHeader) == "true":
+		return fmt.Errorf("%w: the server has ended the stream, for instance because it stops", bus.ErrUnavailable)
 	}
 	if err := f.take(frame); err != nil {
 		return err

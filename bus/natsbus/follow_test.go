@@ -114,6 +114,19 @@ func TestFollowErrors(t *testing.T) {
 			t.Errorf("Follow of a silent server = %v", err)
 		}
 	})
+	t.Run("ended by the server", func(t *testing.T) {
+		t.Parallel()
+		b, s, cfg := startStreaming(t, startServer(t, &server.Options{}).ClientURL(), nil)
+		done := make(chan error, 1)
+		go func() { done <- Follow(t.Context(), cfg, followEndpoint, "A", nil, ignore) }()
+		first := receive(t, "the request", s.requests)
+		if err := b.Send(bus.Message{Lane: bus.Stream, Peer: first.To, Epoch: 1, Seq: 1, Data: []byte("line\n")}, bus.Message{Lane: bus.Stream, Peer: first.To, Epoch: 1, Seq: 1, End: true}); err != nil {
+			t.Fatal(err)
+		}
+		if err := receive(t, "Follow", done); !errors.Is(err, bus.ErrUnavailable) || !strings.Contains(err.Error(), "ended the stream") {
+			t.Errorf("Follow of a stream that the server has ended = %v", err)
+		}
+	})
 	t.Run("not taken", func(t *testing.T) {
 		t.Parallel()
 		b, s, cfg := startStreaming(t, startServer(t, &server.Options{}).ClientURL(), nil)

@@ -147,6 +147,9 @@ func newMessage(subject string, m bus.Message) *nats.Msg {
 	if m.SnapshotEnd {
 		msg.Header.Set(bus.SnapshotHeader, bus.SnapshotEnd)
 	}
+	if m.End {
+		msg.Header.Set(bus.EndHeader, "true")
+	}
 	return msg
 }
 
@@ -169,6 +172,9 @@ func appendMessage(dst []byte, subject string, m bus.Message) []byte {
 		header = strconv.AppendUint(append(append(append(header, "\r\n"...), seq...), ": "...), m.Seq, 10)
 		if m.SnapshotEnd {
 			header = append(header, "\r\n"+bus.SnapshotHeader+": "+bus.SnapshotEnd...)
+		}
+		if m.End {
+			header = append(header, "\r\n"+bus.EndHeader+": true"...)
 		}
 		header = append(header, "\r\n\r\n"...)
 	}

@@ -214,6 +214,7 @@ func TestHeaders(t *testing.T) {
 		{Lane: bus.Heartbeat, Data: []byte("beat")},
 		{Lane: bus.Records, Epoch: 1<<64 - 1, Seq: 1<<64 - 1, Data: []byte("line\n")},
 		{Lane: bus.Stream, Epoch: 1<<64 - 1, Seq: 1<<64 - 1, SnapshotEnd: true, Data: []byte("line\n")},
+		{Lane: bus.Stream, Epoch: 1<<64 - 1, Seq: 1<<64 - 1, End: true},
 		{Lane: bus.Stream, Epoch: 7, Seq: 0},
 	} {
 		msg := newMessage("subject", m)

@@ -29,6 +29,8 @@ func TestPage(t *testing.T) {
 		"parts":              testPageParts,
 		"search":             testPageSearch,
 		"keys":               testPageKeys,
+		"touch":              testPageTouch,
+		"many servers":       testPageMany,
 		"hidden":             testPageHidden,
 		"worker ends":        testPageWorker,
 	} {
@@ -65,6 +67,41 @@ func testPageGraph(t *testing.T, b browser, spec string) {
 	}
 	if got := p.text("#differences"); got != "No difference." {
 		t.Errorf("differences: %q", got)
+	}
+}
+
+// testPageMany: with 50 servers the graph shows all of them apart, with their names, none over another, on a large screen
+// and a small one.
+func testPageMany(t *testing.T, b browser) {
+	var edges []string
+	for i := 1; i < 50; i++ {
+		edges = append(edges, fmt.Sprintf("S%d-S%d", (i-1)/3, i))
+	}
+	h := startUp(t, strings.Join(edges, ","))
+	p := b.open(t, h.ops+"/", desktop)
+	for _, l := range []look{desktop, {width: 768, height: 1024, scheme: "light"}} {
+		p.show(l)
+		p.awaitText("#headline", "^All 50 servers are up and hold the same 0 clients\\.$")
+		p.await(`document.querySelectorAll("#graph-picture .server.up").length === 50`)
+		overlaps := eval[[]string](p, `(() => {
+		  const picture = document.querySelector("#graph-picture").getBoundingClientRect();
+		  const boxes = [...document.querySelectorAll("#graph-picture .server")].flatMap((g) => [".shape", ".name"].map((part) => {
+		    const r = g.querySelector(part).getBoundingClientRect();
+		    return { what: g.querySelector(".name").textContent + part, left: r.left + 1, right: r.right - 1, top: r.top + 2, bottom: r.bottom - 2 };
+		  }));
+		  const found = [];
+		  for (const [i, a] of boxes.entries()) {
+		    if (a.left < picture.left || a.right > picture.right || a.top < picture.top || a.bottom > picture.bottom) found.push(a.what + " is outside");
+		    for (const b of boxes.slice(i + 1)) if (a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom) found.push(a.what + " over " + b.what);
+		  }
+		  return found;
+		})()`)
+		if len(overlaps) > 0 {
+			t.Errorf("%d px wide: %q", l.width, overlaps)
+		}
+		if rows := eval[int](p, `document.querySelectorAll("#servers-rows tr").length`); rows != 50 {
+			t.Errorf("the table has %d servers, want 50", rows)
+		}
 	}
 }
 

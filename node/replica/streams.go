@@ -33,6 +33,8 @@ type StreamFrame struct {
 	Lines int
 	// SnapshotEnd says that the snapshot ends with this frame.
 	SnapshotEnd bool
+	// End says that the stream ends with this frame.
+	End bool
 }
 
 // OpenStream opens a stream.
@@ -77,8 +79,15 @@ func (r *Replica) EndStream(id string) bool {
 	return len(r.streams.open) < before
 }
 
-// EndStreams ends all streams.
-func (r *Replica) EndStreams() { r.streams.open = nil }
+// EndStreams ends all streams, and returns a last frame for each, which says so. It need not be sent: without it the follower notices
+// that nothing comes any more.
+func (r *Replica) EndStreams() (last []StreamFrame) {
+	for _, s := range r.streams.open {
+		last = append(last, StreamFrame{To: s.To, Mark: wire.Mark{Epoch: r.cfg.Epoch, Seq: s.seq}, End: true})
+	}
+	r.streams.open = nil
+	return last
+}
 
 // Streams is the number of streams, and of those whose window is full.
 func (r *Replica) Streams() (open, blocked int) {
