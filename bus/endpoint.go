@@ -10,7 +10,7 @@ type Endpoint struct {
 	// requests to them, nor see those of operators and their replies.
 	OpsOnly bool
 
-	// Stream endpoints take requests about streams, as StreamRequests.
+	// Stream endpoints take requests about streams, as StreamRequests. If the broker has keys, guests do not see those of others.
 	Stream bool
 
 	// Rate is how many requests a server answers per second, and in a burst. 0 is the

@@ -20,7 +20,8 @@
 // to those of account Ops that tap this edge, without the headers of a record, and to no server.
 //
 // In account Ops a guest could name the reply subject of an operator's request too. So guests
-// do not see the requests that only operators may send, nor their replies.
+// do not see the requests that only operators may send, nor their replies. Nor do they see requests about streams: who knows a
+// stream's ID can end it.
 package access
 
 import (
@@ -83,6 +84,7 @@ func NewRules(cfg Config) Rules {
 	servers := cfg.Graph.Servers()
 	slices.Sort(servers)
 	var open, opsOnly []string // the subjects of requests, by who may send them
+	var hidden []string        // from guests
 	for _, verb := range verbs {
 		open = append(open, "$SRV."+verb, "$SRV."+verb+".>")
 	}
@@ -91,6 +93,9 @@ func NewRules(cfg Config) Rules {
 			opsOnly = append(opsOnly, subjects...)
 		} else {
 			open = append(open, subjects...)
+		}
+		if e.OpsOnly || e.Stream {
+			hidden = append(hidden, e.Subjects(cfg.Prefix, servers)...)
 		}
 	}
 	r.Services = slices.Sorted(slices.Values(slices.Concat(open, opsOnly)))
@@ -107,7 +112,7 @@ func NewRules(cfg Config) Rules {
 			Name: GuestUser, Account: Ops,
 			Publish:   slices.Sorted(slices.Values(open)),
 			Subscribe: append(slices.Clone(r.Streams), "_INBOX.>"), // where tools expect replies
-			Hidden:    slices.Sorted(slices.Values(append(opsOnly, bus.OpsInbox+".>"))),
+			Hidden:    slices.Sorted(slices.Values(append(hidden, bus.OpsInbox+".>"))),
 		},
 		User{Name: SystemUser, Account: System},
 	)

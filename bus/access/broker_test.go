@@ -128,11 +128,12 @@ var (
 	statusEndpoint  = bus.Endpoint{Name: "status"}
 	nearEndpoint    = bus.Endpoint{Name: "near", Answers: bus.AnswerOne}
 	dumpEndpoint    = bus.Endpoint{Name: "dump", Answers: bus.AnswerNamed}
+	followEndpoint  = bus.Endpoint{Name: "follow", Answers: bus.AnswerNamed, Stream: true}
 	forgetEndpoint  = bus.Endpoint{Name: "forget", OpsOnly: true}
 	restoreEndpoint = bus.Endpoint{Name: "restore", Answers: bus.AnswerOne, OpsOnly: true}
 	reloadEndpoint  = bus.Endpoint{Name: "reload", Answers: bus.AnswerNamed, OpsOnly: true}
 
-	endpoints = []bus.Endpoint{statusEndpoint, nearEndpoint, dumpEndpoint, forgetEndpoint, restoreEndpoint, reloadEndpoint}
+	endpoints = []bus.Endpoint{statusEndpoint, nearEndpoint, dumpEndpoint, followEndpoint, forgetEndpoint, restoreEndpoint, reloadEndpoint}
 )
 
 func rulesOf(g *topology.Graph, prefix bus.Prefix) access.Rules {

@@ -65,8 +65,9 @@ func matrix(g *topology.Graph, p bus.Prefix, name string) (all []permission) {
 		add(h+".beat.*."+from, false, from == name)
 		never(h+".beat.*", h+".beat.>", h+".beat.*."+from+".more", h+".beat.*.Nobody", h+".beat.Nobody.Nobody")
 		add(h+".dump."+from, tool, from == name)
+		hidden(h+".follow."+from, tool, from == name)
 		hidden(h+".reload."+from, ops, from == name)
-		never(h+".dump."+from+".more", h+".reload."+from+".more", h+".status."+from, h+".near."+from, h+".forget."+from, h+".restore."+from)
+		never(h+".dump."+from+".more", h+".follow."+from+".more", h+".reload."+from+".more", h+".status."+from, h+".near."+from, h+".forget."+from, h+".restore."+from)
 		for _, of := range []string{"x", "x.claim", "x.y.z", ">"} { // inboxes that the server creates
 			add(inbox+"."+from+"."+of, false, from == name)
 		}
@@ -82,10 +83,10 @@ func matrix(g *topology.Graph, p bus.Prefix, name string) (all []permission) {
 	add(h+".near", tool, isServer)
 	hidden(h+".forget", ops, isServer)
 	hidden(h+".restore", ops, isServer)
-	for _, endpoint := range []string{"status", "near", "forget", "restore", "dump", "reload"} {
+	for _, endpoint := range []string{"status", "near", "forget", "restore", "dump", "follow", "reload"} {
 		never(h+"."+endpoint+".*", h+"."+endpoint+".>", h+"."+endpoint+".Nobody")
 	}
-	never(h+".dump", h+".reload")
+	never(h+".dump", h+".follow", h+".reload")
 	add("_R_.x.y", isServer, false)                   // replies to tools
 	for _, reply := range []string{"x", "x.y", ">"} { // to operators, to requests that are theirs alone
 		hidden("_INBOX.ops."+reply, false, false)

@@ -72,7 +72,7 @@ func (c *checker) bytes(name, value string, least int64) int64 {
 func (c *checker) duration(name, value string, least time.Duration) time.Duration {
 	d, err := time.ParseDuration(value)
 	if err != nil || d < least {
-		c.fault(name, "%q is not a duration of at least %v, such as 30s or 10m", value, least)
+		c.fault(name, "%q is not a duration of at least %v, such as %v", value, least, max(2*least, 30*time.Second))
 	}
 	return d
 }

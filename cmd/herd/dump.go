@@ -48,20 +48,33 @@ func (d dumpCommand) Run(ctx context.Context, c console) error {
 	} else if c.terminal != nil {
 		w.progress = c.terminal
 	}
-	for _, server := range servers {
-		if err = w.dump(ctx, s, server); err == nil || w.begun {
-			break
-		}
-	}
+	err = untilInterrupted(ctx, func() error { return w.first(ctx, s, servers) })
 	switch {
+	case errors.Is(err, errAbandoned):
+		return fmt.Errorf("dump: %w", err)
 	case ctx.Err() != nil:
 		return fmt.Errorf("dump: interrupted after %d records", w.records)
-	case err != nil && w.begun:
+	case err != nil && w.begun && !w.failed:
 		return fmt.Errorf("dump: incomplete, after %d records: %w", w.records, busHint(err))
 	case err != nil:
 		return fmt.Errorf("dump: %w", busHint(err))
 	}
 	return nil
+}
+
+// first writes the map of the first server that replies.
+func (w *dumpWriter) first(ctx context.Context, s settings, servers []string) (err error) {
+	for _, server := range servers {
+		if err = w.dump(ctx, s, server); err == nil || w.begun {
+			break
+		}
+	}
+	w.showProgress(true)
+	if flushing := w.out.Flush(); flushing != nil { // also what there is of a map that is incomplete: whole lines
+		w.failed = true
+		return flushing
+	}
+	return err
 }
 
 // dumpWriter writes a map in a format.
@@ -72,6 +85,7 @@ type dumpWriter struct {
 	shown    time.Time // when progress was last written
 
 	begun   bool // something was written
+	failed  bool // the output does not take it
 	records int
 	buffer  []byte
 }
@@ -153,13 +167,12 @@ func (w *dumpWriter) end() error {
 	if w.format == geoJSONFormat {
 		w.out.WriteString(collectionEnd) // Flush returns the error
 	}
-	w.showProgress(true)
-	return w.out.Flush()
+	return nil
 }
 
 // showProgress says how many records were written, twice a second.
 func (w *dumpWriter) showProgress(last bool) {
-	if w.progress == nil || !last && time.Since(w.shown) < time.Second/2 {
+	if w.progress == nil || !w.begun || !last && time.Since(w.shown) < time.Second/2 {
 		return
 	}
 	w.shown = time.Now()

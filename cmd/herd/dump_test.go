@@ -73,6 +73,9 @@ func TestDumpAndRestore(t *testing.T) {
 	if stderr := restore(exitFailure, "news 0 duplicate 1 stale 1 refused 0 bad 2", older, "junk", "", want[1]+"\r", `{"client":"kiwi"}`); contains(stderr, "2 lines are no records, the first is line 2") != nil {
 		t.Errorf("restore of junk: stderr %q", stderr)
 	}
+	if stderr := restore(exitFailure, "news 0 duplicate 2 stale 0 refused 0 bad 1", want[0], strings.Repeat("x", 3*longestLine), want[1]); contains(stderr, "1 line is no record, the first is line 2") != nil {
+		t.Errorf("restore with a very long line: stderr %q", stderr)
+	}
 }
 
 // TestDumpGeoJSON: the output is a feature collection, also of an empty map.

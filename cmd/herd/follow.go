@@ -72,7 +72,9 @@ func (f followCommand) Run(ctx context.Context, c console) error {
 		servers = []string{f.Server}
 	}
 	log := slog.New(slog.NewTextHandler(c.Err, nil))
-	if err := followServers(ctx, s.readBus(), func() []string { return servers }, request, &p, eachLoss{log}); err != nil && ctx.Err() == nil {
+	if err := untilInterrupted(ctx, func() error {
+		return followServers(ctx, s.readBus(), func() []string { return servers }, request, &p, eachLoss{log})
+	}); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("follow: %w", busHint(err))
 	}
 	return nil

@@ -38,7 +38,7 @@ func (f forgetCommand) Run(ctx context.Context, c console) error {
 		return err
 	}
 	var all forgotten
-	for began := time.Now(); ; {
+	for until := (time.Time{}); ; {
 		if all, err = forgetClient(ctx, s, string(f.Client)); err != nil {
 			cfg := s.busConfig(s.busURLs(), access.OpsUser)
 			if errors.Is(err, bus.ErrDenied) {
@@ -46,7 +46,10 @@ func (f forgetCommand) Run(ctx context.Context, c console) error {
 			}
 			return fmt.Errorf("forget: %w", busHint(err))
 		}
-		if len(all.behind) == 0 || time.Since(began) > agreeTime || ctx.Err() != nil {
+		if until.IsZero() { // the first round may have waited for servers that are down
+			until = time.Now().Add(agreeTime)
+		}
+		if len(all.behind) == 0 || time.Now().After(until) || ctx.Err() != nil {
 			break
 		}
 		select { // a tombstone takes a moment to reach all servers

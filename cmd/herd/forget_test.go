@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -48,5 +49,21 @@ func TestForget(t *testing.T) {
 	awaitAgreement(t, "kiwi", again, h.addresses...)
 	if status, out := outcome(t, ops, "forget", "nobody"); status != exitOK || out != "no server knows the client nobody\n" {
 		t.Errorf("forget of an unknown client: status %d, %s", status, out)
+	}
+}
+
+// TestForgetWithoutOne: forget waits for servers to agree, also if one of the herd is down.
+func TestForgetWithoutOne(t *testing.T) {
+	t.Parallel()
+	h := startProcesses(t, "A-B,B-C")
+	h.servers["C"].kill()
+	a := dial(t, h.addresses["A"])
+	for i := range 3 {
+		client := fmt.Sprint("kiwi", i)
+		a.ask(fmt.Sprintf("IAMAT %s +1.5-2 5", client))
+		want := fmt.Sprintf("client %s is unknown from now on\nno reply from C: if it has a newer record, the client comes back with it\n", client)
+		if status, out := outcome(t, h.busEnv(h.brokerAt), "forget", client); status != exitOK || out != want {
+			t.Errorf("forget: status %d, %s, want %s", status, out, want)
+		}
 	}
 }

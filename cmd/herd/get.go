@@ -37,11 +37,14 @@ func (g getCommand) Run(ctx context.Context, c console) error {
 		return err
 	}
 	var all clientRecords
-	for began := time.Now(); ; {
+	for until := (time.Time{}); ; {
 		if all, err = getRecords(ctx, s.readBus(), s.graph.Servers(), string(g.Client)); err != nil {
 			return fmt.Errorf("get: %w", busHint(err))
 		}
-		if all.verdict != recordsDiffer || time.Since(began) > agreeTime || ctx.Err() != nil {
+		if until.IsZero() { // the first round may have waited for servers that are down
+			until = time.Now().Add(agreeTime)
+		}
+		if all.verdict != recordsDiffer || time.Now().After(until) || ctx.Err() != nil {
 			break
 		}
 		select {

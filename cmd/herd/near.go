@@ -36,9 +36,13 @@ func (nearCommand) Help() string {
 What can be read as a location is one, also if a client has that ID.`
 }
 
-// nearTimeout is how long the answer may take. The first request of all makes a server index
-// its clients.
-const nearTimeout = 30 * time.Second
+const (
+	// nearTimeout is how long the answer may take. The first request of all makes a server index its clients.
+	nearTimeout = 30 * time.Second
+	// nearTry is how long one server may take. Then another one may be asked, in case that the first hangs. An index that was begun
+	// goes on with the next request.
+	nearTry = 5 * time.Second
+)
 
 // Run asks one server, and prints its answer.
 func (g nearCommand) Run(ctx context.Context, c console) error {
@@ -83,12 +87,18 @@ func (g nearCommand) Run(ctx context.Context, c console) error {
 }
 
 // requestNear requests until a server is ready, for a second: one that has just started may
-// not be subscribed yet.
+// not be subscribed yet. It requests again if a server does not answer.
 func requestNear(ctx context.Context, cfg natsbus.Config, request []byte) (reply natsbus.Reply, err error) {
 	ctx, cancel := context.WithTimeout(ctx, nearTimeout)
 	defer cancel()
 	for began := time.Now(); ; {
-		reply, err = natsbus.RequestShared(ctx, cfg, status.NearEndpoint, request)
+		try, cancelTry := context.WithTimeout(ctx, nearTry)
+		reply, err = natsbus.RequestShared(try, cfg, status.NearEndpoint, request)
+		hangs := try.Err() != nil && ctx.Err() == nil
+		cancelTry()
+		if hangs {
+			continue
+		}
 		if !errors.Is(err, bus.ErrUnavailable) || time.Since(began) > agreeTime || ctx.Err() != nil {
 			return reply, err
 		}

@@ -14,6 +14,7 @@ import (
 	"herd/bus"
 	"herd/bus/access"
 	"herd/bus/natsbus"
+	"herd/bus/plural"
 	"herd/node/status"
 	"herd/node/wire"
 )
@@ -61,7 +62,10 @@ func (r restoreCommand) Run(ctx context.Context, c console) error {
 	}
 	defer requester.Close()
 	restore := restoring{requester: requester, progress: c.terminal}
-	err = restore.all(ctx, in)
+	if err = untilInterrupted(ctx, func() error { return restore.all(ctx, in) }); errors.Is(err, errAbandoned) {
+		return fmt.Errorf("restore: %w; it can be run again: what is there already counts as duplicate", err)
+	}
+	restore.showProgress(true)
 	if _, printing := fmt.Fprintln(c.Out, restore.counts); printing != nil && err == nil {
 		err = printing
 	}
@@ -75,7 +79,7 @@ func (r restoreCommand) Run(ctx context.Context, c console) error {
 	case restore.counts.refused > 0:
 		return fmt.Errorf("restore: %d records were refused: the map of the server is full (HERD_MAX_MAP_BYTES)", restore.counts.refused)
 	case restore.counts.bad > 0:
-		return fmt.Errorf("restore: %d lines are no records, the first is line %d", restore.counts.bad, restore.firstBad)
+		return fmt.Errorf("restore: %d %s, the first is line %d: it takes text and JSON lines, as herd dump writes them", restore.counts.bad, plural.Form(restore.counts.bad, "line is no record", "lines are no records"), restore.firstBad)
 	}
 	return nil
 }
@@ -99,18 +103,25 @@ type restoring struct {
 	frame    []byte
 }
 
+// longestLine is longer than any record as JSON, which may take six bytes for one.
+const longestLine = 4 << 20
+
 // all sends all lines of in.
 func (r *restoring) all(ctx context.Context, in io.Reader) error {
-	lines := bufio.NewReaderSize(in, 1<<20)
+	lines := bufio.NewReaderSize(in, longestLine)
 	for {
 		line, err := lines.ReadSlice('\n')
+		tooLong := errors.Is(err, bufio.ErrBufferFull)
+		for errors.Is(err, bufio.ErrBufferFull) {
+			_, err = lines.ReadSlice('\n')
+		}
 		switch {
-		case errors.Is(err, bufio.ErrBufferFull):
-			return fmt.Errorf("line %d is longer than any record", r.lines+1)
 		case err != nil && !errors.Is(err, io.EOF):
 			return err
-		}
-		if len(line) > 0 {
+		case tooLong:
+			r.lines++
+			r.bad()
+		case len(line) > 0:
 			if sending := r.line(ctx, bytes.TrimRight(line, "\r\n")); sending != nil {
 				return sending
 			}
@@ -132,9 +143,7 @@ func (r *restoring) line(ctx context.Context, line []byte) error {
 		_, err = wire.ParseRecord(record)
 	}
 	if err != nil {
-		if r.counts.bad++; r.firstBad == 0 {
-			r.firstBad = r.lines
-		}
+		r.bad()
 		return nil
 	}
 	r.frame = append(append(r.frame, record...), '\n')
@@ -142,6 +151,13 @@ func (r *restoring) line(ctx context.Context, line []byte) error {
 		return nil
 	}
 	return r.send(ctx)
+}
+
+// bad counts the line that was read last as one without a record.
+func (r *restoring) bad() {
+	if r.counts.bad++; r.firstBad == 0 {
+		r.firstBad = r.lines
+	}
 }
 
 // restoredRecord is the record in a line, which is the record itself or JSON.
@@ -183,9 +199,18 @@ func (r *restoring) send(ctx context.Context) error {
 	r.counts.stale += got.stale
 	r.counts.refused += got.refused
 	r.counts.bad += got.bad
-	if r.progress != nil && time.Since(r.shown) > time.Second/2 {
-		r.shown = time.Now()
-		fmt.Fprintf(r.progress, "\r%d lines", r.lines)
-	}
+	r.showProgress(false)
 	return nil
+}
+
+// showProgress says how many lines were read, twice a second.
+func (r *restoring) showProgress(last bool) {
+	if r.progress == nil || !last && time.Since(r.shown) < time.Second/2 {
+		return
+	}
+	r.shown = time.Now()
+	fmt.Fprintf(r.progress, "\r%d lines", r.lines)
+	if last {
+		fmt.Fprintln(r.progress)
+	}
 }

@@ -123,7 +123,7 @@ func watchExpiry(ctx context.Context, herd *rivals.Herd, phases []ExpiryPhase, p
 		most = max(most, waiting)
 		reached := int32(0)
 		switch {
-		case waiting < most/1000: // a few records are those of the client
+		case most > 0 && waiting <= most/1000: // a few records are those of the client
 			reached = 3
 		case waiting < most:
 			reached = 2

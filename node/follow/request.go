@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -186,7 +187,7 @@ func (r Request) checkArea() error {
 			return fmt.Errorf("near: latitude %v is not between -90 and 90", n.Lat)
 		case !longitude(n.Lon):
 			return fmt.Errorf("near: longitude %v is not between -180 and 180", n.Lon)
-		case !(n.Km >= 0):
+		case !(n.Km >= 0) || math.IsInf(n.Km, 1):
 			return fmt.Errorf("near: %v km is not a radius", n.Km)
 		}
 	}

@@ -16,14 +16,12 @@ var (
 // Forget makes a client unknown: a tombstone takes the place of its record, and is queued for all neighbours. It appends the
 // record that stands there then to dst, without LF. If that was a tombstone already, it stays.
 func (r *Replica) Forget(dst, client []byte, now time.Time) (line []byte, err error) {
-	id, held := r.store.Find(client)
+	id, held := r.store.Find(client) // it may be expired, and known again elsewhere or after a restart
 	switch {
 	case !held:
 		return dst, ErrUnknown
 	case r.store.IsTombstone(id):
 		return append(dst, r.store.Line(id)...), nil
-	case !r.IsKnown(id, now):
-		return dst, ErrUnknown
 	}
 	rec, err := wire.ParseRecord(r.store.Line(id))
 	if err != nil {

@@ -146,8 +146,34 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
-// TestTombstonesExpire: tombstones leave the map like records. A client whose record is expired cannot be forgotten: it is
-// unknown.
+// TestReplayAfterExpiry: a report that was accepted because a better one had expired comes back from the journal, in which both
+// are. A report that lost does not.
+func TestReplayAfterExpiry(t *testing.T) {
+	const received = 1_700_000_000
+	first := fmt.Sprintf("AT A -50.000000000 kiwi +1+1 %d\n", received+50) // the client's clock is ahead
+	for _, later := range []int64{1, int64(testKeep/time.Second) - 1, int64(testKeep / time.Second), 2 * int64(testKeep/time.Second)} {
+		second := fmt.Sprintf("AT A %+d.000000000 kiwi +9+9 %d\n", later-49, received+49)
+		for _, frames := range [][]string{{first, second}, {first + second}} {
+			k := newKept(t)
+			for _, frame := range frames {
+				if records, malformed := k.r.Replay([]byte(frame)); records != strings.Count(frame, "\n") || malformed != 0 {
+					t.Fatalf("%d records and %d malformed lines in %q", records, malformed, frame)
+				}
+			}
+			want := first
+			if later >= int64(testKeep/time.Second) {
+				want = second
+			}
+			id, _ := k.r.Map().Find([]byte("kiwi"))
+			if got := string(k.r.Map().Line(id)) + "\n"; got != want || k.r.Map().Len() != 1 {
+				t.Errorf("received %d s later, in %d frames: the map has %q, want %q", later, len(frames), got, want)
+			}
+		}
+	}
+}
+
+// TestTombstonesExpire: tombstones leave the map like records. A client whose record is expired can be forgotten, too: it might come
+// back from a journal.
 func TestTombstonesExpire(t *testing.T) {
 	k := newKept(t).begin()
 	k.report("kiwi")
@@ -156,13 +182,15 @@ func TestTombstonesExpire(t *testing.T) {
 	}
 	k.report("emu")
 	k.pass(testKeep + time.Second)
-	if _, err := k.r.Forget(nil, []byte("emu"), k.now); err != ErrUnknown {
-		t.Errorf("forgetting an expired client: %v, want %v", err, ErrUnknown)
+	if line, err := k.r.Forget(nil, []byte("emu"), k.now); err != nil || k.knows("emu") {
+		t.Errorf("forgetting an expired client: %q, %v", line, err)
 	}
 	k.pass(2 * time.Second)
 	k.expect("expired", false, 0, 2)
 	k.pass(expiryGrace + time.Minute)
-	k.expect("removed", false, 0, 0)
+	k.expect("removed", false, 0, 1)
+	k.pass(testKeep)
+	k.expect("both removed", false, 0, 0)
 }
 
 // TestWithoutKeep: without Config.Keep nothing expires, and heartbeats say nothing of it.

@@ -3,6 +3,7 @@ package replica
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -197,17 +198,42 @@ func (r *Replica) Frame(e int, m wire.Mark, frame []byte, now time.Time) (result
 func (r *Replica) Replay(frame []byte) (records, malformed int) {
 	r.store.SetLimit(0)
 	defer r.store.SetLimit(r.cfg.MaxBytes)
+	var stale [][]byte
 	r.store.MergeLines(frame, func(line []byte, id store.ID, outcome store.Outcome, err error) {
 		if err != nil {
 			malformed++
 			return
 		}
 		records++
-		if outcome == store.News && r.keep.on() {
+		switch {
+		case !r.keep.on():
+		case outcome == store.News:
 			r.noteNewsForExpiry(id, line)
+		case outcome == store.Stale:
+			stale = append(stale, slices.Clone(line))
 		}
 	})
+	for _, line := range stale {
+		r.replayAfterExpiry(line)
+	}
 	return records, malformed
+}
+
+// replayAfterExpiry merges a line of the journal that has lost to the record that the map holds, if that record had expired by the
+// line's receipt. Then it was no longer in the map when the line was merged: otherwise the line would have lost, and not be in the journal.
+func (r *Replica) replayAfterExpiry(line []byte) {
+	record, err := wire.ParseRecord(line)
+	if err != nil {
+		return // it was merged
+	}
+	id, held := r.store.Find(record.Client())
+	if !held || r.store.Receipt(id).Add(r.keep.keep).Compare(record.Receipt) > 0 {
+		return
+	}
+	r.remove(id)
+	if id, outcome := r.store.Merge(record); outcome == store.News {
+		r.noteNewsForExpiry(id, line)
+	}
 }
 
 // Merged is one record that was merged, for Config.OnMerge.

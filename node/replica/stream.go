@@ -255,8 +255,11 @@ func (s *Stream) wants(id store.ID) bool {
 	return inside || told
 }
 
-// confirm notes that the follower has received all frames up to a number.
+// confirm notes that the follower has received all frames up to a number. A number that no frame has had yet says nothing.
 func (s *Stream) confirm(seq uint64, now time.Time) {
+	if seq > s.seq {
+		return
+	}
 	s.lease = now.Add(streamLease)
 	confirmed := 0
 	for confirmed < len(s.unconfirmed) && s.unconfirmed[confirmed].seq <= seq {

@@ -423,3 +423,21 @@ func (s *streamed) count() int {
 	open, _ := s.r.Streams()
 	return open
 }
+
+// TestConfirmationAhead: a confirmation of frames that were not sent yet opens no window, whoever has sent it.
+func TestConfirmationAhead(t *testing.T) {
+	s := newStreamed(t, "")
+	for i := range 2 * streamWindow / 1000 {
+		s.report(fmt.Sprint("client", i, strings.Repeat("x", 1000)), "+1+1")
+	}
+	sent := 0
+	for range 3 {
+		for _, f := range s.frames() {
+			sent += len(f.Data)
+		}
+		s.r.ConfirmStream(s.id(), 1<<63, s.now)
+	}
+	if sent > streamWindow {
+		t.Errorf("%d bytes are sent and not confirmed, want %d at most", sent, streamWindow)
+	}
+}
