@@ -29,8 +29,8 @@ func (h watchedHerd) Connect(ctx context.Context) (watch.Link, error) {
 }
 
 // Follow implements watch.Herd.
-func (h watchedHerd) Follow(ctx context.Context, r follow.Request, frames watch.Frames) error {
-	err := followServers(ctx, h.bus, func() []string { return h.graph().Servers() }, r, frames, h.streams)
+func (h watchedHerd) Follow(ctx context.Context, servers func() []string, r follow.Request, frames watch.Frames) error {
+	err := followServers(ctx, h.bus, servers, r, frames, h.streams)
 	if err != nil {
 		h.streams.Lost("", "", err)
 		return busHint(err)

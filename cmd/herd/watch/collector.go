@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"herd/bus/natsbus"
@@ -14,18 +16,24 @@ import (
 // collector is one period in which pages are open.
 type collector struct {
 	*feed
-	state *herdView
-	link  Link          // nil while disconnected
-	queue chan received // from the link's goroutines
+	ctx     context.Context // of all that it starts
+	all     sync.WaitGroup  // goroutines that have connections
+	state   *herdView
+	link    Link          // nil while disconnected
+	replies chan received // from the link's goroutines
+	events  chan received // as well: many of these must not delay replies
 
 	asked    map[string]uint64 // epochs of servers whose addresses were asked for
 	stopInfo func()
 
-	poll      int  // number of the last
-	told      bool // pages know the outcome of the last poll
-	stopPoll  func()
+	poll      int       // number of the last
+	began     time.Time // when it was asked
+	told      bool      // pages know the outcome of the last poll
+	stopPolls []func()  // of the last ones
 	connected chan connected
-	graph     string // that was told last, to see changes
+	graph     string       // that was told last, to see changes
+	drawn     chan drawing // receives the drawing that is being made
+	isDrawing bool
 	tap       tap
 }
 
@@ -34,7 +42,7 @@ type received struct {
 	poll    int // of a reply
 	reply   natsbus.Reply
 	info    map[string]string
-	subject string // of an event or a message on an edge
+	subject string // of an event, or of a message on an edge
 	data    []byte
 	at      time.Time
 }
@@ -48,46 +56,65 @@ type connected struct {
 func (f *feed) collect(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c := &collector{feed: f, state: newHerdView(f.cfg, &f.drawing), queue: make(chan received, feedQueue), connected: make(chan connected)}
+	c := &collector{
+		feed: f, ctx: ctx, state: newHerdView(f.cfg), connected: make(chan connected), drawn: make(chan drawing, 1),
+		replies: make(chan received, feedQueue), events: make(chan received, feedQueue),
+	}
+	defer c.all.Wait()
 	defer c.disconnect(nil)
-	c.state.began = time.Now()
 	c.tellHello()
 	c.connect(ctx, 0)
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
-	var replies <-chan time.Time // ends the wait for the replies of a poll
+	var waited <-chan time.Time // ends the wait for the replies of a poll
 	used := time.Now()
 	for {
 		var lost <-chan struct{}
 		if c.link != nil {
 			lost = c.link.Done()
 		}
+		tapBegan, tapEnded, hops := c.tap.channels()
 		select {
 		case <-ctx.Done():
 			c.forget()
 			return
 		case now := <-tick.C:
-			c.tellHello() // a reload may have changed the topology
 			if f.pages.count() > 0 {
 				used = now
 			} else if now.Sub(used) > linger {
 				c.forget()
 				return
 			}
-			if !c.told {
-				c.publish(now)
-			}
-			c.ask()
-			replies = time.After(replyTime)
-		case <-replies:
+			c.takeReplies()
 			if !c.told {
 				c.publish(time.Now())
 			}
-		case m := <-c.queue:
-			c.take(m)
+			c.ask()
+			waited = time.After(replyTime)
+		case <-waited:
+			c.takeReplies()
+			if now := time.Now(); !c.told {
+				c.endPoll(now)
+				c.publish(now)
+			}
+		case m := <-c.replies:
+			c.takeReply(m)
 			if !c.told && c.link != nil && c.state.complete(c.poll) {
 				c.publish(time.Now())
 			}
+		case m := <-c.events:
+			c.takeEvent(m)
+		case <-tapBegan:
+			c.tellTap(true)
+		case <-tapEnded:
+			c.tap.quietFor = 0
+			c.setTap(false)
+		case m := <-hops:
+			c.state.heard(m.at)
+			c.takeHop(strings.TrimPrefix(m.subject, string(c.cfg.Prefix)+".edge."), m)
+		case d := <-c.drawn:
+			c.isDrawing, c.drawing = false, d
+			c.tellHello()
 		case made := <-c.connected:
 			if made.err != nil {
 				c.state.busError = made.err
@@ -96,7 +123,7 @@ func (f *feed) collect(ctx context.Context) {
 			}
 			c.attach(made.link)
 			c.ask()
-			replies = time.After(replyTime)
+			waited = time.After(replyTime)
 		case <-lost:
 			c.disconnect(c.link.Err())
 			c.connect(ctx, connectPause/4)
@@ -106,7 +133,7 @@ func (f *feed) collect(ctx context.Context) {
 
 // forget makes new pages begin without an old state.
 func (c *collector) forget() {
-	c.tell(func(t *told) { t.herd, t.tap, t.hello = nil, nil, nil }, func(*livePage) {})
+	c.tell(func(t *told) { t.herd, t.tap, t.hello, t.servers = nil, nil, nil, nil }, func(*livePage) {})
 }
 
 // connect makes a link, after a pause.
@@ -135,7 +162,13 @@ func (c *collector) attach(link Link) {
 	c.link, c.asked = link, map[string]uint64{}
 	c.state.connected, c.state.busError = true, nil
 	c.state.heard(time.Now())
-	link.Subscribe(string(c.cfg.Prefix)+".event.>", c.enqueue) // an error ends the link
+	c.state.replied = time.Now()
+	link.Subscribe(string(c.cfg.Prefix)+".event.>", func(subject string, data []byte) { // an error ends the link
+		select {
+		case c.events <- received{subject: subject, data: data, at: time.Now()}:
+		default: // events are for people: some more or less
+		}
+	})
 }
 
 // disconnect closes the link, if there is one.
@@ -145,68 +178,67 @@ func (c *collector) disconnect(err error) {
 	}
 	c.setTap(false)
 	c.link.Close()
-	c.link, c.stopPoll, c.stopInfo = nil, nil, nil
+	c.link, c.stopPolls, c.stopInfo = nil, nil, nil
 	c.state.connected, c.state.busError = false, err
 }
 
-// enqueue takes a message in a goroutine of the link.
-func (c *collector) enqueue(subject string, data []byte) {
-	select {
-	case c.queue <- received{subject: subject, data: data, at: time.Now()}:
-	default: // events and hops are for people: some more or less
-	}
-}
-
-// ask asks all servers for their status. Replies to earlier polls still count until then.
+// ask asks all servers for their status. Replies to the polls before still count, so that servers that are slow are not silent.
 func (c *collector) ask() {
 	c.poll++
-	c.told = false
+	c.began, c.told = time.Now(), false
 	if c.link == nil {
 		return
 	}
-	if c.stopPoll != nil {
-		c.stopPoll()
-		c.stopPoll = nil
+	if len(c.stopPolls) >= keptPolls {
+		c.stopPolls[0]()
+		c.stopPolls = slices.Delete(c.stopPolls, 0, 1)
 	}
 	poll := c.poll
 	stop, err := c.link.Ask(status.Endpoint, nil, func(r natsbus.Reply) {
 		select {
-		case c.queue <- received{poll: poll, reply: r, at: time.Now()}:
+		case c.replies <- received{poll: poll, reply: r, at: time.Now()}:
 		default: // the server does not seem to reply
 		}
 	})
 	if err == nil { // an error ends the link
-		c.stopPoll = stop
+		c.stopPolls = append(c.stopPolls, stop)
 	}
 }
 
-// take takes a message. Anybody may send one on a bus without keys: a malformed one does not count.
-func (c *collector) take(m received) {
-	if m.poll > 0 {
-		var s status.Server
-		if m.reply.Err == nil && json.Unmarshal(m.reply.Data, &s) == nil && s.Server == m.reply.Server && s.Server != "" {
-			c.state.heard(m.at)
-			c.state.take(s, m.poll, m.at)
-			c.askInfo(s)
-			c.tellHello()
-		}
-		return
+// endPoll notes who has not replied to the last poll in time. If the collector itself was late, that says nothing.
+func (c *collector) endPoll(now time.Time) {
+	if c.link != nil && now.Sub(c.began) <= 2*replyTime {
+		c.state.endPoll(c.poll)
 	}
+}
+
+// takeReplies takes the replies that wait.
+func (c *collector) takeReplies() {
+	for range len(c.replies) {
+		c.takeReply(<-c.replies)
+	}
+}
+
+// takeReply takes a reply. Anybody may send one on a bus without keys: a malformed one does not count.
+func (c *collector) takeReply(m received) {
 	if m.info != nil {
 		c.state.takeInfo(m.info)
-		c.tellHello()
 		return
 	}
+	var s status.Server
+	if m.reply.Err == nil && json.Unmarshal(m.reply.Data, &s) == nil && s.Server == m.reply.Server && s.Server != "" {
+		c.state.heard(m.at)
+		c.state.take(s, m.poll, m.at)
+		c.askInfo(s)
+	}
+}
+
+// takeEvent takes an event.
+func (c *collector) takeEvent(m received) {
 	c.state.heard(m.at)
-	rest, _ := strings.CutPrefix(m.subject, string(c.cfg.Prefix)+".")
-	switch kind, rest, _ := strings.Cut(rest, "."); kind {
-	case "event":
-		if e, ok := parseEvent(rest, m); ok {
-			encoded := message("event", e)
-			c.tell(func(t *told) { t.events = appendBounded(t.events, encoded, keptEvents) }, func(l *livePage) { l.events = append(l.events, encoded) })
-		}
-	case "edge":
-		c.takeHop(rest, m)
+	if e, ok := parseEvent(strings.TrimPrefix(m.subject, string(c.cfg.Prefix)+".event."), m); ok {
+		encoded := message("event", e)
+		c.tell(func(t *told) { t.events = appendBounded(t.events, encoded, keptEvents) }, func(l *livePage) { l.events = append(l.events, encoded) })
 	}
 }
 
@@ -222,7 +254,7 @@ func (c *collector) askInfo(s status.Server) {
 	}
 	stop, err := c.link.Info(func(metadata map[string]string) {
 		select {
-		case c.queue <- received{info: metadata, at: time.Now()}:
+		case c.replies <- received{info: metadata, at: time.Now()}:
 		default: // the address stays unknown
 		}
 	})
@@ -240,15 +272,23 @@ func appendBounded(list [][]byte, one []byte, most int) [][]byte {
 	return list
 }
 
-// tellHello tells pages the graph, if it has changed.
+// tellHello tells pages the graph, if it has changed and is drawn. The drawing of many servers takes a time, so
+// another goroutine makes it. Until then pages show the graph before.
 func (c *collector) tellHello() {
 	names, edges := c.state.graph()
 	graph := fmt.Sprint(names, edges, c.state.addresses)
 	if graph == c.graph {
 		return
 	}
+	if !c.drawing.isOf(names, edges) {
+		if !c.isDrawing {
+			c.isDrawing = true
+			go func() { c.drawn <- draw(names, edges) }()
+		}
+		return
+	}
 	c.graph = graph
-	h := c.state.hello(names, edges)
+	h := c.state.hello(names, edges, c.drawing.points)
 	encoded := map[bool][]byte{}
 	for _, controls := range []bool{false, true} { // no page has true without Config.Controls
 		if controls && c.cfg.Controls == nil {
@@ -263,8 +303,9 @@ func (c *collector) tellHello() {
 // publish tells pages the state of the herd.
 func (c *collector) publish(now time.Time) {
 	c.told = true
+	c.tellHello()
 	s := c.state.snapshot(now, c.poll)
 	c.setTap(c.link != nil && c.tapWanted(s))
-	encoded := message("herd", s)
-	c.tell(func(t *told) { t.herd = encoded }, func(l *livePage) { l.herd = encoded })
+	encoded, servers := message("herd", s), c.state.followed(now)
+	c.tell(func(t *told) { t.herd, t.servers = encoded, servers }, func(l *livePage) { l.herd = encoded })
 }

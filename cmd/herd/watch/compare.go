@@ -43,7 +43,7 @@ func (v *herdView) differences(names []string, groups groups, now time.Time) (li
 		one := v.fresh(name, now)
 		switch {
 		case one == nil || v.stopped(name):
-			if v.connected && now.Sub(v.began) > silentAfter {
+			if v.connected && (v.stopped(name) || v.silent(now) || v.missed[name] >= missedPolls) {
 				lines = append(lines, name+" does not reply: its records are not known")
 			}
 		case name == most.Server || one.now.Digest == most.Digest || groups.same(name, most.Server):

@@ -19,6 +19,9 @@ import (
 // patience is how long a test waits for what must happen.
 const patience = 20 * time.Second
 
+// edges is the subject of what is on the edges.
+const edges = "herd.edge.>"
+
 // fakeHerd is a herd in memory. What a test puts in is what it says.
 type fakeHerd struct {
 	frames chan natsbus.Frame // of the stream that is followed
@@ -26,6 +29,7 @@ type fakeHerd struct {
 
 	mu       sync.Mutex
 	followed []follow.Request
+	servers  func() []string // to follow
 	links    []*fakeLink
 	down     error // Connect fails with it
 }
@@ -46,8 +50,9 @@ func (f *fakeHerd) Connect(context.Context) (Link, error) {
 }
 
 // Follow takes frames from the test. After lost it goes on, as with the next server.
-func (f *fakeHerd) Follow(ctx context.Context, r follow.Request, frames Frames) error {
+func (f *fakeHerd) Follow(ctx context.Context, servers func() []string, r follow.Request, frames Frames) error {
 	f.mu.Lock()
+	f.servers = servers
 	f.followed = append(f.followed, r)
 	f.mu.Unlock()
 	for {
@@ -72,18 +77,36 @@ func (f *fakeHerd) Near(context.Context, []byte) (natsbus.Reply, error) {
 	return natsbus.Reply{}, errors.New("not in this test")
 }
 
-// link is the last connection.
+// link is the last connection on which servers were asked.
 func (f *fakeHerd) link(t *testing.T) (l *fakeLink) {
 	t.Helper()
 	await(t, "a connection", func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		if len(f.links) > 0 {
-			l = f.links[len(f.links)-1]
+		for _, one := range f.links {
+			if one.asks() != nil {
+				l = one
+			}
 		}
 		return l != nil
 	})
 	return l
+}
+
+// tap is the connection that has the subscription to the edges, and what takes its messages.
+func (f *fakeHerd) tap(t *testing.T) (l *fakeLink, take func(string, []byte)) {
+	t.Helper()
+	await(t, "the subscription to the edges", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, one := range f.links {
+			if taker := one.taker(edges); taker != nil {
+				l, take = one, taker
+			}
+		}
+		return l != nil
+	})
+	return l, take
 }
 
 // follows is the requests to follow.
@@ -124,6 +147,26 @@ func (l *fakeLink) Subscribe(subject string, take func(string, []byte)) (func(),
 	}, nil
 }
 
+func (l *fakeLink) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
+
+// requests is how often servers were asked.
+func (l *fakeLink) requests() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.asked
+}
+
+// asks is what takes the replies to the last request; nil without one.
+func (l *fakeLink) asks() func(natsbus.Reply) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.take
+}
+
 // taker is the function that takes messages on a subject; nil without a subscription.
 func (l *fakeLink) taker(subject string) func(string, []byte) {
 	l.mu.Lock()
@@ -144,6 +187,7 @@ func (l *fakeLink) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
+	clear(l.subscribed)
 }
 
 // startPage serves a page of a herd in memory.

@@ -18,7 +18,9 @@ const (
 	connectPause   = time.Second
 	// linger is how long the feed runs without a page: a page may be loaded anew.
 	linger = 5 * time.Second
-	// feedQueue is how many messages of the bus wait for the feed. Further ones are dropped.
+	// keptPolls is to how many polls servers may still reply.
+	keptPolls = 3
+	// feedQueue is how many replies and how many events wait for the feed. Further ones are dropped.
 	feedQueue = 4096
 )
 
@@ -40,6 +42,15 @@ type told struct {
 	tap    []byte
 	herd   []byte
 	events [][]byte
+
+	servers []string // to follow: those that reply
+}
+
+// replying are the servers that have replied to the last polls; none if no page is open.
+func (f *feed) replying() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.current.servers
 }
 
 func newFeed(cfg Config) *feed {

@@ -30,17 +30,19 @@ func openLive(t *testing.T, p *Page) (all func() string, leave func()) {
 	}, leave
 }
 
-// TestTap: the edges are tapped while there is little traffic. A burst ends the tap at once, and pages and queues take a bounded
-// part of it.
+// TestTap: the edges are tapped while there is little traffic, on a connection of their own. A burst ends the tap, and pages and
+// queues take a bounded part of it.
 func TestTap(t *testing.T) {
 	t.Parallel()
 	herd := newFakeHerd()
 	page, _ := startPage(t, herd, nil)
 	told, leave := openLive(t, page)
 	defer leave()
-	link := herd.link(t)
-	const edges = "herd.edge.>"
-	take := link.awaitTaker(t, edges)
+	link, take := herd.tap(t)
+	if link == herd.link(t) {
+		t.Error("replies wait for what is on the edges")
+	}
+	await(t, "the tap", func() bool { return strings.Contains(told(), `{"tap":true}`) })
 	take("herd.edge.A.B", []byte(at("kiwi", 1, 5)+"\n"+at("emu", 1, 5)+"\n"))
 	await(t, "a hop", func() bool { return strings.Contains(told(), `"from":"A","to":"B","client":"kiwi","lines":2}`) })
 	for _, malformed := range []string{"", "no record\n", at("kiwi", 1, 5) + "\nno record\n"} {
@@ -52,13 +54,132 @@ func TestTap(t *testing.T) {
 		take("herd.edge.B.A", []byte(at("kiwi", 1, 5)+"\n"))
 	}
 	await(t, "the end of the tap", func() bool { return strings.Contains(told(), `{"tap":false}`) })
-	if link.taker(edges) != nil {
-		t.Error("the edges are still subscribed")
-	}
 	if n := strings.Count(told(), "event: hop"); n > tapBurst+1 {
 		t.Errorf("%d hops of a burst", n)
 	}
-	link.awaitTaker(t, edges)
+	await(t, "another tap", func() bool { return strings.Count(told(), `{"tap":true}`) == 2 })
+	off := false
+	for line := range strings.Lines(told()) {
+		switch line {
+		case "data: {\"tap\":true}\n", "data: {\"tap\":false}\n":
+			off = strings.Contains(line, "false")
+		case "event: hop\n":
+			if off {
+				t.Fatal("a hop while the tap is off")
+			}
+		}
+	}
+	if again, _ := herd.tap(t); again == link {
+		t.Error("the connection of the tap outlives it")
+	}
+}
+
+// TestTapEndsAtOnce: too many messages, records or bytes within a second end the tap, whatever else there is to do.
+func TestTapEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	line := at("kiwi", 1, 5) + "\n"
+	for name, tt := range map[string]struct {
+		data  string
+		times int
+	}{
+		"messages": {"", tapBurst + 1}, "records": {line, tapBurst + 1}, "batches": {strings.Repeat(line, tapBurst/2+1), 2}, "bytes": {strings.Repeat("a", tapBytes/2+1), 2},
+	} {
+		herd := newFakeHerd()
+		taps := &tapping{hops: make(chan received, tapBurst), began: make(chan struct{})}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			taps.take(t.Context(), Config{Herd: herd, Prefix: "herd"})
+		}()
+		link, take := herd.tap(t)
+		for range tt.times - 1 {
+			take("herd.edge.A.B", []byte(tt.data))
+		}
+		if isClosed(ended) || len(taps.hops) != tt.times-1 {
+			t.Errorf("%s: %d messages are taken", name, len(taps.hops))
+		}
+		take("herd.edge.A.B", []byte(tt.data))
+		await(t, name+": the end of the tap", func() bool { return isClosed(ended) })
+		if link.taker(edges) != nil || !link.isClosed() {
+			t.Errorf("%s: the connection is still there", name)
+		}
+		take("herd.edge.A.B", []byte(line))
+		if len(taps.hops) != tt.times-1 {
+			t.Errorf("%s: a message after the end is taken", name)
+		}
+	}
+}
+
+// TestHopsOfAnEndedTap: hops that wait for a page are dropped when the tap ends.
+func TestHopsOfAnEndedTap(t *testing.T) {
+	t.Parallel()
+	page := newLivePage(false)
+	page.set(func(l *livePage) { l.addHop(make([]byte, keptHopBytes)) })
+	page.set(func(l *livePage) { l.setTap([]byte("off;")) })
+	page.set(func(l *livePage) { l.setTap([]byte("on;")); l.addHop([]byte("hop;")) })
+	if got := string(page.take()); got != "on;hop;" {
+		t.Errorf("%.100q", got)
+	}
+}
+
+// TestStrangers: servers that the topology lacks are shown with one drawing for many, and are followed if they alone reply.
+// Nobody knows of the topology's servers whether they are down.
+func TestStrangers(t *testing.T) {
+	t.Parallel()
+	herd := newFakeHerd()
+	page, _ := startPage(t, herd, nil)
+	if got := strings.Join(page.followed(), " "); got != "A B" {
+		t.Errorf("before any reply %s are followed", got)
+	}
+	told, leave := openLive(t, page)
+	defer leave()
+	link := herd.link(t)
+	asked := 0
+	await(t, "the state without the servers of the topology", func() bool {
+		n := link.requests()
+		for i := range 12 {
+			if n == asked {
+				break
+			}
+			peer := fmt.Sprint("X", (i+1)%12)
+			encoded, _ := json.Marshal(reply(fmt.Sprint("X", i), peer, time.Now(), 1, nil))
+			link.asks()(natsbus.Reply{Server: fmt.Sprint("X", i), Data: encoded})
+		}
+		asked = n
+		return strings.Contains(told(), `{"name":"A","state":"unknown","why":"no reply: the servers that reply have other names`)
+	})
+	if got := told(); strings.Contains(got, `"name":"A","state":"down"`) {
+		t.Errorf("a server is down: %s", got)
+	}
+	await(t, "the drawing", func() bool { return strings.Contains(told(), `{"name":"X11","x":`) })
+	if n := strings.Count(told(), "event: hello"); n > 4 {
+		t.Errorf("%d graphs are told", n)
+	}
+	if got := strings.Join(page.followed(), " "); got != "X0 X1 X2 X3 X4 X5 X6 X7 X8 X9 X10 X11" {
+		t.Errorf("%s are followed", got)
+	}
+}
+
+// TestLate: a poll whose end the collector came to late says nothing of the servers. A reply that is late counts.
+func TestLate(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	c := &collector{state: newView(t, now), link: &fakeLink{}}
+	for late, want := range map[time.Duration]int{replyTime: 1, 3 * time.Second: 0} {
+		c.state.missed = map[string]int{}
+		c.poll++
+		c.began = now
+		c.state.take(reply("B", "A", now, 1, nil), c.poll, now)
+		c.endPoll(now.Add(late))
+		if got := c.state.missed["A"]; got != want {
+			t.Errorf("%v after a poll: A has missed %d, want %d", late, got, want)
+		}
+	}
+	c.state.missed["A"] = missedPolls
+	c.state.take(reply("A", "B", now, 1, nil), c.poll-1, now)
+	if n := c.state.missed["A"]; n > 0 {
+		t.Errorf("A has replied late, and has missed %d", n)
+	}
 }
 
 // TestLongHops: a hop has the beginning of a long name, and differs from hops of clients whose names begin alike. Names that are
@@ -79,8 +200,8 @@ func TestLongHops(t *testing.T) {
 	page, _ := startPage(t, herd, nil)
 	told, leave := openLive(t, page)
 	defer leave()
-	link := herd.link(t)
-	link.awaitTaker(t, "herd.edge.>")("herd.edge.A.B", []byte(at(long, 1, 5)+"\n"))
+	_, take := herd.tap(t)
+	take("herd.edge.A.B", []byte(at(long, 1, 5)+"\n"))
 	await(t, "a hop", func() bool { return strings.Contains(told(), "event: hop") })
 	if _, hop, _ := strings.Cut(told(), "event: hop"); len(hop) > 3000 { // with the state that follows it
 		t.Errorf("the hop has %d bytes", len(hop))
@@ -218,8 +339,8 @@ func newView(t *testing.T, now time.Time) *herdView {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := newHerdView(Config{Graph: func() *topology.Graph { return g }}, &drawing{})
-	v.began, v.connected = now.Add(-time.Minute), true
+	v := newHerdView(Config{Graph: func() *topology.Graph { return g }})
+	v.replied, v.connected = now.Add(-time.Minute), true
 	return v
 }
 
@@ -244,17 +365,21 @@ func TestStates(t *testing.T) {
 		name   string
 		a, b   func(*status.Server) // nil for no reply
 		change func(*herdView)
+		polls  int           // that only B has replied to since
 		at     time.Duration // since the replies
 		stateA State
 		edge   Step
 		why    string // of the edge, or of A if that is not up
 	}{
 		{name: "well", a: func(*status.Server) {}, b: func(*status.Server) {}, stateA: Up, edge: InStep},
-		{name: "silent", a: func(*status.Server) {}, b: func(*status.Server) {}, at: 3 * time.Second, stateA: Down, edge: EdgeDown, why: "no reply"},
+		{name: "silent", a: func(*status.Server) {}, b: func(*status.Server) {}, at: 3 * time.Second, polls: missedPolls, stateA: Down, edge: EdgeDown, why: "no reply"},
+		{name: "silent as the others are", a: func(*status.Server) {}, b: func(*status.Server) {}, at: 2300 * time.Millisecond, stateA: Unknown, edge: EdgeUnknown, why: "no server replies"},
+		{name: "silent, and the others are then", a: func(*status.Server) {}, b: func(*status.Server) {}, at: 6 * time.Second, polls: missedPolls, change: func(v *herdView) { v.replied = now }, stateA: Unknown, edge: EdgeUnknown, why: "no server replies"},
+		{name: "not asked for a time", a: func(*status.Server) {}, b: func(*status.Server) {}, at: 3 * time.Second, polls: missedPolls - 1, stateA: Unknown, edge: EdgeUnknown, why: "no reply lately"},
 		{name: "silent for a moment", a: func(*status.Server) {}, b: func(*status.Server) {}, at: 2 * time.Second, stateA: Up, edge: InStep},
 		{name: "no bus", a: func(*status.Server) {}, b: func(*status.Server) {}, at: 3 * time.Second, change: func(v *herdView) { v.connected = false }, stateA: Unknown, edge: EdgeUnknown, why: "the bus is disconnected"},
-		{name: "never replied", b: func(*status.Server) {}, stateA: Down, edge: EdgeDown, why: "no reply"},
-		{name: "asked a moment ago", b: func(*status.Server) {}, change: func(v *herdView) { v.began = now }, stateA: Unknown, edge: EdgeUnknown, why: "no reply yet"},
+		{name: "never replied", b: func(*status.Server) {}, polls: missedPolls, stateA: Down, edge: EdgeDown, why: "no reply"},
+		{name: "asked a moment ago", b: func(*status.Server) {}, stateA: Unknown, edge: EdgeUnknown, why: "no reply yet"},
 		{name: "starting", a: func(s *status.Server) { s.Ready, s.Why = false, "A: not yet in step with B" }, b: func(*status.Server) {}, stateA: Starting, edge: InStep, why: "not yet in step with B"},
 		{name: "not ready", a: func(s *status.Server) { s.Ready, s.Why, s.Clock = false, "A: the journal fails", now.Add(time.Hour) }, b: func(*status.Server) {}, stateA: NotReady, edge: InStep, why: "the journal fails"},
 		{name: "no longer ready", a: func(s *status.Server) { s.Ready, s.Why = false, "A: stopping" }, b: func(*status.Server) {}, change: func(v *herdView) { v.servers["A"].readyIn = v.servers["A"].now.Epoch }, stateA: NotReady, edge: InStep, why: "stopping"},
@@ -270,6 +395,10 @@ func TestStates(t *testing.T) {
 		}
 		if tt.b != nil {
 			v.take(reply("B", "A", began, 10, tt.b), 1, now)
+		}
+		for i := range tt.polls {
+			v.take(reply("B", "A", began, 11, tt.b), i+2, now.Add(tt.at))
+			v.endPoll(i + 2)
 		}
 		if tt.change != nil {
 			tt.change(v)

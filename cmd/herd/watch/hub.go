@@ -24,27 +24,29 @@ const hubLinger = time.Second
 
 // hubs are the streams of clients from the bus, by area. Pages with the same area share one.
 type hubs struct {
-	herd Herd
-	ctx  context.Context // of all streams
-	all  sync.WaitGroup
+	herd    Herd
+	servers func() []string // to follow
+	ctx     context.Context // of all streams
+	all     sync.WaitGroup
 
 	mu     sync.Mutex // taken before hub.mu
 	closed bool
 	byArea map[area]*hub
 }
 
-func newHubs(ctx context.Context, herd Herd) *hubs {
-	return &hubs{herd: herd, ctx: ctx, byArea: map[area]*hub{}}
+func newHubs(ctx context.Context, herd Herd, servers func() []string) *hubs {
+	return &hubs{herd: herd, servers: servers, ctx: ctx, byArea: map[area]*hub{}}
 }
 
 // hub is what is known of the clients in an area, for the pages that show it: the newest position of each.
 type hub struct {
 	area    area
-	follow  func(ctx context.Context, r follow.Request, frames Frames) error
-	began   chan struct{} // closed when the first frame has arrived
-	ended   chan struct{} // closed when no more frames arrive
-	paced   chan struct{} // receives a token when the interval has changed
-	release func()        // ends the hub
+	follow  func(ctx context.Context, servers func() []string, r follow.Request, frames Frames) error
+	servers func() []string // to follow
+	began   chan struct{}   // closed when the first frame has arrived
+	ended   chan struct{}   // closed when no more frames arrive
+	paced   chan struct{}   // receives a token when the interval has changed
+	release func()          // ends the hub
 
 	mu       sync.Mutex
 	pages    map[*clientPage]struct{}
@@ -114,7 +116,7 @@ func (h *hubs) makeRoom() {
 func (h *hubs) start(a area, interval time.Duration) *hub {
 	ctx, cancel := context.WithCancel(h.ctx)
 	one := &hub{
-		area: a, follow: h.herd.Follow, began: make(chan struct{}), ended: make(chan struct{}), paced: make(chan struct{}, 1), release: cancel,
+		area: a, follow: h.herd.Follow, servers: h.servers, began: make(chan struct{}), ended: make(chan struct{}), paced: make(chan struct{}, 1), release: cancel,
 		pages: map[*clientPage]struct{}{}, interval: interval, index: map[string]uint32{},
 	}
 	h.byArea[a] = one
@@ -166,7 +168,7 @@ func (h *hub) run(ctx context.Context) {
 			case <-following.Done():
 			}
 		}()
-		err := h.follow(following, request, h)
+		err := h.follow(following, h.servers, request, h)
 		cancel()
 		<-done
 		if err != nil {

@@ -55,6 +55,11 @@ func (l *livePage) set(change func(*livePage)) {
 	}
 }
 
+// setTap is for set. Hops are of no more use: they belong to another period, or to one that has ended.
+func (l *livePage) setTap(encoded []byte) {
+	l.tap, l.hops, l.hopBytes = encoded, nil, 0
+}
+
 // addHop adds a hop, if there is room. It is for set.
 func (l *livePage) addHop(encoded []byte) {
 	if len(l.hops) < keptHops && l.hopBytes+len(encoded) <= keptHopBytes {

@@ -33,6 +33,7 @@ type herdState struct {
 	Bus         string        `json:"bus"` // connected or disconnected
 	BusWhy      string        `json:"busWhy,omitempty"`
 	Heard       *float64      `json:"heard,omitempty"` // seconds since anything was received from the bus
+	Silent      bool          `json:"silent"`          // no server replies: then Heard is since the last reply, or the connection
 	Servers     []serverState `json:"servers"`
 	Edges       []edgeState   `json:"edges"`
 	Pairs       []pairState   `json:"pairs"`

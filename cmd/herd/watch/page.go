@@ -35,9 +35,10 @@ type Config struct {
 type Herd interface {
 	// Connect connects to the bus. ctx bounds the time that it takes.
 	Connect(ctx context.Context) (Link, error)
-	// Follow calls frames with the frames of one server, and of the next ones when it is lost, until
-	// ctx ends. If none can be followed at the beginning, it returns the last error.
-	Follow(ctx context.Context, r follow.Request, frames Frames) error
+	// Follow calls frames with the frames of one of the servers, and of the next ones when it is lost, until
+	// ctx ends. If none can be followed at the beginning, it returns the last error. The servers may
+	// change, and there is always one.
+	Follow(ctx context.Context, servers func() []string, r follow.Request, frames Frames) error
 	// Records asks all servers for a client's record.
 	Records(ctx context.Context, client string) ([]Record, error)
 	// Near asks one server who is near: see wire.ParseNear and wire.ParseFound.
@@ -103,7 +104,8 @@ type Page struct {
 // New makes a page. It starts nothing.
 func New(cfg Config) *Page {
 	ctx, end := context.WithCancel(context.Background())
-	p := &Page{cfg: cfg, mux: http.NewServeMux(), files: readFiles(), feed: newFeed(cfg), hubs: newHubs(ctx, cfg.Herd), end: end, asking: make(chan struct{}, maxQuestions)}
+	p := &Page{cfg: cfg, mux: http.NewServeMux(), files: readFiles(), feed: newFeed(cfg), end: end, asking: make(chan struct{}, maxQuestions)}
+	p.hubs = newHubs(ctx, cfg.Herd, p.followed)
 	p.mux.HandleFunc("GET /", p.serveFile)
 	p.mux.HandleFunc("GET /api/live", p.serveLive)
 	p.mux.HandleFunc("GET /api/clients", p.serveClients)
@@ -112,6 +114,14 @@ func New(cfg Config) *Page {
 	p.mux.HandleFunc("GET /api/near", p.ask(p.askNear))
 	p.mux.HandleFunc("POST /api/try/{action}", p.serveTry)
 	return p
+}
+
+// followed are the servers to follow: those that reply, or those of the topology while none is known to.
+func (p *Page) followed() []string {
+	if names := p.feed.replying(); len(names) > 0 {
+		return names
+	}
+	return p.cfg.Graph().Servers()
 }
 
 // Run collects what pages show, while one is open. It returns when ctx has ended and everything that it

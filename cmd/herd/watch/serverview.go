@@ -42,10 +42,16 @@ func (v *herdView) server(name string, now time.Time) serverState {
 		}
 	case !v.connected:
 		s.Why = "the bus is disconnected"
-	case now.Sub(v.began) > silentAfter:
-		s.State, s.Why = Down, "no reply"
-	default:
+	case v.silent(now):
+		s.Why = "no server replies"
+	case v.missed[name] < missedPolls && known == nil:
 		s.Why = "no reply yet"
+	case v.missed[name] < missedPolls:
+		s.Why = "no reply lately"
+	case known == nil && v.isElsewhere():
+		s.Why = "no reply: the servers that reply have other names; is HERD_TOPOLOGY the herd's?"
+	default:
+		s.State, s.Why = Down, "no reply"
 	}
 	if one != nil {
 		s.Sessions = &one.now.Clients

@@ -2,11 +2,11 @@ package watch
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"hash/fnv"
 	"strings"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -18,17 +18,93 @@ const (
 	// tapAbove the number above which they no longer are.
 	tapBelow = 50
 	tapAbove = 100
-	// tapBurst is how many messages a tap takes within a second. Beyond it the tap ends at once.
+	// tapBurst is how many records a tap takes within a second, and tapBytes how many bytes. Beyond either
+	// the tap ends at once. A message without records counts as one.
 	tapBurst = 1000
+	tapBytes = 1 << 20
 )
 
 // tap is the subscription to the edges, which shows each record on its way. It costs the broker a
 // message for each message on an edge, so it is on while there are few.
 type tap struct {
-	on       bool
-	stop     func()
-	overrun  *atomic.Bool // it has taken too much
-	quietFor int          // polls in which there was little traffic
+	on       bool     // pages know that it is
+	run      *tapping // nil while none is wanted
+	quietFor int      // polls in which there was little traffic
+}
+
+// tapping is one period in which the edges are tapped. It has a connection of its own, so that what it has yet
+// to take delays nothing else, and is gone when it ends.
+type tapping struct {
+	hops  chan received
+	began chan struct{} // closed when the edges are subscribed
+	ended chan struct{} // closed when no more hops follow
+	stop  context.CancelFunc
+}
+
+// channels returns what the collector waits for: the beginning, the end, and hops once pages know of the tap.
+func (t *tap) channels() (began, ended <-chan struct{}, hops <-chan received) {
+	switch {
+	case t.run == nil:
+		return nil, nil, nil
+	case t.on:
+		return nil, t.run.ended, t.run.hops
+	}
+	return t.run.began, t.run.ended, nil
+}
+
+// startTap begins to tap the edges.
+func (c *collector) startTap() {
+	ctx, cancel := context.WithCancel(c.ctx)
+	t := &tapping{hops: make(chan received, tapBurst), began: make(chan struct{}), ended: make(chan struct{}), stop: cancel}
+	c.tap.run = t
+	c.all.Go(func() {
+		defer close(t.ended)
+		defer cancel()
+		t.take(ctx, c.cfg)
+	})
+}
+
+// take takes what is on the edges until ctx ends, the connection is lost, or there is too much.
+func (t *tapping) take(ctx context.Context, cfg Config) {
+	dialing, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	link, err := cfg.Herd.Connect(dialing)
+	if err != nil {
+		return
+	}
+	defer link.Close()
+	tooMuch := make(chan struct{})
+	isOver, second, records, size := false, time.Time{}, 0, 0
+	stop, err := link.Subscribe(string(cfg.Prefix)+".edge.>", func(subject string, data []byte) {
+		if isOver {
+			return
+		}
+		now := time.Now()
+		if now.Sub(second) > time.Second {
+			second, records, size = now, 0, 0
+		}
+		records += max(1, bytes.Count(data, []byte("\n")))
+		size += len(data)
+		if records > tapBurst || size > tapBytes {
+			isOver = true
+			close(tooMuch)
+			return
+		}
+		select {
+		case t.hops <- received{subject: subject, data: data, at: now}:
+		default: // hops are for people: some more or less
+		}
+	})
+	if err != nil {
+		return
+	}
+	defer stop()
+	close(t.began)
+	select {
+	case <-tooMuch:
+	case <-link.Done():
+	case <-ctx.Done():
+	}
 }
 
 // tapWanted reports whether the edges shall be tapped.
@@ -42,47 +118,38 @@ func (c *collector) tapWanted(s herdState) bool {
 		}
 	}
 	limit := float64(tapBelow)
-	if c.tap.on {
+	if c.tap.run != nil {
 		limit = tapAbove
 	}
-	if total >= limit || c.tap.overrun != nil && c.tap.overrun.Load() {
+	if total >= limit {
 		c.tap.quietFor = 0
-		c.tap.overrun = nil
 		return false
 	}
 	c.tap.quietFor++
-	return c.tap.on || c.tap.quietFor > 1 // rates are known after two polls
+	return c.tap.run != nil || c.tap.quietFor > 1 // rates are known after two polls
 }
 
-// setTap turns the tap on or off, and tells pages if that is a change.
-func (c *collector) setTap(on bool) {
+// setTap begins to tap the edges, or ends it.
+func (c *collector) setTap(want bool) {
+	switch {
+	case want == (c.tap.run != nil):
+	case want:
+		c.startTap()
+	default:
+		c.tap.run.stop()
+		c.tap.run = nil
+		c.tellTap(false)
+	}
+}
+
+// tellTap tells pages whether the edges are tapped, if that is a change. Hops that wait are of no more use without.
+func (c *collector) tellTap(on bool) {
 	if on == c.tap.on {
 		return
 	}
-	if c.tap.stop != nil {
-		c.tap.stop()
-		c.tap.stop = nil
-	}
-	if on {
-		overrun, second, count := &atomic.Bool{}, time.Time{}, 0
-		stop, err := c.link.Subscribe(string(c.cfg.Prefix)+".edge.>", func(subject string, data []byte) {
-			if now := time.Now(); now.Sub(second) > time.Second {
-				second, count = now, 0
-			}
-			if count++; count > tapBurst {
-				overrun.Store(true)
-				return
-			}
-			c.enqueue(subject, data)
-		})
-		if err != nil { // it ends the link
-			return
-		}
-		c.tap.stop, c.tap.overrun = stop, overrun
-	}
 	c.tap.on = on
 	encoded := message("tap", tapState{on})
-	c.tell(func(t *told) { t.tap = encoded }, func(l *livePage) { l.tap = encoded })
+	c.tell(func(t *told) { t.tap = encoded }, func(l *livePage) { l.setTap(encoded) })
 }
 
 // takeHop takes a message on an edge; subject is "<from>.<to>".

@@ -11,9 +11,11 @@ import (
 )
 
 const (
-	// silentAfter is after how long without a reply a server is down, or unknown while the bus is
-	// disconnected. It is more than two polls.
+	// silentAfter is after how long without a reply what is known of a server is old. It is more than two polls.
 	silentAfter = 2200 * time.Millisecond
+	// missedPolls is after how many polls without a reply a server is down. Polls to which nobody has replied do
+	// not count: then the bus or this program may be what is slow.
+	missedPolls = 2
 	// startTime is how long a server that is not ready counts as one that starts.
 	startTime = 30 * time.Second
 	// maxStrangers bounds the servers that replies may add to those of the topology: anybody may
@@ -28,15 +30,15 @@ const (
 // herdView is what is known of the herd.
 type herdView struct {
 	cfg       Config
-	began     time.Time
 	connected bool
 	busError  error
 	lastHeard time.Time // anything; zero for never
+	replied   time.Time // the last reply of any server, or the connection if that is newer
 	servers   map[string]*seen
-	names     []string          // of servers that replied, in the order of their first replies
-	strangers int               // of them, those that the topology lacked
-	addresses map[string]string // for clients, by server
-	drawing   *drawing
+	names     []string                // of servers that replied, in the order of their first replies
+	strangers int                     // of them, those that the topology lacked
+	missed    map[string]int          // polls since a server's last reply that others have replied to
+	addresses map[string]string       // for clients, by server
 	equalAt   map[[2]string]time.Time // when two servers had the same records last
 	floods    floods
 }
@@ -51,8 +53,8 @@ type seen struct {
 	lagAt        time.Time
 }
 
-func newHerdView(cfg Config, d *drawing) *herdView {
-	return &herdView{cfg: cfg, drawing: d, servers: map[string]*seen{}, addresses: map[string]string{}, equalAt: map[[2]string]time.Time{}, floods: newFloods()}
+func newHerdView(cfg Config) *herdView {
+	return &herdView{cfg: cfg, missed: map[string]int{}, servers: map[string]*seen{}, addresses: map[string]string{}, equalAt: map[[2]string]time.Time{}, floods: newFloods()}
 }
 
 func (v *herdView) heard(at time.Time) { v.lastHeard = at }
@@ -71,14 +73,50 @@ func (v *herdView) take(s status.Server, poll int, at time.Time) {
 		v.servers[s.Server] = one
 		v.names = append(v.names, s.Server)
 	}
-	if !one.at.IsZero() && one.poll == poll {
+	if !one.at.IsZero() && one.poll >= poll {
 		return // the first reply counts
 	}
+	v.replied = at
+	delete(v.missed, s.Server)
 	one.before, one.beforeAt = one.now, one.at
 	one.now, one.at, one.poll = s, at, poll
 	if s.Ready {
 		one.readyIn = s.Epoch
 	}
+}
+
+// endPoll notes which servers have not replied to a poll, if any has.
+func (v *herdView) endPoll(poll int) {
+	silent := func(name string) bool { one := v.servers[name]; return one == nil || one.poll < poll }
+	if !slices.ContainsFunc(v.names, func(name string) bool { return !silent(name) }) {
+		return
+	}
+	names, _ := v.graph()
+	for _, name := range names {
+		if silent(name) {
+			v.missed[name]++
+		}
+	}
+}
+
+// silent reports whether no server at all has replied lately.
+func (v *herdView) silent(now time.Time) bool {
+	return v.connected && now.Sub(v.replied) > silentAfter
+}
+
+// isElsewhere reports whether servers reply, and none of the topology ever did.
+func (v *herdView) isElsewhere() bool { return v.strangers > 0 && v.strangers == len(v.names) }
+
+// followed are the servers to follow: those that have replied lately. Those of the topology are first,
+// since anybody may reply on a bus without keys.
+func (v *herdView) followed(now time.Time) (names []string) {
+	all, _ := v.graph()
+	for _, name := range all {
+		if v.fresh(name, now) != nil {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // takeInfo takes the metadata of a server's service.
@@ -125,28 +163,30 @@ func (v *herdView) graph() (names []string, edges [][2]string) {
 func pairOf(a, b string) [2]string { return [2]string{min(a, b), max(a, b)} }
 
 // hello is the graph as pages draw it.
-func (v *herdView) hello(names []string, edges [][2]string) hello {
+func (v *herdView) hello(names []string, edges [][2]string, points []layout.Point) hello {
 	h := hello{Version: v.cfg.Version, Topology: v.cfg.Topology, Servers: []drawn{}, Edges: []edgeOfHerd{}}
 	for _, e := range edges {
 		h.Edges = append(h.Edges, edgeOfHerd{e[0], e[1]})
 	}
-	for i, at := range v.drawing.of(names, edges) {
+	for i, at := range points {
 		h.Servers = append(h.Servers, drawn{Name: names[i], X: at.X, Y: at.Y, Clients: v.addresses[names[i]]})
 	}
 	return h
 }
 
-// drawing is the last drawing of the graph. It takes a time for many servers.
+// drawing is a drawing of a graph.
 type drawing struct {
-	graph  string
+	graph  string // "" for none
 	points []layout.Point
 }
 
-func (d *drawing) of(names []string, edges [][2]string) []layout.Point {
-	if graph := fmt.Sprint(names, edges); d.points == nil || graph != d.graph {
-		d.graph, d.points = graph, layout.Of(names, edges)
-	}
-	return d.points
+// draw takes a time for many servers.
+func draw(names []string, edges [][2]string) drawing {
+	return drawing{fmt.Sprint(names, edges), layout.Of(names, edges)}
+}
+
+func (d drawing) isOf(names []string, edges [][2]string) bool {
+	return d.graph == fmt.Sprint(names, edges)
 }
 
 // complete reports whether all servers have replied to a poll.
@@ -173,7 +213,9 @@ func (v *herdView) snapshot(now time.Time, poll int) herdState {
 	} else if v.busError != nil {
 		s.BusWhy = v.busError.Error()
 	}
-	if !v.lastHeard.IsZero() {
+	if s.Silent = v.silent(now); s.Silent {
+		s.Heard = age(now, v.replied)
+	} else if !v.lastHeard.IsZero() {
 		s.Heard = age(now, v.lastHeard)
 	}
 	states := map[string]State{}

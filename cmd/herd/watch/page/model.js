@@ -8,11 +8,11 @@ export const SIGNS = { up: "✓", "in step": "✓", starting: "…", "not ready"
 
 // view returns the state of the herd. silence is how long the feed has been silent, in seconds.
 // Nothing that is older than OLD_AFTER keeps its state: it is unknown, and was something. The same
-// holds before anything was heard at all (never).
+// holds before anything was heard at all (never), and while no server replies (herd.silent).
 export function view(hello, herd, silence) {
   const age = silence + (herd.heard ?? 0);
   const never = herd.heard === undefined;
-  const old = never || age > OLD_AFTER;
+  const old = never || herd.silent || age > OLD_AFTER;
   const told = new Map(herd.servers.map((s) => [s.name, s]));
   const servers = hello.servers.map((s) => readServer(s, told.get(s.name) ?? { state: "unknown" }, herd, silence, old, never, age));
   const toldEdges = new Map(herd.edges.map((e) => [`${e.a} ${e.b}`, e]));
@@ -86,6 +86,9 @@ function headline(m) {
   return `${servers}, but they do not hold the same.`;
 }
 
+// outOf says how many of all have a state. None is said only if the state of each is known.
+const outOf = (n, all) => (n === 0 && all.some(({ state }) => state === "unknown") ? "?" : `${n} of ${all.length}`);
+
 // totals are the figures of the whole herd, as text. Figures of clients and records are of the
 // servers that were heard just now; without any, of the one heard last, and age is its age in seconds.
 export function totals(m) {
@@ -99,8 +102,8 @@ export function totals(m) {
   }
   const none = m.never ? "?" : "–";
   return {
-    servers: m.old ? "?" : `${up} of ${m.servers.length}`,
-    edges: m.old ? "?" : `${inStep} of ${m.edges.length}`,
+    servers: m.old ? "?" : outOf(up, m.servers),
+    edges: m.old ? "?" : outOf(inStep, m.edges),
     age,
     clients: known.length === 0 ? none : count(Math.max(...known.map((s) => s.clients))),
     rate: known.length === 0 ? none : rate(known.reduce((sum, s) => sum + (s.in ?? 0), 0)),
