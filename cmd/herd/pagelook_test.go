@@ -39,7 +39,7 @@ const contrast = `(() => {
 })()`
 
 // small is an expression: the controls that are smaller than 24 by 24 pixels, but links in text.
-const small = `[...document.querySelectorAll("button, input, select, summary, [role=button]")]
+const small = `[...document.querySelectorAll("button, input, select, summary, [role=button], footer a")]
   .filter((e) => e.checkVisibility())
   .map((e) => [e, (e.querySelector(".hit, .halo") ?? e).getBoundingClientRect()])
   .filter(([e, r]) => e.matches(".edge") ? getComputedStyle(e.querySelector(".hit")).strokeWidth.replace("px", "") < 24 : r.width < 24 || r.height < 24)
@@ -59,6 +59,9 @@ func testPageLook(t *testing.T, b browser) {
 			p.show(look{width: width, height: 800, scheme: scheme})
 			for _, fault := range eval[[]string](p, contrast) {
 				t.Errorf("%d px, %s: contrast %s", width, scheme, fault)
+			}
+			if wide := eval[float64](p, `document.querySelector("#shortcuts").getBoundingClientRect().width`); wide > 40 {
+				t.Errorf("%d px: a checkbox is %v px wide", width, wide)
 			}
 			for _, fault := range eval[[]string](p, small) {
 				t.Errorf("%d px: target %s", width, fault)

@@ -17,6 +17,8 @@ func testPageParts(t *testing.T, b browser) {
 		"never":  testPageNever,
 		"times":  testPageTimes,
 		"try":    testPageTry,
+		"events": testPageEvents,
+		"flood":  testPageFlood,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, p) })
 	}

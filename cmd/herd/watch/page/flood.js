@@ -24,6 +24,7 @@ export class Flood {
   // setTap says whether single reports are told at all, and whether anything is heard from the herd.
   setTap(on, heard) {
     let state = "Nothing is heard, so no report is shown.";
+    this.on = on;
     if (heard && on) state = "Traffic is low: each report is shown as it runs, in slow motion.";
     else if (heard) state = "Traffic is high: the edges show totals, not single reports.";
     if (state === this.state) return;
@@ -31,7 +32,9 @@ export class Flood {
     setText(this.line, state);
   }
 
+  // hop shows a report on an edge. Hops that were on their way when the tap was turned off are left out.
   hop(news) {
+    if (this.on === false) return;
     const { at, from, to } = news;
     const client = textOf(news, "client");
     const now = performance.now();
