@@ -19,6 +19,9 @@ func testPageParts(t *testing.T, b browser) {
 		"try":    testPageTry,
 		"events": testPageEvents,
 		"flood":  testPageFlood,
+		"names":  testPageNames,
+		"near":   testPageNear,
+		"places": testPagePlaces,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, p) })
 	}

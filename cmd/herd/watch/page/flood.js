@@ -2,7 +2,7 @@
 // crosses. The real flood takes milliseconds, so it is shown in slow motion: a dot leaves a
 // server when the first one has arrived there.
 
-import { clip, name, setParts, setText, svg } from "./dom.js";
+import { clippedName, setParts, setText, svg } from "./dom.js";
 import { textOf } from "./names.js";
 import { milliseconds, plural } from "./numbers.js";
 
@@ -63,7 +63,7 @@ export class Flood {
     const shown = others.length > 8 ? `${others.slice(0, 8).join(", ")} and ${others.length - 8} more` : others.join(", ");
     const { took } = report;
     const all = report.reached.size === servers ? `all ${servers} servers` : `${report.reached.size} of ${servers} servers`;
-    setParts(this.line, name(clip(client)), `: ${all}${took > 0 ? ` in ${milliseconds(took)}` : ""}, over ${plural(report.edges.size, "edge")}: ${report.origin} → ${shown}.`);
+    setParts(this.line, clippedName(client), `: ${all}${took > 0 ? ` in ${milliseconds(took)}` : ""}, over ${plural(report.edges.size, "edge")}: ${report.origin} → ${shown}.`);
   }
 
   #draw(from, to, delay) {

@@ -1,7 +1,7 @@
 // Connects the parts of the page: what the feed says goes to those who show it.
 
 import { Clients } from "./clients.js";
-import { byId, clip, element, name as nameElement, setAttribute, setFigure, setText, stateClass } from "./dom.js";
+import { byId, clip, clippedName, element, setAttribute, setFigure, setText, stateClass } from "./dom.js";
 import { EventList } from "./events.js";
 import { Flood } from "./flood.js";
 import { Graph } from "./graph.js";
@@ -219,7 +219,7 @@ function listClients() {
   if (list.contains(document.activeElement)) return; // it stays while somebody is in it
   list.replaceChildren(
     ...names.map((name) => {
-      const button = element("button", { type: "button" }, nameElement(clip(toText(name))));
+      const button = element("button", { type: "button" }, clippedName(toText(name)));
       button.addEventListener("click", () => search.find(name));
       return element("li", {}, button);
     }),
