@@ -88,10 +88,10 @@ func testPageMany(t *testing.T, b browser, servers int) {
 		p.await(fmt.Sprintf(`document.querySelectorAll("#graph-picture .server.up").length === %d`, servers))
 		overlaps := eval[[]string](p, `(() => {
 		  const picture = document.querySelector("#graph-picture").getBoundingClientRect();
-		  const boxes = [...document.querySelectorAll("#graph-picture .server")].flatMap((g) => [".shape", ".name", ".state"].map((part) => {
-		    const r = g.querySelector(part).getBoundingClientRect();
-		    return { what: g.querySelector(".name").textContent + part, left: r.left + 1, right: r.right - 1, top: r.top + 2, bottom: r.bottom - 2 };
-		  }));
+		  const boxes = [...document.querySelectorAll("#graph-picture .server .shape, #graph-picture text")].filter((e) => e.matches(".shape") || e.textContent).map((e) => {
+		    const r = e.getBoundingClientRect();
+		    return { what: e.parentElement.getAttribute("aria-label").split(",")[0] + "'s " + e.getAttribute("class"), left: r.left + 1, right: r.right - 1, top: r.top + 2, bottom: r.bottom - 2 };
+		  });
 		  const found = [];
 		  for (const [i, a] of boxes.entries()) {
 		    if (a.left < picture.left || a.right > picture.right || a.top < picture.top || a.bottom > picture.bottom) found.push(a.what + " is outside");
