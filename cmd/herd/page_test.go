@@ -30,7 +30,9 @@ func TestPage(t *testing.T) {
 		"search":             testPageSearch,
 		"keys":               testPageKeys,
 		"touch":              testPageTouch,
-		"many servers":       testPageMany,
+		"many servers":       func(t *testing.T, b browser) { testPageMany(t, b, 50) },
+		"nine servers":       func(t *testing.T, b browser) { testPageMany(t, b, 9) },
+		"twelve servers":     func(t *testing.T, b browser) { testPageMany(t, b, 12) },
 		"hidden":             testPageHidden,
 		"worker ends":        testPageWorker,
 	} {
@@ -70,25 +72,26 @@ func testPageGraph(t *testing.T, b browser, spec string) {
 	}
 }
 
-// testPageMany: with 50 servers the graph shows all of them apart, with their names, none over another, on a large screen
-// and a small one.
-func testPageMany(t *testing.T, b browser) {
+// testPageMany: with many servers the graph shows all of them apart, with their names, none over another, on a large screen
+// and a small one. A topology that is a list of edges is clipped in the title.
+func testPageMany(t *testing.T, b browser, servers int) {
 	var edges []string
-	for i := 1; i < 50; i++ {
+	for i := 1; i < servers; i++ {
 		edges = append(edges, fmt.Sprintf("S%d-S%d", (i-1)/3, i))
 	}
-	h := startUp(t, strings.Join(edges, ","))
+	spec := strings.Join(edges, ",")
+	h := startUp(t, spec)
 	p := b.open(t, h.ops+"/", desktop)
 	for _, l := range []look{desktop, {width: 768, height: 1024, scheme: "light"}} {
 		p.show(l)
-		p.awaitText("#headline", "^All 50 servers are up and hold the same 0 clients\\.$")
-		p.await(`document.querySelectorAll("#graph-picture .server.up").length === 50`)
+		p.awaitText("#headline", fmt.Sprintf("^All %d servers are up and hold the same 0 clients\\.$", servers))
+		p.await(fmt.Sprintf(`document.querySelectorAll("#graph-picture .server.up").length === %d`, servers))
 		overlaps := eval[[]string](p, `(() => {
 		  const picture = document.querySelector("#graph-picture").getBoundingClientRect();
-		  const boxes = [...document.querySelectorAll("#graph-picture .server")].flatMap((g) => [".shape", ".name"].map((part) => {
-		    const r = g.querySelector(part).getBoundingClientRect();
-		    return { what: g.querySelector(".name").textContent + part, left: r.left + 1, right: r.right - 1, top: r.top + 2, bottom: r.bottom - 2 };
-		  }));
+		  const boxes = [...document.querySelectorAll("#graph-picture .server .shape, #graph-picture text")].filter((e) => e.matches(".shape") || e.textContent).map((e) => {
+		    const r = e.getBoundingClientRect();
+		    return { what: e.parentElement.getAttribute("aria-label").split(",")[0] + "'s " + e.getAttribute("class"), left: r.left + 1, right: r.right - 1, top: r.top + 2, bottom: r.bottom - 2 };
+		  });
 		  const found = [];
 		  for (const [i, a] of boxes.entries()) {
 		    if (a.left < picture.left || a.right > picture.right || a.top < picture.top || a.bottom > picture.bottom) found.push(a.what + " is outside");
@@ -99,9 +102,12 @@ func testPageMany(t *testing.T, b browser) {
 		if len(overlaps) > 0 {
 			t.Errorf("%d px wide: %q", l.width, overlaps)
 		}
-		if rows := eval[int](p, `document.querySelectorAll("#servers-rows tr").length`); rows != 50 {
-			t.Errorf("the table has %d servers, want 50", rows)
+		if rows := eval[int](p, `document.querySelectorAll("#servers-rows tr").length`); rows != servers {
+			t.Errorf("the table has %d servers, want %d", rows, servers)
 		}
+	}
+	if got, whole := p.text("#topology"), eval[string](p, `document.querySelector("#topology").title`); len([]rune(got)) != 40 || whole != spec {
+		t.Errorf("the title has the topology as %q, and in full as %q", got, whole)
 	}
 }
 

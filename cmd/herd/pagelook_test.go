@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/chromedp/cdproto/accessibility"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp/kb"
 )
 
@@ -39,7 +40,7 @@ const contrast = `(() => {
 })()`
 
 // small is an expression: the controls that are smaller than 24 by 24 pixels, but links in text.
-const small = `[...document.querySelectorAll("button, input, select, summary, [role=button]")]
+const small = `[...document.querySelectorAll("button, input, select, summary, [role=button], footer a")]
   .filter((e) => e.checkVisibility())
   .map((e) => [e, (e.querySelector(".hit, .halo") ?? e).getBoundingClientRect()])
   .filter(([e, r]) => e.matches(".edge") ? getComputedStyle(e.querySelector(".hit")).strokeWidth.replace("px", "") < 24 : r.width < 24 || r.height < 24)
@@ -60,6 +61,9 @@ func testPageLook(t *testing.T, b browser) {
 			for _, fault := range eval[[]string](p, contrast) {
 				t.Errorf("%d px, %s: contrast %s", width, scheme, fault)
 			}
+			if wide := eval[float64](p, `document.querySelector("#shortcuts").getBoundingClientRect().width`); wide > 40 {
+				t.Errorf("%d px: a checkbox is %v px wide", width, wide)
+			}
 			for _, fault := range eval[[]string](p, small) {
 				t.Errorf("%d px: target %s", width, fault)
 			}
@@ -68,6 +72,16 @@ func testPageLook(t *testing.T, b browser) {
 			}
 		}
 	}
+	p.show(look{width: 800, height: 1000, scheme: "dark"})
+	// brightness is the red of a corner of the map.
+	const brightness = `document.querySelector("#map-land").getContext("2d").getImageData(1, 1, 1, 1).data[0]`
+	p.await(brightness + " < 80")
+	eval[bool](p, `(matchMedia("print").addEventListener("change", (e) => { if (e.matches) window.printed = `+brightness+`; }), true)`)
+	call(p, page.PrintToPDF, page.PrintToPDFParams{})
+	if got := eval[int](p, "window.printed ?? -1"); got < 180 {
+		t.Errorf("the map is printed with the brightness %d, want that of the light scheme", got)
+	}
+	p.await(brightness + " < 80")
 	p.show(look{width: 800, height: 1000, scheme: "dark", media: "print"})
 	if got := eval[int](p, `[...document.querySelectorAll("button, form, summary")].filter((e) => e.checkVisibility()).length`); got > 0 {
 		t.Errorf("%d controls are printed", got)

@@ -15,8 +15,14 @@ func testPageParts(t *testing.T, b browser) {
 		"area":   testPageArea,
 		"totals": testPageTotals,
 		"never":  testPageNever,
+		"words":  testPageWords,
 		"times":  testPageTimes,
 		"try":    testPageTry,
+		"events": testPageEvents,
+		"flood":  testPageFlood,
+		"names":  testPageNames,
+		"near":   testPageNear,
+		"places": testPagePlaces,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, p) })
 	}
@@ -132,5 +138,20 @@ func testPageTry(t *testing.T, p *tab) {
 	  return said.join("|");`)
 	if want := "1||no|"; got != want {
 		t.Errorf("the button: %q, want %q", got, want)
+	}
+}
+
+// testPageWords: figures that are not known are left out of the words of a server, and a lag that is
+// not measurable is not "0.0 ms".
+func testPageWords(t *testing.T, p *tab) {
+	got := module[[]string](t, p, "model.js", `
+	  const words = (server) => m.view({ servers: [{ name: "A" }], edges: [] }, { heard: 0, bus: "connected", edges: [], servers: [{ name: "A", state: "up", heard: 0, ...server }] }, 0).servers[0].words;
+	  return [words({ clients: 1 }), words({ clients: 1, out: 2 }), words({ clients: 2, in: 1, out: 0, lagMs: 0, heartbeat: 1, sessions: 0 })];`)
+	want := []string{
+		"up: 1 client", "up: 1 client, 2.0 records out per second",
+		"up: 2 clients, 1.0 records in and 0 out per second, lag < 0.1 ms, heartbeat 1 s ago, 0 sessions",
+	}
+	if strings.Join(got, "|") != strings.Join(want, "|") {
+		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }

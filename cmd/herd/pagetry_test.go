@@ -115,6 +115,12 @@ func testPageStill(t *testing.T, b browser) {
 	if hops := eval[int](p, "flooded.hop"); hops > 0 {
 		t.Errorf("%d dots run along edges", hops)
 	}
+	p.awaitText("#map-legend", "^A disc is a client\\. Select one for its records and its trail\\.$") // without what has just moved
+	p.do(chromedp.Navigate(h.ops + "/?near=%2B70-40&km=5"))
+	p.awaitText("#search-result", "^Nobody is within 5 km\\.")
+	p.awaitText("#map-empty", "^No client is in this area\\.$")
+	p.do(chromedp.Navigate(h.ops + "/?near=%2B70-40&km=abc"))
+	p.awaitText("#search-result", "^“abc” is not a number of kilometres")
 }
 
 // matches reports whether a text matches a regular expression.
@@ -146,6 +152,18 @@ func testPageCut(t *testing.T, b browser) {
 	p.click("#selection-actions button")
 	p.awaitText("#headline", "Welsh is down")
 	p.awaitText("#selection-actions button", "Start this server")
+	for _, width := range []int64{360, 768, desktop.width} {
+		p.show(look{width: width, height: 900, scheme: "light"})
+		for _, fault := range eval[[]string](p, `(() => {
+		  const panel = document.querySelector("#selection").getBoundingClientRect();
+		  const card = document.querySelector("#graph").getBoundingClientRect();
+		  return [...document.querySelectorAll("#selection-text, #selection-actions button")].map((e) => [e, e.getBoundingClientRect()])
+		    .filter(([, r]) => r.top < panel.top || r.bottom > panel.bottom || r.right > panel.right || panel.bottom > card.bottom).map(([e, r]) => e.id + " " + r.bottom + " of " + panel.bottom);
+		})()`) {
+			t.Errorf("at %d px the panel clips %s", width, fault)
+		}
+	}
+	p.show(desktop)
 	p.click("#selection-actions button")
 	p.awaitText("#headline", "^All 5 servers are up and hold the same 1 client")
 

@@ -3,6 +3,24 @@
 
 const PATIENCE = 15000;
 
+// Refusal is an error with which the server answers.
+export class Refusal extends Error {
+  constructor(status, text) {
+    super(text || `status ${status}`);
+    this.status = status;
+  }
+
+  // isUnknown is whether no server knows the client.
+  get isUnknown() {
+    return this.status === 404 && /no client|no server knows/.test(this.message);
+  }
+
+  // isFinal is whether the same question will be refused again.
+  get isFinal() {
+    return this.status >= 400 && this.status < 500 && ![404, 408, 429].includes(this.status);
+  }
+}
+
 // get requests JSON. query is a string that is already percent-encoded. An error's message is
 // the server's line of text.
 export function get(path, query) {
@@ -20,6 +38,6 @@ async function request(url, options) {
   } catch (err) {
     throw new Error(err.name === "TimeoutError" ? "no answer within 15 s" : "the page's server cannot be reached");
   }
-  if (!response.ok) throw new Error((await response.text()).trim() || `status ${response.status}`);
+  if (!response.ok) throw new Refusal(response.status, (await response.text()).trim());
   return response.json();
 }

@@ -1,5 +1,6 @@
 // Small steps with the document. Text always goes in as text, never as HTML.
 
+import { visible } from "./names.js";
 import { OLD_AFTER, ago } from "./numbers.js";
 
 export const byId = (id) => document.getElementById(id);
@@ -54,9 +55,29 @@ export function setParts(e, ...parts) {
 
 // name is a name of others, such as a client's. Whatever direction its letters are written in, the
 // words around it stay as they are.
-export const name = (text) => element("bdi", {}, text);
+export const name = (text) => element("bdi", {}, visible(text));
 
-// clip shortens a text for a label: the name of a client may have 8,000 bytes.
-export function clip(text) {
-  return text.length > 32 ? `${text.slice(0, 31)}…` : text;
+// clippedName is a name for a label. A title has the whole one if it is clipped.
+export function clippedName(text) {
+  const clipped = clip(text);
+  return element("bdi", clipped === visible(text) ? {} : { title: visible(text) }, clipped);
+}
+
+// line is a line of a protocol, such as a record. It runs from left to right, with a client's name
+// isolated in it.
+export function line(text, client) {
+  const fields = text.split(" ");
+  const at = fields.lastIndexOf(client);
+  if (at < 0) return [visible(text)];
+  const [before, after] = [fields.slice(0, at), fields.slice(at + 1)].map((some) => visible(some.join(" ")));
+  return [before && `${before} `, name(client), after && ` ${after}`];
+}
+
+// clip shortens a text for a label: the name of a client may have 8,000 bytes. It has so many
+// characters at most.
+export function clip(text, most = 32) {
+  const all = visible(text);
+  if (all.length <= most) return all;
+  const characters = [...all]; // not halves of them
+  return characters.length > most ? `${characters.slice(0, most - 1).join("")}…` : all;
 }

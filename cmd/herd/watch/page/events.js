@@ -1,14 +1,14 @@
 // The feed of events: the newest first, filtered by kind and text, and paused on request.
 
 import { element, setText } from "./dom.js";
+import { EventLog } from "./eventlog.js";
 import { clock, dateTime, plural } from "./numbers.js";
 
 const KEPT = 500;
 
 export class EventList {
-  #events = []; // the newest last
-  #seen = new Set(); // what was received already, since a new connection repeats the last ones
-  #paused = false;
+  #log = new EventLog(KEPT);
+  #paused = null; // while paused, the events until then
   #waiting = 0; // events that came while paused
 
   constructor({ form, list, count, pause }) {
@@ -16,9 +16,9 @@ export class EventList {
     form.addEventListener("input", () => this.#show());
     form.addEventListener("submit", (e) => e.preventDefault());
     pause.addEventListener("click", () => {
-      this.#paused = !this.#paused;
+      this.#paused = this.#paused ? null : [...this.#log.list];
       this.#waiting = 0;
-      pause.setAttribute("aria-pressed", String(this.#paused));
+      pause.setAttribute("aria-pressed", String(this.#paused !== null));
       if (!this.#paused) this.#show();
       this.#describe();
     });
@@ -27,11 +27,7 @@ export class EventList {
   }
 
   add(event) {
-    const key = `${event.at} ${event.server} ${event.kind} ${event.peer} ${event.text}`;
-    if (this.#seen.has(key)) return;
-    this.#seen.add(key);
-    this.#events.push({ ...event, key });
-    while (this.#events.length > KEPT) this.#seen.delete(this.#events.shift().key);
+    if (!this.#log.add({ ...event })) return;
     const kinds = this.form.elements.kind;
     if (![...kinds.options].some((o) => o.value === event.kind)) kinds.append(element("option", { value: event.kind }, event.kind));
     if (this.#paused) this.#waiting++;
@@ -47,22 +43,23 @@ export class EventList {
   #pending = false;
 
   #describe() {
-    const kept = plural(this.#events.length, "event");
+    const kept = plural(this.#log.list.length, "event");
     setText(this.count, this.#paused ? `paused, ${this.#waiting} new` : kept);
   }
 
   #show() {
     const text = this.form.elements.text.value.toLowerCase();
     const kind = this.form.elements.kind.value;
+    const events = this.#paused ?? this.#log.list;
     const rows = [];
-    for (let i = this.#events.length - 1; i >= 0; i--) {
-      const e = this.#events[i];
+    for (let i = events.length - 1; i >= 0; i--) {
+      const e = events[i];
       const words = `${e.server}${e.peer ? ` about ${e.peer}` : ""}: ${e.text ?? ""}`;
       if ((kind && e.kind !== kind) || (text && !`${e.kind} ${words}`.toLowerCase().includes(text))) continue;
       rows.push(this.#row(e, words));
     }
     if (rows.length === 0) {
-      const text = this.#events.length === 0 ? "No event yet." : "No event matches.";
+      const text = events.length === 0 ? "No event yet." : "No event matches.";
       rows.push(element("li", {}, element("span", { class: "muted wide" }, text)));
     }
     this.list.replaceChildren(...rows);

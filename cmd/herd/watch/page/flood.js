@@ -2,7 +2,7 @@
 // crosses. The real flood takes milliseconds, so it is shown in slow motion: a dot leaves a
 // server when the first one has arrived there.
 
-import { clip, name, setParts, setText, svg } from "./dom.js";
+import { clippedName, setParts, setText, svg } from "./dom.js";
 import { textOf } from "./names.js";
 import { milliseconds, plural } from "./numbers.js";
 
@@ -24,6 +24,7 @@ export class Flood {
   // setTap says whether single reports are told at all, and whether anything is heard from the herd.
   setTap(on, heard) {
     let state = "Nothing is heard, so no report is shown.";
+    this.on = on;
     if (heard && on) state = "Traffic is low: each report is shown as it runs, in slow motion.";
     else if (heard) state = "Traffic is high: the edges show totals, not single reports.";
     if (state === this.state) return;
@@ -31,7 +32,9 @@ export class Flood {
     setText(this.line, state);
   }
 
+  // hop shows a report on an edge. Hops that were on their way when the tap was turned off are left out.
   hop(news) {
+    if (this.on === false) return;
     const { at, from, to } = news;
     const client = textOf(news, "client");
     const now = performance.now();
@@ -60,7 +63,7 @@ export class Flood {
     const shown = others.length > 8 ? `${others.slice(0, 8).join(", ")} and ${others.length - 8} more` : others.join(", ");
     const { took } = report;
     const all = report.reached.size === servers ? `all ${servers} servers` : `${report.reached.size} of ${servers} servers`;
-    setParts(this.line, name(clip(client)), `: ${all}${took > 0 ? ` in ${milliseconds(took)}` : ""}, over ${plural(report.edges.size, "edge")}: ${report.origin} → ${shown}.`);
+    setParts(this.line, clippedName(client), `: ${all}${took > 0 ? ` in ${milliseconds(took)}` : ""}, over ${plural(report.edges.size, "edge")}: ${report.origin} → ${shown}.`);
   }
 
   #draw(from, to, delay) {

@@ -24,7 +24,9 @@ const MARKS = {
 };
 
 const STRETCH = 2.2; // how much more the drawing may be stretched in one direction than in the other
-const DENSE = 12; // servers beyond which labels are smaller and figures are left out
+const DENSE = 8; // servers beyond which labels are smaller and figures are left out
+const ROOMY = 500; // pixels of width from which labels may be long
+const MOST_MORE = 16; // rem by which the picture of a dense graph is higher at most
 
 const scaled = (path, radius) => path.replace(/-?\d*\.?\d+/g, (number) => `${(number * radius).toFixed(2)} `);
 
@@ -55,6 +57,7 @@ export class Graph {
     this.hello = hello;
     this.dense = hello.servers.length > DENSE;
     this.root.setAttribute("class", this.dense ? "dense" : "");
+    this.box.style.setProperty("--more", this.dense ? Math.min(MOST_MORE, hello.servers.length - DENSE) : 0);
     this.edges = hello.edges.map((e) => this.#makeEdge(e));
     this.servers = hello.servers.map((s) => this.#makeServer(s));
     this.edgeLayer.replaceChildren(...this.edges.map((e) => e.group));
@@ -109,6 +112,7 @@ export class Graph {
     const bottom = this.dense ? 38 : 66;
     this.radius = this.dense ? (width < 600 ? 8 : 11) : 17;
     this.points = this.#fit(side, top, width - 2 * side, height - top - bottom);
+    this.roomy = !this.dense && width >= ROOMY;
     this.labels = []; // of servers: middle, and half of their size
     const highest = Math.min(...this.servers.map((s) => this.points.get(s.key).y));
     for (const item of this.servers) {
@@ -181,7 +185,7 @@ export class Graph {
       const s = model.servers.find((s) => s.name === item.key);
       if (!s) continue;
       this.#setState(item, "server", s, this.radius);
-      setText(item.state, s.age > OLD_AFTER && !model.old ? `${s.state}, ${ago(s.age)}` : s.state);
+      setText(item.state, s.age > OLD_AFTER && !model.old ? `${s.state}, ${this.roomy ? "last heard " : ""}${ago(s.age)}` : s.state);
       const figure = s.clients === undefined ? "" : `${count(s.clients)} client${s.clients === 1 ? "" : "s"}`;
       if (!this.dense) setText(item.figure, model.never ? "" : model.old ? ago(model.age) : figure);
       setAttribute(item.group, "aria-label", `${s.name}, server, ${s.words}`);

@@ -1,7 +1,7 @@
 // Connects the parts of the page: what the feed says goes to those who show it.
 
 import { Clients } from "./clients.js";
-import { byId, clip, element, name as nameElement, setAttribute, setFigure, setText, stateClass } from "./dom.js";
+import { byId, clip, clippedName, element, setAttribute, setFigure, setText, stateClass } from "./dom.js";
 import { EventList } from "./events.js";
 import { Flood } from "./flood.js";
 import { Graph } from "./graph.js";
@@ -68,13 +68,17 @@ function receive(type, value) {
   }
 }
 
+// title is the topology in the title: a name, or the beginning of a list of edges.
+const title = () => clip(hello.topology, 40);
+
 // shape is what the graph and the tables are built for. Addresses and the version may change without.
 const shape = ({ servers, edges }) => JSON.stringify([servers.map((s) => [s.name, s.x, s.y]), edges]);
 
 function build(value) {
   const isNew = !hello || shape(hello) !== shape(value);
   hello = value;
-  setText(byId("topology"), hello.topology);
+  setText(byId("topology"), title());
+  byId("topology").title = title() === hello.topology ? "" : hello.topology;
   setText(byId("version"), `herd ${hello.version}`);
   byId("paths").hidden = !hello.controls; // the page of herd watch is alone at its address
   tryIt.build(hello);
@@ -93,7 +97,7 @@ function render() {
   const note = model.never ? "not heard yet" : model.old ? `last heard ${ago(model.age)}` : "";
   for (const id of ["graph-age", "servers-age", "pairs-age"]) setText(byId(id), note);
   setText(byId("headline"), model.silence > OLD_AFTER ? model.headline + why() : model.headline);
-  document.title = `${model.well ? "" : "! "}herd ${hello.topology}`;
+  document.title = `${model.well ? "" : "! "}herd ${title()}`;
   showConnection(model);
   const figures = totals(model);
   setFigure(byId("total-servers"), figures.servers, model.never ? undefined : model.age);
@@ -195,11 +199,16 @@ function describeMap() {
   byId("map-picture").classList.toggle("is-old", old);
   const empty = byId("map-empty");
   empty.hidden = visible > 0 || !store.live;
-  setText(empty, store.count > 0 ? "No client is in view." : tryIt.allowed ? "No client is here yet. Send a report, below." : "No client is here.");
-  const legend = map.points.dense
-    ? "Each dot is a client; the stronger its colour, the more. Orange has just moved."
-    : "A disc is a client; orange has just moved. Select one for its records and its trail.";
-  setText(byId("map-legend"), legend);
+  setText(empty.firstElementChild, emptyMap());
+  const legend = map.points.dense ? "The stronger the colour, the more clients." : "A disc is a client. Select one for its records and its trail.";
+  setText(byId("map-legend"), map.points.marked ? `${legend} Orange has just moved.` : legend);
+}
+
+// emptyMap says why no client is in view.
+function emptyMap() {
+  if (clients.store.count > 0) return "No client is in view.";
+  if (herd?.servers.some((s) => s.clients > 0)) return "No client is in this area.";
+  return tryIt.allowed ? "No client is here yet. Send a report, below." : "No client is here.";
 }
 
 // noClients says why the map has none to show.
@@ -219,7 +228,7 @@ function listClients() {
   if (list.contains(document.activeElement)) return; // it stays while somebody is in it
   list.replaceChildren(
     ...names.map((name) => {
-      const button = element("button", { type: "button" }, nameElement(clip(toText(name))));
+      const button = element("button", { type: "button" }, clippedName(toText(name)));
       button.addEventListener("click", () => search.find(name));
       return element("li", {}, button);
     }),

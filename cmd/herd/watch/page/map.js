@@ -37,6 +37,10 @@ export class WorldMap {
     this.marks = new Marks(marksCanvas);
     this.#readColours();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#readColours());
+    matchMedia("print").addEventListener("change", () => {
+      this.#readColours();
+      this.#draw(); // at once: no frame comes before the page is printed
+    });
     new ResizeObserver(() => this.#resize()).observe(box);
     listen(box, {
       move: (dx, dy) => this.#show(() => this.#view.move(dx, dy)),

@@ -34,9 +34,12 @@ function readServer(place, told, herd, silence, old, never, age) {
     s.why = was(told.state, never, age);
     s.state = "unknown";
   }
-  const heartbeat = told.heartbeat === undefined ? "" : `, heartbeat ${ago(told.heartbeat + silence)}`;
-  const traffic = `${rate(s.in)} records in and ${rate(s.out)} out per second, lag ${milliseconds(s.lagMs)}`;
-  s.figures = `${plural(s.clients ?? 0, "client")}, ${traffic}${heartbeat}, ${plural(s.sessions ?? 0, "session")}`;
+  const heartbeat = told.heartbeat === undefined ? "" : `heartbeat ${ago(told.heartbeat + silence)}`;
+  const rates = [s.in !== undefined && `${rate(s.in)} records in`, s.out !== undefined && `${rate(s.out)}${s.in === undefined ? " records" : ""} out`].filter(Boolean);
+  const traffic = rates.length > 0 && `${rates.join(" and ")} per second`;
+  const lag = s.lagMs !== undefined && `lag ${milliseconds(s.lagMs)}`;
+  const sessions = s.sessions !== undefined && plural(s.sessions, "session");
+  s.figures = [plural(s.clients ?? 0, "client"), traffic, lag, heartbeat, sessions].filter(Boolean).join(", ");
   if (told.clients === undefined) s.figures = "its figures are not known";
   s.words = `${s.state}${s.why ? ` (${s.why})` : ""}: ${s.figures}${s.age > OLD_AFTER && !never ? `; as of ${ago(s.age)}` : ""}`;
   return s;

@@ -7,6 +7,13 @@ const decoder = new TextDecoder();
 export const toBytes = (text) => encoder.encode(text);
 export const toText = (bytes) => decoder.decode(bytes);
 
+// Characters that are not seen, or that change the direction of those around them: controls, line
+// separators, and the embeddings, overrides and isolates of bidirectional text.
+const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g;
+
+// visible is a text in which these characters are escaped: \u202E.
+export const visible = (text) => text.replace(HIDDEN, (c) => `\\u${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}`);
+
 // percentEncode writes bytes for use in an address.
 export function percentEncode(bytes) {
   let out = "";

@@ -21,7 +21,7 @@ export function rate(n) {
 
 export function milliseconds(ms) {
   if (ms === undefined) return NOT_KNOWN;
-  if (ms > 0 && ms < 0.05) return "< 0.1 ms";
+  if (ms < 0.05) return "< 0.1 ms";
   return ms >= 1000 ? `${tenths.format(ms / 1000)} s` : ms >= 10 ? `${whole.format(ms)} ms` : `${tenths.format(ms)} ms`;
 }
 
@@ -66,6 +66,13 @@ export function plural(n, noun) {
 // list joins words: "A", "A and B", "A, B and C".
 export function list(words) {
   return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
+}
+
+// distance is how far positions are from each other, [lat, lon] in degrees, in km.
+export function distance([lat1, lon1], [lat2, lon2]) {
+  const sin2 = (degrees) => Math.sin((degrees * Math.PI) / 360) ** 2; // of the half
+  const cos = (degrees) => Math.cos((degrees * Math.PI) / 180);
+  return 12742 * Math.asin(Math.sqrt(Math.min(1, sin2(lat2 - lat1) + cos(lat1) * cos(lat2) * sin2(lon2 - lon1))));
 }
 
 // degrees is a position as clients write it: +34.0689-118.4451.

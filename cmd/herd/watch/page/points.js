@@ -10,6 +10,7 @@ const CELL = 2; // pixels of a dot in the density
 
 export class Points {
   visible = 0; // clients in the picture, as last drawn
+  marked = false; // some of them are marked as moved
 
   constructor(canvas) {
     this.canvas = canvas;
@@ -57,9 +58,10 @@ export class Points {
     }
     this.visible = count;
     this.dense = count > DISCS;
-    const marked = fresh > 0 && fresh < count / 12 ? now - FRESH : Infinity;
-    if (this.dense) this.#pixels(store, count, left, top, size, colours, marked);
-    else this.#discs(store, count, left, top, size, view.ratio, colours, fresh > 0 ? now - FRESH : Infinity, name);
+    this.marked = fresh > 0 && (!this.dense || fresh < count / 12);
+    const since = this.marked ? now - FRESH : Infinity;
+    if (this.dense) this.#pixels(store, count, left, top, size, colours, since);
+    else this.#discs(store, count, left, top, size, view.ratio, colours, since, name);
     return fresh > 0;
   }
 

@@ -2,21 +2,25 @@
 // who is near a location or a client.
 
 import { get } from "./api.js";
-import { clip, element, name as nameElement, setText } from "./dom.js";
-import { OLD_AFTER, ago, dateTime, degrees, list, plural } from "./numbers.js";
-import { bytesOf, parameter, percentDecode, percentEncode, textOf, toBytes, toText } from "./names.js";
+import { clip, clippedName, element, line, name as nameElement, setText } from "./dom.js";
+import { OLD_AFTER, ago, count, dateTime, degrees, distance, list, plural } from "./numbers.js";
+import { bytesOf, parameter, percentDecode, percentEncode, textOf, toBytes, toText, visible } from "./names.js";
 import { Silence } from "./silence.js";
 
 const AGAIN = 2000; // ms between requests for what is shown
 const RADIUS = 10; // km for places
 const BOUND = 10; // places
 const NEAR = 50; // clients in the list of those near
+const MOVED = 1; // km that a client moves until its places are asked for again
+const FARTHEST = 20016; // km, half way round the Earth
 
 export class Search {
   #shown = null; // the name that is shown, as bytes
   #turn = 0; // counts searches, so that late answers are left out
   #again = 0;
   #places = [];
+  #placesOf = null; // where the client was when its places were asked for: [lat, lon]
+  #asking = null; // the search whose places are asked for
 
   // show is called with marks for the map; found with a client's name and position, once after
   // each submission; say with a sentence for the screen reader.
@@ -43,8 +47,7 @@ export class Search {
     if (client) this.find(percentDecode(client));
     else if (near) {
       const km = parameter("km");
-      if (km) this.near.elements.km.value = km;
-      this.findNear(percentDecode(near), this.near.elements.km.value);
+      this.findNear(percentDecode(near), km === null ? "" : toText(percentDecode(km)));
     }
   }
 
@@ -56,6 +59,7 @@ export class Search {
     this.#shown = name;
     if (isNew) {
       this.#places = [];
+      this.#placesOf = null;
       this.placesBox = element("div", { class: "places" });
       this.recordBox = element("div", { class: "records" });
       this.#begin("Asking every server …", this.recordBox, this.placesBox);
@@ -66,12 +70,13 @@ export class Search {
       const answer = await get("client", `id=${id}`);
       if (!current()) return "";
       const words = this.#showRecords(answer);
-      const record = answer.servers.find((s) => s.known);
+      const record = answer.servers.filter((s) => s.known).reduce((a, b) => (a && a.time >= b.time ? a : b), null);
       if (first && record) {
         first = false;
         this.found(name, record.lat, record.lon);
-        this.#askPlaces(current, id);
+        this.#placesOf = null;
       }
+      if (record) this.#followPlaces(current, id, [record.lat, record.lon]);
       return `${clip(toText(name))}: ${words}`;
     });
   }
@@ -103,9 +108,11 @@ export class Search {
         told = "answer";
       } catch (err) {
         if (!current()) return;
-        this.#fail(err.message);
-        if (told !== err.message) this.say(`The search failed: ${err.message}`);
-        told = err.message;
+        const reason = err.isUnknown ? "No server knows this client." : `That failed: ${err.message}`;
+        this.#fail(reason);
+        if (told !== reason) this.say((err.isUnknown ? reason : `The search failed: ${err.message}`).replace(/\.$/, ""));
+        told = reason;
+        if (err.isFinal) return;
       }
       this.#showAge();
       do {
@@ -118,7 +125,7 @@ export class Search {
   }
 
   #fail(reason) {
-    setText(this.problem, `That failed: ${reason}`);
+    setText(this.problem, visible(reason));
     this.problem.hidden = false;
     if (!this.answered) this.result.querySelector(".muted")?.remove(); // it asks no longer
   }
@@ -141,14 +148,15 @@ export class Search {
     if (known.length > 0) {
       if (isSame(answered)) {
         const r = known[0];
-        parts.push(element("code", { class: "record" }, nameElement(textOf(r, "record"))));
+        parts.push(element("code", { class: "record", dir: "ltr" }, ...line(textOf(r, "record"), toText(this.#shown))));
         parts.push(element("p", { class: "muted" }, `At ${degrees(r.lat, r.lon)}, received by ${r.origin}, ${ago(r.age ?? 0)}.`));
       }
       parts.push(this.#table(servers, missing ?? []));
     }
-    const scroll = [this.result.scrollTop, this.result.scrollLeft];
+    const boxes = () => [this.result, ...this.recordBox.querySelectorAll("h3, .record, .scroll")];
+    const scrolled = boxes().map((b) => [b.scrollLeft, b.scrollTop]);
     this.recordBox.replaceChildren(...parts);
-    this.result.scrollTo(scroll[1], scroll[0]);
+    for (const [i, b] of boxes().entries()) b.scrollTo(...(scrolled[i] ?? [0, 0]));
     return words;
   }
 
@@ -162,8 +170,17 @@ export class Search {
     return element("div", { class: "scroll" }, element("table", {}, element("caption", { class: "unseen" }, "The record at each server"), element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows)));
   }
 
+  // followPlaces asks for the places near a client when it is found, and again when it has moved.
+  async #followPlaces(current, id, position) {
+    if (this.#asking === current || (this.#placesOf && distance(this.#placesOf, position) < MOVED)) return;
+    if (!this.#placesOf) this.placesBox.replaceChildren(element("p", { class: "muted" }, "Asking for places …"));
+    this.#placesOf = position;
+    this.#asking = current;
+    await this.#askPlaces(current, id);
+    if (this.#asking === current) this.#asking = null;
+  }
+
   async #askPlaces(current, id) {
-    this.placesBox.replaceChildren(element("p", { class: "muted" }, "Asking for places …"));
     try {
       const { places } = await get("places", `id=${id}&radius=${RADIUS}&bound=${BOUND}`);
       if (!current()) return;
@@ -190,25 +207,42 @@ export class Search {
   }
 
   // findNear shows the clients near a location or a client, and keeps them fresh.
-  findNear(at, km) {
+  // within is a number of km as text; the usual one for "".
+  findNear(at, within) {
     this.near.elements.at.value = toText(at);
     if (at.length === 0) return;
-    history.replaceState(null, "", `?near=${percentEncode(at)}&km=${encodeURIComponent(km)}`);
+    const km = Number(within.trim() || RADIUS);
+    const isRadius = km >= 0 && km <= FARTHEST;
+    this.near.elements.km.value = isRadius ? km : "";
+    history.replaceState(null, "", `?near=${percentEncode(at)}&km=${encodeURIComponent(isRadius ? km : within)}`);
     this.#shown = null;
     const box = element("div", { class: "records" });
     this.#begin("Asking …", box);
+    if (!isRadius) {
+      this.#turn++;
+      clearTimeout(this.#again);
+      this.#showAge();
+      const reason = `“${clip(within)}” is not a number of kilometres from 0 to ${count(FARTHEST)}`;
+      this.#fail(`${reason}.`);
+      this.say(reason);
+      return;
+    }
+    const query = `at=${percentEncode(at)}&km=${plain(km)}&limit=${NEAR}`;
+    const where = `within ${km} km`;
     let first = true; // until there is a place to go to
     this.#repeat(++this.#turn, async (current) => {
-      const { clients } = await get("near", `at=${percentEncode(at)}&km=${encodeURIComponent(km)}&limit=${NEAR}`);
+      const { clients, leftOut = 0 } = await get("near", query);
       if (!current()) return "";
-      const words = clients.length === 0 ? `Nobody is within ${km} km.` : `${plural(clients.length, "client")} within ${km} km, the nearest first:`;
+      const some = clients.length >= NEAR || leftOut > 0; // there may be others
+      const found = some ? `The nearest ${plural(clients.length, "client")} ${where}:` : `${plural(clients.length, "client")} ${where}, the nearest first:`;
+      const words = clients.length > 0 || some ? found : `Nobody is ${where}.`;
       this.#showNear(box, words, clients);
       const place = location(toText(at)) ?? (clients[0] && [clients[0].lat, clients[0].lon]);
       if (first && place) {
         first = false;
         this.found(null, ...place, km);
       }
-      return words.replace(/, the nearest first:$/, "");
+      return words.replace(/(, the nearest first)?:$/, "");
     });
   }
 
@@ -216,7 +250,7 @@ export class Search {
     this.show(clients.map((c) => ({ lat: c.lat, lon: c.lon, text: textOf(c, "id"), kind: "client" })));
     const focused = box.contains(document.activeElement) ? document.activeElement.dataset.id : null;
     const items = clients.map((c) => {
-      const button = element("button", { type: "button", "data-id": percentEncode(bytesOf(c, "id")) }, nameElement(clip(textOf(c, "id"))), `, ${c.km.toFixed(1)} km`);
+      const button = element("button", { type: "button", "data-id": percentEncode(bytesOf(c, "id")) }, clippedName(textOf(c, "id")), `, ${c.km.toFixed(1)} km`);
       button.addEventListener("click", () => this.find(bytesOf(c, "id")));
       return element("li", {}, button);
     });
@@ -236,6 +270,9 @@ function comparison(answered, silent) {
   if (!isSame(answered)) return `The servers do not have the same record.${others}`;
   return (others ? "The servers that answered have the same record." : "Every server has the same record.") + others;
 }
+
+// plain writes a number without an exponent.
+const plain = (km) => km.toFixed(6).replace(/\.?0+$/, "");
 
 // location reads a location such as +34.07-118.45; null if it is none.
 function location(text) {

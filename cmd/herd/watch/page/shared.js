@@ -5,6 +5,7 @@
 // is hidden or closed. Each "map" is answered with "here", so that a tab notices a worker that has
 // ended. A tab is told what the feed says, and whether it may have the stream that it wants.
 
+import { EventLog } from "./eventlog.js";
 import { Feed } from "./feed.js";
 import { Silence } from "./silence.js";
 
@@ -14,12 +15,11 @@ const KEPT = 100; // events for tabs that come later
 
 const tabs = new Map(); // by port: {heard, wants, has}
 const last = new Map(); // the last hello, herd and tap
-const events = [];
+const events = new EventLog(KEPT);
 
 const feed = new Feed((type, value) => {
   if (type === "event") {
-    events.push(value);
-    if (events.length > KEPT) events.shift();
+    if (!events.add(value)) return;
   } else if (type !== "hop" && type !== "refused") last.set(type, { value, silence: new Silence() });
   for (const port of tabs.keys()) port.postMessage({ type, value, age: 0 });
 });
@@ -51,7 +51,7 @@ function arrive(port) {
     const said = last.get(type);
     if (said) port.postMessage({ type, value: said.value, age: said.silence.seconds() });
   }
-  for (const value of events) port.postMessage({ type: "event", value, age: 0 });
+  for (const value of events.list) port.postMessage({ type: "event", value, age: 0 });
   return tab;
 }
 

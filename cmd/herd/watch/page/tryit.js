@@ -2,7 +2,7 @@
 // requests from the same machine.
 
 import { post } from "./api.js";
-import { element, setText } from "./dom.js";
+import { element, line, setText } from "./dom.js";
 
 export class TryIt {
   constructor({ report, form, reply, actions }) {
@@ -42,10 +42,11 @@ export class TryIt {
   // send sends the report in the form.
   async send() {
     const { client, server, lat, lon } = this.form.elements;
+    const name = client.value.trim();
     this.reply.className = "wide";
     try {
-      const { reply } = await post("try/report", { server: server.value, client: client.value.trim(), lat: Number(lat.value), lon: Number(lon.value) });
-      setText(this.reply, reply);
+      const { reply } = await post("try/report", { server: server.value, client: name, lat: Number(lat.value), lon: Number(lon.value) });
+      this.reply.replaceChildren(...line(reply, name));
     } catch (err) {
       this.reply.classList.add("error");
       setText(this.reply, `Not sent: ${err.message}`);
