@@ -62,6 +62,10 @@ func (f *feed) collect(ctx context.Context) {
 	}
 	defer c.all.Wait()
 	defer c.disconnect(nil)
+	// The first graph is drawn here, so that pages have it before all else. Nothing is late yet.
+	if names, edges := c.state.graph(); !c.drawing.isOf(names, edges) {
+		c.drawing = draw(names, edges)
+	}
 	c.tellHello()
 	c.connect(ctx, 0)
 	tick := time.NewTicker(pollEvery)
