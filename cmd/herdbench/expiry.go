@@ -30,7 +30,6 @@ type ExpiryPhase struct {
 	Resident float64 `json:"resident_mb"` // of the client's server, at the end
 
 	latencies load.Histogram
-	began     time.Time
 }
 
 // expiryPhases are the phases in their order. Records leave the map two minutes after the last of their minute has expired.
