@@ -31,7 +31,7 @@ func sleepUntil(at time.Time) {
 	synctest.Wait()
 }
 
-// TestExpiryRest: removal rests long, unless so many records are expired that it would fall behind. Marks do not wait.
+// TestExpiryRest: the pause between parts of the removal is long, unless it would fall behind with so many expired records. Marking has a short pause.
 func TestExpiryRest(t *testing.T) {
 	for expired, want := range map[int]time.Duration{0: removeRest, expiredAtOnce: removeRest, 10 * expiredAtOnce: removeRest / 10, 1000 * expiredAtOnce: minRest} {
 		if got := expiryRest(false, expired); got != want {

@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// object appends a JSON object, with the bytes that encoding/json would write. That package takes three times as long, and a
-// dump has millions of objects. What is rare is left to it.
+// object appends a JSON object, with the bytes that encoding/json would write. With that package a dump takes more than
+// twice as long, and it has millions of objects. What is rare is left to it.
 type object struct {
 	dst   []byte
 	begun bool // it has a member

@@ -424,7 +424,7 @@ func (s *streamed) count() int {
 	return open
 }
 
-// TestConfirmationAhead: a confirmation of frames that were not sent yet opens no window, whoever has sent it.
+// TestConfirmationAhead: a confirmation of frames that were not sent yet is ignored, so that the window stays full.
 func TestConfirmationAhead(t *testing.T) {
 	s := newStreamed(t, "")
 	for i := range 2 * streamWindow / 1000 {

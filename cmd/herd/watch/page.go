@@ -116,7 +116,7 @@ func New(cfg Config) *Page {
 	return p
 }
 
-// followed are the servers to follow: those that reply, or those of the topology while none is known to.
+// followed returns the names of servers to open streams at: those that reply, or all of the topology if none does.
 func (p *Page) followed() []string {
 	if names := p.feed.replying(); len(names) > 0 {
 		return names

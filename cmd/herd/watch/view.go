@@ -107,7 +107,7 @@ func (v *herdView) silent(now time.Time) bool {
 // isElsewhere reports whether servers reply, and none of the topology ever did.
 func (v *herdView) isElsewhere() bool { return v.strangers > 0 && v.strangers == len(v.names) }
 
-// followed are the servers to follow: those that have replied lately. Those of the topology are first,
+// followed returns the names of the servers that have replied lately. Those of the topology are first,
 // since anybody may reply on a bus without keys.
 func (v *herdView) followed(now time.Time) (names []string) {
 	all, _ := v.graph()
