@@ -40,6 +40,8 @@ var notRun = []struct{ page, line, reason string }{
 	{"bus/README.md", "go install github.com/nats-io/nats-server", "downloads programs; the tests use those that are installed"},
 	{"bus/README.md", "msg=denied", "an example of a server with the rights of another topology"},
 	{"bus/README.md", "herd.event.Goloman.down.Wilkes", "examples of events"},
+	{"BENCHMARKS.md", "HERD_KEEP=1m herd up", "its million records would slow down every test beside it"},
+	{"BENCHMARKS.md", "herd load --clients 1000000", "belongs to the block before it"},
 }
 
 // unordered is output whose lines have no fixed order.
