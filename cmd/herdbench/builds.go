@@ -162,14 +162,8 @@ func (r *BuildResults) add(side int, read reading) {
 func (r *BuildResults) finish() string {
 	t := table{head: []string{"", "old", "new", "new/old", "least", "most"}}
 	for _, f := range r.Figures {
-		var ratios []float64
-		for i := range min(len(f.Old), len(f.New)) {
-			if f.Old[i] > 0 { // a run too short has used no measurable time
-				ratios = append(ratios, f.New[i]/f.Old[i])
-			}
-		}
-		if len(ratios) > 0 {
-			f.Ratio, f.Least, f.Most = median(ratios), slices.Min(ratios), slices.Max(ratios)
+		if all := ratios(f.New, f.Old); len(all) > 0 {
+			f.Ratio, f.Least, f.Most = median(all), slices.Min(all), slices.Max(all)
 		}
 		t.rows = append(t.rows, []string{f.Name, number(median(f.Old), f.decimals), number(median(f.New), f.decimals),
 			number(f.Ratio, 3), number(f.Least, 3), number(f.Most, 3)})

@@ -222,6 +222,24 @@ func median(of []float64) float64 {
 	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
+// ratio is a divided by b; 0, which means no value, if b is 0: a run was too short to use measurable time.
+func ratio(a, b float64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return a / b
+}
+
+// ratios are the ratios of a to b, round by round, without those that have no value.
+func ratios(a, b []float64) (all []float64) {
+	for i := range min(len(a), len(b)) {
+		if b[i] != 0 {
+			all = append(all, a[i]/b[i])
+		}
+	}
+	return all
+}
+
 // number formats v with decimals and commas; "–" if it is 0, which means no value.
 func number(v float64, decimals int) string {
 	if v == 0 || math.IsNaN(v) {

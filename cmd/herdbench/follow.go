@@ -73,16 +73,15 @@ func (b *bench) follow(ctx context.Context) (*FollowResults, error) {
 	}
 	fmt.Fprintf(b.out, "\nP64 to one server, medians of %s. CPU: user and system time of servers and broker. The followers are spread over the servers.\n\n%s", rounds(b.Rounds), t)
 	fmt.Fprintf(b.out, "\nA lone update reaches a neighbour after %s µs and a follower after %s µs (p50), %s of that. A snapshot of %s records takes %s s.\n",
-		number(r.Hop, 0), number(r.Follower, 0), number(r.Follower/r.Hop, 2), number(float64(r.Records), 0), number(r.Snapshot, 2))
+		number(r.Hop, 0), number(r.Follower, 0), number(ratio(r.Follower, r.Hop), 2), number(float64(r.Records), 0), number(r.Snapshot, 2))
 	for _, d := range r.Dump {
-		fmt.Fprintf(b.out, "`herd dump --format %s` takes %s s, which is %s records a second.\n", d.Format, number(d.Seconds, 2), number(float64(r.Records)/d.Seconds, 0))
+		fmt.Fprintf(b.out, "`herd dump --format %s` takes %s s, which is %s records a second.\n", d.Format, number(d.Seconds, 2), number(ratio(float64(r.Records), d.Seconds), 0))
 	}
 	return r, nil
 }
 
 // followCPU measures P64 without and with followers, in turns.
 func (b *bench) followCPU(ctx context.Context, herd *rivals.Herd, r *FollowResults) error {
-	ratios := make([][]float64, len(r.CPU))
 	for round := range b.Rounds {
 		for turn := range r.CPU {
 			i := (turn + round) % len(r.CPU)
@@ -97,12 +96,9 @@ func (b *bench) followCPU(ctx context.Context, herd *rivals.Herd, r *FollowResul
 			}
 			r.CPU[i].PerUpdate = append(r.CPU[i].PerUpdate, out.CPUPerUpdate())
 		}
-		for i := range r.CPU {
-			ratios[i] = append(ratios[i], r.CPU[i].PerUpdate[round]/r.CPU[0].PerUpdate[round])
-		}
 	}
 	for i := range r.CPU {
-		r.CPU[i].Ratio = median(ratios[i])
+		r.CPU[i].Ratio = median(ratios(r.CPU[i].PerUpdate, r.CPU[0].PerUpdate))
 	}
 	return nil
 }

@@ -169,13 +169,6 @@ func (r *HostileResults) table(old bool) string {
 	return t.String()
 }
 
-func ratio(a, b float64) float64 {
-	if b == 0 {
-		return 0
-	}
-	return a / b
-}
-
 // arena is a running herd of two servers, of which the first is attacked.
 type arena struct {
 	setUp  string

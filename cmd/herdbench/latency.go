@@ -139,7 +139,7 @@ func (b *bench) latency(ctx context.Context) (*LatencyResults, error) {
 	for _, w := range ways {
 		r := Way{Name: w.name, Samples: int(w.seen.Total()), P50: us(w.seen.Quantile(.5)), P99: us(w.seen.Quantile(.99)), Max: us(w.seen.Max())}
 		if w.bare >= 0 {
-			r.OfBare = r.P50 / us(ways[w.bare].seen.Quantile(.5))
+			r.OfBare = ratio(r.P50, us(ways[w.bare].seen.Quantile(.5)))
 		}
 		results.Ways = append(results.Ways, r)
 		t.rows = append(t.rows, []string{r.Name, number(r.P50, 0), number(r.P99, 0), number(r.Max, 0), number(r.OfBare, 2)})

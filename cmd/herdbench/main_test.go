@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -125,6 +126,10 @@ func TestRatios(t *testing.T) {
 	}
 	if got, want := r.finish(), "| rate |  20 |  30 |   1.100 | 0.900 | 1.500 |\n"; !strings.HasSuffix(got, want) {
 		t.Errorf("got\n%s\nwant, at its end,\n%s", got, want)
+	}
+	// A short run may use no measurable time. JSON has no NaN.
+	if got := ratios([]float64{1, 0, 3}, []float64{0, 0, 2}); !slices.Equal(got, []float64{1.5}) || ratio(1, 0) != 0 || ratio(0, 0) != 0 {
+		t.Errorf("with values of 0: %v, %v, %v", got, ratio(1, 0), ratio(0, 0))
 	}
 }
 

@@ -171,7 +171,7 @@ func (b *bench) nearBesideUpdates(ctx context.Context, r *NearResults) error {
 		defer herd.Stop()
 		herds = append(herds, herd)
 	}
-	cpu, ratios := make([][]float64, len(herds)), make([][]float64, len(herds))
+	cpu := make([][]float64, len(herds))
 	work := rivals.Workload{Connections: 8, Pipeline: 64, Clients: b.Clients, Duration: b.Duration, Count: b.Count}
 	for round := range b.Rounds + 1 { // the first one warms up
 		b.say("near: round %d of %d", round, b.Rounds)
@@ -196,18 +196,9 @@ func (b *bench) nearBesideUpdates(ctx context.Context, r *NearResults) error {
 				cpu[i] = append(cpu[i], out.CPUPerUpdate())
 			}
 		}
-		for i := range herds {
-			if round > 0 && cpu[0][round-1] > 0 { // a run too short has used no measurable time
-				ratios[i] = append(ratios[i], cpu[i][round-1]/cpu[0][round-1])
-			}
-		}
 	}
 	for i, rate := range nearRates {
-		cost := NearCost{Asked: rate, CPU: median(cpu[i])}
-		if len(ratios[i]) > 0 {
-			cost.Ratio = median(ratios[i])
-		}
-		r.Updates = append(r.Updates, cost)
+		r.Updates = append(r.Updates, NearCost{Asked: rate, CPU: median(cpu[i]), Ratio: median(ratios(cpu[i], cpu[0]))})
 	}
 	return nil
 }

@@ -79,9 +79,7 @@ func (b *bench) scale(ctx context.Context) (*ScaleResults, error) {
 			if s.what == "servers" {
 				c.PerEdge = share
 			}
-			if first := median(cpus[0]) / float64(s.edges(s.of[0])); first > 0 { // a run too short has used no measurable time
-				c.ToFirst = share / first
-			}
+			c.ToFirst = ratio(share, median(cpus[0])/float64(s.edges(s.of[0])))
 			*s.result = append(*s.result, c)
 			t.rows = append(t.rows, []string{number(float64(n), 0), number(share, 2), number(c.ToFirst, 2), number(c.Replicated, 0)})
 		}
