@@ -13,6 +13,7 @@ func testPageParts(t *testing.T, b browser) {
 	p.awaitText("#headline", "^All 2 servers are up")
 	for name, test := range map[string]func(*testing.T, *tab){
 		"area":   testPageArea,
+		"wheel":  testPageWheel,
 		"totals": testPageTotals,
 		"never":  testPageNever,
 		"words":  testPageWords,

@@ -72,9 +72,10 @@ const fakeSearch = `
   const [form, near, result, age] = box.children;
   const asked = [];
   const real = [window.fetch, window.setTimeout, location.href];
-  window.fetch = async (url) => { asked.push(url.replace(/.*\/api\//, "")); const [status, value] = reply(url); return new Response(typeof value === "string" ? value : JSON.stringify(value), { status }); };
+  window.fetch = async (url, options) => { if (/api\/clients/.test(url)) return real[0].call(window, url, options); asked.push(url.replace(/.*\/api\//, "")); const [status, value] = reply(url); return new Response(typeof value === "string" ? value : JSON.stringify(value), { status }); };
   window.setTimeout = (f, ms) => real[1].call(window, f, ms === 2000 ? 10 : ms);
-  const search = new m.Search({ form, near, result, age, show() {}, found() {}, say() {} });
+  const announced = [];
+  const search = new m.Search({ form, near, result, age, show() {}, found() {}, say: (text) => announced.push(text) });
   const until = async (done) => { for (let n = 0; n < 500 && !done(); n++) await new Promise((r) => real[1].call(window, r, 5)); };
   const bytes = (text) => new TextEncoder().encode(text);
   const end = (said) => { search.findNear(bytes("x"), "-"); [window.fetch, window.setTimeout] = real; history.replaceState(null, "", real[2]); return said; };
@@ -95,11 +96,15 @@ func testPageNear(t *testing.T, p *tab) {
 	  await say("+1+1", "abc", /abc/);
 	  await say("+1+1", "99999", /99999/);
 	  said.push(asked.length - before);
-	  reply = () => [404, 'unknown: no client "moa"'];
+	  reply = () => [200, { clients: [], unknown: true }];
 	  await say("moa", "5", /moa|knows/);
 	  const first = asked.length;
 	  await until(() => asked.length > first + 2);
 	  said.push(asked.length > first + 2);
+	  announced.length = 0;
+	  reply = () => [200, { clients: [{ id: "kiwi", km: 1, lat: 0, lon: 0 }] }];
+	  await until(() => announced.length > 0);
+	  said.push(announced[0]);
 	  reply = () => [400, "no"];
 	  await say("moa", "6", /That failed/);
 	  const refused = asked.length;
@@ -109,8 +114,8 @@ func testPageNear(t *testing.T, p *tab) {
 	want := []string{
 		"The nearest 50 clients within 1000 km:", "near?at=%2B1%2B1&km=1000&limit=50",
 		"The nearest 1 client within 10 km:",
-		"“abc” is not a number of kilometres from 0 to 20,016.", "“99999” is not a number of kilometres from 0 to 20,016.", "0",
-		"No server knows this client.", "true", "That failed: no", "0",
+		"“abc” is not a number of kilometres from 0 to 20,040.", "“99999” is not a number of kilometres from 0 to 20,040.", "0",
+		"No server knows this client.", "true", "1 client within 5 km", "That failed: no", "0",
 	}
 	if strings.Join(got, "|") != strings.Join(want, "|") {
 		t.Errorf("got  %q\nwant %q", got, want)

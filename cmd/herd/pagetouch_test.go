@@ -70,3 +70,21 @@ func testPageTouch(t *testing.T, b browser) {
 		t.Errorf("the page is scrolled to %v px, before %v", now, scrolled)
 	}
 }
+
+// testPageWheel: the wheel zooms the map. Where the map shows the whole world, turning it to zoom out scrolls the page.
+func testPageWheel(t *testing.T, p *tab) {
+	got := module[string](t, p, "mapinput.js", `
+	  const box = document.createElement("div");
+	  let world = true;
+	  const done = [];
+	  m.listen(box, { zoom: (factor) => { world = false; done.push(factor > 1 ? "in" : "out"); }, isWorld: () => world });
+	  for (const deltaY of [100, -100, 100, 0]) {
+	    const e = new WheelEvent("wheel", { deltaY, cancelable: true });
+	    box.dispatchEvent(e);
+	    if (!e.defaultPrevented) done.push("scroll");
+	  }
+	  return done.join(" ");`)
+	if want := "scroll in out scroll"; got != want {
+		t.Errorf("down, up, down and to the side: %q, want %q", got, want)
+	}
+}

@@ -179,6 +179,8 @@ func TestPageControlsRefused(t *testing.T) {
 		"no action":      {"explode", `{}`, 404},
 		"no JSON":        {"stop", `A`, 400},
 		"another field":  {"stop", `{"servers":"A"}`, 400},
+		"two objects":    {"stop", `{"server":"A"}{"server":"B"}`, 400},
+		"text behind it": {"stop", `{"server":"A"} B`, 400},
 		"large":          {"stop", `{"server":"` + strings.Repeat("A", 5000) + `"}`, 400},
 		"no position":    {"report", `{"server":"A","client":"kiwi"}`, 400},
 		"wrong position": {"report", `{"server":"A","client":"kiwi","lat":91,"lon":1}`, 400},

@@ -233,6 +233,9 @@ func newestOf(records []Record) (newest wire.Record, ok bool) {
 type nearReply struct {
 	Clients []json.RawMessage `json:"clients"`           // each a nearClient
 	LeftOut int               `json:"leftOut,omitempty"` // further clients, which did not fit
+	// Unknown is set if the server does not know the client that is asked about. That is no HTTP error: a page asks
+	// until the client has reported, and a browser logs each error.
+	Unknown bool `json:"unknown,omitempty"`
 }
 
 type nearClient struct {
@@ -256,10 +259,13 @@ func (p *Page) askNear(ctx context.Context, r *http.Request) (any, error) {
 		return nil, badRequest("%v", err)
 	}
 	answer, err := p.cfg.Herd.Near(ctx, request)
-	if err != nil {
+	reply, size := nearReply{Clients: []json.RawMessage{}, LeftOut: answer.LeftOut, Unknown: errors.Is(err, bus.ErrUnknown)}, 0
+	switch {
+	case reply.Unknown:
+		return reply, nil
+	case err != nil:
 		return nil, err
 	}
-	reply, size := nearReply{Clients: []json.RawMessage{}, LeftOut: answer.LeftOut}, 0
 	for line := range bytes.Lines(answer.Data) {
 		km, found, err := wire.ParseFound(bytes.TrimSuffix(line, []byte("\n")))
 		if err != nil {

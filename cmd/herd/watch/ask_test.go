@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -10,16 +11,21 @@ import (
 	"testing"
 	"time"
 
+	"herd/bus"
 	"herd/bus/natsbus"
 )
 
-// nearHerd is a herd that always finds the same clients near a place.
+// nearHerd is a herd that always finds the same clients near a place, and does not know others that are asked about if
+// there are none.
 type nearHerd struct {
 	*fakeHerd
 	found string
 }
 
 func (h nearHerd) Near(context.Context, []byte) (natsbus.Reply, error) {
+	if h.found == "" {
+		return natsbus.Reply{}, fmt.Errorf("%w: no client", bus.ErrUnknown)
+	}
 	return natsbus.Reply{Data: []byte(h.found), LeftOut: 3}, nil
 }
 
@@ -86,5 +92,15 @@ func TestLargeNear(t *testing.T) {
 	}
 	if reply.Body.Len() > maxNear+1000 || len(got.Clients) == 0 || len(got.Clients)+got.LeftOut != clients+3 {
 		t.Errorf("%d bytes, %d clients, %d left out", reply.Body.Len(), len(got.Clients), got.LeftOut)
+	}
+}
+
+// TestNearUnknown: that a client is unknown is an answer, and no error that a browser would log at each attempt.
+func TestNearUnknown(t *testing.T) {
+	t.Parallel()
+	page, _ := startPage(t, nearHerd{newFakeHerd(), ""}, nil)
+	reply := get(page, "/api/near?at=moa", nil)
+	if want := `{"clients":[],"unknown":true}` + "\n"; reply.Code != http.StatusOK || reply.Body.String() != want {
+		t.Errorf("%d %s, want 200 %s", reply.Code, reply.Body, want)
 	}
 }

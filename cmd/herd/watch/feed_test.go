@@ -275,10 +275,10 @@ func TestSlowLivePage(t *testing.T) {
 func TestReconnect(t *testing.T) {
 	t.Parallel()
 	herd := newFakeHerd()
-	herd.down = errors.New("nobody is there")
+	herd.down = errors.New("nobody\nis there" + strings.Repeat(".", 1000))
 	page, _ := startPage(t, herd, nil)
 	told, leave := openLive(t, page)
-	await(t, "the reason", func() bool { return strings.Contains(told(), `"bus":"disconnected","busWhy":"nobody is there"`) })
+	await(t, "the reason", func() bool { return strings.Contains(told(), `"bus":"disconnected","busWhy":"nobody\\nis there...`) })
 	herd.mu.Lock()
 	herd.down = nil
 	herd.mu.Unlock()

@@ -71,6 +71,9 @@ func readTry(body io.Reader) (request tryRequest, err error) {
 	if err := d.Decode(&request); err != nil {
 		return request, fmt.Errorf("the request is not as expected: %w", err)
 	}
+	if _, err := d.Token(); err != io.EOF {
+		return request, errors.New("the request is not as expected: something follows the JSON object")
+	}
 	return request, nil
 }
 

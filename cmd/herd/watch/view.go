@@ -21,6 +21,8 @@ const (
 	// maxStrangers bounds the servers that replies may add to those of the topology: anybody may
 	// reply on a bus without keys.
 	maxStrangers = 32
+	// maxBusWhy is how many bytes are shown of the reason why the bus is not reachable.
+	maxBusWhy = 200
 	// maxAddress is how many bytes of a server's address are shown.
 	maxAddress = 100
 	// maxArrivals bounds the records whose flood is timed.
@@ -211,7 +213,7 @@ func (v *herdView) snapshot(now time.Time, poll int) herdState {
 	if v.connected {
 		s.Bus = "connected"
 	} else if v.busError != nil {
-		s.BusWhy = v.busError.Error()
+		s.BusWhy = printable.Clip(v.busError.Error(), maxBusWhy)
 	}
 	if s.Silent = v.silent(now); s.Silent {
 		s.Heard = age(now, v.replied)

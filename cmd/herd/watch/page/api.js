@@ -10,11 +10,6 @@ export class Refusal extends Error {
     this.status = status;
   }
 
-  // isUnknown is whether no server knows the client.
-  get isUnknown() {
-    return this.status === 404 && /no client|no server knows/.test(this.message);
-  }
-
   // isFinal is whether the same question will be refused again.
   get isFinal() {
     return this.status >= 400 && this.status < 500 && ![404, 408, 429].includes(this.status);

@@ -228,6 +228,12 @@ export class Clients {
     if (this.#permitted) this.#open();
   }
 
+  // retry opens a stream now if the next attempt is some seconds away, since what failed may work again.
+  retry() {
+    this.#backoff.succeeded();
+    if (this.#permitted && !this.#stop) this.#open();
+  }
+
   // permit says whether there may be a stream: of many tabs a few have one.
   // undefined is for a hidden tab, which has none, and is not told.
   permit(yes) {

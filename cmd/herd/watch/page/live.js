@@ -26,6 +26,7 @@ export class Live {
     this.receive = receive;
     this.permit = permit;
     document.addEventListener("visibilitychange", () => this.#visibility());
+    addEventListener("focus", () => this.#port?.postMessage({ type: "used" }));
     addEventListener("online", () => this.#feed?.open());
     addEventListener("pagehide", () => this.#leave());
     addEventListener("pageshow", (e) => e.persisted && this.#arrive());
@@ -35,7 +36,7 @@ export class Live {
   // start joins the worker of all tabs, or starts it.
   #start() {
     try {
-      const worker = new SharedWorker("./shared.js", { type: "module", name: "herd 2" });
+      const worker = new SharedWorker("./shared.js", { type: "module", name: "herd 3" });
       const { port } = worker;
       worker.onerror = () => port === this.#port && this.#alone();
       port.onmessage = ({ data }) => port === this.#port && this.#take(data);

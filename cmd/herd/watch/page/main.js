@@ -23,6 +23,7 @@ const NOTHING_YET = { servers: [], edges: [] };
 let hello = null; // the topology
 let herd = null; // the last state
 let chosen = null; // the server or edge that is selected: {kind, key}
+let isOld = true; // what is shown is old, as of the last render
 let refused = ""; // why the page's server refuses the feed; "" while it does not
 let tap; // whether single reports are told; undefined before the feed says it
 let client = null; // the name of the selected client, as bytes
@@ -47,11 +48,14 @@ function receive(type, value) {
       build(value);
       render();
       break;
-    case "herd":
+    case "herd": {
+      const wasOld = isOld;
       herd = value;
       refused = "";
       render();
+      if (wasOld && !isOld) clients.retry(); // the herd is back
       break;
+    }
     case "refused":
       refused = value;
       render();
@@ -94,6 +98,7 @@ function render() {
     return;
   }
   const model = view(hello, herd ?? NOTHING_YET, live.silence.seconds());
+  isOld = model.old;
   const note = model.never ? "not heard yet" : model.old ? `last heard ${ago(model.age)}` : "";
   for (const id of ["graph-age", "servers-age", "pairs-age"]) setText(byId(id), note);
   setText(byId("headline"), model.silence > OLD_AFTER ? model.headline + why() : model.headline);

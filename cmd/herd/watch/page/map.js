@@ -46,6 +46,7 @@ export class WorldMap {
       move: (dx, dy) => this.#show(() => this.#view.move(dx, dy)),
       zoom: (...how) => this.zoom(...how),
       world: () => this.world(),
+      isWorld: () => this.#view.isWorld,
       click: (x, y) => {
         const { lat, lon } = this.#view.position(x, y);
         this.pick(this.#nearest(x, y), lat, lon);
@@ -144,13 +145,13 @@ export class WorldMap {
     if (this.#view.width === 0) return;
     const { land, points } = this.#changed;
     this.#changed = { land: false, points: false };
+    const { store, selected } = this;
     if (land) this.#drawLand();
-    if (points && this.store) {
-      const fading = this.points.draw(this.store, this.#view, this.name);
+    if (points && store) {
+      const fading = this.points.draw(store, this.#view, this.name, selected);
       clearTimeout(this.#fade);
       if (fading) this.#fade = setTimeout(() => this.invalidate("points"), FADE);
     }
-    const { store, selected } = this;
     const shown = selected >= 0 && store.alive[selected];
     this.marks.draw(this.#view, this.colours, shown ? { x: store.x[selected], y: store.y[selected], name: this.name(selected) } : null);
     this.drawn();

@@ -5,7 +5,8 @@ const TWICE = 400; // ms between clicks up to which the second is part of a doub
 const STEP = 80; // pixels that an arrow key moves the map
 
 // listen calls move(dx, dy), zoom(factor, x, y), world() and click(x, y) of a map, in pixels of its box.
-export function listen(box, { move, zoom, world, click }) {
+// isWorld tells whether the map shows the whole world: then the wheel scrolls the page, where it would zoom out.
+export function listen(box, { move, zoom, world, click, isWorld }) {
   const pointers = new Map(); // by id: [x, y]
   let moved = 0;
   let last = { at: -Infinity, x: 0, y: 0 }; // the last click
@@ -51,6 +52,7 @@ export function listen(box, { move, zoom, world, click }) {
   box.addEventListener(
     "wheel",
     (e) => {
+      if (e.deltaY === 0 || (e.deltaY > 0 && isWorld())) return;
       e.preventDefault();
       zoom(Math.exp(-e.deltaY * (e.deltaMode === WheelEvent.DOM_DELTA_LINE ? 0.05 : 0.0016)), ...position(e));
     },

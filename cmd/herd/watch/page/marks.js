@@ -19,8 +19,9 @@ export class Marks {
     c.textBaseline = "middle";
     c.lineJoin = "round";
     this.#drawTrail(view, colours);
-    this.#drawList(view, colours);
-    if (selected) this.#drawSelected(view, colours, selected);
+    const name = selected && this.#selectedName(view, selected);
+    this.#drawList(view, colours, name ? [name.box] : []);
+    if (name) this.#drawSelected(view, colours, name);
   }
 
   #drawTrail(view, colours) {
@@ -40,11 +41,11 @@ export class Marks {
     c.stroke();
   }
 
-  #drawList(view, colours) {
+  // drawList draws marks, and the names for which there is room. taken are the boxes of other names.
+  #drawList(view, colours, taken) {
     const c = this.context;
     const { ratio } = view;
     const r = 5 * ratio;
-    const taken = []; // where names are
     c.font = `${12 * ratio}px system-ui, sans-serif`;
     for (const mark of this.list) {
       const at = view.pixel(mark.x, mark.y);
@@ -69,11 +70,18 @@ export class Marks {
     }
   }
 
-  #drawSelected(view, colours, { x, y, name }) {
+  // selectedName is where the selected client and its name are, or null.
+  #selectedName(view, { x, y, name }) {
     const at = view.pixel(x, y);
-    if (!at) return;
+    if (!at) return null;
+    const text = clip(name);
+    this.context.font = selectedFont(view.ratio);
+    const right = at[0] + 15 * view.ratio + this.context.measureText(text).width;
+    return { text, at, box: [at[0], at[1] - 9 * view.ratio, right, at[1] + 9 * view.ratio] };
+  }
+
+  #drawSelected({ ratio }, colours, { text, at }) {
     const c = this.context;
-    const { ratio } = view;
     c.beginPath();
     c.arc(...at, 9 * ratio, 0, 2 * Math.PI);
     c.lineWidth = 4 * ratio;
@@ -82,8 +90,8 @@ export class Marks {
     c.lineWidth = 2 * ratio;
     c.strokeStyle = colours.pointNew;
     c.stroke();
-    c.font = `600 ${13 * ratio}px system-ui, sans-serif`;
-    this.#write(clip(name), at[0] + 13 * ratio, at[1], 4 * ratio, colours);
+    c.font = selectedFont(ratio);
+    this.#write(text, at[0] + 13 * ratio, at[1], 4 * ratio, colours);
   }
 
   #write(text, x, y, halo, colours) {
@@ -95,3 +103,5 @@ export class Marks {
     c.fillText(text, x, y);
   }
 }
+
+const selectedFont = (ratio) => `600 ${13 * ratio}px system-ui, sans-serif`;

@@ -32,7 +32,8 @@ export class Points {
   }
 
   // draw shows a store in a view. It returns whether marks of clients that have moved will fade.
-  draw(store, view, name) {
+  // selected is the index of a client whose name is in the layer above, or -1.
+  draw(store, view, name, selected) {
     const { colours } = this;
     const { width, height } = this.canvas;
     const now = performance.now();
@@ -61,7 +62,7 @@ export class Points {
     this.marked = fresh > 0 && (!this.dense || fresh < count / 12);
     const since = this.marked ? now - FRESH : Infinity;
     if (this.dense) this.#pixels(store, count, left, top, size, colours, since);
-    else this.#discs(store, count, left, top, size, view.ratio, colours, since, name);
+    else this.#discs(store, count, left, top, size, view.ratio, colours, since, name, selected);
     return fresh > 0;
   }
 
@@ -105,7 +106,7 @@ export class Points {
     this.context.putImageData(this.image, 0, 0);
   }
 
-  #discs(store, count, left, top, size, ratio, colours, marked, name) {
+  #discs(store, count, left, top, size, ratio, colours, marked, name, selected) {
     const c = this.context;
     c.clearRect(0, 0, this.canvas.width, this.canvas.height);
     const crowded = count > CROWD;
@@ -121,7 +122,7 @@ export class Points {
       const path = groups[store.seen[i] > marked ? 1 : 0];
       path.moveTo(px + radius, py);
       path.arc(px, py, radius, 0, 2 * Math.PI);
-      if (count <= LABELS) places.push([px, py, i]);
+      if (count <= LABELS && i !== selected) places.push([px, py, i]);
     }
     c.lineWidth = 1.5 * ratio;
     c.strokeStyle = colours.surface;

@@ -12,7 +12,8 @@ const RADIUS = 10; // km for places
 const BOUND = 10; // places
 const NEAR = 50; // clients in the list of those near
 const MOVED = 1; // km that a client moves until its places are asked for again
-const FARTHEST = 20016; // km, half way round the Earth
+const FARTHEST = 20040; // km: more than half way round the Earth, the most that a server takes
+const UNKNOWN = "No server knows this client.";
 
 export class Search {
   #shown = null; // the name that is shown, as bytes
@@ -96,7 +97,7 @@ export class Search {
   async #repeat(turn, ask) {
     clearTimeout(this.#again);
     const current = () => turn === this.#turn;
-    let told = ""; // what was announced last: an answer, or an error
+    let told = ""; // what was announced last: an answer, that the client is unknown, or an error
     for (;;) {
       try {
         const words = await ask(current);
@@ -104,14 +105,14 @@ export class Search {
         this.answered ??= new Silence();
         this.answered.heard();
         this.problem.hidden = true;
-        if (told !== "answer") this.say(words.replace(/\.$/, ""));
-        told = "answer";
+        const kind = words.includes(UNKNOWN) ? UNKNOWN : "answer";
+        if (told !== kind) this.say(words.replace(/\.$/, ""));
+        told = kind;
       } catch (err) {
         if (!current()) return;
-        const reason = err.isUnknown ? "No server knows this client." : `That failed: ${err.message}`;
-        this.#fail(reason);
-        if (told !== reason) this.say((err.isUnknown ? reason : `The search failed: ${err.message}`).replace(/\.$/, ""));
-        told = reason;
+        this.#fail(`That failed: ${err.message}`);
+        if (told !== err.message) this.say(`The search failed: ${err.message}`.replace(/\.$/, ""));
+        told = err.message;
         if (err.isFinal) return;
       }
       this.#showAge();
@@ -231,8 +232,12 @@ export class Search {
     const where = `within ${km} km`;
     let first = true; // until there is a place to go to
     this.#repeat(++this.#turn, async (current) => {
-      const { clients, leftOut = 0 } = await get("near", query);
+      const { clients, leftOut = 0, unknown } = await get("near", query);
       if (!current()) return "";
+      if (unknown) {
+        this.#showNear(box, UNKNOWN, []);
+        return UNKNOWN;
+      }
       const some = clients.length >= NEAR || leftOut > 0; // there may be others
       const found = some ? `The nearest ${plural(clients.length, "client")} ${where}:` : `${plural(clients.length, "client")} ${where}, the nearest first:`;
       const words = clients.length > 0 || some ? found : `Nobody is ${where}.`;
@@ -266,7 +271,7 @@ const isSame = (servers) => servers.every((s) => s.known && s.sameAs === servers
 function comparison(answered, silent) {
   const others = silent.length > 0 ? ` ${list(silent)} did not answer.` : "";
   if (answered.length === 0) return `No server answered.${others}`;
-  if (answered.every((s) => !s.known)) return `No server knows this client.${others}`;
+  if (answered.every((s) => !s.known)) return UNKNOWN + others;
   if (!isSame(answered)) return `The servers do not have the same record.${others}`;
   return (others ? "The servers that answered have the same record." : "Every server has the same record.") + others;
 }

@@ -1,9 +1,10 @@
 // The worker that all tabs with this page share. A browser opens only six connections to one
 // address, so tabs share one feed, and at most three of them have a stream of clients at a time.
 //
-// A tab says "map" every few seconds, with whether it wants a stream of clients, and "bye" when it
-// is hidden or closed. Each "map" is answered with "here", so that a tab notices a worker that has
-// ended. A tab is told what the feed says, and whether it may have the stream that it wants.
+// A tab says "map" every few seconds, with whether it wants a stream of clients, "used" when its
+// window gets the focus, and "bye" when it is hidden or closed. Each "map" is answered with "here",
+// so that a tab notices a worker that has ended. A tab is told what the feed says, and whether it
+// may have the stream that it wants: the tabs that were opened or used last have one.
 
 import { EventLog } from "./eventlog.js";
 import { Feed } from "./feed.js";
@@ -13,7 +14,7 @@ const MAPS = 3; // tabs with a stream of clients
 const LOST = 30000; // ms after which a tab that says nothing is gone
 const KEPT = 100; // events for tabs that come later
 
-const tabs = new Map(); // by port: {heard, wants, has}
+const tabs = new Map(); // by port: {heard, wants, has}, the tab that was used last at the end
 const last = new Map(); // the last hello, herd and tap
 const events = new EventLog(KEPT);
 
@@ -26,19 +27,18 @@ const feed = new Feed((type, value) => {
 
 onconnect = ({ ports: [port] }) => {
   port.onmessage = ({ data }) => {
-    if (data.type === "bye") leave(port);
-    else {
-      port.postMessage({ type: "here" });
-      const tab = tabs.get(port) ?? arrive(port);
-      tab.heard = performance.now();
-      // The order of tabs is the order in which they wait.
-      if (data.wants && !tab.wants) {
-        tabs.delete(port);
-        tabs.set(port, tab);
-      }
-      tab.wants = data.wants;
-      share();
+    if (data.type === "bye") {
+      leave(port);
+      return;
     }
+    port.postMessage({ type: "here" });
+    const tab = tabs.get(port) ?? arrive(port);
+    tab.heard = performance.now();
+    if (data.type === "used") {
+      tabs.delete(port);
+      tabs.set(port, tab);
+    } else tab.wants = data.wants;
+    share();
   };
   port.start();
 };
@@ -61,16 +61,18 @@ function leave(port) {
   share();
 }
 
-// share gives streams to the tabs that have waited longest, and tells the others that they wait.
+// share gives streams to the tabs that were used last, and tells the others that they wait. Streams
+// are taken away first, so that there are never more than MAPS.
 function share() {
-  let left = MAPS;
-  for (const tab of tabs.values()) left -= tab.has && tab.wants ? 1 : 0;
-  for (const [port, tab] of tabs) {
-    if (!tab.wants && !tab.has) continue;
-    const has = tab.wants && (tab.has || left > 0);
-    if (has && !tab.has) left--;
-    if (has !== tab.has) port.postMessage({ type: "map", value: has });
-    tab.has = has;
+  const wanting = [...tabs].filter(([, tab]) => tab.wants);
+  const having = new Set(wanting.slice(-MAPS).map(([port]) => port));
+  const told = [...tabs].filter(([, tab]) => tab.wants || tab.has);
+  for (const has of [false, true]) {
+    for (const [port, tab] of told) {
+      if (having.has(port) !== has || tab.has === has) continue;
+      port.postMessage({ type: "map", value: has });
+      tab.has = has;
+    }
   }
 }
 

@@ -17,7 +17,7 @@ export class View {
 
   // resize keeps what is shown in the middle, and all of the world if that was shown.
   resize(width, height, ratio) {
-    const all = this.width === 0 || this.size <= this.smallest;
+    const all = this.width === 0 || this.isWorld;
     const centre = this.centre;
     const scale = width / this.width;
     Object.assign(this, { width, height, ratio });
@@ -28,6 +28,11 @@ export class View {
   // smallest is the size at which the world fills the picture.
   get smallest() {
     return Math.max(this.width, this.height);
+  }
+
+  // isWorld is whether the map cannot be zoomed out.
+  get isWorld() {
+    return this.size <= this.smallest;
   }
 
   get centre() {
