@@ -172,6 +172,26 @@ func TestReplayAfterExpiry(t *testing.T) {
 	}
 }
 
+// TestReplayTwoAfterExpiry: of two records that were accepted after the expiry of one that ranks higher, the one that ranks higher wins.
+func TestReplayTwoAfterExpiry(t *testing.T) {
+	const received = 1_700_000_000
+	line := func(after, client int64) string { // received so many seconds later, when the client's clock said client
+		return fmt.Sprintf("AT A %+d.000000000 kiwi +1+1 %d\n", after-client, received+client)
+	}
+	keep := int64(testKeep / time.Second)
+	first, second, third := line(0, 50), line(keep+1, 10), line(keep+2, 20)
+	for _, frames := range [][]string{{first + second + third}, {first, second + third}, {first + third + second}, {first, second, third}} {
+		k := newKept(t)
+		for _, frame := range frames {
+			k.r.Replay([]byte(frame))
+		}
+		id, _ := k.r.Map().Find([]byte("kiwi"))
+		if got := string(k.r.Map().Line(id)) + "\n"; got != third || k.r.Map().Len() != 1 {
+			t.Errorf("%q: the map has %q, want %q", frames, got, third)
+		}
+	}
+}
+
 // TestTombstonesExpire: tombstones leave the map like records. A client whose record is expired can be forgotten, too: it might come
 // back from a journal.
 func TestTombstonesExpire(t *testing.T) {

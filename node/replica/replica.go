@@ -219,18 +219,17 @@ func (r *Replica) Replay(frame []byte) (records, malformed int) {
 	return records, malformed
 }
 
-// replayAfterExpiry merges a line of the journal that has lost to the record that the map holds, if that record had expired by the
-// line's receipt. Then it was no longer in the map when the line was merged: otherwise the line would have lost, and not be in the journal.
+// replayAfterExpiry merges a line of the journal again that has lost to the record of its client in the map. If that record had
+// expired by the line's receipt, it is removed first: it was no longer in the map when the line was merged, since otherwise the line
+// would have lost, and not be in the journal. If a line before has replaced that record, this one may win over that line.
 func (r *Replica) replayAfterExpiry(line []byte) {
 	record, err := wire.ParseRecord(line)
 	if err != nil {
 		return // it was merged
 	}
-	id, held := r.store.Find(record.Client())
-	if !held || r.store.Receipt(id).Add(r.keep.keep).Compare(record.Receipt) > 0 {
-		return
+	if id, held := r.store.Find(record.Client()); held && r.store.Receipt(id).Add(r.keep.keep).Compare(record.Receipt) <= 0 {
+		r.remove(id)
 	}
-	r.remove(id)
 	if id, outcome := r.store.Merge(record); outcome == store.News {
 		r.noteNewsForExpiry(id, line)
 	}

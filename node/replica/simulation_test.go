@@ -56,6 +56,7 @@ func (h *herd) disturb() {
 	s := h.servers[d[0]]
 	switch h.rng.IntN(12) {
 	case 0:
+		s.keeper.journal = nil
 		h.restart(d[0], nil)
 	case 1:
 		lines := slices.Sorted(s.Map().Lines())
