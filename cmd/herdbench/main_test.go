@@ -61,7 +61,7 @@ func TestRun(t *testing.T) {
 	if n := r.Near; n.Requests <= 0 || n.P99 < n.P50 || len(n.Updates) != len(nearRates) || n.Updates[3].Asked != 1000 {
 		t.Errorf("near %+v", r.Near)
 	}
-	if f := r.Follow; f.Hop <= 0 || f.Follower <= 0 || f.Snapshot <= 0 || len(f.CPU) != 3 || f.CPU[2].Ratio <= 0 || len(f.Dump) != 3 || f.Dump[1].Seconds <= 0 {
+	if f := r.Follow; f.Hop <= 0 || f.Follower <= 0 || f.Snapshot <= 0 || len(f.CPU) != 3 || len(f.CPU[2].PerUpdate) != 1 || len(f.Dump) != 3 || f.Dump[1].Seconds <= 0 {
 		t.Errorf("follow %+v", f)
 	}
 	if len(r.Latency.Ways) != 8 || len(r.Restart.Ready) != 1 || r.Memory.Records != 2000 {
