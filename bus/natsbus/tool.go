@@ -190,17 +190,40 @@ func connectTool(ctx context.Context, cfg Config, handlers ...nats.Option) (*nat
 			failures = append(failures, context.Cause(ctx))
 			break
 		}
-		dialer := &toolDialer{ctx: ctx, timeout: patience}
-		nc, err := open(u.String(), slices.Concat(handlers, attempt{url: u.String(), patience: patience}.options(), id.options, []nats.Option{
-			nats.SetCustomDialer(dialer), nats.SkipHostLookup(), nats.NoReconnect(),
-		}))
-		dialer.release()
+		connect := func() (*nats.Conn, error) {
+			dialer := &toolDialer{ctx: ctx, timeout: patience}
+			defer dialer.release()
+			nc, err := open(u.String(), slices.Concat(handlers, attempt{url: u.String(), patience: patience}.options(), id.options, []nats.Option{
+				nats.SetCustomDialer(dialer), nats.SkipHostLookup(), nats.NoReconnect(),
+			}))
+			if err != nil {
+				err = dialer.explain(err)
+			}
+			return nc, err
+		}
+		nc, err := connect()
+		if brokenHandshake(err) {
+			select {
+			case <-time.After(handshakePause):
+				nc, err = connect()
+			case <-ctx.Done():
+			}
+		}
 		if err == nil {
 			return nc, nil
 		}
-		failures = append(failures, dialer.explain(err))
+		failures = append(failures, err)
 	}
 	return nil, askError(cfg, errors.Join(failures...))
+}
+
+// handshakePause is how long connectTool waits before it tries a broker again that has closed the connection during the handshake.
+const handshakePause = 100 * time.Millisecond
+
+// brokenHandshake reports whether something has closed the connection before it was a connection to NATS. A broker does that while it
+// reloads its configuration, so one more attempt is worthwhile.
+func brokenHandshake(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // ErrHandshake is the error of a tool that has connected to something that does not greet it

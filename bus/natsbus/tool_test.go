@@ -197,6 +197,38 @@ func delayed(t *testing.T, target string, by time.Duration) string {
 	return ln.Addr().String()
 }
 
+// TestAskBrokenHandshake: a tool tries a broker again that closes the first connection during the handshake, as one that reloads its
+// configuration does. If it closes the second one, too, the error says so.
+func TestAskBrokenHandshake(t *testing.T) {
+	t.Parallel()
+	target := startServer(t, &server.Options{}).Addr().String()
+	for broken := 1; broken <= 2; broken++ {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		accepted := make(chan bool, 9)
+		go relay(ln, target, func(near, far net.Conn) {
+			accepted <- true
+			if len(accepted) <= broken {
+				near.(*net.TCPConn).SetLinger(0) // so that it is reset
+				near.Close()
+				far.Close()
+				return
+			}
+			go func() { io.Copy(near, far); near.Close() }()
+			go func() { io.Copy(far, near); far.Close() }()
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		_, err = Metadata(ctx, Config{URLs: []string{"nats://" + ln.Addr().String()}, Prefix: "herd"})
+		if want := broken == 2; (err != nil) != want || len(accepted) != 2 {
+			t.Errorf("%d connections are reset: %v after %d connections, want an error: %v, after 2", broken, err, len(accepted), want)
+		}
+	}
+}
+
 // TestAskCancelled: the end of ctx ends a request to something that accepts connections and is
 // silent, long before the time to connect is over.
 func TestAskCancelled(t *testing.T) {
