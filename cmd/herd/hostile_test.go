@@ -164,7 +164,7 @@ func TestHostileNeighbour(t *testing.T) {
 			}
 			good := make(chan error, 1)
 			stop := make(chan struct{})
-			reports := 0
+			var reports atomic.Int64
 			go func() { // a client that reports at one end and is looked up at the other
 				a, d := dial(t, addressA), dial(t, addressD)
 				for {
@@ -174,11 +174,11 @@ func TestHostileNeighbour(t *testing.T) {
 						return
 					default:
 					}
-					reports++
-					want := a.ask(fmt.Sprintf("IAMAT good +1+1 %d", 100+reports))
+					n := reports.Add(1)
+					want := a.ask(fmt.Sprintf("IAMAT good +1+1 %d", 100+n))
 					for until := time.Now().Add(patience); d.lookup("good") != want; {
 						if time.Now().After(until) {
-							good <- fmt.Errorf("D has not got report %d in %v", reports, patience)
+							good <- fmt.Errorf("D has not got report %d in %v", n, patience)
 							return
 						}
 					}
@@ -197,12 +197,15 @@ func TestHostileNeighbour(t *testing.T) {
 				return nil
 			})
 			eventually(t, func() error { return honestInStep(ops, bad) })
+			eventually(t, func() error {
+				if n := reports.Load(); n < 3 {
+					return fmt.Errorf("the client made %d reports, want 3", n)
+				}
+				return nil
+			})
 			close(stop)
 			if err := <-good; err != nil {
 				t.Error(err)
-			}
-			if reports < 3 {
-				t.Errorf("the client made %d reports beside the attack", reports)
 			}
 		})
 	}
