@@ -123,11 +123,14 @@ type recordFields struct {
 	SameAs       int     `json:"sameAs"`  // index of the first server with the same record
 }
 
+// notClient formats a text that is not a client's ID, and the limit of its length.
+const notClient = "%.80q is not a client's ID: an ID has 1 to %d bytes, and no white space"
+
 // requestedClient is the client that a request names.
 func requestedClient(r *http.Request) (string, error) {
 	id := r.URL.Query().Get("id")
 	if !wire.IsClient(id) {
-		return "", badRequest("id: %.80q is not a client's ID: it has no white space, and is not empty", id)
+		return "", badRequest("id: "+notClient, id, wire.MaxClient)
 	}
 	return id, nil
 }
