@@ -86,7 +86,7 @@ function headline(m) {
   const servers = n === 1 ? "The only server is up" : `All ${n} servers are up`;
   if (m.pairs.every((p) => p.equal)) return `${servers} and ${n === 1 ? "holds" : "hold the same"} ${plural(clients ?? 0, "client")}.`;
   if (recently) return `${servers}. They were equal moments ago; reports are on their way.`;
-  return `${servers}, but they do not hold the same.`;
+  return `${servers}, but their records differ.`;
 }
 
 // outOf says how many of all have a state. None is said only if the state of each is known.
