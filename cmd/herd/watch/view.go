@@ -182,7 +182,7 @@ type drawing struct {
 	points []layout.Point
 }
 
-// draw takes a time for many servers.
+// draw is slow for many servers.
 func draw(names []string, edges [][2]string) drawing {
 	return drawing{fmt.Sprint(names, edges), layout.Of(names, edges)}
 }

@@ -173,11 +173,11 @@ export class WorldMap {
     drawGrid(c, view, this.colours);
   }
 
-  // inView lists the indexes of clients in the picture, at most so many.
-  inView(most) {
+  // inView lists the indexes of clients in the picture, and stops at a limit.
+  inView(limit) {
     const found = [];
     const s = this.store;
-    for (let i = 0; s && i < s.end && found.length < most; i++) {
+    for (let i = 0; s && i < s.end && found.length < limit; i++) {
       if (s.alive[i] && this.#view.pixel(s.x[i], s.y[i])) found.push(i);
     }
     return found;
