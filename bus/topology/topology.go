@@ -17,6 +17,9 @@ import (
 // Edge is an undirected link between two servers.
 type Edge struct{ A, B string }
 
+// Pair is two servers without an order, as a key of maps: Pair(a, b) is Pair(b, a).
+func Pair(a, b string) [2]string { return [2]string{min(a, b), max(a, b)} }
+
 // Graph is the topology of a herd. It is immutable.
 type Graph struct {
 	servers []string

@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"herd/bus"
+	"herd/node/wire"
 )
 
 // checker checks the values of variables and flags, and collects all faults. Its
@@ -67,6 +68,13 @@ func (c *checker) bytes(name, value string, least int64) int64 {
 		c.fault(name, "%q is not a number of bytes of at least %d, such as 300MiB, 2GB or 1073741824", value, least)
 	}
 	return n
+}
+
+// isClient checks a client's ID.
+func (c *checker) isClient(name, id string) {
+	if !wire.IsClient(id) {
+		c.fault(name, "%.80q is not a client's ID: an ID has 1 to %d bytes, and no white space", id, wire.MaxClient)
+	}
 }
 
 func (c *checker) duration(name, value string, least time.Duration) time.Duration {

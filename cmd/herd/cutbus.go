@@ -9,16 +9,14 @@ import (
 
 	"herd/bus"
 	"herd/bus/natsbus"
+	"herd/bus/topology"
 )
 
 // cuts are the edges that the page has cut.
 type cuts struct {
 	mu    sync.Mutex                             // held while edges changes
-	edges atomic.Pointer[map[[2]string]struct{}] // nil for none. The map is not changed
+	edges atomic.Pointer[map[[2]string]struct{}] // by topology.Pair; nil for none. The map is not changed
 }
-
-// cutKey is an edge, from either end.
-func cutKey(a, b string) [2]string { return [2]string{min(a, b), max(a, b)} }
 
 // has reports whether the edge between two servers is cut.
 func (c *cuts) has(a, b string) bool {
@@ -26,7 +24,7 @@ func (c *cuts) has(a, b string) bool {
 	if edges == nil {
 		return false
 	}
-	_, cut := (*edges)[cutKey(a, b)]
+	_, cut := (*edges)[topology.Pair(a, b)]
 	return cut
 }
 
@@ -38,8 +36,9 @@ func (c *cuts) set(a, b string, cut bool) {
 	if old := c.edges.Load(); old != nil {
 		edges = maps.Clone(*old)
 	}
-	if delete(edges, cutKey(a, b)); cut {
-		edges[cutKey(a, b)] = struct{}{}
+	edge := topology.Pair(a, b)
+	if delete(edges, edge); cut {
+		edges[edge] = struct{}{}
 	}
 	if len(edges) == 0 {
 		c.edges.Store(nil)

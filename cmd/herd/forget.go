@@ -30,9 +30,7 @@ be reached may bring a newer record back: then run the command again. It needs t
 func (f forgetCommand) Run(ctx context.Context, c console) error {
 	s, err := loadSettings(func(c *checker, s settings) {
 		c.hasSeeds(s, access.OpsUser)
-		if !wire.IsClient(string(f.Client)) {
-			c.fault("forget", "%q is not a client's ID: it has no white space, and is not empty", string(f.Client))
-		}
+		c.isClient("forget", string(f.Client))
 	})
 	if err != nil {
 		return err

@@ -29,9 +29,7 @@ const agreeTime = time.Second
 func (g getCommand) Run(ctx context.Context, c console) error {
 	s, err := loadSettings(func(c *checker, s settings) {
 		c.hasSeeds(s, s.readUser())
-		if g.Client == "" || strings.ContainsAny(string(g.Client), whiteSpace) {
-			c.fault("get", "%q is not a client's ID: it has no white space, and is not empty", g.Client)
-		}
+		c.isClient("get", string(g.Client))
 	})
 	if err != nil {
 		return err

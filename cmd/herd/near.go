@@ -49,8 +49,8 @@ func (g nearCommand) Run(ctx context.Context, c console) error {
 	request := fmt.Appendf(nil, "%s %s %d", g.Where, g.KM, g.Limit)
 	s, err := loadSettings(func(c *checker, s settings) {
 		c.hasSeeds(s, s.readUser())
-		if g.Where == "" || strings.ContainsAny(string(g.Where), whiteSpace) {
-			c.fault("near", "%q is neither a location such as +34.068930-118.445127 nor a client's ID: both have no white space", g.Where)
+		if !wire.IsClient(string(g.Where)) {
+			c.fault("near", "%.80q is neither a location such as +34.068930-118.445127 nor a client's ID: an ID has 1 to %d bytes, and no white space", g.Where, wire.MaxClient)
 		} else if g.KM == "" || strings.ContainsAny(g.KM, whiteSpace) {
 			c.fault("near", "%q is not a number of kilometres", g.KM)
 		} else if _, err := wire.ParseNear(request); err != nil {

@@ -15,14 +15,14 @@ func testPageEvents(t *testing.T, p *tab) {
 	    const { port1, port2 } = new MessageChannel();
 	    onconnect({ ports: [port1] });
 	    const texts = [];
-	    const here = new Promise((resolve) => {
+	    const granted = new Promise((resolve) => {
 	      port2.onmessage = ({ data }) => {
 	        if (data.type === "event") texts.push(data.value.text);
-	        if (data.type === "map") resolve(texts); // the last of its answers
+	        if (data.type === "grant") resolve(texts); // the last of its answers
 	      };
 	    });
-	    port2.postMessage({ type: "map", wants: true });
-	    return here;
+	    port2.postMessage({ type: "keepalive", wants: true });
+	    return granted;
 	  };
 	  const say = (...numbers) => numbers.forEach((n) => source.dispatchEvent(new MessageEvent("event", { data: JSON.stringify({ at: n, server: "A", kind: "up", text: String(n) }) })));
 	  await open();

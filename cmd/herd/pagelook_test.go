@@ -201,7 +201,7 @@ func testPageTree(t *testing.T, b browser) {
 	for _, e := range h.graph.Edges() {
 		facts = append(facts, fmt.Sprintf("button %s to %s, edge, in step: ", e.A, e.B))
 	}
-	facts = append(facts, "heading Servers and edges", "heading Clients", "heading Find a client", "heading Who holds the same", "heading Events",
+	facts = append(facts, "heading Servers and edges", "heading Clients", "heading Find a client", "heading Servers with the same records", "heading Events",
 		"application Map. Arrow keys move it", "StaticText 1 client in view (the world from ", "button Zoom in", "status ", "StaticText live", "list Events", "columnheader Digest", "cell ✓ in step")
 	for _, fact := range facts {
 		if !strings.Contains(all, fact) {

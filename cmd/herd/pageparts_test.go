@@ -62,7 +62,7 @@ func testPageArea(t *testing.T, p *tab) {
 func testPageTotals(t *testing.T, p *tab) {
 	const model = `
 	  const at = (name) => ({ name, clients: "" });
-	  const totals = (...servers) => m.totals(m.view({ servers: [at("A"), at("B")], edges: [] }, { heard: 0, bus: "connected", edges: [], servers }, 0));
+	  const totals = (...servers) => m.totals(m.herdModel({ servers: [at("A"), at("B")], edges: [] }, { heard: 0, bus: "connected", edges: [], servers }, 0));
 	  const down = { name: "A", state: "down", clients: 900, in: 5, heard: 60 };`
 	got := module[string](t, p, "model.js", model+`
 	  const f = totals(down, { name: "B", state: "up", clients: 7, in: 1, heard: 0.2 });
@@ -81,7 +81,7 @@ func testPageTotals(t *testing.T, p *tab) {
 // testPageNever: before anything was heard there are no figures, and nothing about differences.
 func testPageNever(t *testing.T, p *tab) {
 	got := module[string](t, p, "model.js", `
-	  const model = m.view({ servers: [{ name: "A" }, { name: "B" }], edges: [{ a: "A", b: "B" }] }, { bus: "disconnected", busWhy: "connection refused", servers: [], edges: [] }, 60);
+	  const model = m.herdModel({ servers: [{ name: "A" }, { name: "B" }], edges: [{ a: "A", b: "B" }] }, { bus: "disconnected", busWhy: "connection refused", servers: [], edges: [] }, 60);
 	  const f = m.totals(model);
 	  return [model.headline, f.servers, f.edges, f.clients, f.rate, f.age, model.servers[0].words, model.edges[0].words].join("|");`)
 	const want = "NATS is not reachable (connection refused). Nothing was heard yet.|?|?|?|?||unknown: its figures are not known|unknown: its traffic is not known"
@@ -146,7 +146,7 @@ func testPageTry(t *testing.T, p *tab) {
 // not measurable is not "0.0 ms".
 func testPageWords(t *testing.T, p *tab) {
 	got := module[[]string](t, p, "model.js", `
-	  const words = (server) => m.view({ servers: [{ name: "A" }], edges: [] }, { heard: 0, bus: "connected", edges: [], servers: [{ name: "A", state: "up", heard: 0, ...server }] }, 0).servers[0].words;
+	  const words = (server) => m.herdModel({ servers: [{ name: "A" }], edges: [] }, { heard: 0, bus: "connected", edges: [], servers: [{ name: "A", state: "up", heard: 0, ...server }] }, 0).servers[0].words;
 	  return [words({ clients: 1 }), words({ clients: 1, out: 2 }), words({ clients: 2, in: 1, out: 0, lagMs: 0, heartbeat: 1, sessions: 0 })];`)
 	want := []string{
 		"up: 1 client", "up: 1 client, 2.0 records out per second",

@@ -52,10 +52,18 @@ type process struct {
 	unreported []unreported // changes of reloads
 }
 
-// newProcess opens the client port of each server in names at the address of the same
-// index, and the operator HTTP port at opsAddress, unless that is "". It checks that
-// natsAddress, unless that is "", is free for a NATS server.
-func newProcess(s settings, c console, hangups hangups, names, addresses []string, opsAddress, natsAddress string) (*process, error) {
+// ports are the addresses at which a process listens.
+type ports struct {
+	clients []serverPort // of the servers that it runs
+	ops     string       // of the operator HTTP server; "" for none
+	nats    string       // of the embedded NATS server; "" for none
+}
+
+// serverPort is the address at which a server listens for clients.
+type serverPort struct{ server, address string }
+
+// newProcess opens the ports for clients and for operators. It checks that the port for NATS is free.
+func newProcess(s settings, c console, hangups hangups, ports ports) (*process, error) {
 	p := &process{
 		settings: s,
 		log:      slog.New(slog.NewTextHandler(c.Err, &slog.HandlerOptions{Level: s.logLevel})),
@@ -63,13 +71,13 @@ func newProcess(s settings, c console, hangups hangups, names, addresses []strin
 		metrics:  newMetrics(c.log.Dropped),
 	}
 	p.graph.Store(s.graph)
-	embeds := natsAddress != ""
+	embeds := ports.nats != ""
 	if s.journal != journalOff || embeds && s.dataDir != "" { // for journals, for the seed of its operators
 		if err := p.lockData(); err != nil {
 			return nil, err
 		}
 	}
-	if err := p.listen(names, addresses, opsAddress, natsAddress); err != nil {
+	if err := p.listen(ports); err != nil {
 		p.closeListeners()
 		return nil, err
 	}
@@ -89,7 +97,7 @@ func (p *process) lockData() error {
 }
 
 // listen opens all ports. Its error names each address that cannot be opened.
-func (p *process) listen(names, addresses []string, opsAddress, natsAddress string) error {
+func (p *process) listen(ports ports) error {
 	var faults []portFault
 	open := func(address, what, variable string) net.Listener {
 		ln, err := net.Listen("tcp", address)
@@ -98,16 +106,16 @@ func (p *process) listen(names, addresses []string, opsAddress, natsAddress stri
 		}
 		return ln
 	}
-	for i, name := range names {
-		if ln := open(addresses[i], "clients of "+name, "HERD_LISTEN"); ln != nil {
-			p.servers = append(p.servers, newServer(name, ln))
+	for _, port := range ports.clients {
+		if ln := open(port.address, "clients of "+port.server, "HERD_LISTEN"); ln != nil {
+			p.servers = append(p.servers, newServer(port.server, ln))
 		}
 	}
-	if opsAddress != "" {
-		p.ops = open(opsAddress, "operators", "HERD_OPS_LISTEN")
+	if ports.ops != "" {
+		p.ops = open(ports.ops, "operators", "HERD_OPS_LISTEN")
 	}
-	if natsAddress != "" {
-		if ln := open(natsAddress, "NATS", "HERD_NATS_LISTEN"); ln != nil {
+	if ports.nats != "" {
+		if ln := open(ports.nats, "NATS", "HERD_NATS_LISTEN"); ln != nil {
 			ln.Close() // the NATS server opens it
 		}
 	}
@@ -170,7 +178,7 @@ func (p *process) run(ctx context.Context, urls []string, ready func()) error {
 	for _, s := range p.servers {
 		s.log = p.log
 		s.build = func() (*natsbus.Bus, *node.Node) {
-			return p.newServer(s.name, s.clients.Addr(), urls, source, func() ([]string, error) { return p.reloadFor(ctx, s.name) })
+			return p.newNode(s.name, s.clients.Addr(), urls, source, func() ([]string, error) { return p.reloadFor(ctx, s.name) })
 		}
 		s.prepare()
 	}
@@ -236,8 +244,8 @@ func (p *process) placesConfig() stack.Config {
 	return cfg
 }
 
-// newServer makes the bus and the node of one run of a server.
-func (p *process) newServer(name string, clients net.Addr, urls []string, source places.Source, reload func() ([]string, error)) (*natsbus.Bus, *node.Node) {
+// newNode makes the bus and the node of one run of a server.
+func (p *process) newNode(name string, clients net.Addr, urls []string, source places.Source, reload func() ([]string, error)) (*natsbus.Bus, *node.Node) {
 	epoch := uint64(time.Now().UnixNano())
 	g := p.graph.Load()
 	bus := p.newBus(name, g.Neighbours(name), clients, urls, epoch)

@@ -29,7 +29,7 @@ func (s serveCommand) Run(ctx context.Context, c console) error {
 	if address == "" {
 		address = defaultAddress(clientPort, index)
 	}
-	p, err := newProcess(settings, c, hangups, []string{name}, []string{address}, settings.opsAddress(index), "")
+	p, err := newProcess(settings, c, hangups, ports{clients: []serverPort{{name, address}}, ops: settings.opsAddress(index)})
 	if err != nil {
 		return err
 	}

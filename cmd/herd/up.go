@@ -29,19 +29,18 @@ func (upCommand) Run(ctx context.Context, c console) error {
 	if err != nil {
 		return err
 	}
-	names := s.graph.Servers()
-	addresses := make([]string, len(names))
-	for i := range names {
-		addresses[i] = s.clientAddress(i)
+	embeds := len(s.natsURLs) == 0
+	listen := ports{ops: s.opsAddress(0)}
+	for i, name := range s.graph.Servers() {
+		listen.clients = append(listen.clients, serverPort{name, s.clientAddress(i)})
+	}
+	if embeds {
+		listen.nats = s.natsListen
 	}
 	if c.terminal != nil && os.Getenv("HERD_LOG_LEVEL") == "" {
 		s.logLevel = slog.LevelWarn
 	}
-	natsAddress := ""
-	if len(s.natsURLs) == 0 {
-		natsAddress = s.natsListen
-	}
-	p, err := newProcess(s, c, hangups, names, addresses, s.opsAddress(0), natsAddress)
+	p, err := newProcess(s, c, hangups, listen)
 	if err != nil {
 		return err
 	}
@@ -53,7 +52,7 @@ func (upCommand) Run(ctx context.Context, c console) error {
 	if s.name != "" {
 		p.log.Warn("HERD_NAME is ignored: up runs all servers", "HERD_NAME", s.name)
 	}
-	if len(s.natsURLs) == 0 {
+	if embeds {
 		for _, name := range []string{"HERD_NATS_SEED", "HERD_NATS_CREDS", "HERD_NATS_CA", "HERD_NATS_CERT", "HERD_NATS_KEY"} {
 			if os.Getenv(name) != "" {
 				p.log.Warn("a variable for NATS is ignored: up starts a NATS server of its own unless HERD_NATS_URL is set", "variable", name)
@@ -62,7 +61,7 @@ func (upCommand) Run(ctx context.Context, c console) error {
 	}
 	p.runsAll = true
 	urls := s.natsURLs
-	if len(urls) == 0 {
+	if embeds {
 		if err := p.embedBus(); err != nil {
 			p.closeListeners()
 			return err

@@ -18,11 +18,11 @@ import (
 )
 
 const (
-	// maxQuestions is how many questions are answered at a time. Further ones wait for askWait.
-	maxQuestions = 8
-	askWait      = 5 * time.Second
-	// askTimeout is how long an answer may take.
-	askTimeout = 15 * time.Second
+	// maxRequestsAtOnce is how many requests for JSON are handled at a time. Further ones wait for requestWait.
+	maxRequestsAtOnce = 8
+	requestWait       = 5 * time.Second
+	// requestTimeout is how long handling a request may take, the wait included.
+	requestTimeout = 15 * time.Second
 	// maxNear is about how many bytes the clients near a place have in a reply. Further ones are left out.
 	maxNear = 256 << 10
 )
@@ -55,13 +55,16 @@ func statusOf(err error) int {
 	return http.StatusServiceUnavailable // the bus, or the servers
 }
 
-// ask answers a question with JSON, or with an error in one line. A browser that does not read its reply does not
-// delay other questions.
-func (p *Page) ask(answer func(context.Context, *http.Request) (any, error)) http.HandlerFunc {
+// jsonHandler returns the value whose JSON is the reply to a request.
+type jsonHandler func(context.Context, *http.Request) (any, error)
+
+// serveJSON replies with JSON, or with an error in one line. A browser that does not read its reply does not
+// delay other requests.
+func (p *Page) serveJSON(handle jsonHandler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
+		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 		defer cancel()
-		reply, err := p.answer(ctx, r, answer)
+		reply, err := p.limited(ctx, r, handle)
 		if r.Context().Err() != nil {
 			return // the browser is gone
 		}
@@ -82,17 +85,17 @@ func (p *Page) ask(answer func(context.Context, *http.Request) (any, error)) htt
 	}
 }
 
-// answer asks for an answer when fewer than maxQuestions are being answered.
-func (p *Page) answer(ctx context.Context, r *http.Request, answer func(context.Context, *http.Request) (any, error)) (any, error) {
+// limited handles a request, once fewer than maxRequestsAtOnce are being handled.
+func (p *Page) limited(ctx context.Context, r *http.Request, handle jsonHandler) (any, error) {
 	select {
-	case p.asking <- struct{}{}:
-		defer func() { <-p.asking }()
-	case <-time.After(askWait):
-		return nil, statusError{http.StatusTooManyRequests, errors.New("too many questions at a time: ask again later")}
+	case p.handling <- struct{}{}:
+		defer func() { <-p.handling }()
+	case <-time.After(requestWait):
+		return nil, statusError{http.StatusTooManyRequests, errors.New("too many requests at a time: try again later")}
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	return answer(ctx, r)
+	return handle(ctx, r)
 }
 
 // clientReply is what all servers know of a client. What is not UTF-8 is in fields of its own, as base64.
@@ -123,17 +126,20 @@ type recordFields struct {
 	SameAs       int     `json:"sameAs"`  // index of the first server with the same record
 }
 
+// notClient formats a text that is not a client's ID, and the limit of its length.
+const notClient = "%.80q is not a client's ID: an ID has 1 to %d bytes, and no white space"
+
 // requestedClient is the client that a request names.
 func requestedClient(r *http.Request) (string, error) {
 	id := r.URL.Query().Get("id")
 	if !wire.IsClient(id) {
-		return "", badRequest("id: %.80q is not a client's ID: it has no white space, and is not empty", id)
+		return "", badRequest("id: "+notClient, id, wire.MaxClient)
 	}
 	return id, nil
 }
 
-// askClient answers what all servers know of a client.
-func (p *Page) askClient(ctx context.Context, r *http.Request) (any, error) {
+// clientRecords handles /api/client: what all servers know of a client.
+func (p *Page) clientRecords(ctx context.Context, r *http.Request) (any, error) {
 	id, err := requestedClient(r)
 	if err != nil {
 		return nil, err
@@ -179,8 +185,8 @@ func fieldsOf(line string, now time.Time) *recordFields {
 	return f
 }
 
-// askPlaces answers which places are near a client.
-func (p *Page) askPlaces(ctx context.Context, r *http.Request) (any, error) {
+// nearbyPlaces handles /api/places: the places near a client.
+func (p *Page) nearbyPlaces(ctx context.Context, r *http.Request) (any, error) {
 	id, err := requestedClient(r)
 	if err != nil {
 		return nil, err
@@ -247,8 +253,8 @@ type nearClient struct {
 	Time     float64 `json:"time"`
 }
 
-// askNear answers who is near a location or a client.
-func (p *Page) askNear(ctx context.Context, r *http.Request) (any, error) {
+// nearbyClients handles /api/near: who is near a location or a client.
+func (p *Page) nearbyClients(ctx context.Context, r *http.Request) (any, error) {
 	query := r.URL.Query()
 	at := query.Get("at")
 	if !wire.IsClient(at) {
@@ -258,22 +264,22 @@ func (p *Page) askNear(ctx context.Context, r *http.Request) (any, error) {
 	if _, err := wire.ParseNear(request); err != nil {
 		return nil, badRequest("%v", err)
 	}
-	answer, err := p.cfg.Herd.Near(ctx, request)
-	reply, size := nearReply{Clients: []json.RawMessage{}, LeftOut: answer.LeftOut, Unknown: errors.Is(err, bus.ErrUnknown)}, 0
+	found, err := p.cfg.Herd.Near(ctx, request)
+	reply, size := nearReply{Clients: []json.RawMessage{}, LeftOut: found.LeftOut, Unknown: errors.Is(err, bus.ErrUnknown)}, 0
 	switch {
 	case reply.Unknown:
 		return reply, nil
 	case err != nil:
 		return nil, err
 	}
-	for line := range bytes.Lines(answer.Data) {
-		km, found, err := wire.ParseFound(bytes.TrimSuffix(line, []byte("\n")))
+	for line := range bytes.Lines(found.Data) {
+		km, record, err := wire.ParseFound(bytes.TrimSuffix(line, []byte("\n")))
 		if err != nil {
 			return nil, statusError{http.StatusBadGateway, fmt.Errorf("a line of the reply is not a distance and a record: %.80q", line)}
 		}
-		one := nearClient{Km: km, Time: found.Time.Seconds()}
-		one.ID, one.IDBase64 = textOrBase64(found.Client())
-		one.Lat, one.Lon = found.Position()
+		one := nearClient{Km: km, Time: record.Time.Seconds()}
+		one.ID, one.IDBase64 = textOrBase64(record.Client())
+		one.Lat, one.Lon = record.Position()
 		encoded, err := json.Marshal(one)
 		if err != nil {
 			return nil, err

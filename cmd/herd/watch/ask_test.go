@@ -52,13 +52,13 @@ func (u *unread) SetWriteDeadline(at time.Time) error {
 	return nil
 }
 
-// TestUnreadReplies: browsers that do not read their replies do not delay other questions, and are given up soon.
+// TestUnreadReplies: browsers that do not read their replies do not delay other requests, and are given up soon.
 func TestUnreadReplies(t *testing.T) {
 	t.Parallel()
 	page, _ := startPage(t, nearHerd{newFakeHerd(), "1 " + at("kiwi", 1, 5) + "\n"}, nil)
 	writing, end := make(chan struct{}, 9), make(chan struct{})
 	var all sync.WaitGroup
-	for range maxQuestions {
+	for range maxRequestsAtOnce {
 		r := httptest.NewRequest(http.MethodGet, "http://127.0.0.1:12080/api/near?at=kiwi&limit=1000", nil)
 		w := &unread{ResponseRecorder: httptest.NewRecorder(), writing: writing, end: end}
 		all.Go(func() { page.ServeHTTP(w, r) })
@@ -70,7 +70,7 @@ func TestUnreadReplies(t *testing.T) {
 		w.mu.Unlock()
 	}
 	if reply := get(page, "/api/near?at=kiwi", nil); reply.Code != http.StatusOK || !strings.Contains(reply.Body.String(), `"id":"kiwi"`) {
-		t.Errorf("a question beside them: %d %s", reply.Code, reply.Body)
+		t.Errorf("a request beside them: %d %s", reply.Code, reply.Body)
 	}
 	close(end)
 	all.Wait()

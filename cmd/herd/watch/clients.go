@@ -136,7 +136,7 @@ func (p *Page) serveClients(w http.ResponseWriter, r *http.Request) {
 	defer end()
 	page, leave := p.hubs.join(a.rounded(), interval)
 	if page == nil {
-		http.Error(w, "this program stops", http.StatusServiceUnavailable)
+		http.Error(w, "the program is stopping", http.StatusServiceUnavailable)
 		return
 	}
 	defer leave()

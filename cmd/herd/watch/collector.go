@@ -170,7 +170,7 @@ func (c *collector) attach(link Link) {
 	link.Subscribe(string(c.cfg.Prefix)+".event.>", func(subject string, data []byte) { // an error ends the link
 		select {
 		case c.events <- received{subject: subject, data: data, at: time.Now()}:
-		default: // events are for people: some more or less
+		default: // dropped: events are only shown
 		}
 	})
 }
@@ -276,8 +276,8 @@ func appendBounded(list [][]byte, one []byte, most int) [][]byte {
 	return list
 }
 
-// tellHello tells pages the graph, if it has changed and is drawn. The drawing of many servers takes a time, so
-// another goroutine makes it. Until then pages show the graph before.
+// tellHello tells pages the graph, if it has changed and is drawn. Drawing many servers is slow, so another
+// goroutine does it. Until then pages show the graph before.
 func (c *collector) tellHello() {
 	names, edges := c.state.graph()
 	graph := fmt.Sprint(names, edges, c.state.addresses)

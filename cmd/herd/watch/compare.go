@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"herd/bus/plural"
+	"herd/bus/topology"
 	"herd/node/status"
 )
 
@@ -13,7 +14,7 @@ import (
 func (v *herdView) compare(s *herdState, names []string, groups groups, now time.Time) {
 	for i, a := range names {
 		for _, b := range names[i+1:] {
-			key := pairOf(a, b)
+			key := topology.Pair(a, b)
 			one, other := v.fresh(a, now), v.fresh(b, now)
 			p := pairState{A: a, B: b}
 			if one != nil && other != nil && !v.stopped(a) && !v.stopped(b) {

@@ -15,7 +15,7 @@
 // The clients on the map: hub.go follows the clients in an area, and clients.go streams them to the pages that show it.
 // area.go has the areas: they are rounded, so that pages share streams.
 //
-// ask.go answers single questions. try.go changes the herd, where the program has Controls.
+// ask.go replies to single requests with JSON. try.go changes the herd, where the program has Controls.
 //
 // # Goroutines
 //

@@ -95,6 +95,40 @@ func (f *feed) run(ctx context.Context) {
 	}
 }
 
+// pages are those that are open, and how long the feed runs for them.
+type pages struct {
+	mu     sync.Mutex
+	open   map[*livePage]struct{}
+	opened chan struct{} // receives a token when one is opened
+}
+
+func newPages() *pages { return &pages{open: map[*livePage]struct{}{}, opened: make(chan struct{}, 1)} }
+
+func (p *pages) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.open)
+}
+
+// each calls do with each open page.
+func (p *pages) each(do func(*livePage)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for page := range p.open {
+		do(page)
+	}
+}
+
+// await waits until a page is open, or ctx ends.
+func (p *pages) await(ctx context.Context) {
+	for p.count() == 0 && ctx.Err() == nil {
+		select {
+		case <-p.opened:
+		case <-ctx.Done():
+		}
+	}
+}
+
 // signal puts a token into a channel of capacity 1.
 func signal(c chan<- struct{}) {
 	select {

@@ -2,7 +2,6 @@ package watch
 
 import (
 	"bytes"
-	"context"
 	"net/http"
 	"sync"
 	"time"
@@ -49,10 +48,7 @@ func (l *livePage) set(change func(*livePage)) {
 		l.events = append(l.events[:0], l.events[n:]...)
 	}
 	l.mu.Unlock()
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
+	signal(l.wake)
 }
 
 // setTap is for set. Hops are of no more use: they belong to another period, or to one that has ended.
@@ -131,38 +127,4 @@ func (s stream) write(data []byte) error {
 		return err
 	}
 	return s.control.Flush()
-}
-
-// pages are those that are open, and how long the feed runs for them.
-type pages struct {
-	mu     sync.Mutex
-	open   map[*livePage]struct{}
-	opened chan struct{} // receives a token when one is opened
-}
-
-func newPages() *pages { return &pages{open: map[*livePage]struct{}{}, opened: make(chan struct{}, 1)} }
-
-func (p *pages) count() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.open)
-}
-
-// each calls do with each open page.
-func (p *pages) each(do func(*livePage)) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for page := range p.open {
-		do(page)
-	}
-}
-
-// await waits until a page is open, or ctx ends.
-func (p *pages) await(ctx context.Context) {
-	for p.count() == 0 && ctx.Err() == nil {
-		select {
-		case <-p.opened:
-		case <-ctx.Done():
-		}
-	}
 }

@@ -86,32 +86,32 @@ type Controls interface {
 // requests get 429.
 const MaxStreams = 64
 
-// MaxRequests is how many requests the server of a page should answer at a time: streams, and some questions and files.
+// MaxRequests is how many requests the server of a page should answer at a time: streams, and some others.
 const MaxRequests = MaxStreams + 16
 
 // Page is the handler. Run must run while it serves.
 type Page struct {
-	cfg     Config
-	mux     *http.ServeMux
-	files   map[string]*file
-	feed    *feed
-	hubs    *hubs
-	end     context.CancelFunc // of all that runs
-	streams atomic.Int32       // that are served now
-	asking  chan struct{}      // has a token for each question that is being answered
+	cfg      Config
+	mux      *http.ServeMux
+	files    map[string]*file
+	feed     *feed
+	hubs     *hubs
+	end      context.CancelFunc // of all that runs
+	streams  atomic.Int32       // that are served now
+	handling chan struct{}      // has a token for each request for JSON that is being handled
 }
 
 // New makes a page. It starts nothing.
 func New(cfg Config) *Page {
 	ctx, end := context.WithCancel(context.Background())
-	p := &Page{cfg: cfg, mux: http.NewServeMux(), files: readFiles(), feed: newFeed(cfg), end: end, asking: make(chan struct{}, maxQuestions)}
+	p := &Page{cfg: cfg, mux: http.NewServeMux(), files: readFiles(), feed: newFeed(cfg), end: end, handling: make(chan struct{}, maxRequestsAtOnce)}
 	p.hubs = newHubs(ctx, cfg.Herd, p.followed)
 	p.mux.HandleFunc("GET /", p.serveFile)
 	p.mux.HandleFunc("GET /api/live", p.serveLive)
 	p.mux.HandleFunc("GET /api/clients", p.serveClients)
-	p.mux.HandleFunc("GET /api/client", p.ask(p.askClient))
-	p.mux.HandleFunc("GET /api/places", p.ask(p.askPlaces))
-	p.mux.HandleFunc("GET /api/near", p.ask(p.askNear))
+	p.mux.HandleFunc("GET /api/client", p.serveJSON(p.clientRecords))
+	p.mux.HandleFunc("GET /api/places", p.serveJSON(p.nearbyPlaces))
+	p.mux.HandleFunc("GET /api/near", p.serveJSON(p.nearbyClients))
 	p.mux.HandleFunc("POST /api/try/{action}", p.serveTry)
 	return p
 }

@@ -92,7 +92,7 @@ func (t *tapping) take(ctx context.Context, cfg Config) {
 		}
 		select {
 		case t.hops <- received{subject: subject, data: data, at: now}:
-		default: // hops are for people: some more or less
+		default: // dropped: hops are only shown
 		}
 	})
 	if err != nil {

@@ -101,7 +101,7 @@ func (p *Page) try(ctx context.Context, action string, r tryRequest) (reply any,
 func (p *Page) report(ctx context.Context, r tryRequest) (any, error) {
 	switch {
 	case !wire.IsClient(r.Client) || len(r.Client) > maxClientName:
-		return nil, badRequest("client: %.80q is not a client's ID: it has no white space, and 1 to %d bytes", r.Client, maxClientName)
+		return nil, badRequest("client: "+notClient, r.Client, maxClientName)
 	case r.Lat == nil || !(*r.Lat >= -90 && *r.Lat <= 90):
 		return nil, badRequest("lat: it must be a number of degrees from -90 to 90")
 	case r.Lon == nil || !(*r.Lon >= -180 && *r.Lon <= 180):

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"herd/bus/printable"
+	"herd/bus/topology"
 	"herd/cmd/herd/watch/layout"
 	"herd/node/status"
 )
@@ -138,7 +139,7 @@ func (v *herdView) graph() (names []string, edges [][2]string) {
 	}
 	joined := map[[2]string]bool{}
 	join := func(a, b string) {
-		if key := pairOf(a, b); !joined[key] {
+		if key := topology.Pair(a, b); !joined[key] {
 			joined[key] = true
 			edges = append(edges, [2]string{a, b})
 		}
@@ -162,8 +163,6 @@ func (v *herdView) graph() (names []string, edges [][2]string) {
 	return names, edges
 }
 
-func pairOf(a, b string) [2]string { return [2]string{min(a, b), max(a, b)} }
-
 // hello is the graph as pages draw it.
 func (v *herdView) hello(names []string, edges [][2]string, points []layout.Point) hello {
 	h := hello{Version: v.cfg.Version, Topology: v.cfg.Topology, Servers: []drawn{}, Edges: []edgeOfHerd{}}
@@ -182,7 +181,7 @@ type drawing struct {
 	points []layout.Point
 }
 
-// draw takes a time for many servers.
+// draw is slow for many servers.
 func draw(names []string, edges [][2]string) drawing {
 	return drawing{fmt.Sprint(names, edges), layout.Of(names, edges)}
 }

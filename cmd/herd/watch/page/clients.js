@@ -112,11 +112,6 @@ export class Store {
     return this.#names.subarray(this.nameAt[index], this.nameAt[index] + this.nameLength[index]);
   }
 
-  // bytesOfNames is how much memory names take.
-  get bytesOfNames() {
-    return this.#names.length;
-  }
-
   // find is the index of a client; -1 if it is not in view.
   find(name) {
     for (let i = 0; i < this.end; i++) {

@@ -73,11 +73,11 @@ export function line(text, client) {
   return [before && `${before} `, name(client), after && ` ${after}`];
 }
 
-// clip shortens a text for a label: the name of a client may have 8,000 bytes. It has so many
-// characters at most.
-export function clip(text, most = 32) {
+// clip shortens a text for a label, since the name of a client may have 8,000 bytes. limit is the
+// maximum number of characters.
+export function clip(text, limit = 32) {
   const all = visible(text);
-  if (all.length <= most) return all;
+  if (all.length <= limit) return all;
   const characters = [...all]; // not halves of them
-  return characters.length > most ? `${characters.slice(0, most - 1).join("")}…` : all;
+  return characters.length > limit ? `${characters.slice(0, limit - 1).join("")}…` : all;
 }

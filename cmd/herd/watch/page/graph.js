@@ -197,12 +197,19 @@ export class Graph {
       const fine = e.state === "in step";
       this.#setState(item, "edge", e, fine ? 0 : this.dense ? 7 : 10);
       item.bar.setAttribute("stroke-width", ((this.dense ? 0.45 : 1) * (2 + Math.min(9, 0.8 * Math.log2(1 + e.rate)))).toFixed(1));
-      const label = fine ? (this.dense || !item.middle.free ? "" : busy ? `${rate(e.rate)}/s` : "in step") : model.old && this.dense ? "" : e.state;
-      setText(item.state, label);
+      setText(item.state, this.#edgeLabel(item, e, busy));
       item.state.setAttribute("x", item.middle.x.toFixed(1));
       item.state.setAttribute("y", (item.middle.y + (fine ? 4 : this.dense ? 17 : 24)).toFixed(1));
       setAttribute(item.group, "aria-label", `${e.a} to ${e.b}, edge, ${e.words}`);
     }
+  }
+
+  // edgeLabel is the text beside an edge; "" where there is no room for it. busy is whether any edge has traffic: then
+  // edges in step have their rates.
+  #edgeLabel(item, e, busy) {
+    if (e.state !== "in step") return this.dense && this.model.old ? "" : e.state;
+    if (this.dense || !item.middle.free) return "";
+    return busy ? `${rate(e.rate)}/s` : "in step";
   }
 
   #setState(item, kind, { state }, radius) {

@@ -4,19 +4,20 @@
 import { Feed } from "./feed.js";
 import { Silence } from "./silence.js";
 
-const HERE = 5000; // ms between signs of life to the worker
+const WORKER = "herd 4"; // its number is the version of the messages in shared.js: raise it when they change
+const KEEPALIVE = 5000; // ms between keepalives to the worker
 const HIDDEN = 10000; // ms after which a hidden tab leaves
 const START = 3000; // ms within which a new worker must say something
-const MISSED = 2; // signs of life without an answer after which the worker is gone
+const MISSED = 2; // keepalives without an answer after which the worker is gone
 
 export class Live {
   silence = new Silence(); // since the last state of the herd
   #port = null;
   #first = 0; // runs out if a new worker says nothing
-  #missed = 0; // signs of life since the worker said something
+  #missed = 0; // keepalives since the worker said something
   #feed = null;
   #hide = 0;
-  #here = 0;
+  #timer = 0; // of keepalives
   #wants = false; // a stream of clients
   #granted = false;
 
@@ -26,7 +27,7 @@ export class Live {
     this.receive = receive;
     this.permit = permit;
     document.addEventListener("visibilitychange", () => this.#visibility());
-    addEventListener("focus", () => this.#port?.postMessage({ type: "used" }));
+    addEventListener("focus", () => this.#port?.postMessage({ type: "focus" }));
     addEventListener("online", () => this.#feed?.open());
     addEventListener("pagehide", () => this.#leave());
     addEventListener("pageshow", (e) => e.persisted && this.#arrive());
@@ -36,13 +37,13 @@ export class Live {
   // start joins the worker of all tabs, or starts it.
   #start() {
     try {
-      const worker = new SharedWorker("./shared.js", { type: "module", name: "herd 3" });
+      const worker = new SharedWorker("./shared.js", { type: "module", name: WORKER });
       const { port } = worker;
       worker.onerror = () => port === this.#port && this.#alone();
       port.onmessage = ({ data }) => port === this.#port && this.#take(data);
       this.#port = port;
       this.#missed = 0;
-      port.postMessage({ type: "map", wants: this.#wants });
+      port.postMessage({ type: "keepalive", wants: this.#wants });
       clearTimeout(this.#first);
       this.#first = setTimeout(() => this.#alone(), START);
     } catch {
@@ -53,9 +54,9 @@ export class Live {
   // alone gives up the worker.
   #alone() {
     clearTimeout(this.#first);
-    clearInterval(this.#here);
+    clearInterval(this.#timer);
     if (this.#feed) return;
-    this.#port?.postMessage({ type: "bye" });
+    this.#port?.postMessage({ type: "leave" });
     this.#port = null;
     this.#feed = new Feed((type, value) => this.#take({ type, value, age: 0 }));
     if (!document.hidden) this.#arrive();
@@ -65,8 +66,8 @@ export class Live {
     clearTimeout(this.#first);
     this.#first = 0;
     this.#missed = 0;
-    if (type === "here") return;
-    if (type === "map") {
+    if (type === "alive") return;
+    if (type === "grant") {
       this.#granted = value;
       this.permit(value);
       return;
@@ -76,35 +77,35 @@ export class Live {
   }
 
   #arrive() {
-    clearInterval(this.#here);
+    clearInterval(this.#timer);
     if (this.#feed) {
       this.#feed.open();
       this.#grantAlone();
       return;
     }
-    if (this.#port) this.#sayHere();
+    if (this.#port) this.#sendKeepalive();
     else this.#start();
-    if (!this.#feed) this.#here = setInterval(() => this.#sayHere(), HERE);
+    if (!this.#feed) this.#timer = setInterval(() => this.#sendKeepalive(), KEEPALIVE);
   }
 
-  // sayHere sends a sign of life. A worker that has answered none of the last ones is replaced: the
+  // sendKeepalive sends a keepalive. A worker that has answered none of the last ones is replaced: the
   // browser starts another if it has ended. If that says nothing either, this tab goes on alone.
-  #sayHere() {
+  #sendKeepalive() {
     if (this.#missed < MISSED || document.hidden) {
       this.#missed++;
-      this.#port?.postMessage({ type: "map", wants: this.#wants });
+      this.#port?.postMessage({ type: "keepalive", wants: this.#wants });
       return;
     }
-    this.#port?.postMessage({ type: "bye" });
+    this.#port?.postMessage({ type: "leave" });
     this.#start();
   }
 
   #leave() {
-    clearInterval(this.#here);
+    clearInterval(this.#timer);
     clearTimeout(this.#first);
     this.#missed = 0;
     this.#feed?.close();
-    this.#port?.postMessage({ type: "bye" });
+    this.#port?.postMessage({ type: "leave" });
     this.#port = null; // if the worker ends meanwhile, the next start finds another
     this.#granted = false;
     this.permit(undefined);
@@ -121,7 +122,7 @@ export class Live {
     this.#wants = true;
     if (document.hidden) return;
     if (this.#feed) this.#grantAlone();
-    else this.#port?.postMessage({ type: "map", wants: true });
+    else this.#port?.postMessage({ type: "keepalive", wants: true });
   }
 
   #visibility() {

@@ -1,5 +1,6 @@
 // Connects the parts of the page: what the feed says goes to those who show it.
 
+import { Announcer } from "./announcer.js";
 import { Clients } from "./clients.js";
 import { byId, clip, clippedName, element, setAttribute, setFigure, setText, stateClass } from "./dom.js";
 import { EventList } from "./events.js";
@@ -8,13 +9,12 @@ import { Graph } from "./graph.js";
 import { Land } from "./land.js";
 import { Live } from "./live.js";
 import { WorldMap } from "./map.js";
-import { SIGNS, totals, view } from "./model.js";
+import { SIGNS, herdModel, totals } from "./model.js";
 import { equalBytes, toText } from "./names.js";
 import { OLD_AFTER, ago, count, plural, rate } from "./numbers.js";
 import { Search } from "./search.js";
 import { PairMatrix, ServerTable } from "./table.js";
 import { TryIt } from "./tryit.js";
-import { Announcer } from "./words.js";
 
 const LISTED = 100; // clients in the list of those in view
 
@@ -97,7 +97,7 @@ function render() {
     if (seconds > OLD_AFTER) setText(byId("headline"), `No answer from the page's server for ${Math.floor(seconds)} s.${why()}`);
     return;
   }
-  const model = view(hello, herd ?? NOTHING_YET, live.silence.seconds());
+  const model = herdModel(hello, herd ?? NOTHING_YET, live.silence.seconds());
   isOld = model.old;
   const note = model.never ? "not heard yet" : model.old ? `last heard ${ago(model.age)}` : "";
   for (const id of ["graph-age", "servers-age", "pairs-age"]) setText(byId(id), note);

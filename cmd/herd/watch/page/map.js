@@ -8,7 +8,7 @@ import { listen } from "./mapinput.js";
 import { Marks } from "./marks.js";
 import { toX, toY } from "./mercator.js";
 import { Points } from "./points.js";
-import { View } from "./view.js";
+import { Viewport } from "./viewport.js";
 
 const CLICK = 14; // pixels between a click and the client that it means
 const TRAIL = 500; // points of the trail
@@ -16,7 +16,7 @@ const SETTLED = 350; // ms after the last movement until the area of the stream 
 const FADE = 400; // ms until clients that have moved are drawn again, without their mark
 
 export class WorldMap {
-  #view = new View();
+  #view = new Viewport();
   #area = new Area();
   #changed = { land: true, points: true };
   #frame = 0;
@@ -173,11 +173,11 @@ export class WorldMap {
     drawGrid(c, view, this.colours);
   }
 
-  // inView lists the indexes of clients in the picture, at most so many.
-  inView(most) {
+  // inView lists the indexes of clients in the picture, and stops at a limit.
+  inView(limit) {
     const found = [];
     const s = this.store;
-    for (let i = 0; s && i < s.end && found.length < most; i++) {
+    for (let i = 0; s && i < s.end && found.length < limit; i++) {
       if (s.alive[i] && this.#view.pixel(s.x[i], s.y[i])) found.push(i);
     }
     return found;

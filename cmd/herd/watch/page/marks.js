@@ -2,6 +2,7 @@
 // selected client, and the client itself.
 
 import { clip } from "./dom.js";
+import { Labels } from "./labels.js";
 
 export class Marks {
   trail = []; // [x, y] in units of the world
@@ -20,7 +21,9 @@ export class Marks {
     c.lineJoin = "round";
     this.#drawTrail(view, colours);
     const name = selected && this.#selectedName(view, selected);
-    this.#drawList(view, colours, name ? [name.box] : []);
+    const labels = new Labels();
+    if (name) labels.take(name.box);
+    this.#drawList(view, colours, labels);
     if (name) this.#drawSelected(view, colours, name);
   }
 
@@ -41,8 +44,8 @@ export class Marks {
     c.stroke();
   }
 
-  // drawList draws marks, and the names for which there is room. taken are the boxes of other names.
-  #drawList(view, colours, taken) {
+  // drawList draws marks, and the names for which there is room.
+  #drawList(view, colours, labels) {
     const c = this.context;
     const { ratio } = view;
     const r = 5 * ratio;
@@ -64,9 +67,7 @@ export class Marks {
       c.stroke();
       const text = clip(mark.text);
       const box = [x - r, y - 8 * ratio, x + c.measureText(text).width + 12 * ratio, y + 8 * ratio];
-      if (taken.some((t) => t[0] < box[2] && box[0] < t[2] && t[1] < box[3] && box[1] < t[3])) continue;
-      taken.push(box);
-      this.#write(text, x + 9 * ratio, y, 3 * ratio, colours);
+      if (labels.take(box)) this.#write(text, x + 9 * ratio, y, 3 * ratio, colours);
     }
   }
 

@@ -6,10 +6,10 @@ import { OLD_AFTER, ago, count, list, plural, rate, wholeSpan, milliseconds } fr
 // SIGNS are the signs of states in text.
 export const SIGNS = { up: "✓", "in step": "✓", starting: "…", "not ready": "!", behind: "»", down: "×", cut: "//", unknown: "?" };
 
-// view returns the state of the herd. silence is how long the feed has been silent, in seconds.
+// herdModel returns the state of the herd. silence is how long the feed has been silent, in seconds.
 // Nothing that is older than OLD_AFTER keeps its state: it is unknown, and was something. The same
 // holds before anything was heard at all (never), and while no server replies (herd.silent).
-export function view(hello, herd, silence) {
+export function herdModel(hello, herd, silence) {
   const age = silence + (herd.heard ?? 0);
   const never = herd.heard === undefined;
   const old = never || herd.silent || age > OLD_AFTER;
@@ -86,7 +86,7 @@ function headline(m) {
   const servers = n === 1 ? "The only server is up" : `All ${n} servers are up`;
   if (m.pairs.every((p) => p.equal)) return `${servers} and ${n === 1 ? "holds" : "hold the same"} ${plural(clients ?? 0, "client")}.`;
   if (recently) return `${servers}. They were equal moments ago; reports are on their way.`;
-  return `${servers}, but they do not hold the same.`;
+  return `${servers}, but their records differ.`;
 }
 
 // outOf says how many of all have a state. None is said only if the state of each is known.

@@ -2,6 +2,8 @@
 // where there are many. The pixels are written directly, so that 50,000 clients cost
 // milliseconds.
 
+import { Labels } from "./labels.js";
+
 const DISCS = 2500; // clients in view up to which each is a disc
 const CROWD = 200; // clients in view beyond which discs are smaller
 const LABELS = 60; // clients in view up to which discs have names
@@ -16,7 +18,7 @@ export class Points {
     this.canvas = canvas;
     this.context = canvas.getContext("2d", { willReadFrequently: true });
     this.cells = new Uint16Array(0);
-    this.touched = new Int32Array(0);
+    this.inView = new Int32Array(0); // indexes of the clients in the picture
   }
 
   // setColours takes the colours of clients: point, pointNew, surface and text.
@@ -34,15 +36,13 @@ export class Points {
   // draw shows a store in a view. It returns whether marks of clients that have moved will fade.
   // selected is the index of a client whose name is in the layer above, or -1.
   draw(store, view, name, selected) {
-    const { colours } = this;
     const { width, height } = this.canvas;
     const now = performance.now();
-    const size = view.size * view.ratio;
-    const left = view.left;
-    const top = view.top;
+    const { left, top, ratio } = view;
+    const size = view.size * ratio;
     const { x, y, alive, seen, end } = store;
-    if (this.touched.length < end) this.touched = new Int32Array(Math.max(1024, end * 2));
-    const inside = this.touched;
+    if (this.inView.length < end) this.inView = new Int32Array(Math.max(1024, end * 2));
+    const { inView } = this;
     let count = 0;
     let fresh = 0;
     const right = width / size;
@@ -54,19 +54,21 @@ export class Points {
       let dx = x[i] - left;
       dx -= Math.floor(dx);
       if (dx >= right) continue;
-      inside[count++] = i;
+      inView[count++] = i;
       if (now - seen[i] < FRESH) fresh++;
     }
     this.visible = count;
     this.dense = count > DISCS;
     this.marked = fresh > 0 && (!this.dense || fresh < count / 12);
-    const since = this.marked ? now - FRESH : Infinity;
-    if (this.dense) this.#pixels(store, count, left, top, size, colours, since);
-    else this.#discs(store, count, left, top, size, view.ratio, colours, since, name, selected);
+    // Clients that were seen after movedSince are marked.
+    const frame = { store, count, left, top, size, ratio, movedSince: this.marked ? now - FRESH : Infinity, name, selected };
+    if (this.dense) this.#pixels(frame);
+    else this.#discs(frame);
     return fresh > 0;
   }
 
-  #pixels({ x, y, seen }, count, left, top, size, colours, marked) {
+  #pixels({ store, count, left, top, size, movedSince }) {
+    const { x, y, seen } = store;
     const { width, height } = this.canvas;
     const across = Math.ceil(width / CELL);
     const down = Math.ceil(height / CELL);
@@ -75,19 +77,19 @@ export class Points {
       this.image = this.context.createImageData(width, height);
       this.pixels = new Uint32Array(this.image.data.buffer);
     }
-    const { cells, pixels, touched } = this;
+    const { cells, pixels, inView } = this;
     pixels.fill(0);
     cells.fill(0);
     const FLAG = 0x8000; // a client in this cell has just moved
     for (let k = 0; k < count; k++) {
-      const i = touched[k];
+      const i = inView[k];
       let dx = x[i] - left;
       dx -= Math.floor(dx);
       const cell = (((y[i] - top) * size) / CELL | 0) * across + ((dx * size) / CELL | 0);
       if ((cells[cell] & 0x7fff) < 0x7fff) cells[cell]++;
-      if (seen[i] > marked) cells[cell] |= FLAG;
+      if (seen[i] > movedSince) cells[cell] |= FLAG;
     }
-    const { ramp, fresh } = colours;
+    const { ramp, fresh } = this.colours;
     for (let row = 0, cell = 0; row < down; row++) {
       for (let column = 0; column < across; column++, cell++) {
         const n = cells[cell];
@@ -106,20 +108,20 @@ export class Points {
     this.context.putImageData(this.image, 0, 0);
   }
 
-  #discs(store, count, left, top, size, ratio, colours, marked, name, selected) {
-    const c = this.context;
+  #discs({ store, count, left, top, size, ratio, movedSince, name, selected }) {
+    const { colours, context: c } = this;
     c.clearRect(0, 0, this.canvas.width, this.canvas.height);
     const crowded = count > CROWD;
     const radius = (crowded ? 2.4 : 4.5) * ratio;
     const groups = [new Path2D(), new Path2D()];
     const places = [];
     for (let k = 0; k < count; k++) {
-      const i = this.touched[k];
+      const i = this.inView[k];
       let dx = store.x[i] - left;
       dx -= Math.floor(dx);
       const px = dx * size;
       const py = (store.y[i] - top) * size;
-      const path = groups[store.seen[i] > marked ? 1 : 0];
+      const path = groups[store.seen[i] > movedSince ? 1 : 0];
       path.moveTo(px + radius, py);
       path.arc(px, py, radius, 0, 2 * Math.PI);
       if (count <= LABELS && i !== selected) places.push([px, py, i]);
@@ -133,24 +135,23 @@ export class Points {
       c.globalAlpha = 1;
       if (!crowded) c.stroke(groups[g]);
     }
-    this.#labels(places, radius, ratio, colours, name);
+    this.#writeNames(places, radius, ratio, name);
   }
 
-  // labels writes names where they do not cover one another.
-  #labels(places, radius, ratio, colours, name) {
-    const c = this.context;
+  // writeNames writes names where they do not cover one another.
+  #writeNames(places, radius, ratio, name) {
+    const { colours, context: c } = this;
     c.font = `${12 * ratio}px system-ui, sans-serif`;
     c.textBaseline = "middle";
     c.lineWidth = 3 * ratio;
     c.lineJoin = "round";
     c.strokeStyle = colours.surface;
     c.fillStyle = colours.text;
-    const taken = [];
+    const labels = new Labels();
     for (const [x, y, i] of places) {
       const text = name(i);
       const box = [x, y - 8 * ratio, x + radius + 6 * ratio + c.measureText(text).width, y + 8 * ratio];
-      if (taken.some((t) => t[0] < box[2] && box[0] < t[2] && t[1] < box[3] && box[1] < t[3])) continue;
-      taken.push(box);
+      if (!labels.take(box)) continue;
       c.strokeText(text, x + radius + 4 * ratio, y);
       c.fillText(text, x + radius + 4 * ratio, y);
     }

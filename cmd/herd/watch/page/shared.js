@@ -1,10 +1,11 @@
 // The worker that all tabs with this page share. A browser opens only six connections to one
 // address, so tabs share one feed, and at most three of them have a stream of clients at a time.
 //
-// A tab says "map" every few seconds, with whether it wants a stream of clients, "used" when its
-// window gets the focus, and "bye" when it is hidden or closed. Each "map" is answered with "here",
-// so that a tab notices a worker that has ended. A tab is told what the feed says, and whether it
-// may have the stream that it wants: the tabs that were opened or used last have one.
+// A tab sends "keepalive" every few seconds, with whether it wants a stream of clients, "focus" when
+// its window gets the focus, and "leave" when it is hidden or closed. The worker answers the first two
+// with "alive", so that a tab notices a worker that has ended. It sends what the feed says, and "grant"
+// with whether the tab may have the stream that it wants: the tabs that were opened or used last have
+// one. When these messages change, the worker needs another name: see live.js.
 
 import { EventLog } from "./eventlog.js";
 import { Feed } from "./feed.js";
@@ -27,14 +28,14 @@ const feed = new Feed((type, value) => {
 
 onconnect = ({ ports: [port] }) => {
   port.onmessage = ({ data }) => {
-    if (data.type === "bye") {
+    if (data.type === "leave") {
       leave(port);
       return;
     }
-    port.postMessage({ type: "here" });
+    port.postMessage({ type: "alive" });
     const tab = tabs.get(port) ?? arrive(port);
     tab.heard = performance.now();
-    if (data.type === "used") {
+    if (data.type === "focus") {
       tabs.delete(port);
       tabs.set(port, tab);
     } else tab.wants = data.wants;
@@ -70,7 +71,7 @@ function share() {
   for (const has of [false, true]) {
     for (const [port, tab] of told) {
       if (having.has(port) !== has || tab.has === has) continue;
-      port.postMessage({ type: "map", value: has });
+      port.postMessage({ type: "grant", value: has });
       tab.has = has;
     }
   }

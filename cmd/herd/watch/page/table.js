@@ -1,4 +1,4 @@
-// The tables: servers with their figures, and which pairs of servers hold the same.
+// The tables: servers with their figures, and which pairs of servers have the same records.
 
 import { SIGNS } from "./model.js";
 import { element, setAttribute, setFigure, setText, stateClass } from "./dom.js";

@@ -7,7 +7,7 @@ import { degrees } from "./numbers.js";
 const CLOSEST = 2 ** 18; // how many times the world may be wider than at first
 const EQUATOR = 40075; // km
 
-export class View {
+export class Viewport {
   left = 0;
   top = 0;
   size = 1000; // pixels that the world is wide
