@@ -262,7 +262,7 @@ func (n *Node) appendNews() error {
 	case err != nil && !failedBefore:
 		n.emit([]replica.Event{{Kind: kindJournal, Text: fmt.Sprintf("the journal fails, replies wait: %v", err)}})
 	case err == nil && failedBefore:
-		n.emit([]replica.Event{{Kind: kindJournal, Text: "the journal works again"}})
+		n.emit([]replica.Event{{Kind: kindJournal, Text: "the journal works again", Recovered: true}})
 	}
 	return err
 }
@@ -316,7 +316,7 @@ func (n *Node) compactJournal(ctx context.Context) {
 			case err != nil && !failing:
 				n.emit([]replica.Event{{Kind: kindJournal, Text: fmt.Sprintf("the journal was not compacted: %v", err)}})
 			case err == nil && failing:
-				n.emit([]replica.Event{{Kind: kindJournal, Text: "the journal was compacted"}})
+				n.emit([]replica.Event{{Kind: kindJournal, Text: "the journal is compacted again", Recovered: true}})
 			}
 			if failing = err != nil; failing {
 				retry = time.After(compactRetry)

@@ -78,9 +78,9 @@ func (r *Replica) noteClock(d *edge, now time.Time) []Event {
 		if skew.Abs() > clockUnready {
 			text += r.judgeClocks(noEdge).verdict()
 		}
-		return []Event{{Clock, d.peer, text}}
+		return []Event{{Kind: Clock, Peer: d.peer, Text: text}}
 	case warned && !c.warned:
-		return []Event{{Clock, d.peer, fmt.Sprintf("the clock of %s agrees with ours again", d.peer)}}
+		return []Event{{Kind: Clock, Peer: d.peer, Text: fmt.Sprintf("the clock of %s agrees with ours again", d.peer), Recovered: true}}
 	}
 	return nil
 }
@@ -161,7 +161,7 @@ func (r *Replica) noteOwnClock(now time.Time) (events []Event) {
 		if warn {
 			text = r.leadText()
 		}
-		events = append(events, Event{Clock, "", text})
+		events = append(events, Event{Kind: Clock, Text: text, Recovered: !warn})
 	}
 	v := r.judgeClocks(noEdge)
 	if off := v.oursIsOff(); off != c.off {
@@ -170,7 +170,7 @@ func (r *Replica) noteOwnClock(now time.Time) (events []Event) {
 		if off {
 			text = r.offText(v)
 		}
-		events = append(events, Event{Clock, "", text})
+		events = append(events, Event{Kind: Clock, Text: text, Recovered: !off})
 	}
 	return events
 }

@@ -136,7 +136,7 @@ func (r *Replica) HandleReply(e int, reply []byte, now time.Time) (ReplyResult, 
 	result, err := r.handleReply(e, reply, now)
 	d := r.edges[e]
 	if err != nil {
-		result.Events = append(result.Events, Event{Mismatch, d.peer, "repair: malformed reply: " + err.Error()})
+		result.Events = append(result.Events, Event{Kind: Mismatch, Peer: d.peer, Text: "repair: malformed reply: " + err.Error()})
 	}
 	result.Events = append(d.limited(result.Events, now), r.judgeError(e, err, now)...)
 	return result, err
@@ -358,6 +358,6 @@ func (r *Replica) finish(e int, now time.Time) []Event {
 	if c.lines == 0 && c.reason != messagesLost { // after a loss, operators want to know that it cost nothing
 		return nil
 	}
-	return []Event{{Repair, d.peer, fmt.Sprintf("compared with %s because %s: received %s, %d of them news; %s in %v",
+	return []Event{{Kind: Repair, Peer: d.peer, Text: fmt.Sprintf("compared with %s because %s: received %s, %d of them news; %s in %v",
 		d.peer, c.reason, plural.Count(c.lines, "line"), c.news, plural.Count(c.bytes, "byte"), now.Sub(c.began).Round(time.Millisecond))}}
 }

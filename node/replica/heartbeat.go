@@ -33,6 +33,8 @@ type Event struct {
 	Kind Kind
 	Peer string
 	Text string // one line
+	// Recovered says that a fault is over, which an earlier event of the same kind reported.
+	Recovered bool
 }
 
 // Heartbeat is the heartbeat to send over edge e.
@@ -172,7 +174,7 @@ func (r *Replica) apply(next transition, e int, newLife bool, now time.Time) (ev
 	d.conduct.repeats.restart(r.journalSeq, now)
 	d.clock.samples, d.clock.agreeing = nil, 0 // clocks may have been set meanwhile
 	r.startSync(e, now)
-	return append(events, Event{Up, d.peer, fmt.Sprintf("%s is up and holds %s", d.peer, plural.Count(d.heartbeat.Records, "record"))})
+	return append(events, Event{Kind: Up, Peer: d.peer, Text: fmt.Sprintf("%s is up and holds %s", d.peer, plural.Count(d.heartbeat.Records, "record"))})
 }
 
 // Tick finds neighbours that have been silent for too long. Call it every HeartbeatEvery
@@ -210,5 +212,5 @@ func (r *Replica) goDown(e int, reason string) []Event {
 	}
 	d.goDown()
 	r.stopSync(e)
-	return []Event{{Down, d.peer, fmt.Sprintf("%s is down: %s; %s %s queued for it", d.peer, reason, plural.Count(d.queued(), "record"), plural.Form(d.queued(), "is", "are"))}}
+	return []Event{{Kind: Down, Peer: d.peer, Text: fmt.Sprintf("%s is down: %s; %s %s queued for it", d.peer, reason, plural.Count(d.queued(), "record"), plural.Form(d.queued(), "is", "are"))}}
 }

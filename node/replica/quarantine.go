@@ -116,7 +116,7 @@ func (r *Replica) quarantine(e int, why string, now time.Time) []Event {
 	c.length = min(max(2*c.length, firstQuarantine), maxQuarantine)
 	c.until, c.reason = now.Add(c.length), why
 	text := c.describe(d.peer)
-	return append(r.goDown(e, "it is in quarantine"), Event{Mismatch, d.peer, text})
+	return append(r.goDown(e, "it is in quarantine"), Event{Kind: Mismatch, Peer: d.peer, Text: text})
 }
 
 // describe says in one line why the neighbour is in quarantine.
@@ -132,7 +132,7 @@ func (d *edge) endQuarantine(now time.Time) []Event {
 	}
 	*c = conduct{ended: now, length: c.length, reason: c.reason}
 	d.heard = time.Time{}
-	return []Event{{Mismatch, d.peer, fmt.Sprintf("the quarantine of %s is over", d.peer)}}
+	return []Event{{Kind: Mismatch, Peer: d.peer, Text: fmt.Sprintf("the quarantine of %s is over", d.peer), Recovered: true}}
 }
 
 // Malformed says that a message arrived over edge e that could not be parsed.

@@ -372,7 +372,7 @@ func TestHeartbeatEndsQuarantine(t *testing.T) {
 	events, _ := o.r.HandleHeartbeat(0, o.heartbeat(0), o.now)
 	o.r.HandleHeartbeat(1, o.heartbeat(1), o.now)
 	events = append(events, o.r.Tick(o.now)...)
-	if d := o.r.edges[0]; !d.up || len(events) != 2 || events[0].Text != "the quarantine of B is over" || events[1].Kind != Up {
+	if d := o.r.edges[0]; !d.up || len(events) != 2 || events[0].Text != "the quarantine of B is over" || !events[0].Recovered || events[1].Kind != Up {
 		t.Errorf("up %v, events %v", d.up, events)
 	}
 }

@@ -154,7 +154,7 @@ func (r *Replica) noteLoss(e int, lost uint64, now time.Time) []Event {
 // reportLoss reports lost messages: at once, and then once a second with their number.
 func (d *edge) reportLoss(now time.Time) (events []Event) {
 	for _, r := range d.loss.Due(now) {
-		events = append(events, Event{Gap, d.peer, fmt.Sprintf(
+		events = append(events, Event{Kind: Gap, Peer: d.peer, Text: fmt.Sprintf(
 			"%s of %s %s lost, the last before number %d", plural.Count(r.Count, "message"), d.peer, plural.Form(r.Count, "was", "were"), d.in.seen.Seq)})
 	}
 	return events

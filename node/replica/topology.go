@@ -196,5 +196,5 @@ func (r *Replica) noteDifference(d *edge, b wire.Heartbeat) []Event {
 	if f == (difference{}) {
 		return nil
 	}
-	return []Event{{Mismatch, d.peer, d.problem()}}
+	return []Event{{Kind: Mismatch, Peer: d.peer, Text: d.problem()}}
 }
