@@ -100,7 +100,7 @@ func TestClockVote(t *testing.T) {
 				events = append(events, r.Tick(now)...)
 			}
 			problem := r.ClockProblem()
-			if (problem != "") != tt.off || tt.off && !strings.Contains(problem, "the clock of A, ours, is off") {
+			if (problem != "") != tt.off || tt.off && !strings.Contains(problem, "this server's clock (A) is off") {
 				t.Errorf("problem %q, want that ours is off: %v", problem, tt.off)
 			}
 			said := map[bool]int{} // by whether it is about our own clock
@@ -166,7 +166,7 @@ func TestClockSetBack(t *testing.T) {
 		}
 		events := r.Tick(now)
 		warned := slices.ContainsFunc(events, func(e Event) bool {
-			return e.Kind == Clock && strings.Contains(e.Text, "the clock of A, ours, was set back")
+			return e.Kind == Clock && strings.Contains(e.Text, "this server's clock (A) was set back")
 		})
 		if warned != tt.warn || (r.ClockProblem() != "") != tt.unready {
 			t.Errorf("%v ahead: warned %v, problem %q, want %v, %v", tt.ahead, warned, r.ClockProblem(), tt.warn, tt.unready)
