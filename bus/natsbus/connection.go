@@ -249,7 +249,7 @@ func (c *connection) begin() error {
 	// Now we miss nothing that neighbours send from then on. If this fails, the connection is
 	// lost soon.
 	if err := c.flush(stallTimeout); err != nil && c.ctx.Err() == nil && !c.nc.IsClosed() {
-		c.cfg.Log.Warn("subscriptions not confirmed", "err", err)
+		c.cfg.Log.Warn("NATS has not confirmed the subscriptions yet: messages may be missed until it does", "err", err)
 	}
 	if c.link.report(c.number) {
 		c.reportAccess()
@@ -271,7 +271,7 @@ func (c *connection) close() {
 	c.reader.close()
 	if !c.nc.IsClosed() {
 		if err := c.nc.FlushTimeout(finalFlush); err != nil {
-			c.cfg.Log.Warn("last messages not confirmed", "err", err)
+			c.cfg.Log.Warn("NATS did not confirm the last messages before the connection was closed: they may be lost", "err", err)
 		}
 	}
 	c.closing.Store(true)
