@@ -53,7 +53,7 @@ type edge struct {
 	clock      neighbourClock
 	sync       syncState
 	comparison *comparison // that runs; nil for none
-	pace       bucket      // of comparisons
+	pace       tokenBucket // of comparisons
 
 	counts Counts
 }

@@ -54,11 +54,11 @@ const (
 
 // conduct is how a neighbour keeps to the protocol.
 type conduct struct {
-	offences    bucket
-	heartbeats  bucket
-	comparisons bucket
-	requests    bucket
-	dropped     bucket // requests that were replaced by a later one before they were answered
+	offences    tokenBucket
+	heartbeats  tokenBucket
+	comparisons tokenBucket
+	requests    tokenBucket
+	dropped     tokenBucket // requests that were replaced by a later one before they were answered
 	repeats     repeats
 	claim       claim
 
