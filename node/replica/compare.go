@@ -28,13 +28,13 @@ const (
 	requestSize    = 64 << 10
 )
 
-// A comparison is given up, to be tried again later, if nothing new has moved for silence,
-// if it takes longer than comparisonTime, or if the neighbour sends more than our map can
-// differ by (allowance). One that moved less than slowest was of no use.
+// A comparison is given up, to be tried again later, if nothing new has moved for
+// comparisonSilence, if it takes longer than comparisonTime, or if the neighbour sends more than
+// our map can differ by (allowance). One that moved less than minUsefulRate was of no use.
 const (
-	silence        = 2 * time.Second
-	comparisonTime = time.Minute
-	slowest        = 1 << 10 // bytes of news per second
+	comparisonSilence = 2 * time.Second
+	comparisonTime    = time.Minute
+	minUsefulRate     = 1 << 10 // bytes of news per second
 )
 
 // While a neighbour's messages are lost all the time, comparisons are due all the time. On
@@ -77,7 +77,7 @@ func (s *bucketSet) has(bucket uint16) bool { return s[bucket/64]&(1<<(bucket%64
 // e. Others may be due as well: call it until ok is false.
 func (r *Replica) NextRequest(now time.Time) (e int, request []byte, ok bool) {
 	for e, d := range r.edges {
-		if c := d.comparison; c != nil && (now.Sub(c.moved) >= silence || now.Sub(c.began) >= comparisonTime) {
+		if c := d.comparison; c != nil && (now.Sub(c.moved) >= comparisonSilence || now.Sub(c.began) >= comparisonTime) {
 			r.abandon(e, now)
 		}
 	}
@@ -118,7 +118,7 @@ func (r *Replica) abandon(e int, now time.Time) {
 
 // useful reports whether the comparison has brought something for the time that it took.
 func (c *comparison) useful(now time.Time) bool {
-	return float64(c.newsBytes) > slowest*now.Sub(c.began).Seconds()
+	return float64(c.newsBytes) > minUsefulRate*now.Sub(c.began).Seconds()
 }
 
 // ReplyResult is what follows from a reply.
