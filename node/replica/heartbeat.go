@@ -133,7 +133,7 @@ func (r *Replica) HandleHeartbeat(e int, b wire.Heartbeat, now time.Time) (event
 		return events, false
 	}
 	differs := r.noteDifference(d, b)
-	if d.difference.refused() { // what else it says is not about this edge
+	if d.difference.unusable() { // what else it says is not about this edge
 		return append(events, d.limited(append(r.goDown(e, d.problem()), differs...), now)...), false
 	}
 	r.noteTheirRoom(d)

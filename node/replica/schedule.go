@@ -188,7 +188,7 @@ func (r *Replica) compareDigests(e int, previous wire.Heartbeat, now time.Time) 
 		s.inStep, s.due, s.backoff, s.fruitless = true, time.Time{}, 0, 0
 		d.in.repaired()
 		d.unsendable.clear()
-		d.kept.clear()
+		d.deferred.clear()
 	case !r.repairs(e):
 	case d.heartbeat.Floor != r.keep.floor: // records that only one of the two still has may be all the difference
 	case ours == s.ours && theirs == s.theirs && previous.Epoch == d.heartbeat.Epoch: // neither has changed, and they differ
