@@ -200,8 +200,8 @@ func (c *connection) respondTo(endpoint, subject string, request []byte) error {
 	return c.nc.PublishMsg(&nats.Msg{Subject: subject, Header: header, Data: data})
 }
 
-// beginAnswer notes that a request is being answered, until end is called. A connection that is
-// to be made anew waits for that.
+// beginAnswer notes that a request is being answered, until end is called. A reconnect
+// waits for that.
 func (c *connection) beginAnswer() (end func()) {
 	c.answering.Add(1)
 	return func() {
