@@ -294,8 +294,8 @@ func (n *Node) needsCompaction() bool {
 // compactJournal rewrites the journal whenever it has become much larger than the map, or
 // was damaged, until ctx ends. News is appended meanwhile, so that replies do not wait.
 func (n *Node) compactJournal(ctx context.Context) {
-	// The last one fails, so that no append waits for another: the writer may ask for one at
-	// any time.
+	// Appends may wait for a compaction that NeedsCompaction has asked for, and it may still do so. None follows after
+	// this function, so its last call fails, because ctx has ended: then appends wait for none.
 	defer n.journal.journal.Compact(ctx, nil)
 	var noted time.Time // when the log last had a line
 	failing := false
