@@ -91,7 +91,7 @@ func (l *nameLease) acquire(ctx context.Context, nc *nats.Conn, lost <-chan stru
 		case <-lost:
 			return errLost
 		case m := <-alone:
-			if m.Header.Get("Status") != "503" { // no responders
+			if !noResponders(m) {
 				continue
 			}
 		case <-l.contested: // it is to answer again
