@@ -8,7 +8,8 @@ import (
 	"herd/node/wire"
 )
 
-// edge is our side of one edge. A client is in at most one of its three queues.
+// edge is our side of one edge. A client is in at most one of its three queues. In this package
+// e is the number of an edge, its index in Replica.edges, and d is the edge.
 type edge struct {
 	peer    string
 	removed bool // the topology does not list it any more

@@ -45,14 +45,6 @@ func (r *Replica) noteRoom(now time.Time) {
 	}
 }
 
-// soonest is when a comparison may begin that is due now.
-func (r *Replica) soonest(now time.Time) time.Time {
-	if r.full {
-		return now.Add(r.cfg.Repair)
-	}
-	return now
-}
-
 // noteTheirRoom begins to defer the records of new clients for a neighbour whose map is full,
 // and queues them when it is no longer. It is called with each heartbeat.
 func (r *Replica) noteTheirRoom(d *edge) {

@@ -15,28 +15,6 @@ const (
 	DownAfter      = 3 * time.Second
 )
 
-// Kind is the kind of an Event, and the <kind> of its subject.
-type Kind string
-
-// The kinds that a Replica reports.
-const (
-	Up       Kind = "up"
-	Down     Kind = "down"
-	Gap      Kind = "gap"
-	Repair   Kind = "repair"
-	Clock    Kind = "clock"
-	Mismatch Kind = "mismatch"
-)
-
-// Event is a notice for operators about one neighbour.
-type Event struct {
-	Kind Kind
-	Peer string
-	Text string // one line
-	// Recovered says that a fault is over, which an earlier event of the same kind reported.
-	Recovered bool
-}
-
 // Heartbeat is the heartbeat to send over edge e.
 func (r *Replica) Heartbeat(e int, now time.Time) wire.Heartbeat {
 	d := r.edges[e]

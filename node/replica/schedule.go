@@ -75,6 +75,14 @@ func (s *syncState) schedule(at time.Time, reason string) {
 	}
 }
 
+// soonest is when a comparison may begin that is due now: while our map is full, later.
+func (r *Replica) soonest(now time.Time) time.Time {
+	if r.full {
+		return now.Add(r.cfg.Repair)
+	}
+	return now
+}
+
 // InStep reports whether our map holds all that the neighbour at edge e had at some
 // moment since it came up, and all its messages up to then: the digests were equal, or a
 // comparison has ended.
