@@ -35,7 +35,7 @@ const (
 // Nothing tells them when the partition heals, so a holder publishes "held" regularly.
 //
 // A process that is about to give up first repeats its announcement. The other process answers
-// each time with its own. After proofs answers, the process gives up.
+// each time with its own. Once there are enough answers (proofs), the process gives up.
 type nameLease struct {
 	subject string
 	epoch   uint64
