@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -131,7 +132,10 @@ func TestCompactionFails(t *testing.T) {
 		})
 		j := &failingCompaction{fakeJournal: &fakeJournal{}, failures: 3}
 		began := time.Now()
-		h.start("Solo", 1, withJournal(j)).node.AwaitReady(t.Context())
+		var log logBuffer
+		h.start("Solo", 1, func(cfg *Config) {
+			cfg.Journal, cfg.Log = j, slog.New(slog.NewTextHandler(&log, nil))
+		}).node.AwaitReady(t.Context())
 		c := h.dial("Solo")
 		for i := range 20 {
 			c.ask(fmt.Sprintf("IAMAT kiwi +1+1 %d", 100+i))
@@ -145,10 +149,13 @@ func TestCompactionFails(t *testing.T) {
 		failed, worked := 0, 0
 		for text := range events {
 			failed += strings.Count(text, "the journal was not compacted: disk full")
-			worked += strings.Count(text, "the journal was compacted")
+			worked += strings.Count(text, "the journal is compacted again")
 		}
 		if failed > 1 || worked != 1 { // the first may be too early for the bus
 			t.Errorf("%d events for the failure, %d for its end, want one each", failed, worked)
+		}
+		if want := `level=INFO msg=journal node=Solo text="the journal is compacted again"`; !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not have %s: %s", want, log.String())
 		}
 	})
 }

@@ -3,7 +3,8 @@
 // what, and follows one record through the code. DESIGN.md has the costs.
 //
 // The packages below it: wire is the grammar, store the map, replica the state machine of
-// flooding and repair, journal the log on disk, status what operators are told, and
-// opshttp the operators' HTTP. This package connects them to sockets, the bus, the disk
+// flooding and repair, journal the log on disk, follow the requests and frames of streams to
+// followers, nearest the index of clients by place, geo the distances on the Earth, status
+// what operators are told, and opshttp the operators' HTTP. This package connects them to sockets, the bus, the disk
 // and the clock.
 package node

@@ -71,23 +71,30 @@ func (n *Node) emit(events []replica.Event) {
 			attributes = append(attributes, "edge", e.Peer)
 		}
 		message := logMessage(e.Kind)
-		switch e.Kind {
-		case kindStart, kindStop: // Run logs both
-			n.log.Debug(message, attributes...)
-		case replica.Up, replica.Repair:
-			n.log.Info(message, attributes...)
-		case replica.Down:
-			n.log.Log(context.Background(), n.downLevel(), message, attributes...)
-		case replica.Mismatch, kindDenied:
-			n.log.Error(message, attributes...)
-		default:
-			n.log.Warn(message, attributes...)
-		}
+		n.log.Log(context.Background(), n.level(e), message, attributes...)
 		if n.traffic != nil {
 			n.traffic.write(message, e.Peer, []byte(e.Text))
 		}
 		n.publish(e)
 	}
+}
+
+// level is the level at which the log has an event.
+func (n *Node) level(e replica.Event) slog.Level {
+	if e.Recovered {
+		return slog.LevelInfo
+	}
+	switch e.Kind {
+	case kindStart, kindStop: // Run logs both
+		return slog.LevelDebug
+	case replica.Up, replica.Repair:
+		return slog.LevelInfo
+	case replica.Down:
+		return n.downLevel()
+	case replica.Mismatch, kindDenied:
+		return slog.LevelError
+	}
+	return slog.LevelWarn
 }
 
 // downLevel is the level at which the log has it that a neighbour is down: it is no fault

@@ -51,6 +51,24 @@ func TestEventText(t *testing.T) {
 	}
 }
 
+// TestEventLevels: faults are logged as warnings or errors, and their end at Info.
+func TestEventLevels(t *testing.T) {
+	var log bytes.Buffer
+	n := New(Config{Name: "A", Neighbours: []string{"B"}, Bus: &eventBus{}, Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	for kind, fault := range map[replica.Kind]string{
+		kindStart: "DEBUG", kindStop: "DEBUG", replica.Up: "INFO", replica.Repair: "INFO", replica.Down: "WARN", replica.Gap: "WARN",
+		replica.Clock: "WARN", kindJournal: "WARN", replica.Mismatch: "ERROR", kindDenied: "ERROR",
+	} {
+		for recovered, level := range map[bool]string{false: fault, true: "INFO"} {
+			log.Reset()
+			n.emit([]replica.Event{{Kind: kind, Text: "text", Recovered: recovered}})
+			if !strings.Contains(log.String(), " level="+level+" ") {
+				t.Errorf("%s, recovered %v: the log has %q, want %s", kind, recovered, log.String(), level)
+			}
+		}
+	}
+}
+
 // TestDownLevel: a neighbour that goes down is a warning, unless this server stops too.
 func TestDownLevel(t *testing.T) {
 	var log bytes.Buffer

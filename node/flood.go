@@ -72,7 +72,7 @@ func (n *Node) adviseFlush(waiters int, now time.Time) flushAdvice {
 
 // awaitFlood returns when everything that was queued up to seq has been written to the
 // bus for every neighbour that is up, or is queued again because the bus failed. A bus
-// that does not take it within stall counts as disconnected. advice is of the moment when
+// that does not take it within stall counts as stalled. advice is of the moment when
 // the session queued its records.
 func (n *Node) awaitFlood(seq uint64, advice flushAdvice, w *waiter) {
 	f := &n.flood
@@ -224,7 +224,7 @@ func (n *Node) beginFlush(wanted uint64) (seq uint64) {
 
 // continueFlush notes what became of the frames that were sent and takes the next ones.
 // The flush ends when all that it covers has been sent, or with the first error: then
-// the records are queued again, and the bus counts as disconnected for those who wait.
+// the records are queued again, and those who wait are woken as if they had been sent.
 func (n *Node) continueFlush(seq uint64, err error) {
 	f := &n.flood
 	n.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -145,7 +146,10 @@ func TestFailingJournal(t *testing.T) {
 			}
 		})
 		j := &fakeJournal{}
-		a := h.start("A", 1, withJournal(j)).node
+		var log logBuffer
+		a := h.start("A", 1, func(cfg *Config) {
+			cfg.Journal, cfg.Log = j, slog.New(slog.NewTextHandler(&log, nil))
+		}).node
 		h.start("B", 2, nil).node.AwaitReady(t.Context())
 		j.set(errors.New("disk full"), nil)
 		began := time.Now()
@@ -176,6 +180,9 @@ func TestFailingJournal(t *testing.T) {
 		defer mu.Unlock()
 		if len(events) != 2 || !strings.Contains(events[0], "the journal fails, replies wait: disk full") || !strings.Contains(events[1], "works again") {
 			t.Errorf("events %q, want one for the failure and one for its end", events)
+		}
+		if want := `level=INFO msg=journal node=A text="the journal works again"`; !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not have %s: %s", want, log.String())
 		}
 	})
 }

@@ -43,7 +43,7 @@ const (
 	nearUnused = 10 * time.Minute
 )
 
-// nearby answers these requests.
+// nearby answers requests for the clients near a place.
 type nearby struct {
 	waiting atomic.Int64 // requests that wait or have their turn
 	results [nearResults]atomic.Uint64
@@ -109,7 +109,7 @@ func (n *Node) tryNear(request []byte) (reply bus.Reply, result nearResult, err 
 	if err != nil {
 		return bus.Reply{}, nearMalformed, err
 	}
-	if !wait(context.Background(), n.ready.opened, time.Second) { // the bus delivers requests once we are about to be
+	if !wait(context.Background(), n.ready.opened, time.Second) { // requests may arrive just before: see JoinShared
 		return bus.Reply{}, nearFailed, fmt.Errorf("%w: the server is not ready", bus.ErrUnavailable)
 	}
 	w := &n.nearby
@@ -134,7 +134,7 @@ func (n *Node) tryNear(request []byte) (reply bus.Reply, result nearResult, err 
 			return reply, nearAnswered, nil
 		case t.tries == 0 && time.Since(began) > nearTime:
 			return bus.Reply{}, nearFailed, fmt.Errorf("%w: the index of the clients is not complete yet: ask again later", bus.ErrUnavailable)
-		case t.tries > nearTries || time.Since(began) > nearTime:
+		case t.gaveUp || time.Since(began) > nearTime:
 			return bus.Reply{}, nearFailed, fmt.Errorf("%w: clients move faster than they can be compared: ask for a smaller radius, or again later", bus.ErrUnavailable)
 		}
 	}
@@ -148,7 +148,8 @@ type nearTask struct {
 
 	search *nearest.Search // nil before it begins
 	id     store.ID        // of query.Client, once the search has begun
-	tries  int             // searches that were begun, the first a short one; more than nearTries: it is given up
+	tries  int             // searches that were begun, the first a short one
+	gaveUp bool            // clients have disturbed nearTries searches
 
 	reply   []byte
 	leftOut int
@@ -169,7 +170,7 @@ func (t *nearTask) slice() (done bool, err error) {
 	defer func() { n.nearby.took[nearSearch].observe(1, time.Since(absorbed)) }()
 	if t.search == nil {
 		if t.tries == nearTries {
-			t.tries++
+			t.gaveUp = true
 			return false, nil
 		}
 		if err := t.begin(); err != nil {

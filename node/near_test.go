@@ -116,7 +116,7 @@ func TestNearWhileClientsMove(t *testing.T) {
 				if done {
 					break
 				}
-				if task.tries > nearTries { // they moved too fast
+				if task.gaveUp { // they moved too fast
 					return
 				}
 				for range rapid.IntRange(0, 3).Draw(t, "moves") {
@@ -187,7 +187,7 @@ func TestNearGivesUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	task, moves := nearTask{node: n, query: q}, 0
-	for task.tries <= nearTries {
+	for !task.gaveUp {
 		if done, err := task.slice(); done || err != nil {
 			t.Fatalf("done: %v, %v", done, err)
 		}

@@ -65,17 +65,17 @@ func (n *Node) inStep(greeted time.Time) bool {
 	problem := n.cfg.Bus.Problem()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if up, why := n.keptOff(problem); up == 0 && why != nil && len(n.replica.Topology().Neighbours) > 0 {
+	if up, why := n.edgeProblem(problem); up == 0 && why != nil && len(n.replica.Topology().Neighbours) > 0 {
 		return false
 	}
 	return n.bus != connected || n.replica.Ready(time.Now(), greeted)
 }
 
-// keptOff is the number of edges that are up, and why this server is kept off its edges, nil
+// edgeProblem is the number of edges that are up, and why this server is kept off its edges, nil
 // if it is not: the bus has a problem, or no neighbour agrees on an edge with it. Missing
 // permissions may be meant for one edge, which a new topology leaves out. So they count only
 // while no edge is up. The lock is held.
-func (n *Node) keptOff(problem error) (up int, why error) {
+func (n *Node) edgeProblem(problem error) (up int, why error) {
 	refused := ""
 	for _, i := range n.edgeInfos(time.Now()) {
 		switch {
@@ -126,7 +126,7 @@ func (n *Node) unready() error {
 	problem := n.cfg.Bus.Problem()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	_, kept := n.keptOff(problem)
+	_, edgeProblem := n.edgeProblem(problem)
 	clock := n.replica.ClockProblem()
 	switch {
 	case n.stopping:
@@ -135,8 +135,8 @@ func (n *Node) unready() error {
 		return errors.New("the journal fails")
 	case n.replica.Unjournalled() > 0 && !n.unsavedSince.IsZero() && time.Since(n.unsavedSince) > journalTimeout:
 		return fmt.Errorf("the journal is slow: records have waited for more than %v", journalTimeout)
-	case kept != nil:
-		return kept
+	case edgeProblem != nil:
+		return edgeProblem
 	case n.bus == disconnected || n.bus == neverConnected && n.ready.isOpen():
 		return errors.New("NATS is disconnected")
 	case !n.ready.isOpen():

@@ -85,9 +85,9 @@ func (n *Node) handOver(ctx context.Context) error {
 		if sent {
 			unconfirmed = n.replica.Unconfirmed(last)
 		}
-		unsent, kept := n.replica.Queued()
-		tooLarge := n.replica.Withheld()
-		_, refused := n.keptOff(nil)
+		unsent, blocked := n.replica.Queued()
+		tooLarge := n.replica.TooLarge()
+		_, refused := n.edgeProblem(nil)
 		n.mu.Unlock()
 		progress := !sent && !failed && unsent != before
 		before = unsent
@@ -96,11 +96,11 @@ func (n *Node) handOver(ctx context.Context) error {
 			if tooLarge > 0 {
 				return fmt.Errorf("%s %s too large for the bus", plural.Count(tooLarge, "record"), plural.Form(tooLarge, "was", "were"))
 			}
-			if kept > 0 && refused != nil { // they will not be there when it comes back, either
-				return fmt.Errorf("%s %s not handed over: %w", plural.Count(kept, "record"), plural.Form(kept, "was", "were"), refused)
+			if blocked > 0 && refused != nil { // they will not be there when it comes back, either
+				return fmt.Errorf("%s %s not handed over: %w", plural.Count(blocked, "record"), plural.Form(blocked, "was", "were"), refused)
 			}
-			if kept > 0 {
-				n.log.Warn("records not handed over: the neighbours that need them are down, or their maps are full", "records", kept)
+			if blocked > 0 {
+				n.log.Warn("records not handed over: the neighbours that need them are down, or their maps are full", "records", blocked)
 			}
 			return nil
 		case ctx.Err() != nil && sent:

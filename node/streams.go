@@ -65,8 +65,11 @@ func (n *Node) openStream(r bus.StreamRequest) error {
 	cfg.Filter = follow.NewFilter(request)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.stopping || n.bus != connected {
+	switch {
+	case n.stopping:
 		return fmt.Errorf("%w: the server is stopping", bus.ErrUnavailable)
+	case n.bus != connected:
+		return fmt.Errorf("%w: NATS is disconnected: ask another server", bus.ErrUnavailable)
 	}
 	switch err := n.replica.OpenStream(cfg, time.Now()); {
 	case errors.Is(err, replica.ErrTooManyStreams):

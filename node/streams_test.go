@@ -137,7 +137,7 @@ func TestStopEndsStreams(t *testing.T) {
 				t.Errorf("the last of %d frames is %+v, want an end with the number of the one before", len(f.frames), last)
 			}
 		}
-		if err := a.node.Stream(bus.StreamRequest{Endpoint: status.FollowEndpoint.Name, ID: "3", To: "x"}); !errors.Is(err, bus.ErrUnavailable) {
+		if err := a.node.Stream(bus.StreamRequest{Endpoint: status.FollowEndpoint.Name, ID: "3", To: "x"}); !errors.Is(err, bus.ErrUnavailable) || !strings.Contains(err.Error(), "the server is stopping") {
 			t.Errorf("a stream of a server that has stopped: %v", err)
 		}
 	})
@@ -179,6 +179,10 @@ func TestStreamRefused(t *testing.T) {
 			t.Errorf("stream 65: %v", err)
 		}
 		h.network.Stop()
+		settle()
+		if err := open("one more"); !errors.Is(err, bus.ErrUnavailable) || !strings.Contains(err.Error(), "NATS is disconnected: ask another server") {
+			t.Errorf("a stream while the bus is disconnected: %v", err)
+		}
 		h.network.Start()
 		settle()
 		if err := open("one more"); err != nil {

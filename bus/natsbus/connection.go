@@ -22,7 +22,7 @@ const (
 	finalFlush = time.Second
 	// pollEvery is how often we look for what nats.go has no callback for.
 	pollEvery = time.Second
-	// refreshEvery is how often we subscribe anew to what the broker refused, for a broker
+	// refreshEvery is how often we subscribe again to what the broker refused, for a broker
 	// that reloads its rules takes subscriptions away and does not give them back; and how
 	// often we announce that our name is ours.
 	refreshEvery = 5 * time.Second
@@ -31,12 +31,12 @@ const (
 	payloadRefreshes = 3
 	// edgesTimeout is how long SetNeighbours waits for the broker.
 	edgesTimeout = 2 * time.Second
-	// answerTimeout is how long a connection that is to be made anew stays for the replies to
-	// requests. A reload of the topology, of all, takes longest: 10 s and some.
+	// answerTimeout is how long a reconnect waits for the replies to requests. The slowest
+	// request is a reload of the topology: it takes a little more than 10 s.
 	answerTimeout = 15 * time.Second
 )
 
-// connection is one connection to a broker. It is not made anew when it is lost.
+// connection is one connection to a broker. When it is lost, run makes another one.
 type connection struct {
 	*run
 	attempt
@@ -146,7 +146,7 @@ func (c *connection) asyncError(_ *nats.Conn, sub *nats.Subscription, err error)
 }
 
 // serve acquires the server's name, subscribes, and serves until the connection is lost or
-// is to be made anew; then it returns nil. It returns the cause of r.ctx when that ends, or
+// we are to reconnect; then it returns nil. It returns the cause of r.ctx when that ends, or
 // why serving could not begin.
 func (c *connection) serve() error {
 	if err := c.begin(); err != nil {
@@ -163,8 +163,8 @@ func (c *connection) serve() error {
 	refresh, poll := time.NewTicker(refreshEvery), time.NewTicker(pollEvery)
 	defer refresh.Stop()
 	defer poll.Stop()
-	var anew <-chan time.Time    // ends the wait for replies; nil while the connection is to stay
-	probed := make(chan bool, 1) // what a probe has found
+	var deadline <-chan time.Time // ends the wait for replies; nil while we are not to reconnect
+	probed := make(chan bool, 1)  // what a probe has found
 	probing := false
 	for {
 		select {
@@ -172,18 +172,18 @@ func (c *connection) serve() error {
 			return context.Cause(c.ctx)
 		case <-c.lost:
 			return nil
-		case <-c.anew:
+		case <-c.renew:
 			if c.answering.Load() == 0 {
 				return nil
 			}
-			if anew == nil {
-				anew = time.After(answerTimeout)
+			if deadline == nil {
+				deadline = time.After(answerTimeout)
 			}
 		case <-c.answered:
-			if anew != nil && c.answering.Load() == 0 {
+			if deadline != nil && c.answering.Load() == 0 {
 				return nil
 			}
-		case <-anew:
+		case <-deadline:
 			return nil
 		case better := <-probed:
 			if probing = false; better {
@@ -249,7 +249,7 @@ func (c *connection) begin() error {
 	// Now we miss nothing that neighbours send from then on. If this fails, the connection is
 	// lost soon.
 	if err := c.flush(stallTimeout); err != nil && c.ctx.Err() == nil && !c.nc.IsClosed() {
-		c.cfg.Log.Warn("subscriptions not confirmed", "err", err)
+		c.cfg.Log.Warn("NATS has not confirmed the subscriptions yet: messages may be missed until it does", "err", err)
 	}
 	if c.link.report(c.number) {
 		c.reportAccess()
@@ -271,7 +271,7 @@ func (c *connection) close() {
 	c.reader.close()
 	if !c.nc.IsClosed() {
 		if err := c.nc.FlushTimeout(finalFlush); err != nil {
-			c.cfg.Log.Warn("last messages not confirmed", "err", err)
+			c.cfg.Log.Warn("NATS did not confirm the last messages before the connection was closed: they may be lost", "err", err)
 		}
 	}
 	c.closing.Store(true)

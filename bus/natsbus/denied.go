@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"herd/bus"
 	"herd/bus/ratenote"
 )
@@ -79,17 +77,4 @@ func (r *run) isStrangers(subject string, publish bool) bool {
 // heartbeats is what the subjects of our heartbeats begin with.
 func (r *run) heartbeats() string {
 	return strings.TrimSuffix(r.cfg.Prefix.Between(bus.Heartbeat, r.cfg.Server, "*"), "*")
-}
-
-// brokerHeader is the header of a message that shows that a broker made it and no
-// neighbour did, or "". A broker does that on request, on a subject that the requester
-// chose. Headers that ask for a trace do not show that: people add them, to follow a
-// message.
-func brokerHeader(h nats.Header) string {
-	for key := range h {
-		if strings.HasPrefix(key, "Nats-") && !strings.HasPrefix(key, "Nats-Trace-") {
-			return key
-		}
-	}
-	return ""
 }

@@ -7,34 +7,35 @@ import (
 	"herd/bus"
 )
 
-// edge is a neighbour, and the kind of message that goes to it or comes from it.
-type edge struct {
+// channel is one kind of message on one edge: a neighbour, and the lane of what goes to it or
+// comes from it.
+type channel struct {
 	peer string
 	lane bus.Lane
 }
 
 // edges are a server's edges at one time, with their subjects. They are not changed.
 type edges struct {
-	out      map[edge]string   // subjects on which we publish
-	in       map[string]edge   // by the subjects to which we subscribe
-	peers    map[string]string // neighbours by the subjects of their edges, both ways
-	subjects []string          // the keys of in: the neighbours in their order, each with its lanes
+	out      map[channel]string // subjects on which we publish
+	in       map[string]channel // by the subjects to which we subscribe
+	peers    map[string]string  // neighbours by the subjects of their edges, both ways
+	subjects []string           // the keys of in: the neighbours in their order, each with its lanes
 }
 
 // newEdges are the edges to neighbours. Nothing is received from those that are muted.
 func newEdges(c Config, neighbours, muted []string) *edges {
-	e := &edges{out: map[edge]string{}, in: map[string]edge{}, peers: map[string]string{}}
+	e := &edges{out: map[channel]string{}, in: map[string]channel{}, peers: map[string]string{}}
 	for _, peer := range neighbours {
 		for _, lane := range bus.Lanes {
 			in, out := c.Prefix.Between(lane, peer, c.Server), c.Prefix.Between(lane, c.Server, peer)
-			if _, known := e.out[edge{peer, lane}]; known {
+			if _, known := e.out[channel{peer, lane}]; known {
 				continue
 			}
-			e.out[edge{peer, lane}], e.peers[out] = out, peer
+			e.out[channel{peer, lane}], e.peers[out] = out, peer
 			if slices.Contains(muted, peer) {
 				continue
 			}
-			e.in[in], e.peers[in] = edge{peer, lane}, peer
+			e.in[in], e.peers[in] = channel{peer, lane}, peer
 			e.subjects = append(e.subjects, in)
 		}
 	}
@@ -47,7 +48,7 @@ func (b *Bus) subject(m bus.Message) string {
 	if m.Lane == bus.Stream {
 		return m.Peer
 	}
-	subject := b.edges.Load().out[edge{m.Peer, m.Lane}]
+	subject := b.edges.Load().out[channel{m.Peer, m.Lane}]
 	if subject == "" && m.Lane == bus.Heartbeat && isServerName(m.Peer) {
 		return b.cfg.Prefix.Between(m.Lane, b.cfg.Server, m.Peer)
 	}

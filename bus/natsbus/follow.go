@@ -109,7 +109,7 @@ func (f *follower) open(request []byte) error {
 
 // receive takes one message.
 func (f *follower) receive(m *nats.Msg) error {
-	if m.Header.Get("Status") == "503" {
+	if noResponders(m) {
 		return errNoServer
 	}
 	if err := errorOf(m); err != nil {

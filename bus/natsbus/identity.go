@@ -138,7 +138,7 @@ func (b *Bus) setUsed(id *identity) {
 }
 
 // Reload reads the files of keys and certificates again. changed is whether they differ
-// from what the present connection was made with. Then a running bus connects anew with
+// from what the present connection was made with. Then a running bus reconnects with
 // them, as after a lost connection, and keeps its server's name. It does so once the
 // requests of tools that it is answering have their replies, or after answerTimeout: one
 // of them may be the request that led to this call. After an error, which names the file,

@@ -113,7 +113,7 @@ func TestReload(t *testing.T) {
 		for tries.Err() == nil {
 			nc.Publish("herd.name.A", []byte("claim 1")) // earlier than ours: we hold it all the same
 			if m, err := replies.NextMsg(time.Second); err == nil && strings.HasPrefix(string(m.Data), "claim 5") {
-				taken.Store(true) // we claim it anew
+				taken.Store(true) // we claim it again
 			}
 		}
 	}()
@@ -127,7 +127,7 @@ func TestReload(t *testing.T) {
 	stop()
 	<-trying
 	if taken.Load() {
-		t.Error("the server has lost its name, and claimed it anew")
+		t.Error("the server has lost its name, and claimed it again")
 	}
 
 	for name, text := range map[string]string{"seed": strings.Replace(seed(2), "SU", "XX", 1), "ca": "junk of mine"} {
@@ -254,8 +254,8 @@ func TestReloadAfterProbe(t *testing.T) {
 	}
 }
 
-// TestReloadReplies: the request that leads to Reload has its reply before the connection
-// is made anew, however long the reply takes; and meanwhile the bus works.
+// TestReloadReplies: the request that leads to Reload has its reply before the bus
+// reconnects, however long the reply takes; and meanwhile the bus works.
 func TestReloadReplies(t *testing.T) {
 	t.Parallel()
 	f := newSeedFile(t)

@@ -34,8 +34,8 @@ const (
 // same rule applies when two processes hold the name after a partition between brokers.
 // Nothing tells them when the partition heals, so a holder publishes "held" regularly.
 //
-// Who is about to give up publishes its word again, which the other one answers with its
-// own, until it has got enough answers (proofs).
+// A process that is about to give up first repeats its announcement. The other process answers
+// each time with its own. Once there are enough answers (proofs), the process gives up.
 type nameLease struct {
 	subject string
 	epoch   uint64
@@ -78,7 +78,7 @@ func (l *nameLease) acquire(ctx context.Context, nc *nats.Conn, lost <-chan stru
 	if err != nil {
 		return err
 	}
-	if err := nc.PublishRequest(l.subject, inbox.Subject, l.word()); err != nil {
+	if err := nc.PublishRequest(l.subject, inbox.Subject, l.announcement()); err != nil {
 		return err
 	}
 	answers := 0
@@ -91,7 +91,7 @@ func (l *nameLease) acquire(ctx context.Context, nc *nats.Conn, lost <-chan stru
 		case <-lost:
 			return errLost
 		case m := <-alone:
-			if m.Header.Get("Status") != "503" { // no responders
+			if !noResponders(m) {
 				continue
 			}
 		case <-l.contested: // it is to answer again
@@ -121,12 +121,13 @@ func (l *nameLease) held() bool {
 
 // announce publishes our state.
 func (l *nameLease) announce(nc *nats.Conn) {
-	if err := nc.Publish(l.subject, l.word()); err != nil {
+	if err := nc.Publish(l.subject, l.announcement()); err != nil {
 		l.log.Debug("name not announced", "err", err)
 	}
 }
 
-func (l *nameLease) word() []byte {
+// announcement is what we publish about the name: our state and our epoch.
+func (l *nameLease) announcement() []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return fmt.Appendf(nil, "%s %d", l.state, l.epoch)
@@ -146,7 +147,7 @@ func (l *nameLease) contender(nc *nats.Conn, m *nats.Msg) {
 	l.announce(nc)
 }
 
-// yields notes the word of another process and reports whether we must give up the name.
+// yields notes the announcement of another process and reports whether we must give up the name.
 func (l *nameLease) yields(theirs string, epoch uint64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -8,18 +8,22 @@
 //
 // # Parts
 //
-// control.go makes connections, one after the other, each a nats.Conn that does not
+// run.go makes connections, one after the other, each a nats.Conn that does not
 // reconnect by itself. So all errors that end one are the same to us, and each new one
 // begins with the keys and certificates of that moment (identity.go). brokers.go says which
 // broker is next. connection.go is one connection: it makes sure that only one process has
-// the server's name (namelease.go), subscribes (edges.go), and tells the handler about
-// connects and disconnects (link.go). denied.go reports what the broker denied, and
-// problem.go says what is wrong at present.
+// the server's name (namelease.go), subscribes (subscriptions.go) to the subjects of the
+// edges (edges.go), and tells the handler about connects and disconnects (link.go).
+// denied.go reports what the broker denied, and problem.go says what is wrong at present.
+// probe.go finds out whether a limit of the broker still applies.
 //
 // publisher.go writes messages, and reader.go receives them; socket.go is the
 // connection that both work on, below nats.go.
 //
-// service.go answers requests of tools, and tool.go sends them.
+// service.go answers requests of tools, and streamrequest.go takes those about streams.
+//
+// The other side, for tools: tool.go sends single requests, requester.go many to one endpoint,
+// and follow.go follows a stream. toolsession.go is a connection that lasts.
 //
 // # Locks
 //

@@ -2,12 +2,12 @@ package natsbus
 
 import "github.com/nats-io/nats.go"
 
-// Some limits of a broker are known only to a connection that is made after they were
-// changed. So while one is in the way, another connection looks from time to time whether
-// it still is. Nothing depends on that one.
+// A broker applies some changed limits to new connections only. While such a limit restricts
+// us, a second, short connection checks whether it still applies. If it does not, we
+// reconnect.
 
-// doubted is the question whether a limit that is in our way still is, for probe; nil if
-// none is. payload is whether to ask for a larger max_payload, too.
+// doubted is the check of a limit that restricts us, for probe; nil if none does. payload
+// says whether to check for a larger max_payload, too.
 func (c *connection) doubted(payload bool) func(*nats.Conn) bool {
 	switch {
 	case c.problems.missing() > 0:
@@ -35,7 +35,7 @@ func (c *connection) roomForSubscriptions(nc *nats.Conn) bool {
 func (c *connection) takesMore(nc *nats.Conn) bool { return nc.MaxPayload() > c.nc.MaxPayload() }
 
 // probe makes another connection to the same broker, with the same keys, and returns what
-// look says of it; false if there is none. That may take as long as an attempt to connect:
+// look says of it; false if that fails. It may take as long as an attempt to connect:
 // it runs in a goroutine of its own.
 func (c *connection) probe(look func(*nats.Conn) bool) bool {
 	opts := append(append(c.attempt.options(), c.identity.options...),

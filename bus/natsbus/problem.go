@@ -179,7 +179,7 @@ func (p *problems) settle(ping func() error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for r := range trying {
-		if p.refused[r] == tried { // not refused anew
+		if p.refused[r] == tried { // not refused again
 			p.refused[r] = passed
 		}
 	}

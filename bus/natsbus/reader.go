@@ -3,6 +3,7 @@ package natsbus
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -123,7 +124,7 @@ func (r *reader) receiveOne(m *nats.Msg) {
 		if neighbour || sender == "" {
 			return
 		}
-		from = edge{sender, bus.Heartbeat}
+		from = channel{sender, bus.Heartbeat}
 	} else if !neighbour {
 		return // not any more
 	}
@@ -134,6 +135,19 @@ func (r *reader) receiveOne(m *nats.Msg) {
 		Lane: from.lane, Peer: from.peer, Data: m.Data,
 		Epoch: number(m.Header, bus.EpochHeader), Seq: number(m.Header, bus.SeqHeader),
 	})
+}
+
+// brokerHeader is the header of a message that shows that a broker made it and no
+// neighbour did, or "". A broker does that on request, on a subject that the requester
+// chose. Headers that ask for a trace do not show that: people add them, to follow a
+// message.
+func brokerHeader(h nats.Header) string {
+	for key := range h {
+		if strings.HasPrefix(key, "Nats-") && !strings.HasPrefix(key, "Nats-Trace-") {
+			return key
+		}
+	}
+	return ""
 }
 
 // number is a header's number, or 0 where there is none.

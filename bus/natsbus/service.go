@@ -104,7 +104,7 @@ func (c *connection) addEndpoint(e bus.Endpoint, take func(micro.Request) error,
 			err = fmt.Errorf("the reply subject %q is refused: a reply there would look like a message of a server", to)
 		}
 		if err != nil {
-			c.cfg.Log.Debug("micro service", "endpoint", e.Name, "err", err)
+			c.cfg.Log.Debug("request not answered", "endpoint", e.Name, "err", err)
 		}
 	})
 	with = append(with, micro.WithEndpointSubject(e.Subject(c.cfg.Prefix, c.cfg.Server)), micro.WithEndpointPendingLimits(maxRequestsWaiting, maxRequestBytes))
@@ -140,7 +140,7 @@ func (c *connection) addShared() error {
 			go func() { // micro handles requests one by one, and its Request cannot be used after the handler has returned
 				defer func() { <-turns }()
 				if err := c.respondTo(e.Name, subject, data); err != nil {
-					c.cfg.Log.Debug("micro service", "endpoint", e.Name, "err", err)
+					c.cfg.Log.Debug("request not answered", "endpoint", e.Name, "err", err)
 				}
 			}()
 			return nil
@@ -200,8 +200,8 @@ func (c *connection) respondTo(endpoint, subject string, request []byte) error {
 	return c.nc.PublishMsg(&nats.Msg{Subject: subject, Header: header, Data: data})
 }
 
-// beginAnswer notes that a request is being answered, until end is called. A connection that is
-// to be made anew waits for that.
+// beginAnswer notes that a request is being answered, until end is called. A reconnect
+// waits for that.
 func (c *connection) beginAnswer() (end func()) {
 	c.answering.Add(1)
 	return func() {

@@ -62,7 +62,7 @@ func (c *connection) unsubscribe(s *nats.Subscription) {
 	}
 }
 
-// resubscribe subscribes anew to what the broker refused, for permissions, of what
+// resubscribe subscribes again to what the broker refused, for permissions, of what
 // neighbours publish.
 func (c *connection) resubscribe() {
 	for _, subject := range c.problems.refusedSubscriptions() {

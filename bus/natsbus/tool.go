@@ -45,7 +45,7 @@ func replyOf(m *nats.Msg) Reply {
 // not permit the request. Of cfg, Server, Neighbours and Service need not be set.
 func Ask(ctx context.Context, cfg Config, e bus.Endpoint, data []byte, take func(Reply) (more bool)) error {
 	return ask(ctx, cfg, e.Subject(cfg.Prefix, ""), data, func(m *nats.Msg) bool {
-		if m.Header.Get("Status") == "503" { // no server is there
+		if noResponders(m) {
 			return false
 		}
 		return take(replyOf(m))
@@ -66,7 +66,7 @@ func inboxOf(e bus.Endpoint) nats.Option {
 func Request(ctx context.Context, cfg Config, e bus.Endpoint, server string, data []byte) (reply []byte, err error) {
 	answer := fmt.Errorf("%w: %s does not answer", bus.ErrUnavailable, server)
 	failed := ask(ctx, cfg, e.Subject(cfg.Prefix, server), data, func(m *nats.Msg) bool {
-		if m.Header.Get("Status") != "503" {
+		if !noResponders(m) {
 			reply, answer = m.Data, errorOf(m)
 		}
 		return false
@@ -82,7 +82,7 @@ func Request(ctx context.Context, cfg Config, e bus.Endpoint, server string, dat
 func Metadata(ctx context.Context, cfg Config) (metadata map[string]string, err error) {
 	err = ask(ctx, cfg, "$SRV.INFO."+string(cfg.Prefix), nil, func(m *nats.Msg) bool {
 		var info micro.Info
-		if m.Header.Get("Status") == "503" {
+		if noResponders(m) {
 			return false
 		}
 		if json.Unmarshal(m.Data, &info) != nil {
@@ -100,7 +100,7 @@ func Metadata(ctx context.Context, cfg Config) (metadata map[string]string, err 
 func RequestShared(ctx context.Context, cfg Config, e bus.Endpoint, data []byte) (reply Reply, err error) {
 	answer := fmt.Errorf("%w: no server answers", bus.ErrUnavailable)
 	failed := ask(ctx, cfg, e.Subject(cfg.Prefix, ""), data, func(m *nats.Msg) bool {
-		if m.Header.Get("Status") == "503" {
+		if noResponders(m) {
 			answer = fmt.Errorf("%w: no server is ready", bus.ErrUnavailable)
 		} else {
 			reply = replyOf(m)
@@ -113,6 +113,10 @@ func RequestShared(ctx context.Context, cfg Config, e bus.Endpoint, data []byte)
 	}
 	return reply, answer
 }
+
+// noResponders reports whether a message is not a reply, but the broker's note that nobody has
+// subscribed to the subject of the request.
+func noResponders(m *nats.Msg) bool { return m.Header.Get("Status") == "503" }
 
 // errorOf is the error that a reply of a micro service is; nil if it is none.
 func errorOf(m *nats.Msg) error {

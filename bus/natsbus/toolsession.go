@@ -73,7 +73,7 @@ func (s *ToolSession) subscribe(subject string, take nats.MsgHandler) (stop func
 func (s *ToolSession) Ask(e bus.Endpoint, data []byte, take func(Reply)) (stop func(), err error) {
 	inbox := s.nc.NewInbox()
 	stop, err = s.subscribe(inbox, func(m *nats.Msg) {
-		if m.Header.Get("Status") != "503" { // no server is there
+		if !noResponders(m) {
 			take(replyOf(m))
 		}
 	})
@@ -93,7 +93,7 @@ func (s *ToolSession) Info(take func(metadata map[string]string)) (stop func(), 
 	inbox := s.nc.NewInbox()
 	stop, err = s.subscribe(inbox, func(m *nats.Msg) {
 		var info micro.Info
-		if m.Header.Get("Status") != "503" && json.Unmarshal(m.Data, &info) == nil {
+		if !noResponders(m) && json.Unmarshal(m.Data, &info) == nil {
 			take(info.Metadata)
 		}
 	})

@@ -178,7 +178,7 @@ var edgeMetrics = []metric[replica.EdgeInfo]{
 	edgeCounter("herd_edge_received_records_total", receivedHelp, outcome("duplicate"), func(e replica.EdgeInfo) uint64 { return e.Duplicates }),
 	edgeCounter("herd_edge_received_records_total", receivedHelp, outcome("stale"), func(e replica.EdgeInfo) uint64 { return e.Stale }),
 	edgeCounter("herd_edge_received_records_total", receivedHelp, outcome("refused"), func(e replica.EdgeInfo) uint64 { return e.NoRoom }),
-	edgeGauge("herd_edge_kept_records", "Records of new clients that are not sent because the neighbour's map is full.", func(e replica.EdgeInfo) float64 { return float64(e.Kept) }),
+	edgeGauge("herd_edge_kept_records", "Records of new clients that are not sent because the neighbour's map is full.", func(e replica.EdgeInfo) float64 { return float64(e.Deferred) }),
 	edgeGauge("herd_edge_quarantined", "Whether the neighbour is ignored because it broke the protocol.", func(e replica.EdgeInfo) float64 { return number(e.Quarantined) }),
 	edgeCounter("herd_edge_offences_total", "Messages of the neighbour that broke the protocol.", nil, func(e replica.EdgeInfo) uint64 { return e.Offences }),
 	edgeCounter("herd_edge_sent_records_total", "Records sent.", nil, func(e replica.EdgeInfo) uint64 { return e.Out }),

@@ -48,8 +48,8 @@ func TestUnsendable(t *testing.T) {
 	if got := flush(p.a, 0); got != large+"\n" {
 		t.Errorf("once the bus takes it %d bytes are sent, want the record", len(got))
 	}
-	if a := p.a.Edge(0, p.now); a.Unsendable != 0 || p.a.Withheld() != 0 {
-		t.Errorf("A still counts %d records, and %d over all edges", a.Unsendable, p.a.Withheld())
+	if a := p.a.Edge(0, p.now); a.Unsendable != 0 || p.a.TooLarge() != 0 {
+		t.Errorf("A still counts %d records, and %d over all edges", a.Unsendable, p.a.TooLarge())
 	}
 }
 
@@ -69,7 +69,7 @@ func TestUnsendableArrivesOtherwise(t *testing.T) {
 				t.Fatal(err)
 			}
 			reply.Next()
-			if n := p.a.Withheld(); n != 0 {
+			if n := p.a.TooLarge(); n != 0 {
 				t.Errorf("%d records count after the neighbour has shown that it has them", n)
 			}
 		},
@@ -79,12 +79,12 @@ func TestUnsendableArrivesOtherwise(t *testing.T) {
 		p.heartbeats()
 		report(t, p.a, "IAMAT "+strings.Repeat("x", 5000)+" +1+1 100", 101)
 		flush(p.a, 0)
-		if p.a.Withheld() != 1 {
-			t.Fatalf("%s: %d records count at the beginning, want 1", name, p.a.Withheld())
+		if p.a.TooLarge() != 1 {
+			t.Fatalf("%s: %d records count at the beginning, want 1", name, p.a.TooLarge())
 		}
 		arrive(p)
 		p.heartbeats()
-		if n := p.a.Withheld(); n != 0 {
+		if n := p.a.TooLarge(); n != 0 {
 			t.Errorf("%s: %d records count", name, n)
 		}
 	}
@@ -99,8 +99,8 @@ func TestFitsIntoFrameOnly(t *testing.T) {
 	mergeLine(t, p.a, line)
 	p.heartbeats()
 	p.settle()
-	if got := flush(p.a, 0); got != line+"\n" || p.a.Withheld() != 0 {
-		t.Errorf("sent %q, withheld %d, want the record and 0", got, p.a.Withheld())
+	if got := flush(p.a, 0); got != line+"\n" || p.a.TooLarge() != 0 {
+		t.Errorf("sent %q, too large %d, want the record and 0", got, p.a.TooLarge())
 	}
 }
 

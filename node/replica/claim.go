@@ -70,5 +70,5 @@ func (r *Replica) judgeReceipts(e int, now time.Time) []Event {
 	if c.receipt.Compare(d.heartbeat.Clock.Add(receiptAhead)) <= 0 {
 		return nil
 	}
-	return r.offence(e, lie, receiptsAhead, now)
+	return r.offence(e, lyingPoints, receiptsAhead, now)
 }

@@ -78,9 +78,9 @@ func (r *Replica) noteClock(d *edge, now time.Time) []Event {
 		if skew.Abs() > clockUnready {
 			text += r.judgeClocks(noEdge).verdict()
 		}
-		return []Event{{Clock, d.peer, text}}
+		return []Event{{Kind: Clock, Peer: d.peer, Text: text}}
 	case warned && !c.warned:
-		return []Event{{Clock, d.peer, fmt.Sprintf("the clock of %s agrees with ours again", d.peer)}}
+		return []Event{{Kind: Clock, Peer: d.peer, Text: fmt.Sprintf("the clock of %s agrees with ours again", d.peer), Recovered: true}}
 	}
 	return nil
 }
@@ -161,22 +161,25 @@ func (r *Replica) noteOwnClock(now time.Time) (events []Event) {
 		if warn {
 			text = r.leadText()
 		}
-		events = append(events, Event{Clock, "", text})
+		events = append(events, Event{Kind: Clock, Text: text, Recovered: !warn})
 	}
 	v := r.judgeClocks(noEdge)
 	if off := v.oursIsOff(); off != c.off {
 		c.off = off
-		text := fmt.Sprintf("the clock of %s, ours, is no longer off", r.cfg.Name)
+		text := r.ourClock() + " is no longer off"
 		if off {
 			text = r.offText(v)
 		}
-		events = append(events, Event{Clock, "", text})
+		events = append(events, Event{Kind: Clock, Text: text, Recovered: !off})
 	}
 	return events
 }
 
+// ourClock is the subject of a sentence about our own clock.
+func (r *Replica) ourClock() string { return "this server's clock (" + r.cfg.Name + ")" }
+
 func (r *Replica) leadText() string {
-	return fmt.Sprintf("the clock of %s, ours, was set back: receipts are %s ahead of it; restart the server once the clock is right", r.cfg.Name, offset(r.own.lead))
+	return fmt.Sprintf("%s was set back: receipts are %s ahead of it; restart the server once the clock is right", r.ourClock(), offset(r.own.lead))
 }
 
 func (r *Replica) offText(v clockVote) string {
@@ -186,7 +189,7 @@ func (r *Replica) offText(v clockVote) string {
 		skew, _ := d.clock.skew()
 		theirs = append(theirs, fmt.Sprintf("that of %s differs by %s", d.peer, offset(skew)))
 	}
-	return fmt.Sprintf("the clock of %s, ours, is off: it agrees with %s; %s", r.cfg.Name, plural.Of(v.Agree, v.Known, "neighbour"), strings.Join(theirs, ", "))
+	return fmt.Sprintf("%s is off: it agrees with %s; %s", r.ourClock(), plural.Of(v.Agree, v.Known, "neighbour"), strings.Join(theirs, ", "))
 }
 
 // noteSuspension notices that this process did not run for a while.

@@ -28,13 +28,13 @@ const (
 	requestSize    = 64 << 10
 )
 
-// A comparison is given up, to be tried again later, if nothing new has moved for silence,
-// if it takes longer than comparisonTime, or if the neighbour sends more than our map can
-// differ by (allowance). One that moved less than slowest was of no use.
+// A comparison is given up, to be tried again later, if nothing new has moved for
+// comparisonSilence, if it takes longer than comparisonTime, or if the neighbour sends more than
+// our map can differ by (allowance). One that moved less than minUsefulRate was of no use.
 const (
-	silence        = 2 * time.Second
-	comparisonTime = time.Minute
-	slowest        = 1 << 10 // bytes of news per second
+	comparisonSilence = 2 * time.Second
+	comparisonTime    = time.Minute
+	minUsefulRate     = 1 << 10 // bytes of news per second
 )
 
 // While a neighbour's messages are lost all the time, comparisons are due all the time. On
@@ -77,7 +77,7 @@ func (s *bucketSet) has(bucket uint16) bool { return s[bucket/64]&(1<<(bucket%64
 // e. Others may be due as well: call it until ok is false.
 func (r *Replica) NextRequest(now time.Time) (e int, request []byte, ok bool) {
 	for e, d := range r.edges {
-		if c := d.comparison; c != nil && (now.Sub(c.moved) >= silence || now.Sub(c.began) >= comparisonTime) {
+		if c := d.comparison; c != nil && (now.Sub(c.moved) >= comparisonSilence || now.Sub(c.began) >= comparisonTime) {
 			r.abandon(e, now)
 		}
 	}
@@ -118,7 +118,7 @@ func (r *Replica) abandon(e int, now time.Time) {
 
 // useful reports whether the comparison has brought something for the time that it took.
 func (c *comparison) useful(now time.Time) bool {
-	return float64(c.newsBytes) > slowest*now.Sub(c.began).Seconds()
+	return float64(c.newsBytes) > minUsefulRate*now.Sub(c.began).Seconds()
 }
 
 // ReplyResult is what follows from a reply.
@@ -136,7 +136,7 @@ func (r *Replica) HandleReply(e int, reply []byte, now time.Time) (ReplyResult, 
 	result, err := r.handleReply(e, reply, now)
 	d := r.edges[e]
 	if err != nil {
-		result.Events = append(result.Events, Event{Mismatch, d.peer, "repair: malformed reply: " + err.Error()})
+		result.Events = append(result.Events, Event{Kind: Mismatch, Peer: d.peer, Text: "repair: malformed reply: " + err.Error()})
 	}
 	result.Events = append(d.limited(result.Events, now), r.judgeError(e, err, now)...)
 	return result, err
@@ -358,6 +358,6 @@ func (r *Replica) finish(e int, now time.Time) []Event {
 	if c.lines == 0 && c.reason != messagesLost { // after a loss, operators want to know that it cost nothing
 		return nil
 	}
-	return []Event{{Repair, d.peer, fmt.Sprintf("compared with %s because %s: received %s, %d of them news; %s in %v",
+	return []Event{{Kind: Repair, Peer: d.peer, Text: fmt.Sprintf("compared with %s because %s: received %s, %d of them news; %s in %v",
 		d.peer, c.reason, plural.Count(c.lines, "line"), c.news, plural.Count(c.bytes, "byte"), now.Sub(c.began).Round(time.Millisecond))}}
 }

@@ -193,7 +193,7 @@ func TestLateReply(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.now = p.now.Add(silence)
+	p.now = p.now.Add(comparisonSilence)
 	p.b.NextRequest(p.now) // abandons the comparison
 	if _, err := p.b.HandleReply(0, late, p.now); err != nil {
 		t.Fatal(err)

@@ -54,9 +54,9 @@ func (r *Replica) Reports() Reports {
 	return Reports{News: r.reports[store.News], Duplicates: r.reports[store.Duplicate], Stale: r.reports[store.Stale], Refused: r.refused + r.reports[store.Refused]}
 }
 
-// Withheld is the number of records that neighbours do not have now because the bus takes
+// TooLarge is the number of records that neighbours do not have now because the bus takes
 // no message of their size, added up over the edges.
-func (r *Replica) Withheld() (records int) {
+func (r *Replica) TooLarge() (records int) {
 	for _, d := range r.edges {
 		records += d.unsendable.length
 	}
@@ -86,7 +86,7 @@ type EdgeInfo struct {
 	// Records that cannot cross the edge now, because they are larger than the messages
 	// that the bus takes: ours, and the neighbour's by its last heartbeat.
 	Unsendable, TheirUnsendable int
-	Kept                        int           // records of new clients that are not sent because the neighbour's map is full
+	Deferred                    int           // records of new clients that are not sent because the neighbour's map is full
 	Quarantined                 bool          // we ignore the neighbour: Problem says why
 	Queued                      int           // records to send, without the delayed ones
 	HeartbeatAge                time.Duration // since the neighbour's last heartbeat; -1 for none yet
@@ -99,9 +99,9 @@ type EdgeInfo struct {
 func (r *Replica) Edge(e int, now time.Time) EdgeInfo {
 	d := r.edges[e]
 	info := EdgeInfo{
-		Peer: r.Peer(e), Up: d.up, InStep: r.InStep(e), Comparing: r.Comparing(e), Problem: d.problem(), Refused: d.difference.keptOff(),
+		Peer: r.Peer(e), Up: d.up, InStep: r.InStep(e), Comparing: r.Comparing(e), Problem: d.problem(), Refused: d.difference.refused(),
 		SameTopology: !d.heard.IsZero() && d.heartbeat.Topology == r.topology.Hash,
-		Unsendable:   d.unsendable.length, TheirUnsendable: d.heartbeat.Unsendable, Kept: d.kept.length, Queued: d.queued(), HeartbeatAge: -1, Counts: d.counts,
+		Unsendable:   d.unsendable.length, TheirUnsendable: d.heartbeat.Unsendable, Deferred: d.deferred.length, Queued: d.queued(), HeartbeatAge: -1, Counts: d.counts,
 	}
 	if !d.heard.IsZero() {
 		info.HeartbeatAge = now.Sub(d.heard)

@@ -8,7 +8,8 @@ import (
 	"herd/node/wire"
 )
 
-// edge is our side of one edge. A client is in at most one of its three queues.
+// edge is our side of one edge. A client is in at most one of its three queues. In this package
+// e is the number of an edge, its index in Replica.edges, and d is the edge.
 type edge struct {
 	peer    string
 	removed bool // the topology does not list it any more
@@ -29,12 +30,12 @@ type edge struct {
 	unsendable set
 	dropped    uint64 // how often a record was dropped from the queues for that reason
 
-	// While the neighbour's map is full, records of new clients are kept and not sent: those of IDs
+	// While the neighbour's map is full, records of new clients are deferred, not sent: those of IDs
 	// from fullFrom on, and of IDs that were free then or got free since. See noteTheirRoom.
 	full     bool
 	fullFrom store.ID
 	reused   bits
-	kept     set
+	deferred set
 
 	up        bool
 	heartbeat wire.Heartbeat // last one received in the neighbour's present epoch
@@ -53,7 +54,7 @@ type edge struct {
 	clock      neighbourClock
 	sync       syncState
 	comparison *comparison // that runs; nil for none
-	pace       bucket      // of comparisons
+	pace       tokenBucket // of comparisons
 
 	counts Counts
 }
@@ -86,7 +87,7 @@ func (d *edge) cancel(id store.ID) {
 	d.live.drop(id)
 	d.inFlight.retry.clear(id)
 	d.unsendable.remove(id)
-	d.kept.remove(id)
+	d.deferred.remove(id)
 }
 
 // goDown turns live and delayed records into backlog.
@@ -142,10 +143,10 @@ func (r *Replica) NextFrame(e int, dst []byte) (f Frame) {
 				o.pop(id)
 				skipped++
 				continue
-			case d.keeps(id):
+			case d.defers(id):
 				o.pop(id)
 				skipped++
-				d.kept.add(id)
+				d.deferred.add(id)
 				continue
 			case size > r.maxMessage:
 				o.pop(id)
@@ -162,7 +163,7 @@ func (r *Replica) NextFrame(e int, dst []byte) (f Frame) {
 			f.Data = append(append(f.Data, line...), '\n')
 			f.Lines++
 			d.unsendable.remove(id)
-			d.kept.remove(id)
+			d.deferred.remove(id)
 			d.inFlight.ids = append(d.inFlight.ids, id)
 			d.inFlight.retry.set(id)
 		}
@@ -285,14 +286,14 @@ func (r *Replica) Unconfirmed(seqs []uint64) (neighbours int) {
 
 // Queued is the number of records queued for neighbours that are up, and for those that
 // are down or whose map is full.
-func (r *Replica) Queued() (up, down int) {
+func (r *Replica) Queued() (sendable, blocked int) {
 	for _, d := range r.edges {
-		down += d.kept.length
+		blocked += d.deferred.length
 		if d.up {
-			up += d.queued()
+			sendable += d.queued()
 		} else {
-			down += d.queued()
+			blocked += d.queued()
 		}
 	}
-	return up, down
+	return sendable, blocked
 }

@@ -70,7 +70,8 @@ func (r *Replica) MarksDue() bool {
 	return k.begun && (len(w.due) > 0 || second || len(w.early) > 0 && w.early[0].second < k.cutoff.Sec)
 }
 
-// lookAgain looks at a client whose time has come, by where it was filed.
+// lookAgain handles a client that was taken out of the wheel. It is filed by the record that it has
+// now, or marked if that is expired. If it has none any more, its ID becomes free.
 func (r *Replica) lookAgain(id store.ID) {
 	switch {
 	case !r.store.Holds(id):

@@ -15,7 +15,7 @@ import (
 //   - no edge is in step, no further frame of a neighbour is confirmed, and the server is
 //     not ready: its map differs from the others';
 //   - comparisons are made every Config.Repair at most;
-//   - neighbours keep records of further new clients, and send them when there is room.
+//   - neighbours defer records of further new clients, and send them when there is room.
 
 // roomAgain is the share of the limit, in percent, below which a map is no longer full.
 const roomAgain = 95
@@ -45,30 +45,22 @@ func (r *Replica) noteRoom(now time.Time) {
 	}
 }
 
-// soonest is when a comparison may begin that is due now.
-func (r *Replica) soonest(now time.Time) time.Time {
-	if r.full {
-		return now.Add(r.cfg.Repair)
-	}
-	return now
-}
-
-// noteTheirRoom keeps the records of new clients for a neighbour whose map is full, and
-// queues them when it is no longer. It is called with each heartbeat.
+// noteTheirRoom begins to defer the records of new clients for a neighbour whose map is full,
+// and queues them when it is no longer. It is called with each heartbeat.
 func (r *Replica) noteTheirRoom(d *edge) {
 	switch full := d.heartbeat.Full; {
 	case full && !d.full && d.sync.inStep: // now we know all clients that it knows
 		d.full, d.fullFrom, d.reused = true, r.store.End(), slices.Clone(r.keep.vacant)
 	case !full && d.full:
 		d.full, d.reused = false, nil
-		for id := range d.kept.all() {
-			d.kept.remove(id)
+		for id := range d.deferred.all() {
+			d.deferred.remove(id)
 			d.enqueue(id)
 			r.floodSeq++
 		}
 	}
 }
 
-// keeps reports whether a record is kept because the neighbour's map is full and its
+// defers reports whether a record is deferred because the neighbour's map is full and its
 // client is new since then.
-func (d *edge) keeps(id store.ID) bool { return d.full && (id >= d.fullFrom || d.reused.has(id)) }
+func (d *edge) defers(id store.ID) bool { return d.full && (id >= d.fullFrom || d.reused.has(id)) }

@@ -83,7 +83,7 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// TestNeighbourOfFull: a neighbour keeps the records of further new clients, and sends
+// TestNeighbourOfFull: a neighbour defers the records of further new clients, and sends
 // them, and all others, once there is room.
 func TestNeighbourOfFull(t *testing.T) {
 	p, clients := newFull(t)
@@ -95,8 +95,8 @@ func TestNeighbourOfFull(t *testing.T) {
 		report(t, p.b, fmt.Sprintf("IAMAT late%d +1+1 100", i), p.now.Unix())
 	}
 	report(t, p.b, "IAMAT a1 +9+9 900", p.now.Unix())
-	if lines := p.flood(); lines != 1 || p.b.Edge(0, p.now).Kept != 100 {
-		t.Errorf("B sent %d lines, want that of a1 alone; it keeps %d, want 100", lines, p.b.Edge(0, p.now).Kept)
+	if lines := p.flood(); lines != 1 || p.b.Edge(0, p.now).Deferred != 100 {
+		t.Errorf("B sent %d lines, want that of a1 alone; it defers %d, want 100", lines, p.b.Edge(0, p.now).Deferred)
 	}
 	before := p.a.edges[0].counts
 	p.after(25)
@@ -110,7 +110,7 @@ func TestNeighbourOfFull(t *testing.T) {
 	if p.a.Full() != "" || !p.a.InStep(0) || p.a.Map().Digest() != p.b.Map().Digest() || p.a.Map().Len() != clients+101 {
 		t.Errorf("with room again: %q, in step %v, %d clients, want %d", p.a.Full(), p.a.InStep(0), p.a.Map().Len(), clients+101)
 	}
-	if info := p.b.Edge(0, p.now); info.Kept != 0 || info.Problem != "" || info.Queued != 0 {
+	if info := p.b.Edge(0, p.now); info.Deferred != 0 || info.Problem != "" || info.Queued != 0 {
 		t.Errorf("with room again, the edge of B is %+v", info)
 	}
 }

@@ -175,7 +175,7 @@ func (p *fuzzedPair) checkBounds() {
 	for _, r := range p.replicas {
 		n := r.store.Len()
 		for e, d := range r.edges {
-			if queued := d.live.length + d.backlog.length + d.delayed.queue.length; queued > n || d.unsendable.length > n || d.kept.length > n {
+			if queued := d.live.length + d.backlog.length + d.delayed.queue.length; queued > n || d.unsendable.length > n || d.deferred.length > n {
 				p.t.Fatalf("%s: %d records are queued for edge %d, of %d clients", r.cfg.Name, queued, e, n)
 			}
 		}

@@ -15,26 +15,6 @@ const (
 	DownAfter      = 3 * time.Second
 )
 
-// Kind is the kind of an Event, and the <kind> of its subject.
-type Kind string
-
-// The kinds that a Replica reports.
-const (
-	Up       Kind = "up"
-	Down     Kind = "down"
-	Gap      Kind = "gap"
-	Repair   Kind = "repair"
-	Clock    Kind = "clock"
-	Mismatch Kind = "mismatch"
-)
-
-// Event is a notice for operators about one neighbour.
-type Event struct {
-	Kind Kind
-	Peer string
-	Text string // one line
-}
-
 // Heartbeat is the heartbeat to send over edge e.
 func (r *Replica) Heartbeat(e int, now time.Time) wire.Heartbeat {
 	d := r.edges[e]
@@ -131,7 +111,7 @@ func (r *Replica) HandleHeartbeat(e int, b wire.Heartbeat, now time.Time) (event
 		return events, false
 	}
 	differs := r.noteDifference(d, b)
-	if d.difference.refused() { // what else it says is not about this edge
+	if d.difference.unusable() { // what else it says is not about this edge
 		return append(events, d.limited(append(r.goDown(e, d.problem()), differs...), now)...), false
 	}
 	r.noteTheirRoom(d)
@@ -172,7 +152,7 @@ func (r *Replica) apply(next transition, e int, newLife bool, now time.Time) (ev
 	d.conduct.repeats.restart(r.journalSeq, now)
 	d.clock.samples, d.clock.agreeing = nil, 0 // clocks may have been set meanwhile
 	r.startSync(e, now)
-	return append(events, Event{Up, d.peer, fmt.Sprintf("%s is up and holds %s", d.peer, plural.Count(d.heartbeat.Records, "record"))})
+	return append(events, Event{Kind: Up, Peer: d.peer, Text: fmt.Sprintf("%s is up and holds %s", d.peer, plural.Count(d.heartbeat.Records, "record"))})
 }
 
 // Tick finds neighbours that have been silent for too long. Call it every HeartbeatEvery
@@ -210,5 +190,5 @@ func (r *Replica) goDown(e int, reason string) []Event {
 	}
 	d.goDown()
 	r.stopSync(e)
-	return []Event{{Down, d.peer, fmt.Sprintf("%s is down: %s; %s %s queued for it", d.peer, reason, plural.Count(d.queued(), "record"), plural.Form(d.queued(), "is", "are"))}}
+	return []Event{{Kind: Down, Peer: d.peer, Text: fmt.Sprintf("%s is down: %s; %s %s queued for it", d.peer, reason, plural.Count(d.queued(), "record"), plural.Form(d.queued(), "is", "are"))}}
 }

@@ -187,7 +187,7 @@ func (r *Replica) isBelow(id store.ID, slot int64) bool {
 	return slot != 0 && r.keep.slotOf(r.store.Receipt(id).Sec) < slot
 }
 
-// theirFloor is the floor of the neighbour at edge d, if it is higher than ours, and else 0.
+// theirFloor is the floor of the neighbour at d, if it is higher than ours, and else 0.
 func (r *Replica) theirFloor(d *edge) int64 {
 	if floor := d.heartbeat.Floor; floor > r.keep.floor {
 		return floor

@@ -68,6 +68,9 @@ func (k *kept) note(events []Event) {
 	for _, e := range events {
 		if strings.Contains(e.Text, "expire") {
 			k.reports = append(k.reports, e.Text)
+			if want := e.Text == "records expire again"; e.Recovered != want {
+				k.t.Errorf("%q: recovered %v, want %v", e.Text, e.Recovered, want)
+			}
 		}
 	}
 }

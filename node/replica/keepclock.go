@@ -84,7 +84,7 @@ func (r *Replica) judgeTrust(now time.Time) (events []Event) {
 	case !neighbours && (asAtStart || waited >= r.cfg.Keep),
 		neighbours && !up && asAtStart && waited >= clockAlone:
 		t.trusted, t.alone = true, now
-		events = append(events, Event{Clock, "", fmt.Sprintf("the clock of %s, ours, was compared with no neighbour's: records that expire stay in the map for %s", r.cfg.Name, removeAlone)})
+		events = append(events, Event{Kind: Clock, Text: fmt.Sprintf("%s was compared with no neighbour's: records that expire stay in the map for %s", r.ourClock(), removeAlone)})
 	}
 	return events
 }
@@ -126,9 +126,9 @@ func (r *Replica) reportPause(now time.Time) (e Event, changed bool) {
 	}
 	k.reported = k.pause
 	if k.pause == notPaused {
-		return Event{Clock, "", "records expire again"}, true
+		return Event{Kind: Clock, Text: "records expire again", Recovered: true}, true
 	}
-	return Event{Clock, "", "records do not expire: " + r.ExpiryPaused()}, true
+	return Event{Kind: Clock, Text: "records do not expire: " + r.ExpiryPaused()}, true
 }
 
 // ExpiryPaused says why no record expires; "" if records do, or never shall.
@@ -137,16 +137,16 @@ func (r *Replica) ExpiryPaused() string {
 	case notReady:
 		return "the server is not ready yet"
 	case notCompared:
-		return fmt.Sprintf("the clock of %s, ours, agrees with no neighbour's yet", r.cfg.Name)
+		return r.ourClock() + " agrees with no neighbour's yet"
 	case clockJumped:
-		return fmt.Sprintf("the clock of %s, ours, has jumped, and agrees with no neighbour's since", r.cfg.Name)
+		return r.ourClock() + " has jumped, and agrees with no neighbour's since"
 	case clockDisputed:
-		return fmt.Sprintf("the clock of %s, ours, agrees with no neighbour's any more", r.cfg.Name)
+		return r.ourClock() + " agrees with no neighbour's any more"
 	case clockUnusable:
 		if problem := r.ClockProblem(); problem != "" {
 			return problem
 		}
-		return fmt.Sprintf("the clock of %s, ours, was off a moment ago", r.cfg.Name)
+		return r.ourClock() + " was off a moment ago"
 	}
 	return ""
 }

@@ -115,7 +115,7 @@ func TestNothingExpiresWhilePaused(t *testing.T) {
 	k.off = 0
 	k.pass(5 * time.Second)
 	k.expect("the clock is right", true, 1, 1)
-	if want := []string{"records do not expire: the clock of A, ours, has jumped, and agrees with no neighbour's since", "records expire again"}; !slices.Equal(k.reports, want) {
+	if want := []string{"records do not expire: this server's clock (A) has jumped, and agrees with no neighbour's since", "records expire again"}; !slices.Equal(k.reports, want) {
 		t.Errorf("reported %q, want %q", k.reports, want)
 	}
 	k.pass(testKeep)
@@ -148,7 +148,7 @@ func TestPauseIsReported(t *testing.T) {
 		t.Errorf("reported %q, want nothing yet", k.reports)
 	}
 	k.pass(time.Minute)
-	if want := []string{"records do not expire: the clock of A, ours, agrees with no neighbour's yet"}; !slices.Equal(k.reports, want) {
+	if want := []string{"records do not expire: this server's clock (A) agrees with no neighbour's yet"}; !slices.Equal(k.reports, want) {
 		t.Errorf("reported %q, want %q", k.reports, want)
 	}
 	k.skew = 0
@@ -192,7 +192,7 @@ func TestClockDrifts(t *testing.T) {
 			t.Fatalf("a live record, when our clock is ahead by %v: %+v, known: %v", k.off, got, k.knows("kiwi"))
 		}
 	}
-	if want := []string{"records do not expire: the clock of A, ours, agrees with no neighbour's any more"}; !slices.Equal(k.reports, want) {
+	if want := []string{"records do not expire: this server's clock (A) agrees with no neighbour's any more"}; !slices.Equal(k.reports, want) {
 		t.Errorf("reported %q, want %q", k.reports, want)
 	}
 }
@@ -237,7 +237,7 @@ func TestFloorAfterDispute(t *testing.T) {
 // TestAloneRemovesLater: a server whose clock agrees with no neighbour's removes nothing for removeAlone, and says so once. Answers go
 // by its clock.
 func TestAloneRemovesLater(t *testing.T) {
-	const said = "the clock of A, ours, was compared with no neighbour's: records that expire stay in the map for 10m0s"
+	const said = "this server's clock (A) was compared with no neighbour's: records that expire stay in the map for 10m0s"
 	for name, peers := range map[string][]string{"a herd of one": nil, "a neighbour that is down": {"B"}} {
 		k := newKept(t, peers...)
 		k.silent = true

@@ -32,9 +32,9 @@ const (
 	offencePoints = 100 // at a time
 	pointEvery    = time.Second / 2
 
-	malformed = 1  // points
-	breach    = 10 // of what can be parsed
-	lie       = 25 // about a clock
+	malformedPoints = 1  // of what cannot be parsed
+	breachPoints    = 10 // of what can be parsed
+	lyingPoints     = 25 // about a clock
 
 	firstQuarantine = 30 * time.Second
 	maxQuarantine   = 4 * time.Minute
@@ -54,11 +54,11 @@ const (
 
 // conduct is how a neighbour keeps to the protocol.
 type conduct struct {
-	offences    bucket
-	heartbeats  bucket
-	comparisons bucket
-	requests    bucket
-	dropped     bucket // requests that were replaced by a later one before they were answered
+	offences    tokenBucket
+	heartbeats  tokenBucket
+	comparisons tokenBucket
+	requests    tokenBucket
+	dropped     tokenBucket // requests that were replaced by a later one before they were answered
 	repeats     repeats
 	claim       claim
 
@@ -77,7 +77,7 @@ func (r *Replica) judgeError(e int, err error, now time.Time) []Event {
 	if o := (offending{}); !errors.As(err, &o) {
 		return nil
 	}
-	return r.offence(e, breach, err.Error(), now)
+	return r.offence(e, breachPoints, err.Error(), now)
 }
 
 var errQuarantined = errors.New("the neighbour is in quarantine")
@@ -116,7 +116,7 @@ func (r *Replica) quarantine(e int, why string, now time.Time) []Event {
 	c.length = min(max(2*c.length, firstQuarantine), maxQuarantine)
 	c.until, c.reason = now.Add(c.length), why
 	text := c.describe(d.peer)
-	return append(r.goDown(e, "it is in quarantine"), Event{Mismatch, d.peer, text})
+	return append(r.goDown(e, "it is in quarantine"), Event{Kind: Mismatch, Peer: d.peer, Text: text})
 }
 
 // describe says in one line why the neighbour is in quarantine.
@@ -132,7 +132,7 @@ func (d *edge) endQuarantine(now time.Time) []Event {
 	}
 	*c = conduct{ended: now, length: c.length, reason: c.reason}
 	d.heard = time.Time{}
-	return []Event{{Mismatch, d.peer, fmt.Sprintf("the quarantine of %s is over", d.peer)}}
+	return []Event{{Kind: Mismatch, Peer: d.peer, Text: fmt.Sprintf("the quarantine of %s is over", d.peer), Recovered: true}}
 }
 
 // Malformed says that a message arrived over edge e that could not be parsed.
@@ -140,7 +140,7 @@ func (r *Replica) Malformed(e int, what string, now time.Time) []Event {
 	if r.edges[e].removed || r.edges[e].quarantined(now) {
 		return nil
 	}
-	return r.offence(e, malformed, what, now)
+	return r.offence(e, malformedPoints, what, now)
 }
 
 // RequestDropped says that a request of the neighbour at edge e was dropped because a later
@@ -163,11 +163,11 @@ func (r *Replica) judgeFrame(e int, m wire.Mark, frame []byte, result FrameResul
 		d.counts.Offences++
 		return r.quarantine(e, "it sent records again and again that we have already", now)
 	case result.Malformed > 0:
-		return r.offence(e, malformed, fmt.Sprintf("a frame had %s", plural.Count(result.Malformed, "malformed line")), now)
+		return r.offence(e, malformedPoints, fmt.Sprintf("a frame had %s", plural.Count(result.Malformed, "malformed line")), now)
 	case len(frame) > messageSize && lines > 1:
-		return r.offence(e, breach, fmt.Sprintf("a frame of %d lines had %d bytes, more than %d", lines, len(frame), messageSize), now)
+		return r.offence(e, breachPoints, fmt.Sprintf("a frame of %d lines had %d bytes, more than %d", lines, len(frame), messageSize), now)
 	case !d.in.plausible(m, now):
-		return r.offence(e, breach, fmt.Sprintf("a frame had the number %d, after %d", m.Seq, d.in.seen.Seq), now)
+		return r.offence(e, breachPoints, fmt.Sprintf("a frame had the number %d, after %d", m.Seq, d.in.seen.Seq), now)
 	}
 	return nil
 }
@@ -180,7 +180,7 @@ func (r *Replica) judgeHeartbeat(e int, b wire.Heartbeat, now time.Time) []Event
 		d.counts.Offences++
 		return r.quarantine(e, "it sent too many heartbeats", now)
 	case !d.in.plausible(wire.Mark{Epoch: b.Epoch, Seq: b.Seq}, now):
-		return r.offence(e, breach, fmt.Sprintf("a heartbeat had the number %d, after %d", b.Seq, d.in.seen.Seq), now)
+		return r.offence(e, breachPoints, fmt.Sprintf("a heartbeat had the number %d, after %d", b.Seq, d.in.seen.Seq), now)
 	}
 	return nil
 }

@@ -91,17 +91,17 @@ func TestQuarantine(t *testing.T) {
 	}{
 		"malformed lines": {
 			func(o *offender) []Event { return o.frame("AT B kiwi\nno record\n") },
-			"a frame had 2 malformed lines", offencePoints / malformed,
+			"a frame had 2 malformed lines", offencePoints / malformedPoints,
 		},
 		"frame too large": {
 			func(o *offender) []Event { return o.frame(long) },
-			fmt.Sprintf("a frame of %d lines had %d bytes", strings.Count(long, "\n"), len(long)), offencePoints / breach,
+			fmt.Sprintf("a frame of %d lines had %d bytes", strings.Count(long, "\n"), len(long)), offencePoints / breachPoints,
 		},
 		"number that cannot have been reached": {
 			func(o *offender) []Event {
 				return o.frameWith(wire.Mark{Epoch: theirEpoch, Seq: math.MaxUint64}, "AT B +0.000000000 kiwi +1+1 100\n")
 			},
-			"a frame had the number 18446744073709551615, after ", offencePoints / breach,
+			"a frame had the number 18446744073709551615, after ", offencePoints / breachPoints,
 		},
 		"such a number in a heartbeat": {
 			func(o *offender) []Event {
@@ -110,17 +110,17 @@ func TestQuarantine(t *testing.T) {
 				events, _ := o.r.HandleHeartbeat(0, b, o.now)
 				return events
 			},
-			"a heartbeat had the number 1125899906842624, after ", offencePoints / breach,
+			"a heartbeat had the number 1125899906842624, after ", offencePoints / breachPoints,
 		},
 		"malformed heartbeat": {
 			func(o *offender) []Event { return o.r.Malformed(0, "heartbeat: 3 keys are missing", o.now) },
-			"heartbeat: 3 keys are missing", offencePoints / malformed,
+			"heartbeat: 3 keys are missing", offencePoints / malformedPoints,
 		},
 		"malformed request": {
 			func(o *offender) []Event {
 				return o.request(wire.Sync{Kind: wire.RequestGroups, Body: []byte("short")})
 			},
-			"not a repair message", offencePoints / breach,
+			"not a repair message", offencePoints / breachPoints,
 		},
 		"reply of wrong counts": {
 			func(o *offender) []Event {
@@ -129,17 +129,17 @@ func TestQuarantine(t *testing.T) {
 				o.r.edges[0].comparison.requested = []uint16{5}
 				return o.reply(wire.Sync{Kind: wire.ReplyLines, ID: id, Last: true, Done: 2, Body: []byte("AT B +0.000000000 kiwi +1+1 100\n")})
 			},
-			"a reply of lines covers 2 buckets of 1 that were requested", offencePoints / breach,
+			"a reply of lines covers 2 buckets of 1 that were requested", offencePoints / breachPoints,
 		},
 		"empty parts of a reply": {
 			func(o *offender) []Event { return o.reply(wire.Sync{Kind: wire.ReplyBuckets, ID: o.comparison()}) },
-			"a part of a reply is empty", offencePoints / breach,
+			"a part of a reply is empty", offencePoints / breachPoints,
 		},
 		"malformed lines in a reply that nobody asked for": {
 			func(o *offender) []Event {
 				return o.reply(wire.Sync{Kind: wire.ReplyLines, ID: 3, Body: []byte("no record\n")})
 			},
-			"not a record", offencePoints / breach,
+			"not a record", offencePoints / breachPoints,
 		},
 		"too many heartbeats": {
 			func(o *offender) []Event {
@@ -170,7 +170,7 @@ func TestQuarantine(t *testing.T) {
 				o.frame(fmt.Sprintf("AT B +0.000000000 kiwi%d +1+1 %d\n", o.now.Unix(), ahead))
 				return o.second()
 			},
-			receiptsAhead, offencePoints / lie,
+			receiptsAhead, offencePoints / lyingPoints,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -372,7 +372,7 @@ func TestHeartbeatEndsQuarantine(t *testing.T) {
 	events, _ := o.r.HandleHeartbeat(0, o.heartbeat(0), o.now)
 	o.r.HandleHeartbeat(1, o.heartbeat(1), o.now)
 	events = append(events, o.r.Tick(o.now)...)
-	if d := o.r.edges[0]; !d.up || len(events) != 2 || events[0].Text != "the quarantine of B is over" || events[1].Kind != Up {
+	if d := o.r.edges[0]; !d.up || len(events) != 2 || events[0].Text != "the quarantine of B is over" || !events[0].Recovered || events[1].Kind != Up {
 		t.Errorf("up %v, events %v", d.up, events)
 	}
 }

@@ -219,9 +219,10 @@ func (r *Replica) Replay(frame []byte) (records, malformed int) {
 	return records, malformed
 }
 
-// replayAfterExpiry merges a line of the journal again that has lost to the record of its client in the map. If that record had
-// expired by the line's receipt, it is removed first: it was no longer in the map when the line was merged, since otherwise the line
-// would have lost, and not be in the journal. If a line before has replaced that record, this one may win over that line.
+// replayAfterExpiry merges again a journal line that lost to record R of the same client. A line is
+// in the journal only if it won when it was first merged. So if R had expired by the line's receipt,
+// R had left the map by then: it is removed, and the line is merged. An earlier call may have replaced
+// R; then the usual order decides.
 func (r *Replica) replayAfterExpiry(line []byte) {
 	record, err := wire.ParseRecord(line)
 	if err != nil {

@@ -75,6 +75,14 @@ func (s *syncState) schedule(at time.Time, reason string) {
 	}
 }
 
+// soonest is when a comparison may begin that is due now: while our map is full, later.
+func (r *Replica) soonest(now time.Time) time.Time {
+	if r.full {
+		return now.Add(r.cfg.Repair)
+	}
+	return now
+}
+
 // InStep reports whether our map holds all that the neighbour at edge e had at some
 // moment since it came up, and all its messages up to then: the digests were equal, or a
 // comparison has ended.
@@ -154,7 +162,7 @@ func (r *Replica) noteLoss(e int, lost uint64, now time.Time) []Event {
 // reportLoss reports lost messages: at once, and then once a second with their number.
 func (d *edge) reportLoss(now time.Time) (events []Event) {
 	for _, r := range d.loss.Due(now) {
-		events = append(events, Event{Gap, d.peer, fmt.Sprintf(
+		events = append(events, Event{Kind: Gap, Peer: d.peer, Text: fmt.Sprintf(
 			"%s of %s %s lost, the last before number %d", plural.Count(r.Count, "message"), d.peer, plural.Form(r.Count, "was", "were"), d.in.seen.Seq)})
 	}
 	return events
@@ -188,7 +196,7 @@ func (r *Replica) compareDigests(e int, previous wire.Heartbeat, now time.Time) 
 		s.inStep, s.due, s.backoff, s.fruitless = true, time.Time{}, 0, 0
 		d.in.repaired()
 		d.unsendable.clear()
-		d.kept.clear()
+		d.deferred.clear()
 	case !r.repairs(e):
 	case d.heartbeat.Floor != r.keep.floor: // records that only one of the two still has may be all the difference
 	case ours == s.ours && theirs == s.theirs && previous.Epoch == d.heartbeat.Epoch: // neither has changed, and they differ

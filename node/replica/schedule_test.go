@@ -125,10 +125,10 @@ func TestComparisonTimeout(t *testing.T) {
 	if _, _, ok := p.b.NextRequest(p.now); !ok {
 		t.Fatal("no request")
 	}
-	if _, _, ok := p.b.NextRequest(p.now.Add(silence / 2)); ok {
+	if _, _, ok := p.b.NextRequest(p.now.Add(comparisonSilence / 2)); ok {
 		t.Fatal("a second request while the first one is in flight")
 	}
-	p.now = p.now.Add(silence)
+	p.now = p.now.Add(comparisonSilence)
 	p.b.NextRequest(p.now)
 	p.now = p.now.Add(firstBackoff)
 	p.settle()

@@ -25,7 +25,7 @@ func (s *sequence) arrived(m wire.Mark, now time.Time) (lost uint64) {
 // announced notes, from a heartbeat, that m is the last message that was sent. If more was
 // seen long before, that was not sent by the neighbour, and hid losses.
 func (s *sequence) announced(m wire.Mark, now time.Time) (lost uint64) {
-	if m.Epoch == s.seen.Epoch && m.Seq < s.seen.Seq && now.Sub(s.raised) >= overtaken {
+	if m.Epoch == s.seen.Epoch && m.Seq < s.seen.Seq && now.Sub(s.raised) >= maxReorder {
 		s.seen, s.raised, s.merged = m, now, wire.Mark{Epoch: m.Epoch}
 		return 1
 	}
@@ -33,10 +33,10 @@ func (s *sequence) announced(m wire.Mark, now time.Time) (lost uint64) {
 }
 
 const (
-	// overtaken is longer than a heartbeat can be on its way while frames overtake it.
-	overtaken = 2 * HeartbeatEvery
-	// fastest is more frames a second than a server can send on an edge.
-	fastest = 1 << 20
+	// maxReorder is longer than a heartbeat can be on its way while frames overtake it.
+	maxReorder = 2 * HeartbeatEvery
+	// maxFrameRate is more frames a second than a server can send on an edge.
+	maxFrameRate = 1 << 20
 )
 
 // plausible reports whether the sender can have sent m after what was seen.
@@ -44,7 +44,7 @@ func (s *sequence) plausible(m wire.Mark, now time.Time) bool {
 	if m.Epoch != s.seen.Epoch || m.Seq <= s.seen.Seq {
 		return true
 	}
-	return float64(m.Seq-s.seen.Seq) <= fastest*(1+now.Sub(s.raised).Seconds())
+	return float64(m.Seq-s.seen.Seq) <= maxFrameRate*(1+now.Sub(s.raised).Seconds())
 }
 
 func (s *sequence) note(m wire.Mark, expected uint64, now time.Time) (lost uint64) {

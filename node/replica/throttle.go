@@ -14,14 +14,14 @@ const (
 	eventEvery = time.Second
 )
 
-// bucket is a token bucket. The zero bucket is full.
-type bucket struct {
+// tokenBucket limits a rate. The zero tokenBucket is full.
+type tokenBucket struct {
 	full time.Time // when it is full again
 }
 
 // take takes n tokens, and reports false if there are fewer. The bucket holds burst tokens
 // and gets one every so often.
-func (b *bucket) take(now time.Time, n, burst int, every time.Duration) bool {
+func (b *tokenBucket) take(now time.Time, n, burst int, every time.Duration) bool {
 	if b.full.Before(now) {
 		b.full = now
 	}
@@ -34,13 +34,15 @@ func (b *bucket) take(now time.Time, n, burst int, every time.Duration) bool {
 
 // throttle bounds the events about one neighbour.
 type throttle struct {
-	bucket
+	tokenBucket
 	leftOut int   // since the last event that was reported
 	last    Event // of those left out
 }
 
 // take reports whether there is room for one event, and takes it.
-func (t *throttle) take(now time.Time) bool { return t.bucket.take(now, 1, eventBurst, eventEvery) }
+func (t *throttle) take(now time.Time) bool {
+	return t.tokenBucket.take(now, 1, eventBurst, eventEvery)
+}
 
 // limited returns the events that are to be reported now. Of those that it leaves out, the
 // last one is reported when there is room.

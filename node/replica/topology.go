@@ -80,7 +80,7 @@ func (d *edge) remove() {
 	d.removed = true
 	d.forget()
 	d.unsendable.clear()
-	d.kept.clear()
+	d.deferred.clear()
 	d.full = false
 	d.heartbeat, d.heard = wire.Heartbeat{}, time.Time{}
 	d.confirmed, d.goodbye, d.difference = wire.Mark{}, goodbye{}, difference{}
@@ -105,7 +105,7 @@ type difference struct {
 	theirs, ours uint64 // hashes of the graphs, if otherGraph
 	repair       bool   // repair is off at one of us
 	keep         bool   // the neighbour keeps records for another time
-	keepsFor     int64  // that time in seconds, if keep; 0 for ever
+	keepsFor     int64  // that time in seconds, if keep; 0: records do not expire
 	weKeepFor    int64
 }
 
@@ -128,11 +128,12 @@ func (r *Replica) differenceTo(b wire.Heartbeat) (f difference) {
 	return f
 }
 
-// refused says that the edge cannot be used.
-func (f difference) refused() bool { return f.keptOff() || f.quarantined }
+// unusable says that the edge cannot be used.
+func (f difference) unusable() bool { return f.refused() || f.quarantined }
 
-// keptOff says that the edge cannot be used because the two servers do not agree on it.
-func (f difference) keptOff() bool { return f.noEdge || f.format != 0 }
+// refused says that the edge cannot be used because the two servers do not agree on it:
+// EdgeInfo.Refused.
+func (f difference) refused() bool { return f.noEdge || f.format != 0 }
 
 // problem describes the difference in one line; "" if there is none.
 func (d *edge) problem() string {
@@ -196,5 +197,5 @@ func (r *Replica) noteDifference(d *edge, b wire.Heartbeat) []Event {
 	if f == (difference{}) {
 		return nil
 	}
-	return []Event{{Mismatch, d.peer, d.problem()}}
+	return []Event{{Kind: Mismatch, Peer: d.peer, Text: d.problem()}}
 }

@@ -205,7 +205,7 @@ func TestEventsAreLimited(t *testing.T) {
 	now = now.Add(time.Minute)
 	var all []Event
 	for i := range eventBurst + 3 {
-		all = append(all, Event{Up, "B", fmt.Sprint(i)})
+		all = append(all, Event{Kind: Up, Peer: "B", Text: fmt.Sprint(i)})
 	}
 	d := r.edges[0]
 	if got := d.limited(all, now); len(got) != eventBurst {

@@ -26,8 +26,9 @@ type wheel struct {
 	early earlyHeap
 }
 
-// filedBefore is how many slots before our clock clients are filed at most. A record that wins may have an earlier receipt
-// than the one which it replaces. It is noted in early if that is before the last slot in which its client may be filed.
+// The last slot in which a client may be filed (lastSlot) is filedBefore slots before that of our clock. A record may win although
+// its receipt is earlier than that of the record that it replaces. If its slot is before lastSlot, the client may be filed too late
+// for it, so it is noted in early.
 const filedBefore = 2
 
 // maxEarly bounds early. Beyond it, records are noticed only where they are filed: the client is unknown at its time, but

@@ -31,7 +31,7 @@ type run struct {
 
 	// handshaking is the socket on which nats.go shakes hands; nil at other times.
 	handshaking atomic.Pointer[socket]
-	anew        chan struct{} // receives a token when the connection is to be made anew
+	renew       chan struct{} // receives a token when we are to reconnect
 	edgesNew    chan struct{} // receives a token when the edges have changed
 	sharedNew   chan struct{} // receives a token when JoinShared was called
 
@@ -54,7 +54,7 @@ func newRun(ctx context.Context, end context.CancelCauseFunc, b *Bus, h bus.Hand
 	}
 	r := &run{
 		Bus: b, handler: h, ctx: ctx, end: end, link: newLink(h), brokers: brokers,
-		anew: make(chan struct{}, 1), edgesNew: make(chan struct{}, 1), sharedNew: make(chan struct{}, 1), connectErrors: map[string]bool{},
+		renew: make(chan struct{}, 1), edgesNew: make(chan struct{}, 1), sharedNew: make(chan struct{}, 1), connectErrors: map[string]bool{},
 	}
 	r.name = newNameLease(b.cfg, func() { end(fmt.Errorf("%w: %s", bus.ErrNameTaken, b.cfg.Server)) })
 	return r, nil
@@ -94,7 +94,7 @@ func (r *run) connect() (*connection, error) {
 		pause := time.NewTimer(a.pause)
 		select {
 		case <-pause.C:
-		case <-r.anew: // with other keys
+		case <-r.renew: // with other keys
 			pause.Stop()
 		case <-r.ctx.Done():
 			pause.Stop()
@@ -123,7 +123,7 @@ func (r *run) connect() (*connection, error) {
 // dial makes one attempt to connect. It returns the connection also if it has failed.
 func (r *run) dial(a attempt) (*connection, error) {
 	select {
-	case <-r.anew: // what is read now is new
+	case <-r.renew: // what is read now is new
 	default:
 	}
 	id, err := r.current()
@@ -147,7 +147,7 @@ func (r *run) dial(a attempt) (*connection, error) {
 	return c, nil
 }
 
-// noteLoss notes why a connection has ended that has lived for a time.
+// noteLoss notes that a connection ended after it had lived for a time, and why.
 func (r *run) noteLoss(c *connection, lived time.Duration) {
 	err := c.failed
 	if err == nil {
@@ -164,8 +164,8 @@ func (r *run) noteLoss(c *connection, lived time.Duration) {
 	r.logConnectError("NATS disconnected", err)
 }
 
-// reconnect makes the connection anew once no request is being answered.
-func (r *run) reconnect() { signal(r.anew) }
+// reconnect makes us reconnect once no request is being answered.
+func (r *run) reconnect() { signal(r.renew) }
 
 // awaitEdges makes the subscriptions those of the present edges. It returns when that is
 // done, or after edgesTimeout.
