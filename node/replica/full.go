@@ -33,7 +33,7 @@ func (r *Replica) noteRefused() { r.full = true }
 
 // noteRoom looks whether there is room again: then all that was refused is fetched.
 func (r *Replica) noteRoom(now time.Time) {
-	if !r.full || r.store.BytesWithOneMore() >= r.store.Limit()/100*roomAgain {
+	if !r.full || r.store.BytesWithOneMore()-r.store.FreeEntries() >= r.store.Limit()/100*roomAgain {
 		return
 	}
 	r.full = false

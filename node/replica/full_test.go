@@ -201,3 +201,31 @@ func TestFullWithIndexToGrow(t *testing.T) {
 		t.Errorf("with %d bytes of %d, and %d with the next client, the map is not full any more", r.store.Bytes(), r.store.Limit(), r.store.BytesWithOneMore())
 	}
 }
+
+// TestRoomAfterExpiry: a full map is no longer full when a twelfth of its records has expired.
+func TestRoomAfterExpiry(t *testing.T) {
+	k := newKept(t, "B").begin()
+	k.r.store.SetLimit(4_000_000)
+	say := func(i int) error {
+		c := wire.ParseCommand(fmt.Appendf(nil, "IAMAT client-number-%06d +12.345678-123.456789 %d", i, k.now.Unix()))
+		_, _, err := k.r.IAmAt(nil, c, k.now)
+		return err
+	}
+	n := 0
+	for say(n) == nil {
+		n++
+	}
+	k.pass(testKeep / 2)
+	for i := n / 12; i < n; i++ {
+		if err := say(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k.pass(testKeep/2 + expiryGrace + 100*time.Second)
+	if why := k.r.Full(); why != "" {
+		t.Errorf("%d records of %d are held: %s", k.r.Map().Len(), n, why)
+	}
+	if err := say(n); err != nil {
+		t.Errorf("a new client: %v", err)
+	}
+}

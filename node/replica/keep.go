@@ -96,7 +96,7 @@ func (r *Replica) noteKeep(now time.Time) (events []Event) {
 	if k.pause == notPaused {
 		r.moveCutoff(now)
 	}
-	k.wheel.limit = k.slotOf(r.wall(now).Sec) - filedBefore
+	k.wheel.setLimit(k.slotOf(r.wall(now).Sec) - filedBefore)
 	if e, changed := r.reportPause(now); changed {
 		events = append(events, e)
 	}

@@ -149,48 +149,43 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
-// TestReplayAfterExpiry: a report that was accepted because a better one had expired comes back from the journal, in which both
-// are. A report that lost does not.
-func TestReplayAfterExpiry(t *testing.T) {
-	const received = 1_700_000_000
-	first := fmt.Sprintf("AT A -50.000000000 kiwi +1+1 %d\n", received+50) // the client's clock is ahead
-	for _, later := range []int64{1, int64(testKeep/time.Second) - 1, int64(testKeep / time.Second), 2 * int64(testKeep/time.Second)} {
-		second := fmt.Sprintf("AT A %+d.000000000 kiwi +9+9 %d\n", later-49, received+49)
-		for _, frames := range [][]string{{first, second}, {first + second}} {
-			k := newKept(t)
-			for _, frame := range frames {
-				if records, malformed := k.r.Replay([]byte(frame)); records != strings.Count(frame, "\n") || malformed != 0 {
-					t.Fatalf("%d records and %d malformed lines in %q", records, malformed, frame)
-				}
-			}
-			want := first
-			if later >= int64(testKeep/time.Second) {
-				want = second
-			}
-			id, _ := k.r.Map().Find([]byte("kiwi"))
-			if got := string(k.r.Map().Line(id)) + "\n"; got != want || k.r.Map().Len() != 1 {
-				t.Errorf("received %d s later, in %d frames: the map has %q, want %q", later, len(frames), got, want)
-			}
-		}
-	}
+// received is a record that a server received so many seconds after a time, when the client's clock said client seconds after it.
+func received(server string, after, client int64) string {
+	const at = 1_700_000_000
+	return fmt.Sprintf("AT %s %+d.000000000 kiwi +1+1 %d\n", server, after-client, at+client)
 }
 
-// TestReplayTwoAfterExpiry: of two records that were accepted after the expiry of one that ranks higher, the one that ranks higher wins.
-func TestReplayTwoAfterExpiry(t *testing.T) {
-	const received = 1_700_000_000
-	line := func(after, client int64) string { // received so many seconds later, when the client's clock said client
-		return fmt.Sprintf("AT A %+d.000000000 kiwi +1+1 %d\n", after-client, received+client)
-	}
+// TestReplay: of the journal's lines of a client the last one wins, whatever the ranks: it was accepted after the others, perhaps
+// when they had expired. A line that was received earlier than the one before it is the older one: a crash may change the
+// order, and then the rank decides. It does not matter how the journal is cut into frames, or whether records still expire.
+func TestReplay(t *testing.T) {
 	keep := int64(testKeep / time.Second)
-	first, second, third := line(0, 50), line(keep+1, 10), line(keep+2, 20)
-	for _, frames := range [][]string{{first + second + third}, {first, second + third}, {first + third + second}, {first, second, third}} {
-		k := newKept(t)
-		for _, frame := range frames {
-			k.r.Replay([]byte(frame))
-		}
-		id, _ := k.r.Map().Find([]byte("kiwi"))
-		if got := string(k.r.Map().Line(id)) + "\n"; got != third || k.r.Map().Len() != 1 {
-			t.Errorf("%q: the map has %q, want %q", frames, got, third)
+	high := received("A", 0, 50) // the client's clock is ahead
+	for name, tt := range map[string]struct {
+		lines []string
+		want  int
+	}{
+		"the order of ranks":            {[]string{high, received("A", 100, 100)}, 1},
+		"after an expiry":               {[]string{high, received("A", keep+1, 10)}, 1},
+		"two after an expiry":           {[]string{high, received("A", keep+1, 10), received("A", keep+2, 20)}, 2},
+		"received early, and late here": {[]string{high, received("B", keep-200, 10)}, 1},
+		"a crash during a compaction":   {[]string{high, received("A", -5, 10)}, 0},
+		"received by a clock ahead":     {[]string{high, received("B", 2*keep+900, 10), received("A", keep+300, keep+300)}, 2},
+	} {
+		whole := strings.Join(tt.lines, "")
+		for _, frames := range [][]string{tt.lines, {whole}} {
+			for _, keep := range []time.Duration{testKeep, time.Hour, 0} {
+				r := New(Config{Name: "A", Epoch: 1, Keep: keep})
+				for _, frame := range frames {
+					if records, malformed := r.Replay([]byte(frame)); records != strings.Count(frame, "\n") || malformed != 0 {
+						t.Fatalf("%d records and %d malformed lines in %q", records, malformed, frame)
+					}
+				}
+				id, _ := r.Map().Find([]byte("kiwi"))
+				if got, want := string(r.Map().Line(id))+"\n", tt.lines[tt.want]; got != want || r.Map().Len() != 1 {
+					t.Errorf("%s, in %d frames, HERD_KEEP=%v: the map has %q, want %q", name, len(frames), keep, got, want)
+				}
+			}
 		}
 	}
 }

@@ -63,6 +63,7 @@ func (r *Replica) judgeTrust(now time.Time) (events []Event) {
 			d.clock.agreeing = 0
 		}
 	}
+	r.noteSetBack(now)
 	t.seen, t.wall = now, r.wall(now)
 	if v := r.judgeClocks(noEdge); len(v.differing) > 0 && (v.Agree == 0 || v.oursIsOff()) {
 		t.trusted, t.disputed, t.since = false, true, now
@@ -87,6 +88,16 @@ func (r *Replica) judgeTrust(now time.Time) (events []Event) {
 		events = append(events, Event{Kind: Clock, Text: fmt.Sprintf("%s was compared with no neighbour's: records that expire stay in the map for %s", r.ourClock(), removeAlone)})
 	}
 	return events
+}
+
+// noteSetBack lowers cutoff and floor to what our clock shows now, if it was set back: records that we receive now are neither
+// expired nor stale.
+func (r *Replica) noteSetBack(now time.Time) {
+	k := &r.keep
+	if cutoff := r.wall(now).Sub(k.keep); k.begun && r.jump(now) < -clockJump && cutoff.Compare(k.cutoff) < 0 {
+		k.cutoff = cutoff
+		r.setFloor(min(k.floor, k.slotOf(cutoff.Sec-k.grace)))
+	}
 }
 
 // mayRemove reports whether the floor may rise. It does not for a while if nobody confirms that our clock is right.

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -283,4 +284,50 @@ func TestNeighbourEndsWaiting(t *testing.T) {
 	k.silent = false
 	k.pass(5 * time.Second)
 	k.expect("with a neighbour", false, 0, 0)
+}
+
+// TestReportsAfterSetBack: when our clock was ahead and is set back, reports are stored at once, before the next tick, too, and their
+// clients are known.
+func TestReportsAfterSetBack(t *testing.T) {
+	for _, peers := range [][]string{nil, {"B"}} {
+		for _, ahead := range []time.Duration{testKeep + time.Minute, 2 * time.Hour} { // below the cutoff, and below the floor
+			k := newKept(t, peers...)
+			k.off, k.skew = ahead, ahead
+			k.r.BeginExpiry(k.now)
+			k.pass(removeAlone + time.Minute)
+			k.off, k.skew = 0, 0
+			k.now = k.now.Add(300 * time.Millisecond)
+			for i := range 10 {
+				client := fmt.Sprint("kiwi", i)
+				c := wire.ParseCommand(fmt.Appendf(nil, "IAMAT %s +1+1 %d", client, k.now.Unix()))
+				if line, news, err := k.r.IAmAt(nil, c, k.now); err != nil || !news || !k.knows(client) {
+					t.Errorf("with neighbours %q, %v ahead, report %d: %q, %v, known: %v", peers, ahead, i, line, err, k.knows(client))
+				}
+				k.pass(time.Second)
+			}
+		}
+	}
+}
+
+// TestFiledByClockAhead: a client that was filed while our clock was ahead expires in time.
+func TestFiledByClockAhead(t *testing.T) {
+	k := newKept(t, "B").begin()
+	k.off, k.skew = 24*time.Hour, 24*time.Hour // both clocks are set forward
+	k.pass(2 * time.Second)
+	for i := range 3 {
+		k.frame(fmt.Sprintf("AT B +86400.000000000 kiwi%d +1+1 %d", i, k.now.Unix()))
+	}
+	k.off, k.skew = 0, 0 // and back, before the servers trust them
+	k.pass(10 * time.Second)
+	for i := range 3 {
+		k.frame(k.record(fmt.Sprint("kiwi", i), 0))
+	}
+	k.pass(testKeep + 5*time.Second)
+	if known, held := k.r.Map().Known(), k.r.Map().Len(); known != 0 || held != 3 {
+		t.Errorf("after their time %d are known and %d held, want none and 3", known, held)
+	}
+	k.pass(expiryGrace + 2*time.Minute)
+	if held := k.r.Map().Len(); held != 0 {
+		t.Errorf("%d are held, and should have been removed", held)
+	}
 }

@@ -228,7 +228,8 @@ func (h *herd) runKeep(seed uint64) {
 	}
 	for i, s := range h.servers {
 		if s.reading(h.clock(i)).Sub(s.wall(h.clock(i))).Duration() > 2*time.Second { // its log asks for that
-			h.restart(i, sortedLines(s.Map()))
+			s.keeper.journal = sortedLines(s.Map())
+			h.restart(i, s.keeper.journal)
 		}
 	}
 	var all store.Map

@@ -3,7 +3,6 @@ package replica
 import (
 	"errors"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -104,6 +103,9 @@ func (r *Replica) IAmAt(dst []byte, c wire.Command, now time.Time) (line []byte,
 	if !rec.WithinBounds() {
 		return dst, false, ErrTooLong
 	}
+	if r.keep.begun && rec.Receipt.Compare(r.keep.cutoff) <= 0 {
+		r.noteSetBack(now)
+	}
 	id, outcome := r.store.Merge(rec)
 	r.reports[outcome]++
 	if outcome == store.Refused {
@@ -195,45 +197,37 @@ func (r *Replica) Frame(e int, m wire.Mark, frame []byte, now time.Time) (result
 // Replay merges a frame of the journal. Nothing is queued: neighbours learn it by repair.
 // It returns the number of records and of malformed lines. MaxBytes does not bind it: what
 // is in a journal was acknowledged.
+//
+// A line is in the journal only if it won when it was merged. So a line that loses to an earlier one, and was received later,
+// was merged when that record had expired and left the map: it replaces the record. A line that was not received later is
+// itself the older one: a crash during a compaction may change the order.
 func (r *Replica) Replay(frame []byte) (records, malformed int) {
 	r.store.SetLimit(0)
 	defer r.store.SetLimit(r.cfg.MaxBytes)
-	var stale [][]byte
 	r.store.MergeLines(frame, func(line []byte, id store.ID, outcome store.Outcome, err error) {
 		if err != nil {
 			malformed++
 			return
 		}
 		records++
-		switch {
-		case !r.keep.on():
-		case outcome == store.News:
+		if outcome == store.Stale && r.replaceLater(id, line) {
+			outcome = store.News
+		}
+		if outcome == store.News && r.keep.on() {
 			r.noteNewsForExpiry(id, line)
-		case outcome == store.Stale:
-			stale = append(stale, slices.Clone(line))
 		}
 	})
-	for _, line := range stale {
-		r.replayAfterExpiry(line)
-	}
 	return records, malformed
 }
 
-// replayAfterExpiry merges again a journal line that lost to record R of the same client. A line is
-// in the journal only if it won when it was first merged. So if R had expired by the line's receipt,
-// R had left the map by then: it is removed, and the line is merged. An earlier call may have replaced
-// R; then the usual order decides.
-func (r *Replica) replayAfterExpiry(line []byte) {
-	record, err := wire.ParseRecord(line)
-	if err != nil {
-		return // it was merged
+// replaceLater replaces the record of id by a line of the same client that was received later. It reports whether it was.
+func (r *Replica) replaceLater(id store.ID, line []byte) bool {
+	rec, err := wire.ParseRecord(line)
+	if err != nil || rec.Receipt.Compare(r.store.Receipt(id)) <= 0 {
+		return false
 	}
-	if id, held := r.store.Find(record.Client()); held && r.store.Receipt(id).Add(r.keep.keep).Compare(record.Receipt) <= 0 {
-		r.remove(id)
-	}
-	if id, outcome := r.store.Merge(record); outcome == store.News {
-		r.noteNewsForExpiry(id, line)
-	}
+	r.store.Replace(id, rec)
+	return true
 }
 
 // Merged is one record that was merged, for Config.OnMerge.

@@ -167,6 +167,10 @@ func (s *Stream) sweep(dst []byte, now time.Time) (data []byte, lines int) {
 		switch unknown := !r.IsKnown(id, now); {
 		case len(line)+1 > r.maxMessage:
 			r.streams.tooLarge++
+			if s.Filter.ByName() { // its next record may be small enough
+				client, _ := r.store.ClientAndLocation(id)
+				s.isNamed(id, client)
+			}
 		case s.Dump && unknown && !tombstone: // it is expired
 		case unknown && !s.Dump:
 			if s.mustForget(id) {
@@ -225,7 +229,7 @@ func (s *Stream) removed(id store.ID) {
 
 // mayBeNew notes that an ID may have another client than before.
 func (s *Stream) mayBeNew(id store.ID) {
-	if id < s.classified && s.Filter.ByName() {
+	if s.Filter.ByName() { // also of an ID that the sweep has passed while nobody had it
 		s.anew.set(id)
 	}
 }

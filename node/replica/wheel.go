@@ -113,6 +113,28 @@ func (w *wheel) dueSecond(before int64) (second int64, ok bool) {
 	return 0, false
 }
 
+// setLimit sets limit. When our clock was set back, limit falls: clients that are filed in later slots are moved to the last one. That
+// may be all clients, and takes some ten nanoseconds for each.
+func (w *wheel) setLimit(limit int64) {
+	falls := limit < w.limit
+	if w.limit = limit; !falls {
+		return
+	}
+	last := w.lastSlot()
+	for slot, first := range w.slots {
+		if slot <= last {
+			continue
+		}
+		delete(w.slots, slot)
+		end := &first
+		for *end != 0 {
+			end = &w.next[(*end-1)/wheelPage][(*end-1)%wheelPage]
+		}
+		*end = w.slots[last]
+		w.slots[last] = first
+	}
+}
+
 // lastSlot is the last slot in which a client may be filed.
 func (w *wheel) lastSlot() int64 { return max(w.limit, w.drained+1) }
 

@@ -8,14 +8,15 @@ package store
 // memory as Bytes is in use beside it.
 
 // worthwhile is the number of free bytes from which an evacuation is worth its time, if they are
-// also half of the arena. A tenth is enough, of whatever size, if the map is near its limit.
+// also half of the arena. A twentieth is enough, of whatever size, if the map is near its limit: a full map has room
+// again when a twentieth of it is free.
 const worthwhile = 1 << 20
 
 // isWorthwhile reports whether an evacuation should begin.
 func (m *Map) isWorthwhile() bool {
 	a := &m.lines
 	if m.limit > 0 && m.Bytes() > m.limit/100*90 {
-		return a.spare > a.bytes/10
+		return a.spare > a.bytes/20
 	}
 	return a.spare >= worthwhile && a.spare >= a.bytes/2
 }

@@ -35,6 +35,10 @@ func (m *Map) Bytes() int64 {
 	return int64(m.end-m.removal.dropped)*entrySize + m.index.bytes() + m.lines.bytes
 }
 
+// FreeEntries is the part of Bytes that new clients take first, whatever the length of their lines: the entries of clients that
+// were removed.
+func (m *Map) FreeEntries() int64 { return int64(m.removal.free-m.removal.dropped) * entrySize }
+
 const entrySize = int64(unsafe.Sizeof(entry{}))
 
 // hasRoomToAdd reports whether the limit allows one more client, whose line has a length. For tombstones it is

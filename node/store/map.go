@@ -183,11 +183,18 @@ func (m *Map) update(id ID, r wire.Record, lineHash uint64) Outcome {
 	if !r.IsTombstone() && !m.hasRoomToReplace(e, len(r.Line)) {
 		return Refused
 	}
+	m.replace(e, r, lineHash)
+	return News
+}
+
+// Replace stores a record in place of that of id, which is of the same client, whatever their ranks.
+func (m *Map) Replace(id ID, r wire.Record) { m.replace(m.entry(id), r, xxhash.Sum64(r.Line)) }
+
+func (m *Map) replace(e *entry, r wire.Record, lineHash uint64) {
 	m.digests.change(bucketOf(r.Client()), e.hash^lineHash)
 	m.size += int64(len(r.Line)) - int64(e.length)
 	e.line = m.lines.replace(e.line, e.length, r.Line)
 	m.set(e, r, lineHash)
-	return News
 }
 
 // add stores the first record of a client. If it does not, the ID is meaningless.
