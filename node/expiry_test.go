@@ -148,6 +148,25 @@ func TestExpiredRecordsOfJournal(t *testing.T) {
 	})
 }
 
+// TestExpiredInJournalAfterStart: a server that starts compacts its journal when the first of its records leave the map: it may never run as
+// long as they may stay in the journal.
+func TestExpiredInJournalAfterStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const keep = 48 * time.Hour
+		now := time.Now().Unix()
+		old := fmt.Sprintf("AT Solo +0.000000000 kiwi +1+1 %d", now-int64(keep/time.Second)-3600)
+		young := fmt.Sprintf("AT Solo +0.000000000 emu +1+1 %d", now-60)
+		j := &fakeJournal{lines: []string{old, young}}
+		h := newSolo(t, func(cfg *Config) { cfg.Keep, cfg.Journal = keep, j })
+		h.servers["Solo"].node.AwaitReady(t.Context())
+		time.Sleep(15 * time.Minute) // a server that is alone removes nothing in the first ten
+		synctest.Wait()
+		if j.has(old) || !j.has(young) {
+			t.Errorf("the journal has the expired record: %v, and the other one: %v", j.has(old), j.has(young))
+		}
+	})
+}
+
 // TestOtherKeepInStatus: servers with different HERD_KEEP work together, and status says that they differ.
 func TestOtherKeepInStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -55,13 +55,14 @@ type journalWriter struct {
 	frames    [journalFrames][]byte // buffers
 	slowNoted time.Time             // when the log last had a line about a slow append
 
-	// Of the last compaction, or the start; Node.mu guards them. See expiredInJournal.
+	// Of the last compaction; Node.mu guards them. See expiredInJournal. Without any since the start it is not known for how long
+	// the journal has had its records.
 	compacted time.Time
 	removed   uint64 // records that had expired and left the map by then
 }
 
 func newJournalWriter(j Journal) *journalWriter {
-	return &journalWriter{journal: j, compacted: time.Now(), wake: make(chan struct{}, 1), grown: make(chan struct{}, 1), batch: batch.New(batch.Policy{
+	return &journalWriter{journal: j, wake: make(chan struct{}, 1), grown: make(chan struct{}, 1), batch: batch.New(batch.Policy{
 		MaxDelay: maxBatchDelay, SlowFlush: slowAppend, Full: lingerRecords, MinLinger: minLinger, MaxLinger: maxLinger,
 	})}
 }
