@@ -376,3 +376,21 @@ func TestHeartbeatEndsQuarantine(t *testing.T) {
 		t.Errorf("up %v, events %v", d.up, events)
 	}
 }
+
+// TestFirstNumberTooLarge: the first frame of a neighbour, or its first heartbeat, may have any number that a server can reach. A larger
+// one breaks the protocol, and no lost messages are counted from it.
+func TestFirstNumberTooLarge(t *testing.T) {
+	for _, seq := range []uint64{maxSeq + 1, math.MaxUint64} {
+		o := &offender{t: t, r: New(Config{Name: "A", Topology: Topology{Neighbours: []string{"B", "C"}, Hash: 7}, Epoch: ourEpoch, Repair: 30 * time.Second}), now: time.Unix(1_700_000_000, 0)}
+		for i := range offencePoints / breachPoints { // before its first heartbeat
+			for _, e := range o.frameWith(wire.Mark{Epoch: theirEpoch, Seq: seq - uint64(i)}, "AT B +0.000000000 kiwi +1+1 100\n") {
+				if e.Kind == Gap {
+					t.Errorf("number %d: %s", seq-uint64(i), e.Text)
+				}
+			}
+		}
+		if !o.r.edges[0].quarantined(o.now) {
+			t.Errorf("B, whose first number is %d, is not in quarantine", seq)
+		}
+	}
+}

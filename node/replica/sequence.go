@@ -37,10 +37,15 @@ const (
 	maxReorder = 2 * HeartbeatEvery
 	// maxFrameRate is more frames a second than a server can send on an edge.
 	maxFrameRate = 1 << 20
+	// maxSeq is more frames than a server can send in its life. Below it, sums and differences do not overflow.
+	maxSeq = 1 << 56
 )
 
 // plausible reports whether the sender can have sent m after what was seen.
 func (s *sequence) plausible(m wire.Mark, now time.Time) bool {
+	if m.Seq > maxSeq {
+		return false
+	}
 	if m.Epoch != s.seen.Epoch || m.Seq <= s.seen.Seq {
 		return true
 	}
