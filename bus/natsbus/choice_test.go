@@ -126,11 +126,14 @@ func TestFailover(t *testing.T) {
 	}
 }
 
-// awaitAdvertised waits until the broker has advertised another one.
+// awaitAdvertised waits until the broker has advertised another one, and the connection has noticed that: it looks at what
+// is advertised, and then sets the maximum payload.
 func awaitAdvertised(t *testing.T, b *Bus) {
 	t.Helper()
 	eventually(t, "a broker is advertised", func() bool {
 		nc := b.publisher.conn.Load()
 		return nc != nil && len(nc.DiscoveredServers()) > 0
 	})
+	b.publisher.maxPayload.Store(0)
+	eventually(t, "the connection notices it", func() bool { return b.publisher.maxPayload.Load() > 0 })
 }

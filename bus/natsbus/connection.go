@@ -205,9 +205,9 @@ func (c *connection) serve() error {
 			c.republish()
 			c.name.announce(c.nc)
 		case <-poll.C:
+			c.brokers.advertise(c.nc.DiscoveredServers())
 			c.publisher.maxPayload.Store(c.nc.MaxPayload())
 			c.problems.setMaxPayload(c.nc.MaxPayload())
-			c.brokers.advertise(c.nc.DiscoveredServers())
 			c.problems.settle(func() error { return c.flush(pollEvery) })
 			if time.Since(began) >= shortLived {
 				c.problems.lasts()
