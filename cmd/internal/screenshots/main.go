@@ -50,7 +50,7 @@ type picture struct {
 var pictures = []picture{
 	{
 		name: "page-light.png", width: 1440, height: 1340, scale: 1, scheme: "light",
-		ready: `/^All 5 servers/.test(headline.textContent) && /^[1-9][\d,]* clients in view .* [1-9].* updates/.test(document.getElementById("map-summary").textContent) && document.querySelectorAll(".hop").length > 1`,
+		ready: `/^All 5 servers/.test(headline.textContent) && /^[1-9][\d,]* clients in view .*, [1-9][\d.]* updates/.test(document.getElementById("map-summary").textContent) && document.querySelectorAll(".hop").length > 1`,
 	},
 	{
 		name: "page-phone.png", width: 390, height: 844, scale: 1.5, scheme: "light",
