@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"runtime"
@@ -192,6 +193,14 @@ func (t *nearTask) slice() (done bool, err error) {
 	return true, nil
 }
 
+// locationHint is what to tell somebody who has asked for a client, but may have meant a location.
+func locationHint(client []byte) string {
+	if len(bytes.Trim(client, "+-.,0123456789")) > 0 {
+		return ""
+	}
+	return " (a location looks like +34.07-118.45)"
+}
+
 // begin begins a search. The lock is held.
 func (t *nearTask) begin() error {
 	n, q := t.node, t.query
@@ -202,7 +211,7 @@ func (t *nearTask) begin() error {
 			t.center, _, ok = source.Position(t.id)
 		}
 		if !ok {
-			return fmt.Errorf("%w: no client %.80q", bus.ErrUnknown, q.Client)
+			return fmt.Errorf("%w: no client %.80q%s", bus.ErrUnknown, q.Client, locationHint(q.Client))
 		}
 	}
 	if t.tries++; t.tries == 1 {

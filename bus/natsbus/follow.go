@@ -67,7 +67,7 @@ func Follow(ctx context.Context, cfg Config, e bus.Endpoint, server string, requ
 		select {
 		case m := <-f.messages:
 			if err := f.receive(m); errors.Is(err, errNoServer) {
-				return fmt.Errorf("%w: no server %s", bus.ErrUnavailable, server)
+				return fmt.Errorf("%w: no server %s replies: is it running?", bus.ErrUnavailable, server)
 			} else if err != nil {
 				return err
 			}

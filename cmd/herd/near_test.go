@@ -95,7 +95,8 @@ func TestNear(t *testing.T) {
 		status int
 		want   string
 	}{
-		{[]string{"nobody", "1"}, exitFailure, `near: unknown: no client "nobody"`},
+		{[]string{"nobody", "1"}, exitFailure, `near: unknown: no client "nobody"` + "\n"},
+		{[]string{"34.07,-118.45", "1"}, exitFailure, `near: unknown: no client "34.07,-118.45" (a location looks like +34.07-118.45)`},
 		{[]string{"kiwi", "20041"}, exitUsage, `"20041" is not a number of kilometres from 0 to 20040`},
 		{[]string{"kiwi", "1e3"}, exitUsage, `"1e3" is not a number of kilometres`},
 		{[]string{"kiwi", ""}, exitUsage, `"" is not a number of kilometres`},
@@ -111,8 +112,8 @@ func TestNear(t *testing.T) {
 		}
 	}
 	all := scrape(t, h.ops)
-	if got := sum(all, "herd_near_requests_total", "result", "unknown"); got != 1 {
-		t.Errorf("%v requests for unknown clients are counted, want 1", got)
+	if got := sum(all, "herd_near_requests_total", "result", "unknown"); got != 2 {
+		t.Errorf("%v requests for unknown clients are counted, want 2", got)
 	}
 	if got := sum(all, "herd_near_index_records"); int(got)%5 != 0 || got == 0 {
 		t.Errorf("the indexes have %v records, want 5 each", got)

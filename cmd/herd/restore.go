@@ -26,7 +26,8 @@ type restoreCommand struct {
 // Help is shown by herd restore --help.
 func (restoreCommand) Help() string {
 	return `It brings records into the running herd, where they count like reports: a record is news if it is newer
-than what the herd has. It needs the operators' key. Example:
+than what the herd has. So it does not undo herd forget, which is newer: only a new report does. It needs the
+operators' key. Example:
 
     herd restore herd.txt`
 }
@@ -66,8 +67,10 @@ func (r restoreCommand) Run(ctx context.Context, c console) error {
 		return fmt.Errorf("restore: %w; it can be run again: what is there already counts as duplicate", err)
 	}
 	restore.showProgress(true)
-	if _, printing := fmt.Fprintln(c.Out, restore.counts); printing != nil && err == nil {
-		err = printing
+	if !errors.Is(err, bus.ErrDenied) { // then nothing was restored
+		if _, printing := fmt.Fprintln(c.Out, restore.counts); printing != nil && err == nil {
+			err = printing
+		}
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -79,7 +82,7 @@ func (r restoreCommand) Run(ctx context.Context, c console) error {
 	case restore.counts.refused > 0:
 		return fmt.Errorf("restore: %d records were refused: the map of the server is full (HERD_MAX_MAP_BYTES)", restore.counts.refused)
 	case restore.counts.bad > 0:
-		return fmt.Errorf("restore: %d %s, the first is line %d: it takes text and JSON lines, as herd dump writes them", restore.counts.bad, plural.Form(restore.counts.bad, "line is no record", "lines are no records"), restore.firstBad)
+		return fmt.Errorf("restore: %d %s, the first is line %d (a file for restore has text or JSON lines, as herd dump writes them)", restore.counts.bad, plural.Form(restore.counts.bad, "line is no record", "lines are no records"), restore.firstBad)
 	}
 	return nil
 }

@@ -87,14 +87,14 @@ func busHint(err error) error {
 }
 
 // await requests the status until the herd has no problem, for s.Wait at most, and returns the
-// last one. Maps that differ may be changing: that takes a second request.
+// last one. Maps that differ may be changing: that takes a second request, also without s.Wait.
 func (s statusCommand) await(ctx context.Context, settings settings) (h status.Herd, err error) {
 	deadline := time.Now().Add(s.Wait)
 	for p := newPoller(settings); ; {
 		h, err = p.poll(ctx, s.timeout(time.Until(deadline)))
 		well := err == nil && h.Well()
 		compared := h.Maps != status.Changing || p.compared
-		if ctx.Err() != nil || well && compared || !well && !time.Now().Before(deadline) {
+		if ctx.Err() != nil || well && compared || !well && (err != nil || compared) && !time.Now().Before(deadline) {
 			return h, err
 		}
 		select {

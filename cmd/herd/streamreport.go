@@ -21,6 +21,10 @@ func (eachLoss) Began(string) {}
 
 // Lost implements streamReport.
 func (l eachLoss) Lost(server, next string, err error) {
+	if next == server { // there is no other
+		l.log.Warn("stream lost, trying again", "node", server, "err", err)
+		return
+	}
 	l.log.Warn("stream lost, following the next server", "node", server, "next", next, "err", err)
 }
 

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"herd/bus/topology"
 	"herd/node/wire"
 )
 
@@ -76,7 +75,7 @@ func (c controls) Cut(a, b string) error {
 		return fmt.Errorf("no edge joins %.80q and %.80q", a, b)
 	}
 	c.process.cuts.set(a, b, true)
-	c.process.log.Info("the page cuts an edge", "edge", topology.Edge{A: a, B: b})
+	c.process.log.Info("the page cuts an edge", "edge", a+"-"+b)
 	return nil
 }
 
@@ -86,7 +85,7 @@ func (c controls) Heal(a, b string) error {
 		return fmt.Errorf("the edge between %.80q and %.80q is not cut", a, b)
 	}
 	c.process.cuts.set(a, b, false)
-	c.process.log.Info("the page heals an edge", "edge", topology.Edge{A: a, B: b})
+	c.process.log.Info("the page heals an edge", "edge", a+"-"+b)
 	return nil
 }
 

@@ -48,6 +48,25 @@ func mustTry(t testing.TB, page, action, body string) (reply string) {
 	return reply
 }
 
+// TestStatusOfCutHerd: herd status says that maps differ and do not change, also when it knows of another problem at once.
+func TestStatusOfCutHerd(t *testing.T) {
+	t.Parallel()
+	h := startUp(t, "A-B")
+	mustTry(t, h.ops, "cut", `{"a":"A","b":"B"}`)
+	dial(t, h.addresses[0]).ask("IAMAT kiwi +34.068930-118.445127 1621464827.959498503")
+	var exit int
+	var table string
+	eventually(t, func() error {
+		if exit, table = outcome(t, []string{"HERD_TOPOLOGY=A-B", "HERD_NATS_URL=" + h.nats}, "status"); !strings.Contains(table, "A is not in step with B: down") {
+			return errors.New(table)
+		}
+		return nil
+	})
+	if exit != exitFailure || !strings.Contains(table, "maps NOT equal") {
+		t.Errorf("exit status %d\n%s", exit, table)
+	}
+}
+
 // TestPageControls: a report, an edge that is cut and healed, and a server that is stopped and started. What
 // happened meanwhile is repaired.
 func TestPageControls(t *testing.T) {

@@ -2,7 +2,7 @@
 // the keyboard, and that says in words what its picture shows.
 
 import { setAttribute, setText, stateClass, svg } from "./dom.js";
-import { OLD_AFTER, ago, count, rate } from "./numbers.js";
+import { OLD_AFTER, ago, plural, rate } from "./numbers.js";
 
 // Outlines of servers by state, for a radius of 1. A server that is up is a circle.
 const SHAPES = {
@@ -185,9 +185,9 @@ export class Graph {
       const s = model.servers.find((s) => s.name === item.key);
       if (!s) continue;
       this.#setState(item, "server", s, this.radius);
-      setText(item.state, s.age > OLD_AFTER && !model.old ? `${s.state}, ${this.roomy ? "last heard " : ""}${ago(s.age)}` : s.state);
-      const figure = s.clients === undefined ? "" : `${count(s.clients)} client${s.clients === 1 ? "" : "s"}`;
-      if (!this.dense) setText(item.figure, model.never ? "" : model.old ? ago(model.age) : figure);
+      const isOld = s.age > OLD_AFTER && !model.old;
+      setText(item.state, isOld && this.dense ? `${s.state}, ${ago(s.age)}` : s.state);
+      if (!this.dense) setText(item.figure, this.#serverFigure(s, model, isOld));
       setAttribute(item.group, "aria-label", `${s.name}, server, ${s.words}`);
     }
     const busy = model.edges.some((e) => e.rate >= 1);
@@ -202,6 +202,14 @@ export class Graph {
       item.state.setAttribute("y", (item.middle.y + (fine ? 4 : this.dense ? 17 : 24)).toFixed(1));
       setAttribute(item.group, "aria-label", `${e.a} to ${e.b}, edge, ${e.words}`);
     }
+  }
+
+  // serverFigure is the text below a server's state: its clients, or how long ago it was heard.
+  #serverFigure(s, model, isOld) {
+    if (model.never) return "";
+    if (model.old) return ago(model.age);
+    if (isOld) return `${this.roomy ? "last heard " : ""}${ago(s.age)}`;
+    return s.clients === undefined ? "" : plural(s.clients, "client");
   }
 
   // edgeLabel is the text beside an edge; "" where there is no room for it. busy is whether any edge has traffic: then

@@ -235,8 +235,9 @@ export class Search {
       const { clients, leftOut = 0, unknown } = await get("near", query);
       if (!current()) return "";
       if (unknown) {
-        this.#showNear(box, UNKNOWN, []);
-        return UNKNOWN;
+        const words = /^[-+.,\d]+$/.test(toText(at)) ? `${UNKNOWN} A location looks like +34.07-118.45.` : UNKNOWN;
+        this.#showNear(box, words, []);
+        return words;
       }
       const some = clients.length >= NEAR || leftOut > 0; // there may be others
       const found = some ? `The nearest ${plural(clients.length, "client")} ${where}:` : `${plural(clients.length, "client")} ${where}, the nearest first:`;

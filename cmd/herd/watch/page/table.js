@@ -85,7 +85,7 @@ export class PairMatrix {
         setText(cell, text);
       }
     }
-    const lines = model.never ? ["Nothing was heard yet."] : model.old ? [`As of ${ago(model.age)}: ${model.differences.length === 0 ? "no difference" : model.differences.join("; ")}`] : model.differences;
+    const lines = model.never ? ["Nothing was heard yet."] : model.old ? [`As of ${ago(model.age)}: ${model.differences.length === 0 ? "no difference" : model.differences.join("; ")}.`] : model.differences.map((line) => `${line}.`);
     const text = lines.join("\n");
     if (this.shown === text) return;
     this.shown = text;
