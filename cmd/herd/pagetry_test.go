@@ -152,6 +152,7 @@ func testPageCut(t *testing.T, b browser) {
 	p.click("#selection-actions button")
 	p.awaitText("#headline", "Welsh is down")
 	p.awaitText("#selection-actions button", "Start this server")
+	p.awaitText(label("Welsh, server, "), "last heard [0-9]+ s ago")
 	for _, width := range []int64{360, 768, desktop.width} {
 		p.show(look{width: width, height: 900, scheme: "light"})
 		for _, fault := range eval[[]string](p, `(() => {
