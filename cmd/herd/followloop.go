@@ -17,7 +17,7 @@ import (
 const (
 	// followPause is how long to wait when a stream has ended soon. It doubles each time, up to maxFollowPause.
 	followPause    = 100 * time.Millisecond
-	maxFollowPause = 5 * time.Second
+	maxFollowPause = 2 * time.Second
 	// steadyStream is how long a stream lives that did not end soon.
 	steadyStream = 10 * time.Second
 )

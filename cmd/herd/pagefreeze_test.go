@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 )
 
@@ -18,7 +19,12 @@ func testPageFrozen(t *testing.T, b browser) {
 	p.allow("503|429") // while the bus is frozen, no server serves followers
 
 	r.freeze()
-	p.awaitText("#headline", "Nothing was heard from the herd for [0-9]+ s")
+	// When the page says that all is old, the totals have their age at once.
+	const totals = `[...document.querySelectorAll("#totals dd")].map((e) => e.textContent).join("; ")`
+	p.await(`(window.totalsThen ??= /Nothing was heard from the herd for [0-9]+ s/.test(headline.textContent) ? ` + totals + ` : undefined)`)
+	if got := eval[string](p, "totalsThen"); strings.Count(got, " s ago") != 4 {
+		t.Errorf("when the headline says that all is old, the totals are %q", got)
+	}
 	for _, id := range []string{"total-servers", "total-edges", "total-clients", "total-rate"} {
 		p.awaitText("#"+id, " [0-9]+ s ago$")
 	}

@@ -24,6 +24,7 @@ func testPageParts(t *testing.T, b browser) {
 		"names":  testPageNames,
 		"near":   testPageNear,
 		"places": testPagePlaces,
+		"ages":   testPageRecordAges,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, p) })
 	}
@@ -83,8 +84,8 @@ func testPageNever(t *testing.T, p *tab) {
 	got := module[string](t, p, "model.js", `
 	  const model = m.herdModel({ servers: [{ name: "A" }, { name: "B" }], edges: [{ a: "A", b: "B" }] }, { bus: "disconnected", busWhy: "connection refused", servers: [], edges: [] }, 60);
 	  const f = m.totals(model);
-	  return [model.headline, f.servers, f.edges, f.clients, f.rate, f.age, model.servers[0].words, model.edges[0].words].join("|");`)
-	const want = "NATS is not reachable (connection refused). Nothing was heard yet.|?|?|?|?||unknown: its figures are not known|unknown: its traffic is not known"
+	  return [model.headline, model.busWhy, f.servers, f.edges, f.clients, f.rate, f.age, model.servers[0].words, model.edges[0].words].join("|");`)
+	const want = "NATS is not reachable. Nothing was heard yet.|connection refused|?|?|?|?||unknown: its figures are not known|unknown: its traffic is not known"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -105,6 +105,10 @@ func testPageNear(t *testing.T, p *tab) {
 	  reply = () => [200, { clients: [{ id: "kiwi", km: 1, lat: 0, lon: 0 }] }];
 	  await until(() => announced.length > 0);
 	  said.push(announced[0]);
+	  const asks = asked.length;
+	  await say("m oa", "5", /white space/);
+	  search.find(bytes("k iwi"));
+	  said.push(result.firstChild.textContent, asked.length - asks);
 	  reply = () => [400, "no"];
 	  await say("moa", "6", /That failed/);
 	  const refused = asked.length;
@@ -115,10 +119,30 @@ func testPageNear(t *testing.T, p *tab) {
 		"The nearest 50 clients within 1000 km:", "near?at=%2B1%2B1&km=1000&limit=50",
 		"The nearest 1 client within 10 km:",
 		"“abc” is not a number of kilometres from 0 to 20,040.", "“99999” is not a number of kilometres from 0 to 20,040.", "0",
-		"No server knows this client.", "true", "1 client within 5 km", "That failed: no", "0",
+		"No server knows this client.", "true", "1 client within 5 km",
+		"“m oa” is neither a client's ID nor a location such as +34.07-118.45: it has white space.", "“k iwi” is not a client's ID: an ID has no white space.", "0",
+		"That failed: no", "0",
 	}
 	if strings.Join(got, "|") != strings.Join(want, "|") {
 		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+// testPageRecordAges: the ages of records grow while no answer comes.
+func testPageRecordAges(t *testing.T, p *tab) {
+	got := module[string](t, p, "search.js", `
+	  let reply = () => [200, { servers: [{ server: "A", known: true, lat: 1, lon: 1, time: 1, age: 5, origin: "A", sameAs: 0, record: "x" }], missing: [] }];`+fakeSearch+`
+	  search.find(bytes("kiwi"));
+	  await until(() => result.querySelector("[data-age]"));
+	  reply = () => [503, "gone"];
+	  await until(() => /That failed/.test(result.textContent));
+	  const now = Date.now;
+	  Date.now = () => now.call(Date) + 60000;
+	  await until(() => /65|66/.test(result.querySelector("td [data-age]").textContent));
+	  Date.now = now;
+	  return end([...result.querySelectorAll("[data-age]")].map((e) => e.textContent).join("; "));`)
+	if !matches("^6[5-9] s ago; 6[5-9] s ago$", got) {
+		t.Errorf("a minute after the last answer a record of 5 s ago is of %q", got)
 	}
 }
 

@@ -61,6 +61,7 @@ func (f *feed) collect(ctx context.Context) {
 		replies: make(chan received, feedQueue), events: make(chan received, feedQueue),
 	}
 	defer c.all.Wait()
+	defer c.forget() // after all that disconnect tells
 	defer c.disconnect(nil)
 	// The first graph is drawn here, so that pages have it before all else. Nothing is late yet.
 	if names, edges := c.state.graph(); !c.drawing.isOf(names, edges) {
@@ -80,13 +81,11 @@ func (f *feed) collect(ctx context.Context) {
 		tapBegan, tapEnded, hops := c.tap.channels()
 		select {
 		case <-ctx.Done():
-			c.forget()
 			return
 		case now := <-tick.C:
 			if f.pages.count() > 0 {
 				used = now
 			} else if now.Sub(used) > linger {
-				c.forget()
 				return
 			}
 			c.takeReplies()
@@ -126,6 +125,7 @@ func (f *feed) collect(ctx context.Context) {
 				continue
 			}
 			c.attach(made.link)
+			c.setTap(true) // until it is known how high traffic is; too much ends it at once
 			c.ask()
 			waited = time.After(replyTime)
 		case <-lost:

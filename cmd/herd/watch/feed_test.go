@@ -73,6 +73,31 @@ func TestTap(t *testing.T) {
 	}
 }
 
+// TestTapFromTheBeginning: the edges are tapped as soon as there is a connection, so that the first report is shown, too. A page that comes
+// when the last one has been away for long is not told how that had been.
+func TestTapFromTheBeginning(t *testing.T) {
+	t.Parallel()
+	herd := newFakeHerd()
+	page, _ := startPage(t, herd, nil)
+	for range 2 {
+		told, leave := openLive(t, page)
+		herd.tap(t)
+		link := herd.link(t)
+		if n := link.requests(); n > 1 {
+			t.Errorf("servers were asked %d times before the edges are tapped", n)
+		}
+		await(t, "the tap", func() bool { return strings.Contains(told(), `{"tap":true}`) })
+		if strings.Contains(told(), `{"tap":false}`) {
+			t.Error("the page was told that the edges are not tapped")
+		}
+		leave()
+		await(t, "the end without pages", link.isClosed)
+		herd.mu.Lock()
+		herd.links = nil
+		herd.mu.Unlock()
+	}
+}
+
 // TestTapEndsAtOnce: too many messages, records or bytes within a second end the tap, whatever else there is to do.
 func TestTapEndsAtOnce(t *testing.T) {
 	t.Parallel()

@@ -27,7 +27,8 @@ const (
 // tap is the subscription to the edges, which shows each record on its way. It costs the broker a
 // message for each message on an edge, so it is on while there are few.
 type tap struct {
-	on       bool     // pages know that it is
+	told     bool     // pages were told whether there is a tap
+	on       bool     // pages know that there is
 	run      *tapping // nil while none is wanted
 	quietFor int      // polls in which there was little traffic
 }
@@ -144,10 +145,10 @@ func (c *collector) setTap(want bool) {
 
 // tellTap tells pages whether the edges are tapped, if that is a change. Hops that wait are of no more use without.
 func (c *collector) tellTap(on bool) {
-	if on == c.tap.on {
+	if c.tap.told && on == c.tap.on {
 		return
 	}
-	c.tap.on = on
+	c.tap.told, c.tap.on = true, on
 	encoded := message("tap", tapState{on})
 	c.tell(func(t *told) { t.tap = encoded }, func(l *livePage) { l.setTap(encoded) })
 }

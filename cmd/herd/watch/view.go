@@ -102,6 +102,11 @@ func (v *herdView) endPoll(poll int) {
 	}
 }
 
+// allStopped reports whether this page has stopped all servers.
+func (v *herdView) allStopped(names []string) bool {
+	return !slices.ContainsFunc(names, func(name string) bool { return !v.stopped(name) })
+}
+
 // silent reports whether no server at all has replied lately.
 func (v *herdView) silent(now time.Time) bool {
 	return v.connected && now.Sub(v.replied) > silentAfter
@@ -214,7 +219,9 @@ func (v *herdView) snapshot(now time.Time, poll int) herdState {
 	} else if v.busError != nil {
 		s.BusWhy = printable.Clip(v.busError.Error(), maxBusWhy)
 	}
-	if s.Silent = v.silent(now); s.Silent {
+	if v.allStopped(names) { // that is known, although nobody replies
+		s.Heard = age(now, now)
+	} else if s.Silent = v.silent(now); s.Silent {
 		s.Heard = age(now, v.replied)
 	} else if !v.lastHeard.IsZero() {
 		s.Heard = age(now, v.lastHeard)

@@ -37,6 +37,32 @@ func reply(name, peer string, began time.Time, seconds float64, change func(*sta
 	return s
 }
 
+// TestAllStopped: when the page has stopped all servers, the herd is not silent: it is known to be down.
+func TestAllStopped(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	v := newView(t, now)
+	if s := v.snapshot(now, 1); !s.Silent {
+		t.Error("the herd is not silent although nobody replies")
+	}
+	v.cfg.Controls = allStopped{}
+	s := v.snapshot(now, 1)
+	if s.Silent || s.Heard == nil || *s.Heard != 0 {
+		t.Errorf("silent: %v, last heard %v s ago", s.Silent, s.Heard)
+	}
+	for _, one := range s.Servers {
+		if one.State != Down || one.Why != "stopped by this page" {
+			t.Errorf("%s is %s: %s", one.Name, one.State, one.Why)
+		}
+	}
+}
+
+// allStopped is the controls of a page that has stopped all servers.
+type allStopped struct{ Controls }
+
+func (allStopped) IsStopped(string) bool     { return true }
+func (allStopped) IsCut(string, string) bool { return false }
+
 // TestStates: how servers and edges are, by what they have replied.
 func TestStates(t *testing.T) {
 	t.Parallel()

@@ -34,9 +34,9 @@ export function setAttribute(e, name, value) {
   if (e.getAttribute(name) !== value) e.setAttribute(name, value);
 }
 
-// setFigure shows a figure. One that is old is paler, and its age, in seconds, stands beside it.
-export function setFigure(e, text, age) {
-  const old = age !== undefined && age > OLD_AFTER;
+// setFigure shows a figure. One that is old is paler, and its age, in seconds, stands beside it. By default
+// old is whether the age says so.
+export function setFigure(e, text, age, old = age > OLD_AFTER) {
   e.classList.toggle("old", old);
   if (!old) return setText(e, text);
   const note = ago(age);

@@ -171,8 +171,9 @@ export class Graph {
   // cover no label of a server. free is whether there is room for them.
   #clearPoint(a, b) {
     const points = [0.5, 0.42, 0.58, 0.34, 0.66].map((t) => ({ x: a.x + t * (b.x - a.x), y: a.y + t * (b.y - a.y) }));
-    const free = (p) => this.labels.every((l) => Math.abs(p.x - l.x) > l.wide + 24 || Math.abs(p.y - l.y) > l.high + 10);
-    const short = Math.hypot(b.x - a.x, b.y - a.y) < 2 * this.radius + 60;
+    const [beside, between] = this.roomy ? [24, 60] : [14, 44];
+    const free = (p) => this.labels.every((l) => Math.abs(p.x - l.x) > l.wide + beside || Math.abs(p.y - l.y) > l.high + 10);
+    const short = Math.hypot(b.x - a.x, b.y - a.y) < 2 * this.radius + between;
     const best = points.find(free);
     return { ...(best ?? points[0]), free: best !== undefined && !short };
   }

@@ -2,7 +2,7 @@
 
 import { Announcer } from "./announcer.js";
 import { Clients } from "./clients.js";
-import { byId, clip, clippedName, element, setAttribute, setFigure, setText, stateClass } from "./dom.js";
+import { byId, clip, clippedName, element, setAttribute, setFigure, setParts, setText, stateClass } from "./dom.js";
 import { EventList } from "./events.js";
 import { Flood } from "./flood.js";
 import { Graph } from "./graph.js";
@@ -101,14 +101,15 @@ function render() {
   isOld = model.old;
   const note = model.never ? "not heard yet" : model.old ? `last heard ${ago(model.age)}` : "";
   for (const id of ["graph-age", "servers-age", "pairs-age"]) setText(byId(id), note);
-  setText(byId("headline"), model.silence > OLD_AFTER ? model.headline + why() : model.headline);
+  const headline = model.silence > OLD_AFTER ? model.headline + why() : model.headline;
+  setParts(byId("headline"), headline, ...(model.busWhy ? [" ", element("small", { title: model.busWhy }, model.busWhy)] : []));
   document.title = `${model.well ? "" : "! "}herd ${title()}`;
   showConnection(model);
   const figures = totals(model);
-  setFigure(byId("total-servers"), figures.servers, model.never ? undefined : model.age);
-  setFigure(byId("total-edges"), figures.edges, model.never ? undefined : model.age);
-  setFigure(byId("total-clients"), figures.clients, figures.age);
-  setFigure(byId("total-rate"), figures.rate, figures.age);
+  for (const name of ["servers", "edges", "clients", "rate"]) {
+    const age = name === "servers" || name === "edges" ? model.age : figures.age;
+    setFigure(byId(`total-${name}`), figures[name], age, !model.never && (model.old || age > OLD_AFTER));
+  }
   graph.update(model);
   table.update(model);
   pairs.update(model);
@@ -285,7 +286,7 @@ addEventListener("keydown", (e) => {
 });
 
 setInterval(() => {
-  if (live.silence.seconds() > 1.5 || !herd) render();
+  if (!herd || live.silence.seconds() + (herd.heard ?? 0) > 1.5) render();
   describeMap();
 }, 500);
 setInterval(listClients, 3000);

@@ -18,7 +18,7 @@ export function herdModel(hello, herd, silence) {
   const toldEdges = new Map(herd.edges.map((e) => [`${e.a} ${e.b}`, e]));
   const edges = hello.edges.map((e) => readEdge(e, toldEdges.get(`${e.a} ${e.b}`) ?? { state: "unknown" }, old, never, age));
   const model = { age, old, never, silence, bus: herd.bus, servers, edges, pairs: herd.pairs ?? [], differences: herd.differences ?? [] };
-  model.busWhy = herd.busWhy;
+  if (herd.bus === "disconnected") model.busWhy = herd.busWhy; // why it is
   model.well = !old && servers.every((s) => s.state === "up") && edges.every((e) => e.state === "in step");
   model.headline = headline(model);
   return model;
@@ -60,9 +60,9 @@ function readEdge(place, told, old, never, age) {
 
 // headline says in one or two sentences how the herd is.
 function headline(m) {
-  if (m.never && m.bus === "disconnected") return `NATS is not reachable${m.busWhy ? ` (${m.busWhy})` : ""}. Nothing was heard yet.`;
+  if (m.never && m.bus === "disconnected") return "NATS is not reachable. Nothing was heard yet.";
   if (m.never) return "Nothing was heard from the herd yet.";
-  if (m.old && m.bus === "disconnected") return `NATS is disconnected${m.busWhy ? ` (${m.busWhy})` : ""}. Nothing was heard from the herd for ${wholeSpan(m.age)}.`;
+  if (m.old && m.bus === "disconnected") return `NATS is disconnected. Nothing was heard from the herd for ${wholeSpan(m.age)}.`;
   if (m.old) return `Nothing was heard from the herd for ${wholeSpan(m.age)}. What you see is old.`;
   const n = m.servers.length;
   const bad = new Map(); // names, by state

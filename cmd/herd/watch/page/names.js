@@ -47,6 +47,9 @@ export function bytesOf(object, field) {
   return base64 === undefined ? toBytes(object[field] ?? "") : Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
 }
 
+// isClient reports whether bytes may be a client's ID: some bytes, without ASCII white space.
+export const isClient = (bytes) => bytes.length > 0 && !bytes.some((b) => b === 0x20 || (b >= 0x09 && b <= 0x0d));
+
 export const textOf = (object, field) => toText(bytesOf(object, field));
 
 // parameter is the raw value of a parameter of the page's address; null without it. The usual

@@ -4,7 +4,7 @@
 import { get } from "./api.js";
 import { clip, clippedName, element, line, name as nameElement, setText } from "./dom.js";
 import { OLD_AFTER, ago, count, dateTime, degrees, distance, list, plural } from "./numbers.js";
-import { bytesOf, parameter, percentDecode, percentEncode, textOf, toBytes, toText, visible } from "./names.js";
+import { bytesOf, isClient, parameter, percentDecode, percentEncode, textOf, toBytes, toText, visible } from "./names.js";
 import { Silence } from "./silence.js";
 
 const AGAIN = 2000; // ms between requests for what is shown
@@ -38,7 +38,7 @@ export class Search {
       e.preventDefault();
       this.findNear(toBytes(near.elements.at.value.trim()), near.elements.km.value);
     });
-    setInterval(() => this.#showAge(), 1000);
+    setInterval(() => this.#showAge(), 500);
   }
 
   // start does what the page's address asks for: ?client= or ?near=&km=.
@@ -56,6 +56,12 @@ export class Search {
   find(name) {
     this.form.elements.client.value = toText(name);
     history.replaceState(null, "", `?client=${percentEncode(name)}`);
+    if (!isClient(name)) {
+      this.#shown = null;
+      this.#begin("", element("div", { class: "records" }));
+      this.#refuse(`“${clip(toText(name))}” is not a client's ID: an ID has no white space`);
+      return;
+    }
     const isNew = !this.#shown || percentEncode(this.#shown) !== percentEncode(name);
     this.#shown = name;
     if (isNew) {
@@ -131,11 +137,21 @@ export class Search {
     if (!this.answered) this.result.querySelector(".muted")?.remove(); // it asks no longer
   }
 
+  // refuse says why a search is not made, and ends the one before.
+  #refuse(reason) {
+    this.#turn++;
+    clearTimeout(this.#again);
+    this.#showAge();
+    this.#fail(`${reason}.`);
+    this.say(reason);
+  }
+
   #showAge() {
     const age = this.answered?.seconds() ?? 0;
     const old = age > OLD_AFTER;
     setText(this.age, old ? `as of ${ago(age)}` : "");
     this.result.classList.toggle("old", old);
+    for (const e of this.result.querySelectorAll("[data-age]")) setText(e, ago(Number(e.dataset.age) + age)); // of records
   }
 
   // showRecords returns in words whether the servers have the same.
@@ -150,7 +166,7 @@ export class Search {
       if (isSame(answered)) {
         const r = known[0];
         parts.push(element("code", { class: "record", dir: "ltr" }, ...line(textOf(r, "record"), toText(this.#shown))));
-        parts.push(element("p", { class: "muted" }, `At ${degrees(r.lat, r.lon)}, received by ${r.origin}, ${ago(r.age ?? 0)}.`));
+        parts.push(element("p", { class: "muted" }, `At ${degrees(r.lat, r.lon)}, received by ${r.origin}, `, recordAge(r), "."));
       }
       parts.push(this.#table(servers, missing ?? []));
     }
@@ -163,7 +179,7 @@ export class Search {
 
   #table(servers, missing) {
     const rows = servers.map((s) => {
-      const cells = s.known ? [degrees(s.lat, s.lon), s.origin, dateTime(s.time), ago(s.age ?? 0)] : [s.error ?? "does not know it", "", "", ""];
+      const cells = s.known ? [degrees(s.lat, s.lon), s.origin, dateTime(s.time), recordAge(s)] : [s.error ?? "does not know it", "", "", ""];
       return element("tr", {}, element("th", { scope: "row" }, s.server), ...cells.map((c) => element("td", {}, c)));
     });
     rows.push(...missing.map((m) => element("tr", { class: "down" }, element("th", { scope: "row" }, m), element("td", { colspan: "4", class: "word" }, "? no answer"))));
@@ -219,13 +235,12 @@ export class Search {
     this.#shown = null;
     const box = element("div", { class: "records" });
     this.#begin("Asking …", box);
+    if (!isClient(at)) {
+      this.#refuse(`“${clip(toText(at))}” is neither a client's ID nor a location such as +34.07-118.45: it has white space`);
+      return;
+    }
     if (!isRadius) {
-      this.#turn++;
-      clearTimeout(this.#again);
-      this.#showAge();
-      const reason = `“${clip(within)}” is not a number of kilometres from 0 to ${count(FARTHEST)}`;
-      this.#fail(`${reason}.`);
-      this.say(reason);
+      this.#refuse(`“${clip(within)}” is not a number of kilometres from 0 to ${count(FARTHEST)}`);
       return;
     }
     const query = `at=${percentEncode(at)}&km=${plain(km)}&limit=${NEAR}`;
@@ -264,6 +279,9 @@ export class Search {
     if (focused) [...box.querySelectorAll("button")].find((b) => b.dataset.id === focused)?.focus();
   }
 }
+
+// recordAge is how long ago a record was received. It grows until the next answer: see showAge.
+const recordAge = ({ age = 0 }) => element("span", { "data-age": age }, ago(age));
 
 // isSame reports whether all servers have the same record.
 const isSame = (servers) => servers.every((s) => s.known && s.sameAs === servers[0].sameAs);

@@ -3,6 +3,7 @@
 
 import { post } from "./api.js";
 import { element, line, setText } from "./dom.js";
+import { isClient, toBytes } from "./names.js";
 
 export class TryIt {
   constructor({ report, form, reply, actions }) {
@@ -44,6 +45,11 @@ export class TryIt {
     const { client, server, lat, lon } = this.form.elements;
     const name = client.value.trim();
     this.reply.className = "wide";
+    if (!isClient(toBytes(name))) {
+      this.reply.classList.add("error");
+      setText(this.reply, "Not sent: a client's ID has no white space, and is not empty.");
+      return;
+    }
     try {
       const { reply } = await post("try/report", { server: server.value, client: name, lat: Number(lat.value), lon: Number(lon.value) });
       this.reply.replaceChildren(...line(reply, name));
