@@ -81,6 +81,7 @@ func TestTapFromTheBeginning(t *testing.T) {
 	page, _ := startPage(t, herd, nil)
 	for range 2 {
 		told, leave := openLive(t, page)
+		told() // what is known from before
 		herd.tap(t)
 		link := herd.link(t)
 		if n := link.requests(); n > 1 {
