@@ -12,11 +12,12 @@ const SHAPES = {
   unknown: "M0-1.2L1.2 0L0 1.2L-1.2 0Z",
 };
 
-// Signs within them, and on edges that are not in step.
+// Signs within them, and on edges that are not in step or have no room for a word.
 const MARKS = {
   up: "M-.42 .02L-.1 .34L.46-.32",
   starting: "M-.45 0L-.44 0M0 0L.01 0M.45 0L.46 0",
   "not ready": "M0-.3L0 .2M0 .52L0 .53",
+  "in step": "M-.42 .02L-.1 .34L.46-.32",
   behind: "M-.4-.35L-.05 0L-.4 .35M.1-.35L.45 0L.1 .35",
   down: "M-.38-.38L.38 .38M.38-.38L-.38 .38",
   cut: "M-.4 .4L-.05-.4M.1 .4L.45-.4",
@@ -196,9 +197,11 @@ export class Graph {
       const e = model.edges.find((e) => e.key === item.key);
       if (!e) continue;
       const fine = e.state === "in step";
-      this.#setState(item, "edge", e, fine ? 0 : this.dense ? 7 : 10);
+      const label = this.#edgeLabel(item, e, busy);
+      const bare = fine && (label !== "" || this.dense); // without a sign
+      this.#setState(item, "edge", e, bare ? 0 : fine || this.dense ? 7 : 10);
       item.bar.setAttribute("stroke-width", ((this.dense ? 0.45 : 1) * (2 + Math.min(9, 0.8 * Math.log2(1 + e.rate)))).toFixed(1));
-      setText(item.state, this.#edgeLabel(item, e, busy));
+      setText(item.state, label);
       item.state.setAttribute("x", item.middle.x.toFixed(1));
       item.state.setAttribute("y", (item.middle.y + (fine ? 4 : this.dense ? 17 : 24)).toFixed(1));
       setAttribute(item.group, "aria-label", `${e.a} to ${e.b}, edge, ${e.words}`);
