@@ -51,20 +51,28 @@ func (j *Journal) Compact(ctx context.Context, next func() [][]byte) (err error)
 }
 
 // divide begins a new active segment. The snapshot, whose number lies before it, replaces
-// everything before both.
+// everything before both. The numbers of segments are the order of their lines, on which a replay
+// relies.
 func (j *Journal) divide() (snapshot segment, err error) {
-	j.mu.Lock()
-	snapshot.number = j.next
-	active := j.next + 1
-	j.next += 2
-	j.mu.Unlock()
-	f, err := j.create(active)
-	if err != nil {
-		return snapshot, err
+	for {
+		j.mu.Lock()
+		snapshot.number = j.next
+		active := j.next + 1
+		j.next += 2
+		j.mu.Unlock()
+		f, err := j.create(active)
+		if err != nil {
+			return snapshot, err
+		}
+		j.mu.Lock()
+		if j.active.number < active {
+			defer j.mu.Unlock()
+			return snapshot, j.activate(active, f)
+		}
+		j.mu.Unlock() // an append has failed meanwhile, and has begun a later segment
+		f.Close()
+		j.disk.remove(j.path(active))
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return snapshot, j.activate(active, f)
 }
 
 // writeSnapshot writes the file of a snapshot. The disk gets it in pieces: at the end of
@@ -150,8 +158,7 @@ func (j *Journal) adopt() error {
 			dropped = append(dropped, f)
 		}
 	}
-	// Appends may have retired further segments since kept was made. Their numbers may be
-	// lower: divide takes one before it creates the file, and an append may be quicker.
+	// Appends may have retired further segments since kept was made.
 	var unlisted []segment
 	for _, g := range j.older {
 		if g.number > first && !slices.Contains(manifest.segments, g) {

@@ -110,7 +110,8 @@ func TestSnapshotName(t *testing.T) {
 }
 
 // TestRotateDuringCompaction: appends begin segments while a compaction creates its own
-// and while it replaces the manifest. When any of them is missing, a start reports it.
+// and while it replaces the manifest. A replay has all lines that the snapshot does not replace, in their order. When a
+// segment is missing, a start reports it.
 func TestRotateDuringCompaction(t *testing.T) {
 	dir := t.TempDir()
 	j, _, _ := openQuick(t, dir)
@@ -151,8 +152,14 @@ func TestRotateDuringCompaction(t *testing.T) {
 		t.Fatalf("%d and %d rotations: this test shows nothing", creating, replacing)
 	}
 	rotate()
+	rotate()
 	j.Close()
 	files := readTree(t, dir)
+	j, lines, _ := openQuick(t, dir)
+	j.Close()
+	if _, want := frames(2, appended); !slices.Equal(lines, append([]string{"the map"}, want...)) {
+		t.Errorf("a replay has %q, want the snapshot and the appends after it", lines)
+	}
 	names := segmentNames(files)
 	if len(names) < 5 {
 		t.Fatalf("only segments %q", names)
