@@ -31,7 +31,7 @@ func sleepUntil(at time.Time) {
 	synctest.Wait()
 }
 
-// TestExpiryRest: the pause between parts of the removal is long, unless it would fall behind with so many expired records. Marking has a short pause.
+// TestExpiryRest: removal pauses for long between its parts, and for less when very many records are expired. Marking pauses briefly.
 func TestExpiryRest(t *testing.T) {
 	for expired, want := range map[int]time.Duration{0: removeRest, expiredAtOnce: removeRest, 10 * expiredAtOnce: removeRest / 10, 1000 * expiredAtOnce: minRest} {
 		if got := expiryRest(false, expired); got != want {
